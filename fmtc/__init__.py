@@ -1,0 +1,45 @@
+"""fmtc: feature-map transform coding for PyTorch.
+
+Compress the tensors that a CNN writes to memory between its layers: channel PCA, uniform
+quantiser, entropy coder, real decodable streams; calibrated after training, without labels.
+
+>>> cm = fmtc.compress(model, calibration_images, preset="paper", bits=8)
+>>> y = cm(x)
+>>> print(cm.report())
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from .codec import CalibrationError, TensorCodec, calibrate_tensor
+from .evaluate import Reference, evaluate
+from .graph import TraceError
+from .model import CompressedModel, compress, load
+from .ops import StreamError
+from .presets import PRESETS, Preset
+from .report import Report
+from .storage import StorageError, fingerprint
+from .transform import Block
+
+try:
+    __version__ = version("fmtc")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "unknown"
+
+__all__ = [
+    "Block",
+    "CalibrationError",
+    "CompressedModel",
+    "PRESETS",
+    "Preset",
+    "Reference",
+    "Report",
+    "StorageError",
+    "StreamError",
+    "TensorCodec",
+    "TraceError",
+    "calibrate_tensor",
+    "compress",
+    "evaluate",
+    "fingerprint",
+    "load",
+]

@@ -1,0 +1,310 @@
+"""The codec of one coding point: transform, quantiser and tables, with real streams.
+
+The stages follow the way of a tensor and can be called alone:
+``transform -> quantize -> encode -> [bytes] -> decode -> dequantize -> inverse``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import ops
+from .entropy_coding import Tables, scale_classes
+from .presets import CLASSES, MAX_LEVELS, Preset, get_preset
+from .transform import Block, Moments, Transform
+
+PLAIN_BITS = 8  # width at which excluded layers are quantised and counted
+
+
+class CalibrationError(ValueError):
+    """Calibration data cannot be used."""
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """level = clamp(round(y / step), lo, hi); ``step`` is exactly representable in float32."""
+
+    step: float
+    lo: int
+    hi: int
+
+    @classmethod
+    def fit(cls, low: float, high: float, bits: int, margin: float) -> Quantizer:
+        """Paper preset: step = (max - min) / (2^b - 2) of the transformed calibration values."""
+        step = (high - low) / (2**bits - 2)
+        step = float(np.float32(step)) if step > np.finfo(np.float32).tiny else 1.0
+        lo, hi = round(low / step), round(high / step)
+        room = min(round(margin * (hi - lo + 1)), (MAX_LEVELS - (hi - lo + 1)) // 2)
+        return cls(step, lo - room, hi + room)
+
+    def quantize(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Levels int16 and the number of values that were clamped, i64 []."""
+        return ops.quantize(y, self.step, self.lo, self.hi)
+
+    def dequantize(self, levels: torch.Tensor) -> torch.Tensor:
+        return ops.dequantize(levels, self.step)
+
+
+@dataclass
+class TensorCodec:
+    """Everything that turns tensors [N, C, H, W] of one kind into streams and back.
+
+    channels: C. class_of: i64 [K] class of each kept component (for the report; equal to
+    ``tables.table_of`` where there is a table for each class). histogram: i64 [classes, L] of the
+    calibration levels. mse: mean squared error of the decoded calibration tensors.
+    values: number of calibration values. moments: of the calibration data, if kept for further batches.
+    """
+
+    channels: int
+    block: Block
+    transform: Transform
+    quantizer: Quantizer
+    tables: Tables
+    class_of: torch.Tensor
+    histogram: torch.Tensor
+    mse: float = 0.0
+    values: int = 0
+    clamped: int = 0
+    moments: Moments | None = None
+
+    @property
+    def components(self) -> int:
+        return self.transform.components
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Transformed values [N, K, H', W'] of x [N, C, H, W]."""
+        return self.transform.forward(self.block.split(x))
+
+    def inverse(self, y: torch.Tensor, crop: tuple[int, int] = (0, 0)) -> torch.Tensor:
+        """Tensor [N, C, H, W] of transformed values; ``crop``: block padding to cut off."""
+        return self.block.join(self.transform.inverse(y), self.channels, crop)
+
+    def simulate(self, x: torch.Tensor) -> torch.Tensor:
+        """What decode(encode(x)) gives, without making the stream."""
+        levels, _ = self.quantizer.quantize(self.forward(x))
+        return self.inverse(self.quantizer.dequantize(levels), self.block.crop(*x.shape[2:]))
+
+    def encode_levels(self, levels: torch.Tensor, crop: tuple[int, int] = (0, 0)):
+        """levels int16 [N, K, H', W'] -> streams side by side: bytes u8 [N, bound], used i64 [N]."""
+        t = self.tables
+        return ops.huffman_encode(levels, t.lo, t.table_of, t.encode_table, t.table_id, *crop)
+
+    def decode_levels(self, data: torch.Tensor, used: torch.Tensor, height: int, width: int):
+        """Inverse of encode_levels. Raises StreamError for a damaged stream."""
+        t = self.tables
+        levels, status = ops.huffman_decode(
+            data, used, t.lo, t.table_of, t.decode_table, t.table_id, self.components, height, width
+        )
+        ops.check_status(status)
+        return levels
+
+    @torch.no_grad()
+    def encode(self, x: torch.Tensor) -> bytes:
+        """x [N, C, H, W] float -> one self-describing stream for each image, back to back.
+
+        Raises ValueError for another shape or for NaN.
+        """
+        self._check(x)
+        levels, _ = self.quantizer.quantize(self.forward(x))
+        data, used = self.encode_levels(levels, self.block.crop(*x.shape[2:]))
+        return b"".join(
+            row[:size].cpu().numpy().tobytes() for row, size in zip(data, used.tolist(), strict=True)
+        )
+
+    @torch.no_grad()
+    def decode(self, data: bytes) -> torch.Tensor:
+        """Inverse of ``encode``: float32 [N, C, H, W]. Raises StreamError for damaged bytes."""
+        values, crops, start = [], set(), 0
+        while start < len(data):
+            info = ops.stream_info(data[start:])
+            piece = torch.frombuffer(bytearray(data[start : start + info["size"]]), dtype=torch.uint8)
+            levels = self.decode_levels(
+                piece[None], torch.tensor([len(piece)]), info["height"], info["width"]
+            )
+            values.append(self.quantizer.dequantize(levels))
+            crops.add((info["crop_h"], info["crop_w"]))
+            start += info["size"]
+        if not values:
+            return torch.empty(0, self.channels, 0, 0)
+        if len(crops) > 1 or len({y.shape for y in values}) > 1:
+            raise ops.StreamError("the streams hold images of different sizes; decode them one by one")
+        return self.inverse(torch.cat(values), crops.pop())
+
+    def save(self, path) -> None:
+        """Write the codec to a safetensors file; see ``load``."""
+        from .storage import save_codec
+
+        save_codec(self, path)
+
+    @staticmethod
+    def load(path) -> TensorCodec:
+        """Read a codec written by ``save``."""
+        from .storage import load_codec
+
+        return load_codec(path)
+
+    def _check(self, x: torch.Tensor) -> None:
+        if x.dim() != 4 or x.shape[1] != self.channels:
+            raise ValueError(
+                f"encode: expected a tensor [N, {self.channels}, H, W], got {list(x.shape)}"
+            )
+        if not x.is_floating_point():
+            raise ValueError(f"encode: expected a floating-point tensor, got {x.dtype}")
+        if not x.isfinite().all():
+            raise ValueError("encode: the tensor contains NaN or Inf")
+
+
+class Calibration:
+    """Fits the codec of one coding point to a list of tensors [N, C, H, W], stage by stage."""
+
+    def __init__(
+        self,
+        preset: Preset,
+        block: Block,
+        bits: int,
+        name: str = "tensor",
+        keep_moments: bool = False,
+    ):
+        if not 2 <= bits <= 12:
+            raise ValueError(f"bits must be 2 to 12, got {bits}")
+        self.preset, self.block, self.bits = preset, block, bits
+        self.name, self.keep_moments = name, keep_moments
+
+    @torch.no_grad()
+    def fit(self, tensors: list[torch.Tensor], start: TensorCodec | None = None) -> TensorCodec:
+        """The codec of these tensors; ``start``: a codec whose moments are continued."""
+        channels = tensors[0].shape[1]
+        moments = self._moments(tensors, channels, start)
+        transform = moments.fit()
+        low, high = self._ranges(tensors, transform)
+        quantizer = Quantizer.fit(float(low.min()), float(high.max()), self.bits, self.preset.margin)
+        # Ranges are those of the exact basis: rounding it first would leak variance of the strong
+        # components into empty ones, which would then be coded, and add that leak to the output.
+        if self.preset.drop_components:
+            transform = transform.keep(self._used(low, high, quantizer, transform))
+        if self.preset.transform_bits is not None:
+            transform = transform.quantize(self.preset.transform_bits)
+        return self._fit_tables(tensors, channels, moments, transform, quantizer)
+
+    def _moments(self, tensors, channels: int, start: TensorCodec | None) -> Moments:
+        moments = Moments()
+        for x in tensors:
+            if x.numel():
+                moments.update(self.block.split(x), self.block.groups(channels))
+        if moments.parts is None:
+            raise CalibrationError(f"{self.name}: the calibration set is empty")
+        if not moments.is_finite():
+            raise CalibrationError(f"{self.name}: calibration values contain NaN or Inf")
+        if start is not None:
+            if start.moments is None:
+                raise CalibrationError(
+                    f"{self.name}: the calibration to continue was made without its moments; "
+                    "make it with keep_moments=True"
+                )
+            moments = Moments(list(start.moments.parts)).merge(moments)
+        return moments
+
+    def _ranges(self, tensors, transform: Transform) -> tuple[torch.Tensor, torch.Tensor]:
+        """Smallest and largest value of each component, f32 [K]."""
+        lows, highs = [], []
+        for x in tensors:
+            if x.numel():
+                y = transform.forward(self.block.split(x)).transpose(0, 1).flatten(1)
+                low, high = torch.aminmax(y, dim=1)
+                lows.append(low)
+                highs.append(high)
+        return torch.stack(lows).amin(0), torch.stack(highs).amax(0)
+
+    @staticmethod
+    def _used(low, high, quantizer: Quantizer, transform: Transform) -> torch.Tensor:
+        """Components with a non-zero level; the first of each channel group always stays."""
+        levels, _ = quantizer.quantize(torch.stack([low, high]).contiguous())
+        used = (levels != 0).any(0)
+        start = 0
+        for matrix in transform.matrices:
+            used[start] = True
+            start += matrix.shape[0]
+        return used
+
+    def _fit_tables(self, tensors, channels, moments, transform, quantizer) -> TensorCodec:
+        k, levels_count = transform.components, quantizer.hi - quantizer.lo + 1
+        counts = torch.zeros(k, levels_count, dtype=torch.int64)
+        each = torch.arange(k)
+        squared, values, clamped = 0.0, 0, 0
+        for x in tensors:
+            blocks = self.block.split(x)
+            levels, over = quantizer.quantize(transform.forward(blocks))
+            counts += ops.histogram(levels, quantizer.lo, quantizer.hi, each, k)
+            decoded = transform.inverse(quantizer.dequantize(levels))
+            decoded = self.block.join(decoded, channels, self.block.crop(*x.shape[2:]))
+            squared += float((decoded - x).double().square().sum())
+            values += x.numel()
+            clamped += int(over)
+        class_of = scale_classes(counts, _scales(counts, quantizer.lo), CLASSES)
+        histogram = torch.zeros(int(class_of.max()) + 1, levels_count, dtype=torch.int64)
+        histogram.index_add_(0, class_of, counts)
+        per_class = self.preset.table_per_class
+        tables = Tables(
+            quantizer.lo,
+            histogram if per_class else histogram.sum(0, keepdim=True),
+            class_of if per_class else torch.zeros_like(class_of),
+        )
+        return TensorCodec(
+            channels=channels,
+            block=self.block,
+            transform=transform,
+            quantizer=quantizer,
+            tables=tables,
+            class_of=class_of,
+            histogram=histogram,
+            mse=squared / values,
+            values=values,
+            clamped=clamped,
+            moments=moments if self.keep_moments else None,
+        )
+
+
+def _scales(counts: torch.Tensor, lo: int) -> torch.Tensor:
+    """Root mean square level of each component, f64 [K]."""
+    levels = torch.arange(lo, lo + counts.shape[1], dtype=torch.float64)
+    total = counts.sum(1).clamp(min=1)
+    return ((counts.double() @ levels.square()) / total).sqrt()
+
+
+def calibrate_tensor(
+    samples: torch.Tensor | Iterable[torch.Tensor],
+    preset: str | Preset = "paper",
+    bits: int = 8,
+    block: Block | str | tuple = (1, 1, None),
+    keep_moments: bool = False,
+    start: TensorCodec | None = None,
+) -> TensorCodec:
+    """Codec for bare tensors, without a model.
+
+    samples: float [N, C, H, W], or an iterable of such batches. bits: b of the paper preset (2-12).
+    keep_moments: keep (and save) count, mean and covariance, so that they can be continued;
+    start: such a codec; the basis then comes from all samples, step, ranges and tables from the new
+    ones. Raises CalibrationError for empty, NaN or Inf data.
+
+    >>> codec = fmtc.calibrate_tensor(samples); data = codec.encode(t); t2 = codec.decode(data)
+    """
+    batches = [samples] if isinstance(samples, torch.Tensor) else list(samples)
+    if not batches:
+        raise CalibrationError("calibrate_tensor: the calibration set is empty")
+    for x in batches:
+        if x.dim() != 4 or not x.is_floating_point():
+            raise CalibrationError(
+                "calibrate_tensor: expected floating-point tensors [N, C, H, W], "
+                f"got {x.dtype} {list(x.shape)}"
+            )
+        if x.shape[1] != batches[0].shape[1]:
+            raise CalibrationError("calibrate_tensor: the batches differ in their channels")
+    batches = [x.float() for x in batches]
+    calibration = Calibration(
+        get_preset(preset), Block.parse(block), bits, "calibrate_tensor", keep_moments
+    )
+    return calibration.fit(batches, start)

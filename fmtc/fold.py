@@ -1,0 +1,110 @@
+"""Folding: convolution + BN + transforms into one convolution (METHOD section 2).
+
+All products are formed in double and rounded once, so that folding is exact to float precision.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import fx, nn
+
+from .graph import Group
+
+
+def conv_like(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Conv2d:
+    """A convolution with the geometry of ``conv`` and the given weight [O, I/groups, kh, kw].
+
+    The weights come back as float32 without gradient; bias: [O] or None.
+    """
+    made = nn.Conv2d(
+        weight.shape[1] * conv.groups,
+        weight.shape[0],
+        conv.kernel_size,
+        stride=conv.stride,
+        padding=conv.padding,
+        dilation=conv.dilation,
+        groups=conv.groups,
+        bias=bias is not None,
+        padding_mode=conv.padding_mode,
+        device="meta",
+    )
+    made.weight = nn.Parameter(weight.to(torch.float32).contiguous(), requires_grad=False)
+    if bias is not None:
+        made.bias = nn.Parameter(bias.to(torch.float32).contiguous(), requires_grad=False)
+    return made
+
+
+def bias_of(conv: nn.Conv2d) -> torch.Tensor:
+    """Bias in double, zeros where the convolution has none."""
+    if conv.bias is None:
+        return conv.weight.new_zeros(conv.out_channels, dtype=torch.float64)
+    return conv.bias.detach().double()
+
+
+def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """BN(conv(x)) as one convolution: W diag(gamma / sqrt(v + eps)), gamma (b - m) / sqrt + beta."""
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    shift = torch.zeros_like(scale)
+    if norm.affine:
+        scale = scale * norm.weight.detach().double()
+        shift = norm.bias.detach().double()
+    weight = conv.weight.detach().double() * scale[:, None, None, None]
+    bias = (bias_of(conv) - norm.running_mean.double()) * scale + shift
+    return conv_like(conv, weight, bias)
+
+
+def fold_output(conv: nn.Conv2d, matrix: torch.Tensor, offset: torch.Tensor) -> nn.Conv2d:
+    """matrix @ conv(x) + offset as one ungrouped convolution; matrix [K, O], offset [K]."""
+    matrix = matrix.double()
+    weight = torch.einsum("ko,oihw->kihw", matrix, conv.weight.detach().double())
+    return conv_like(conv, weight, matrix @ bias_of(conv) + offset.double())
+
+
+def fold_input(conv: nn.Conv2d, matrix: torch.Tensor, offset: torch.Tensor) -> nn.Conv2d:
+    """conv(matrix @ y + offset) as one ungrouped, unpadded convolution; matrix [I, K]."""
+    kernel = conv.weight.detach().double()
+    weight = torch.einsum("oihw,ik->okhw", kernel, matrix.double())
+    bias = bias_of(conv) + torch.einsum("oihw,i->o", kernel, offset.double())
+    return conv_like(conv, weight, bias)
+
+
+def fold_batch_norms(network: fx.GraphModule, groups: list[Group]) -> None:
+    """Give every group's convolution its own folded module; BN nodes leave graph and groups.
+
+    A module called from several places is split into one for each call.
+    """
+    for group in groups:
+        if group.conv.op != "call_module":
+            continue
+        conv = network.get_submodule(group.conv.target)
+        if type(conv).forward is not nn.Conv2d.forward or not isinstance(conv, nn.Conv2d):
+            continue
+        if group.batch_norm is not None:
+            folded = fold_batch_norm(conv, network.get_submodule(group.batch_norm.target))
+            group.batch_norm.replace_all_uses_with(group.conv)
+            network.graph.erase_node(group.batch_norm)
+            if group.output is group.batch_norm:
+                group.output = group.conv
+            group.batch_norm = None
+        else:
+            folded = conv_like(conv, conv.weight.detach(), conv.bias)
+        replace_module(network, group.conv, module_name("folded", group.name), folded)
+    tidy(network)
+
+
+def module_name(kind: str, layer: str) -> str:
+    """Name of a submodule that belongs to a layer: ``folded_layer1_0_conv1``."""
+    return f"{kind}_{layer.replace('.', '_').replace('@', '_call')}"
+
+
+def replace_module(network: fx.GraphModule, node: fx.Node, name: str, module: nn.Module) -> None:
+    """Let ``node`` call ``module``, added to the network as ``name``."""
+    network.add_submodule(name, module)
+    node.target = name
+
+
+def tidy(network: fx.GraphModule) -> None:
+    """Check the graph, drop modules that nothing calls, and regenerate the code."""
+    network.graph.lint()
+    network.delete_all_unused_submodules()
+    network.recompile()

@@ -1,0 +1,318 @@
+"""Where a network's tensors are written: tracing, and the coding points of METHOD section 1.
+
+An accelerator that works layer by layer fuses ``conv -> [BN] -> [+ residual] -> [activation]`` and
+writes the result once. Each such group has one coding point, the tensor that is coded.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torchvision.ops import StochasticDepth
+from torchvision.ops.stochastic_depth import stochastic_depth
+
+ACTIVATION_MODULES = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus,
+)  # fmt: skip
+ACTIVATION_NAMES = {
+    "relu", "relu6", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish",
+    "hardswish", "hardsigmoid", "hardtanh", "sigmoid", "tanh", "softplus", "clamp",
+}  # fmt: skip
+CONV_FUNCTIONS = (F.conv2d, torch.conv2d, F.conv_transpose2d, torch.conv_transpose2d)
+ADD_FUNCTIONS = (operator.add, operator.iadd, torch.add)
+# In-place forms and what they become in our copy: a decoded tensor may have several readers.
+OUT_OF_PLACE_FUNCTIONS = {operator.iadd: operator.add, operator.imul: operator.mul}
+OUT_OF_PLACE_METHODS = {"add_": "add", "mul_": "mul", "relu_": "relu", "sigmoid_": "sigmoid"}
+
+
+class TraceError(ValueError):
+    """The network's Python code cannot be turned into a graph."""
+
+
+@dataclass
+class Group:
+    """One convolution and what is fused to it.
+
+    name: the convolution's module path, with ``@2``, ``@3`` for further calls of one module.
+    conv, batch_norm, adds: nodes. ``output`` is the node whose value is coded.
+    foldable: the transform can be part of the convolution's weights (ungrouped module, nothing
+    non-linear before the coding point). consumers: convolutions that take the inverse transform
+    into their weights; empty where it must be applied explicitly.
+    """
+
+    name: str
+    conv: fx.Node
+    output: fx.Node
+    foldable: bool
+    batch_norm: fx.Node | None = None
+    adds: list[fx.Node] = field(default_factory=list)
+    consumers: list[fx.Node] = field(default_factory=list)
+    excluded: bool = False
+
+    def residual(self, add: fx.Node) -> fx.Node:
+        """The other input of a residual add of this group."""
+        inside = {self.conv, self.batch_norm, *self.adds}
+        return next(arg for arg in add.args if arg not in inside)
+
+
+class _Tracer(fx.Tracer):
+    """fx tracer that remembers which module it was in, for the error message."""
+
+    def __init__(self, leaf_modules: Iterable[str]):
+        super().__init__()
+        self.leaf_modules = set(leaf_modules)
+        self.where = "<the model itself>"
+
+    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
+        known = isinstance(module, (*ACTIVATION_MODULES, nn.Conv2d, nn.BatchNorm2d))
+        return path in self.leaf_modules or known or super().is_leaf_module(module, path)
+
+    def call_module(self, module, forward, args, kwargs):
+        self.where = self.path_of_module(module)
+        return super().call_module(module, forward, args, kwargs)
+
+
+def trace(model: nn.Module, leaf_modules: Iterable[str] = ()) -> fx.GraphModule:
+    """Graph of a copy of ``model`` in eval mode, without no-ops and in-place operations.
+
+    ``leaf_modules``: paths of modules that are kept whole (their inside is not coded).
+    Raises TraceError naming the module that could not be traced.
+    """
+    model = copy.deepcopy(model).eval()
+    for module in model.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False
+    tracer = _Tracer(leaf_modules)
+    try:
+        graph = tracer.trace(model)
+    except Exception as error:
+        raise TraceError(
+            f"cannot trace {type(model).__name__}: in module '{tracer.where}': {error}. "
+            "fmtc reads the network as a static graph (torch.fx). Replace Python control flow that "
+            "depends on tensor values by torch operations, or keep that module whole with "
+            f"leaf_modules=['{tracer.where}'] (its inside is then not coded)."
+        ) from error
+    network = fx.GraphModule(tracer.root, graph, type(model).__name__)
+    _simplify(network)
+    return network
+
+
+def _simplify(network: fx.GraphModule) -> None:
+    """Drop what does nothing in eval mode and make in-place operations functional."""
+    modules = dict(network.named_modules())
+    for node in list(network.graph.nodes):
+        if _is_identity(node, modules):
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            network.graph.erase_node(node)
+        elif node.op == "call_function":
+            node.target = OUT_OF_PLACE_FUNCTIONS.get(node.target, node.target)
+            if node.kwargs.get("inplace"):
+                node.kwargs = {**node.kwargs, "inplace": False}
+        elif node.op == "call_method":
+            node.target = OUT_OF_PLACE_METHODS.get(node.target, node.target)
+    network.graph.lint()
+    network.recompile()
+
+
+def _is_identity(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        dropout = nn.modules.dropout._DropoutNd
+        return isinstance(modules[node.target], (nn.Identity, dropout, StochasticDepth))
+    if node.op != "call_function":
+        return False
+    if node.target is stochastic_depth:
+        return not (node.kwargs.get("training", node.args[3] if len(node.args) > 3 else True))
+    if node.target in (F.dropout, F.dropout2d):
+        training = node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True)
+        return training is False
+    return False
+
+
+def find_groups(
+    network: fx.GraphModule,
+    example: torch.Tensor,
+    include: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
+) -> list[Group]:
+    """The groups of a traced network in execution order.
+
+    example: one input, [1, ...] float; it is run to know the shapes. include/exclude: name
+    patterns (``layer1.*``); a layer outside ``include`` or inside ``exclude`` is marked excluded.
+    Convolutions of globally pooled tensors (squeeze-excite, heads) are fully connected layers and
+    have no group. Raises ValueError for a pattern that matches no layer.
+    """
+    with torch.no_grad():
+        ShapeProp(network).propagate(example)
+    view = _View(network)
+    groups = []
+    calls: dict[str, int] = {}
+    for node in network.graph.nodes:
+        if view.is_conv(node) and node not in view.pooled and _is_image(node):
+            base = node.target if node.op == "call_module" else node.name
+            calls[base] = calls.get(base, 0) + 1
+            name = base if calls[base] == 1 else f"{base}@{calls[base]}"
+            groups.append(view.group(name, node))
+    if not groups:
+        raise ValueError("the network has no convolution whose output could be coded")
+    _select(groups, include, exclude)
+    return groups
+
+
+def _select(groups: list[Group], include, exclude) -> None:
+    include = list(include) if include is not None else ["*"]
+    exclude = list(exclude or [])
+    names = [group.name for group in groups]
+    for pattern in [*include, *exclude]:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"no layer matches '{pattern}'; the layers are: {', '.join(names)}")
+    for group in groups:
+        chosen = any(fnmatchcase(group.name, p) for p in include)
+        group.excluded = not chosen or any(fnmatchcase(group.name, p) for p in exclude)
+
+
+def _shape(node: fx.Node) -> tuple[int, ...] | None:
+    meta = node.meta.get("tensor_meta")
+    return tuple(meta.shape) if hasattr(meta, "shape") else None
+
+
+def _is_image(node: fx.Node) -> bool:
+    shape = _shape(node)
+    return shape is not None and len(shape) == 4
+
+
+class _View:
+    """What the search for groups asks of a graph."""
+
+    def __init__(self, network: fx.GraphModule):
+        self.modules = dict(network.named_modules())
+        self.order = {node: i for i, node in enumerate(network.graph.nodes)}
+        self.pooled = self._find_pooled(network.graph)
+
+    def module(self, node: fx.Node) -> nn.Module | None:
+        return self.modules.get(node.target) if node.op == "call_module" else None
+
+    def is_conv(self, node: fx.Node) -> bool:
+        if node.op == "call_function":
+            return node.target in CONV_FUNCTIONS
+        return isinstance(self.module(node), (nn.Conv2d, nn.ConvTranspose2d))
+
+    def is_plain_conv(self, node: fx.Node) -> bool:
+        """A Conv2d module whose weights we may rewrite."""
+        module = self.module(node)
+        return isinstance(module, nn.Conv2d) and type(module).forward is nn.Conv2d.forward
+
+    def is_grouped(self, node: fx.Node) -> bool:
+        module = self.module(node)
+        if module is not None:
+            return module.groups > 1
+        return node.kwargs.get("groups", node.args[6] if len(node.args) > 6 else 1) != 1
+
+    def is_activation(self, node: fx.Node | None) -> bool:
+        if node is None:
+            return False
+        if node.op == "call_module":
+            return isinstance(self.module(node), ACTIVATION_MODULES)
+        name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+        return node.op in ("call_function", "call_method") and name in ACTIVATION_NAMES
+
+    def _find_pooled(self, graph: fx.Graph) -> set[fx.Node]:
+        """Nodes that hold globally pooled tensors: one pixel an image, whatever the input size."""
+        pooled: set[fx.Node] = set()
+        for node in graph.nodes:
+            inputs = [n for n in node.all_input_nodes if _shape(n) is not None]
+            carried = bool(inputs) and all(n in pooled for n in inputs)
+            if carried or self._is_global_pool(node):
+                pooled.add(node)
+        return pooled
+
+    def _is_global_pool(self, node: fx.Node) -> bool:
+        module = self.module(node)
+        if isinstance(module, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
+            return module.output_size in (1, (1, 1), [1, 1])
+        if node.target in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d):
+            size = node.args[1] if len(node.args) > 1 else node.kwargs.get("output_size")
+            return size in (1, (1, 1), [1, 1])
+        if node.target in (torch.mean, "mean"):
+            dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+            return isinstance(dims, (list, tuple)) and {d % 4 for d in dims} == {2, 3}
+        return False
+
+    @staticmethod
+    def _has_statistics(module: nn.Module | None) -> bool:
+        return isinstance(module, nn.BatchNorm2d) and module.running_var is not None
+
+    @staticmethod
+    def sole_user(node: fx.Node) -> fx.Node | None:
+        return next(iter(node.users)) if len(node.users) == 1 else None
+
+    def group(self, name: str, conv: fx.Node) -> Group:
+        tail, batch_norm, adds = conv, None, []
+        following = self.sole_user(tail)
+        if following is not None and self._has_statistics(self.module(following)):
+            tail = batch_norm = following
+        while (add := self._residual_add(tail)) is not None:
+            tail = add
+            adds.append(add)
+        ungrouped = not self.is_grouped(conv)
+        activation = self.sole_user(tail)
+        if not ungrouped and self.is_activation(activation) and self._feeds_ungrouped(activation):
+            tail = activation
+        return Group(
+            name=name,
+            conv=conv,
+            output=tail,
+            foldable=ungrouped and self.is_plain_conv(conv),
+            batch_norm=batch_norm,
+            adds=adds,
+            consumers=self._folding_consumers(tail),
+        )
+
+    def _residual_add(self, tail: fx.Node) -> fx.Node | None:
+        """The add that this group performs: its other operand exists already when we get there."""
+        add = self.sole_user(tail)
+        is_add = add is not None and (
+            (add.op == "call_function" and add.target in ADD_FUNCTIONS)
+            or (add.op == "call_method" and add.target == "add")
+        )
+        if not is_add or add.kwargs or len(add.args) != 2:
+            return None
+        other = add.args[1] if add.args[0] is tail else add.args[0]
+        if not isinstance(other, fx.Node) or _shape(other) != _shape(tail):
+            return None
+        return add if self.order[other] < self.order[tail] else None
+
+    def _feeds_ungrouped(self, node: fx.Node) -> bool:
+        """True where the next convolutions that read this value are all ungrouped."""
+        found, seen, front = [], set(), list(node.users)
+        while front:
+            user = front.pop()
+            if user in seen or user in self.pooled:
+                continue
+            seen.add(user)
+            if self.is_conv(user):
+                found.append(user)
+            else:
+                front.extend(user.users)
+        return bool(found) and not any(self.is_grouped(conv) for conv in found)
+
+    def _folding_consumers(self, output: fx.Node) -> list[fx.Node]:
+        """Every reader, if each is an unpadded ungrouped convolution (METHOD 1: exact there)."""
+        users = list(output.users)
+        exact = users and all(
+            self.is_plain_conv(user) and not self.is_grouped(user) and self._pads_nothing(user)
+            for user in users
+        )
+        return users if exact else []
+
+    def _pads_nothing(self, node: fx.Node) -> bool:
+        padding = self.module(node).padding
+        return padding == "valid" or (not isinstance(padding, str) and not any(padding))

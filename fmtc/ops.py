@@ -1,0 +1,279 @@
+"""The torch operators of fmtc, one function each, and their fakes.
+
+All are functional (no argument is changed), batched, and take empty tensors. They run on the CPU;
+results do not depend on the number of threads. Shapes: N images, C channels, K coded components,
+T tables, L = hi - lo + 1 levels. A wrong dtype, shape or parameter raises RuntimeError that names
+the operator and the argument. In each table, symbol = level - lo.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _library
+
+_C = _library.load()
+_ops = torch.ops.fmtc
+
+# Bytes of a stream's header, and of the values of a chunk as the encoder makes it.
+_HEADER_BYTES = 32
+_CHUNK_VALUES = 65536
+
+
+class StreamError(ValueError):
+    """Bytes that are no stream, or not the one that was expected."""
+
+
+# -- Moments and transform ------------------------------------------------------------------------
+
+
+def channel_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """First and second moments over channels, in float64.
+
+    x: [N, C, H, W] float16, bfloat16, float32 or float64, any strides.
+    Returns count i64 [] = N*H*W, mean f64 [C], m2 f64 [C, C]: the sum over all pixels of
+    (x_i - mean_i)(x_j - mean_j), not divided. Non-finite input gives non-finite moments.
+    """
+    return _ops.channel_moments(x)
+
+
+def merge_moments(
+    count_a: Tensor, mean_a: Tensor, m2_a: Tensor, count_b: Tensor, mean_b: Tensor, m2_b: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Moments of two sets of samples together (Chan et al.), as ``channel_moments`` gives them.
+
+    count i64 [], mean f64 [C], m2 f64 [C, C] of both sets. Returns the same three.
+    """
+    return _ops.merge_moments(count_a, mean_a, m2_a, count_b, mean_b, m2_b)
+
+
+def pca(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenbasis of symmetric matrices.
+
+    covariance: f64 [C, C] or [B, C, C]; the lower triangle is used.
+    Returns eigenvalues [C] or [B, C], descending, and the basis of the input's shape: column k is
+    the unit eigenvector of eigenvalue k, its largest |entry| (the first such) positive, so that
+    the same matrix always gives the same basis. Raises RuntimeError for NaN or infinity.
+    """
+    return _ops.pca(covariance)
+
+
+# -- Quantiser ------------------------------------------------------------------------------------
+
+
+def quantize(y: Tensor, step: float, lo: int, hi: int) -> tuple[Tensor, Tensor]:
+    """level = clamp(round(y / step), lo, hi), ties to the even level.
+
+    y: any shape and strides, float16, bfloat16, float32 (divided in float32) or float64.
+    step > 0, in the units of y. lo <= hi: int16 levels.
+    Returns levels int16, contiguous, of y's shape, and the number of clamped values, i64 []. NaN
+    becomes the level nearest to 0 and counts as clamped.
+    """
+    return _ops.quantize(y, step, lo, hi)
+
+
+def dequantize(levels: Tensor, step: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    """level * step, contiguous, of the shape of levels (int16, any shape and strides).
+
+    Computed in float32, or in float64 where dtype is float64, then rounded to dtype.
+    """
+    return _ops.dequantize(levels, step, dtype)
+
+
+# -- Statistics of levels -------------------------------------------------------------------------
+
+
+def histogram(levels: Tensor, lo: int, hi: int, groups: Tensor, num_groups: int) -> Tensor:
+    """How often each level occurs in each group of components.
+
+    levels: int16 [N, K, ...]; groups: i64 [K], the group (0 .. num_groups-1) of each component.
+    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for a level outside [lo, hi].
+    """
+    return _ops.histogram(levels, lo, hi, groups, num_groups)
+
+
+def entropy(counts: Tensor) -> Tensor:
+    """Empirical entropy of histograms in bits/symbol: i64 [..., L] -> f64 [...].
+
+    0 for a histogram without counts. Raises RuntimeError for a negative count.
+    """
+    return _ops.entropy(counts)
+
+
+# -- Huffman coding -------------------------------------------------------------------------------
+
+
+def huffman_lengths(counts: Tensor, max_length: int) -> Tensor:
+    """Optimal code lengths of at most max_length (1..15) bits, by package-merge.
+
+    counts: i64 [T, L], L <= 4096. Returns u8 [T, L]: 0 (no code) for a symbol without counts, 1 for
+    the only symbol of a table. Raises RuntimeError where 2**max_length codes are too few.
+    """
+    return _ops.huffman_lengths(counts, max_length)
+
+
+def huffman_tables(lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Packed look-up tables of the canonical codes with these lengths (u8 [T, L]).
+
+    Returns encode_table i32 [T, L]: length << 16 | bit-reversed code, 0 where there is no code, and
+    decode_table i32 [T, 2**longest]: symbol << 8 | length, indexed by the next bits of the stream,
+    where longest is the greatest length of all tables. Raises RuntimeError where lengths are not
+    those of a complete prefix code or of one symbol of length 1.
+    """
+    return _ops.huffman_tables(lengths)
+
+
+def huffman_encode(
+    levels: Tensor,
+    lo: int,
+    table_of: Tensor,
+    encode_table: Tensor,
+    table_id: int,
+    crop_h: int = 0,
+    crop_w: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """One stream (docs/stream_format.md) for each image.
+
+    levels: int16 [N, K, H, W]. lo: the level of symbol 0. table_of: i64 [K], the row of
+    encode_table (of ``huffman_tables``) for each component. table_id: 32 bits that tell table sets
+    apart. crop_h, crop_w: 0..255, rows and columns of block padding, kept in the header.
+    Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
+    Raises RuntimeError for a level without a code.
+    """
+    return _ops.huffman_encode(levels, lo, table_of, encode_table, table_id, crop_h, crop_w)
+
+
+def huffman_decode(
+    bytes: Tensor,
+    used: Tensor,
+    lo: int,
+    table_of: Tensor,
+    decode_table: Tensor,
+    table_id: int,
+    channels: int,
+    height: int,
+    width: int,
+) -> tuple[Tensor, Tensor]:
+    """Levels of streams that hold images of [channels, height, width].
+
+    bytes u8 [N, any], used i64 [N]: as ``huffman_encode`` returns them; lo, table_of, decode_table,
+    table_id as there. Returns levels int16 [N, channels, height, width] and status i32 [N]: 0, or
+    what is wrong with that stream (see ``check_status``), whose levels are then 0. Never raises
+    for damaged bytes.
+    """
+    return _ops.huffman_decode(
+        bytes, used, lo, table_of, decode_table, table_id, channels, height, width
+    )
+
+
+def check_status(status: Tensor) -> None:
+    """Raise StreamError for the first stream of ``huffman_decode`` that could not be decoded."""
+    damaged = status.nonzero()
+    if len(damaged) > 0:
+        image = int(damaged[0])
+        raise StreamError(f"stream of image {image}: {_C.status_message(int(status[image]))}")
+
+
+def stream_info(data: bytes) -> dict[str, Any]:
+    """Header fields of the stream that ``data`` begins with; more bytes may follow it.
+
+    Keys: version, coder ("huffman"), channels, height, width, table_id, chunks, substreams, crop_h,
+    crop_w, size (bytes of the whole stream). Header and chunk directory are checked, payloads are
+    not. Raises StreamError where data does not begin with a stream.
+    """
+    try:
+        return _C.stream_info(bytes(data))
+    except ValueError as error:
+        raise StreamError(str(error)) from None
+
+
+def build_info() -> dict[str, Any]:
+    """How the compiled part was built: version, compiler, build_type, flags, torch_built_with,
+    cuda (bool) and simd, the instruction set its loops use on this CPU."""
+    return _C.build_info()
+
+
+# -- Fakes: shapes and dtypes without data, for torch.compile and torch.export --------------------
+
+
+@torch.library.register_fake("fmtc::channel_moments")
+def _(x):
+    channels = x.shape[1]
+    return (
+        x.new_empty((), dtype=torch.int64),
+        x.new_empty(channels, dtype=torch.float64),
+        x.new_empty(channels, channels, dtype=torch.float64),
+    )
+
+
+@torch.library.register_fake("fmtc::merge_moments")
+def _(count_a, mean_a, m2_a, count_b, mean_b, m2_b):
+    return count_a.new_empty(()), mean_a.new_empty(mean_a.shape), m2_a.new_empty(m2_a.shape)
+
+
+@torch.library.register_fake("fmtc::pca")
+def _(covariance):
+    return covariance.new_empty(covariance.shape[:-1]), covariance.new_empty(covariance.shape)
+
+
+@torch.library.register_fake("fmtc::quantize")
+def _(y, step, lo, hi):
+    return y.new_empty(y.shape, dtype=torch.int16), y.new_empty((), dtype=torch.int64)
+
+
+@torch.library.register_fake("fmtc::dequantize")
+def _(levels, step, dtype=torch.float32):
+    return levels.new_empty(levels.shape, dtype=dtype)
+
+
+@torch.library.register_fake("fmtc::histogram")
+def _(levels, lo, hi, groups, num_groups):
+    return levels.new_empty(num_groups, hi - lo + 1, dtype=torch.int64)
+
+
+@torch.library.register_fake("fmtc::entropy")
+def _(counts):
+    return counts.new_empty(counts.shape[:-1], dtype=torch.float64)
+
+
+@torch.library.register_fake("fmtc::huffman_lengths")
+def _(counts, max_length):
+    return counts.new_empty(counts.shape, dtype=torch.uint8)
+
+
+@torch.library.register_fake("fmtc::huffman_tables")
+def _(lengths):
+    tables, symbols = lengths.shape
+    decode_entries = torch.library.get_ctx().new_dynamic_size(min=2, max=2**15)
+    return (
+        lengths.new_empty(tables, symbols, dtype=torch.int32),
+        lengths.new_empty(tables, decode_entries, dtype=torch.int32),
+    )
+
+
+def _stream_buffer_bytes(channels: int, height: int, width: int) -> int:
+    """The bound that huffman_encode allocates: 2 bytes a value, 24 a chunk, and the header."""
+    values = channels * height * width
+    chunks = (values + _CHUNK_VALUES - 1) // _CHUNK_VALUES
+    return 2 * values + 24 * chunks + _HEADER_BYTES
+
+
+@torch.library.register_fake("fmtc::huffman_encode")
+def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0):
+    images, *shape = levels.shape
+    return (
+        levels.new_empty(images, _stream_buffer_bytes(*shape), dtype=torch.uint8),
+        levels.new_empty(images, dtype=torch.int64),
+    )
+
+
+@torch.library.register_fake("fmtc::huffman_decode")
+def _(bytes, used, lo, table_of, decode_table, table_id, channels, height, width):
+    images = bytes.shape[0]
+    return (
+        bytes.new_empty(images, channels, height, width, dtype=torch.int16),
+        bytes.new_empty(images, dtype=torch.int32),
+    )

@@ -1,0 +1,226 @@
+"""Figures, drawn from a result document (or a report) alone.
+
+Colours are Okabe and Ito's, which people with any kind of colour vision can tell apart; the kinds
+of rate also differ in line style and marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#6b6b6b"
+# Line and marker of each rate, in the order drawn.
+RATE_STYLES = {
+    "entropy": {"label": "entropy", "linestyle": "-", "marker": "o"},
+    "huffman": {"label": "Huffman", "linestyle": "--", "marker": "s"},
+    "stream": {"label": "stream", "linestyle": ":", "marker": "^"},
+}
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.titlesize": 11,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.5,
+}
+
+
+def rate_distortion(result: Mapping[str, Any], path: str | Path) -> None:
+    """Accuracy and output SNR against bits per value, entropy, Huffman and stream.
+
+    The panel of accuracy is left out where there is none. ValueError: no point to draw.
+    """
+    curves = _curves(result["points"])
+    measures = [
+        measure
+        for measure in ("top1", "snr_db")
+        if any(point[measure] is not None for points in curves.values() for point in points)
+    ]
+    if not measures:
+        raise ValueError("the result has no point with an accuracy or an SNR to draw")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.2 * len(measures), 4.3), layout="constrained", dpi=150)
+        axes = figure.subplots(1, len(measures), squeeze=False)[0]
+        for axis, measure in zip(axes, measures, strict=True):
+            for color, points in zip(_colors(len(curves)), curves.values(), strict=True):
+                _draw_curve(axis, points, measure, color)
+            if len(curves) == 1 and measure == "snr_db":  # elsewhere they write over something
+                _name_settings(axis, *curves.values())
+            _finish(axis, measure, result)
+        _legend(figure, curves)
+        images = result["dataset"]["evaluated_images"]
+        figure.suptitle(f"{result['model']}, {images:,} images", fontsize=12)
+        _save(figure, path)
+
+
+def layers(report: Mapping[str, Any], path: str | Path) -> None:
+    """Bits per value of each layer, in execution order.
+
+    report: a point of a result, or a report's dictionary. ValueError: it has no layers.
+    """
+    rows = [layer for layer in report["layers"] if layer["bits_per_value"]["entropy"] is not None]
+    if not rows:
+        raise ValueError("there are no layers with a rate to draw")
+    places = range(len(rows))
+    with matplotlib.rc_context(STYLE):
+        height = 1.5 + 0.19 * len(rows)
+        figure = Figure(figsize=(7.5, height), layout="constrained", dpi=150)
+        axis = figure.subplots()
+        entropy = [layer["bits_per_value"]["entropy"] for layer in rows]
+        axis.barh(places, entropy, height=0.72, color=COLORS[0], label="entropy")
+        for rate, color in (("huffman", COLORS[4]), ("stream", "#000000")):
+            _mark_layers(axis, rows, rate, color)
+        mean = report["bits_per_value"]["entropy"]
+        axis.axvline(mean, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+        axis.annotate(
+            f"mean {mean:.2f}",
+            (mean, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 1),
+            textcoords="offset points",
+            color=GREY,
+            fontsize=8,
+        )
+        axis.set_yticks(places, [layer["name"] for layer in rows], fontsize=7.5)
+        axis.set_ylim(len(rows) - 0.4, -0.6)
+        axis.set_xlim(left=0)
+        axis.grid(axis="y", visible=False)
+        axis.set_xlabel("bits per value")
+        handles, labels = axis.get_legend_handles_labels()
+        bars_first = sorted(zip(handles, labels, strict=True), key=lambda pair: pair[1] != "entropy")
+        axis.legend(
+            *zip(*bars_first, strict=True),
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=3,
+            fontsize=9,
+        )
+        _save(figure, path)
+
+
+def _mark_layers(axis: Axes, rows: list[Mapping[str, Any]], rate: str, color: str) -> None:
+    places = [i for i, row in enumerate(rows) if row["bits_per_value"][rate] is not None]
+    if places:
+        style = RATE_STYLES[rate]
+        values = [rows[i]["bits_per_value"][rate] for i in places]
+        axis.scatter(
+            values, places, s=14, marker=style["marker"], color=color, label=style["label"], zorder=3
+        )
+
+
+def _curves(points: list[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Points of one curve together (same preset, weights, coder), by the curve's name."""
+    curves: dict[str, list[Mapping[str, Any]]] = {}
+    for point in points:
+        if point["setting"] is not None:
+            weights = "" if point["weight_bits"] == 32 else f", {point['weight_bits']}-bit weights"
+            curves.setdefault(f"{point['preset']}{weights}", []).append(point)
+    return curves
+
+
+def _colors(count: int) -> Iterator[str]:
+    return (COLORS[i % len(COLORS)] for i in range(count))
+
+
+def _draw_curve(axis: Axes, points: list[Mapping[str, Any]], measure: str, color: str) -> None:
+    for rate, style in RATE_STYLES.items():
+        drawn = sorted(
+            (p["bits_per_value"][rate], p[measure] * (100 if measure == "top1" else 1))
+            for p in points
+            if p["bits_per_value"][rate] is not None and p[measure] is not None
+        )
+        if drawn:
+            filled = color if rate == "entropy" else "white"
+            axis.plot(*zip(*drawn, strict=True), color=color, markerfacecolor=filled, **style)
+    if measure == "top1":
+        _draw_intervals(axis, points, color)
+
+
+def _draw_intervals(axis: Axes, points: list[Mapping[str, Any]], color: str) -> None:
+    """95 % intervals of the accuracy, as a light band around the curve of the entropy."""
+    known = sorted(
+        (point["bits_per_value"]["entropy"], *point["top1_interval"])
+        for point in points
+        if point["bits_per_value"]["entropy"] is not None and point["top1_interval"] is not None
+    )
+    if known:
+        rates, low, high = zip(*known, strict=True)
+        band = [[100 * end for end in ends] for ends in (low, high)]
+        axis.fill_between(rates, *band, color=color, alpha=0.1, linewidth=0)
+
+
+def _name_settings(axis: Axes, points: list[Mapping[str, Any]]) -> None:
+    """Write each point's setting beside its SNR on the curve of the entropy."""
+    for point in points:
+        rate, snr, setting = point["bits_per_value"]["entropy"], point["snr_db"], point["setting"]
+        if rate is not None and snr is not None:
+            axis.annotate(
+                f"{setting['kind']}={setting['value']:g}",
+                (rate, snr),
+                xytext=(-6, 3),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8,
+                color=GREY,
+            )
+
+
+def _finish(axis: Axes, measure: str, result: Mapping[str, Any]) -> None:
+    axis.set_xlabel("bits per value")
+    axis.margins(x=0.1)
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
+    if measure == "snr_db":
+        axis.set_ylabel("SNR of the outputs (dB)")
+        return
+    axis.set_ylabel("top-1 accuracy (%)")
+    reference = result["reference"]["top1"]
+    if reference is not None:
+        axis.axhline(100 * reference, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axis.annotate(
+            f"uncompressed {100 * reference:.1f} %",
+            (0, 100 * reference),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 3),
+            textcoords="offset points",
+            color=GREY,
+            fontsize=8.5,
+        )
+        axis.margins(y=0.1)
+
+
+def _legend(figure: Figure, curves: Mapping[str, list[Mapping[str, Any]]]) -> None:
+    """Styles of the rates that were drawn and, where there are several curves, their colours."""
+    points = [point for curve in curves.values() for point in curve]
+    handles = []
+    if len(curves) > 1:
+        handles += [
+            Line2D([], [], color=color, linewidth=3, label=name)
+            for color, name in zip(_colors(len(curves)), curves, strict=True)
+        ]
+    color = GREY if len(curves) > 1 else COLORS[0]
+    for rate, style in RATE_STYLES.items():
+        if any(point["bits_per_value"][rate] is not None for point in points):
+            filled = color if rate == "entropy" else "white"
+            handles.append(Line2D([], [], color=color, markerfacecolor=filled, **style))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)

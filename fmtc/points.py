@@ -1,0 +1,133 @@
+"""Coding points as modules of the compressed network; they also count what passes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .codec import Quantizer, TensorCodec
+from .ops import histogram
+
+
+@dataclass
+class Counted:
+    """What has passed a coding point. ``values`` are those of the original tensors (N*C*H*W).
+
+    histogram: i64 [classes, L] of the coded levels, None for a plain (uncoded) layer.
+    stream_bytes: None where no stream was made. shape: [C, H, W] of the last tensor.
+    """
+
+    histogram: torch.Tensor | None
+    values: int = 0
+    clamped: int = 0
+    stream_bytes: int | None = None
+    shape: tuple[int, ...] = ()
+
+
+class CodingPoint(nn.Module):
+    """Common part: mode, counters. ``counted`` is None until something has passed."""
+
+    def __init__(self):
+        super().__init__()
+        self.mode = "stream"
+        self.counted: Counted | None = None
+
+    def reset(self) -> None:
+        self.counted = None
+
+
+class CodedPoint(CodingPoint):
+    """quantise -> [encode -> decode] -> dequantise, with the transforms that are not folded.
+
+    forward_folded: the input is transformed already, [N, K, H, W], by the convolution before it.
+    inverse_folded: the output stays transformed; the convolutions that read it hold the inverse.
+    """
+
+    def __init__(self, codec: TensorCodec, forward_folded: bool, inverse_folded: bool):
+        super().__init__()
+        self.codec = codec
+        self.forward_folded = forward_folded
+        self.inverse_folded = inverse_folded
+        self._classes = codec.class_of
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        codec = self.codec
+        crop = codec.block.crop(*x.shape[2:])
+        y = x if self.forward_folded else codec.forward(x)
+        if self.mode != "float":
+            levels, clamped = codec.quantizer.quantize(y)
+            self._count(x, levels, clamped)
+            if self.mode == "stream":
+                levels = self._through_stream(levels, crop)
+            y = codec.quantizer.dequantize(levels)
+        return y if self.inverse_folded else codec.inverse(y, crop)
+
+    def _through_stream(self, levels: torch.Tensor, crop: tuple[int, int]) -> torch.Tensor:
+        data, used = self.codec.encode_levels(levels, crop)
+        self.counted.stream_bytes = (self.counted.stream_bytes or 0) + int(used.sum())
+        return self.codec.decode_levels(data, used, *levels.shape[2:])
+
+    def _count(self, x: torch.Tensor, levels: torch.Tensor, clamped: torch.Tensor) -> None:
+        codec = self.codec
+        if self.counted is None:
+            self.counted = Counted(torch.zeros_like(codec.histogram))
+        counted, classes = self.counted, len(codec.histogram)
+        lo, hi = codec.quantizer.lo, codec.quantizer.hi
+        counted.histogram += histogram(levels, lo, hi, self._classes, classes)
+        counted.values += x.shape[0] * codec.channels * x.shape[2] * x.shape[3]
+        counted.clamped += int(clamped)
+        counted.shape = (codec.channels, *x.shape[2:])
+
+
+@dataclass(frozen=True)
+class PlainCodec:
+    """Uniform quantisation of an excluded layer at ``bits`` bits, without transform or coder."""
+
+    quantizer: Quantizer
+    bits: int
+    channels: int
+    mse: float
+    values: int
+
+    @classmethod
+    def fit(cls, tensors: list[torch.Tensor], bits: int) -> PlainCodec:
+        """Range of the calibration values, with 0 a level, as 2^bits levels."""
+        low = min(0.0, *(float(x.min()) for x in tensors))
+        high = max(0.0, *(float(x.max()) for x in tensors))
+        step = (high - low) / (2**bits - 1)
+        step = float(torch.tensor(step, dtype=torch.float32)) or 1.0
+        lo = round(low / step)
+        quantizer = Quantizer(step, lo, lo + 2**bits - 1)
+        squared = 0.0
+        for x in tensors:
+            decoded = quantizer.dequantize(quantizer.quantize(x)[0])
+            squared += float((decoded - x).double().square().sum())
+        values = sum(x.numel() for x in tensors)
+        return cls(quantizer, bits, tensors[0].shape[1], squared / values, values)
+
+    def simulate(self, x: torch.Tensor) -> torch.Tensor:
+        return self.quantizer.dequantize(self.quantizer.quantize(x)[0])
+
+
+class PlainPoint(CodingPoint):
+    """A layer that the user left out: really quantised, counted at its plain width."""
+
+    def __init__(self, codec: PlainCodec):
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.mode == "float":
+            return x
+        levels, clamped = self.codec.quantizer.quantize(x)
+        if self.counted is None:
+            self.counted = Counted(None)
+        self.counted.values += x.numel()
+        self.counted.clamped += int(clamped)
+        self.counted.shape = tuple(x.shape[1:])
+        if self.mode == "stream":
+            written = x.numel() * self.codec.bits // 8
+            self.counted.stream_bytes = (self.counted.stream_bytes or 0) + written
+        return self.codec.quantizer.dequantize(levels)

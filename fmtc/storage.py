@@ -1,0 +1,189 @@
+"""Saved codecs: a safetensors file whose metadata holds a JSON header.
+
+Codecs are stored, not weights: the header carries a fingerprint of the model they belong to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from .codec import Quantizer, TensorCodec
+from .entropy_coding import Tables
+from .points import PlainCodec
+from .result import write_atomically
+from .transform import Block, Moments, Transform
+
+SCHEMA = "fmtc.codec/1"
+
+
+class StorageError(ValueError):
+    """A saved codec cannot be used."""
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of a model's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_codec(codec: TensorCodec, path) -> None:
+    """Write a bare tensor's codec."""
+    _write(path, {"kind": "tensor"}, {"tensor": codec})
+
+
+def load_codec(path) -> TensorCodec:
+    header, codecs = _read(path)
+    if header["kind"] != "tensor":
+        raise StorageError(f"{path} holds the codecs of a model; load it with fmtc.load(path, model)")
+    return codecs["tensor"]
+
+
+def save_model(compressed, path) -> None:
+    """Write the codecs and settings of a compressed model."""
+    settings = {**compressed.settings, "mode": compressed.mode}
+    header = {
+        "kind": "model",
+        "model": type(compressed.reference).__name__,
+        "fingerprint": fingerprint(compressed.reference),
+        "settings": settings,
+    }
+    _write(path, header, compressed.codecs)
+
+
+def load_model(path, model: nn.Module):
+    from .model import assemble, prepare
+
+    header, codecs = _read(path)
+    if header["kind"] != "model":
+        raise StorageError(f"{path} holds a bare tensor's codec; load it with TensorCodec.load(path)")
+    if header["fingerprint"] != fingerprint(model):
+        raise StorageError(
+            f"{path} was made for another model ({header['model']} with other weights, or another "
+            f"architecture than the given {type(model).__name__}): load the weights it was "
+            "calibrated with, or calibrate anew with fmtc.compress"
+        )
+    network, groups = prepare(model, header["settings"])
+    missing = [group.name for group in groups if group.name not in codecs]
+    if missing:
+        raise StorageError(f"{path} has no codec for layer {missing[0]}: the file does not fit")
+    return assemble(model, network, groups, codecs, header["settings"])
+
+
+def _write(path, header: dict, codecs: dict) -> None:
+    tensors: dict[str, torch.Tensor] = {}
+    layers = []
+    for i, (name, codec) in enumerate(codecs.items()):
+        pack = _pack_plain if isinstance(codec, PlainCodec) else _pack
+        scalars, parts = pack(codec)
+        layers.append({"name": name, **scalars})
+        tensors |= {f"{i}.{key}": value.cpu().contiguous().clone() for key, value in parts.items()}
+    header = {"schema": SCHEMA, **header, "layers": layers}
+    metadata = {"fmtc": json.dumps(header)}
+    write_atomically(path, save(tensors, metadata))
+
+
+def _read(path) -> tuple[dict, dict]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise StorageError(f"{path} does not exist") from None
+    except (SafetensorError, OSError) as error:
+        raise StorageError(f"{path} is not a readable safetensors file: {error}") from error
+    if "fmtc" not in metadata:
+        raise StorageError(f"{path} is a safetensors file, but not one that fmtc saved")
+    try:
+        header = json.loads(metadata["fmtc"])
+        if header.get("schema") != SCHEMA:
+            raise StorageError(
+                f"{path} has schema {header.get('schema')!r}; this version reads {SCHEMA!r}"
+            )
+        codecs = {
+            layer["name"]: (_unpack_plain if layer["plain"] else _unpack)(layer, tensors, f"{i}.")
+            for i, layer in enumerate(header["layers"])
+        }
+        return header, codecs
+    except (KeyError, TypeError, IndexError, json.JSONDecodeError, RuntimeError) as error:
+        raise StorageError(f"{path} is damaged: {error!r}") from error
+
+
+def _quantizer(quantizer: Quantizer) -> dict:
+    return {"step": quantizer.step, "lo": quantizer.lo, "hi": quantizer.hi}
+
+
+def _pack(codec: TensorCodec) -> tuple[dict, dict]:
+    parts = {
+        "table_of": codec.tables.table_of,
+        "counts": codec.tables.counts,
+        "class_of": codec.class_of,
+        "histogram": codec.histogram,
+    }
+    for g, (matrix, inverse, mean) in enumerate(zip(*codec.transform.tensors(), strict=True)):
+        parts |= {f"matrix.{g}": matrix, f"inverse.{g}": inverse, f"mean.{g}": mean}
+    if codec.moments is not None:
+        for g, (count, mean, m2) in enumerate(codec.moments.parts):
+            parts |= {f"count.{g}": count, f"moment1.{g}": mean, f"moment2.{g}": m2}
+    scalars = {
+        "plain": False,
+        **_quantizer(codec.quantizer),
+        "channels": codec.channels,
+        "block": str(codec.block),
+        "groups": len(codec.transform.matrices),
+        "mse": codec.mse,
+        "values": codec.values,
+        "clamped": codec.clamped,
+    }
+    return scalars, parts
+
+
+def _unpack(layer: dict, tensors: dict, prefix: str) -> TensorCodec:
+    def part(name: str) -> torch.Tensor:
+        return tensors[prefix + name]
+
+    groups = range(layer["groups"])
+    transform = Transform(*([part(f"{n}.{g}") for g in groups] for n in ("matrix", "inverse", "mean")))
+    moments = None
+    if f"{prefix}count.0" in tensors:
+        names = ("count", "moment1", "moment2")
+        moments = Moments([tuple(part(f"{n}.{g}") for n in names) for g in groups])
+    return TensorCodec(
+        channels=layer["channels"],
+        block=Block.parse(layer["block"]),
+        transform=transform,
+        quantizer=Quantizer(layer["step"], layer["lo"], layer["hi"]),
+        tables=Tables(layer["lo"], part("counts"), part("table_of")),
+        class_of=part("class_of"),
+        histogram=part("histogram"),
+        mse=layer["mse"],
+        values=layer["values"],
+        clamped=layer["clamped"],
+        moments=moments,
+    )
+
+
+def _pack_plain(codec: PlainCodec) -> tuple[dict, dict]:
+    scalars = {
+        "plain": True,
+        **_quantizer(codec.quantizer),
+        "channels": codec.channels,
+        "bits": codec.bits,
+        "mse": codec.mse,
+        "values": codec.values,
+    }
+    return scalars, {}
+
+
+def _unpack_plain(layer: dict, tensors: dict, prefix: str) -> PlainCodec:
+    quantizer = Quantizer(layer["step"], layer["lo"], layer["hi"])
+    return PlainCodec(quantizer, layer["bits"], layer["channels"], layer["mse"], layer["values"])

@@ -1,0 +1,69 @@
+"""What all tests share: settings of hypothesis, data, layouts and thread counts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("fmtc", deadline=None, print_blob=True, derandomize="CI" in os.environ)
+settings.load_profile("fmtc")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with real images and weights: $FMTC_DATA or ../shared/data beside the repository."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("FMTC_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no data folder at {folder}; set FMTC_DATA to one")
+    return folder
+
+
+def _channels_last(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.T.contiguous().T
+
+
+def _sliced(x: torch.Tensor) -> torch.Tensor:
+    """Every second element of the last dimension of a larger tensor, behind an offset."""
+    larger = torch.zeros(*x.shape[:-1], 2 * x.shape[-1] + 1, dtype=x.dtype)
+    larger[..., 1::2] = x
+    return larger[..., 1::2]
+
+
+def _transposed(x: torch.Tensor) -> torch.Tensor:
+    return x.transpose(0, -1).contiguous().transpose(0, -1)
+
+
+LAYOUTS = {
+    "contiguous": torch.Tensor.contiguous,
+    "channels_last": _channels_last,
+    "sliced": _sliced,
+    "transposed": _transposed,
+}
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request):
+    """A function that gives a tensor (of two dimensions or four) other strides, the same values."""
+    return LAYOUTS[request.param]
+
+
+@pytest.fixture
+def threads():
+    """``with threads(n):`` runs torch on n threads."""
+
+    @contextlib.contextmanager
+    def limited(count: int):
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    return limited

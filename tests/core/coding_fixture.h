@@ -1,0 +1,93 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <span>
+#include <vector>
+
+#include "core/huffman.h"
+
+namespace fmtc {
+
+// Huffman tables for one or more random distributions, with all that ComponentTables points to.
+struct Codebook {
+  int32_t lo = 0;
+  size_t symbols = 0;
+  int table_bits = 0;
+  std::vector<uint8_t> lengths;  // [tables, symbols]
+  std::vector<uint32_t> encode, decode;
+  std::vector<int64_t> table_of;
+
+  ComponentTables encode_tables(uint64_t plane) const {
+    return {lo, symbols, encode, table_of, plane};
+  }
+  ComponentTables decode_tables(uint64_t plane) const {
+    return {lo, size_t{1} << table_bits, decode, table_of, plane};
+  }
+};
+
+// Tables of `counts` ([tables, symbols]) at a length limit, dealt out to components at random.
+inline Codebook make_codebook(std::span<const int64_t> counts, size_t symbols, int32_t lo,
+                              size_t components, int limit, std::mt19937& random) {
+  const size_t tables = counts.size() / symbols;
+  Codebook book;
+  book.lo = lo;
+  book.symbols = symbols;
+  book.lengths.resize(counts.size());
+  book.encode.resize(counts.size());
+  for (size_t t = 0; t < tables; ++t) {
+    const std::span lengths = std::span(book.lengths).subspan(t * symbols, symbols);
+    EXPECT_EQ(huffman_lengths(counts.subspan(t * symbols, symbols), limit, lengths), Status::kOk);
+    EXPECT_EQ(huffman_encode_table(lengths, std::span(book.encode).subspan(t * symbols, symbols)),
+              Status::kOk);
+  }
+  book.table_bits = *std::max_element(book.lengths.begin(), book.lengths.end());
+  const size_t width = size_t{1} << book.table_bits;
+  book.decode.resize(tables * width);
+  for (size_t t = 0; t < tables; ++t) {
+    EXPECT_EQ(huffman_decode_table(std::span(book.lengths).subspan(t * symbols, symbols),
+                                   book.table_bits,
+                                   std::span(book.decode).subspan(t * width, width)),
+              Status::kOk);
+  }
+  for (size_t c = 0; c < components; ++c) {
+    book.table_of.push_back(static_cast<int64_t>(random() % tables));
+  }
+  return book;
+}
+
+// Counts [tables, symbols] that fall off around the middle, steeper with each table; all positive.
+inline std::vector<int64_t> bell_counts(size_t tables, size_t symbols) {
+  std::vector<int64_t> counts;
+  for (size_t t = 0; t < tables; ++t) {
+    for (size_t s = 0; s < symbols; ++s) {
+      const double x = (static_cast<double>(s) - static_cast<double>(symbols) / 2) *
+                       (1 + static_cast<double>(t)) * 6 / static_cast<double>(symbols);
+      counts.push_back(1 + static_cast<int64_t>(1e6 * std::exp(-x * x)));
+    }
+  }
+  return counts;
+}
+
+// Levels of a tensor with components * plane values, drawn from each component's own counts.
+inline std::vector<int16_t> draw_levels(const Codebook& book, std::span<const int64_t> counts,
+                                        uint64_t plane, std::mt19937& random) {
+  std::vector<std::discrete_distribution<int>> draw;
+  for (size_t first = 0; first < counts.size(); first += book.symbols) {
+    const auto table = counts.subspan(first, book.symbols);
+    draw.emplace_back(table.begin(), table.end());
+  }
+  std::vector<int16_t> levels;
+  for (const int64_t table : book.table_of) {
+    for (uint64_t i = 0; i < plane; ++i) {
+      levels.push_back(static_cast<int16_t>(book.lo + draw[static_cast<size_t>(table)](random)));
+    }
+  }
+  return levels;
+}
+
+}  // namespace fmtc

@@ -1,0 +1,102 @@
+"""Small networks for the tests, and torchvision's with lively batch norms."""
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+
+def randomize_norms(model: nn.Module) -> nn.Module:
+    """Give every BN statistics and affine parameters that matter; eval mode."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+    return model.eval()
+
+
+def torchvision_network(name: str, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    options = {"init_weights": False} if name in ("inception_v3", "googlenet") else {}
+    return randomize_norms(torchvision.models.get_model(name, weights=None, **options))
+
+
+class TinyResidual(nn.Module):
+    """conv-bn-relu, a residual block with a strided shortcut, pooling, a classifier."""
+
+    def __init__(self, channels: int = 6, classes: int = 5):
+        super().__init__()
+        self.stem = nn.Conv2d(3, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(2 * channels)
+        self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(2 * channels)
+        self.shortcut = nn.Conv2d(channels, 2 * channels, 1, stride=2)
+        self.relu = nn.ReLU(inplace=True)
+        self.classifier = nn.Linear(2 * channels, classes)
+
+    def forward(self, x):
+        x = self.relu(self.norm(self.stem(x)))
+        y = self.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        y += self.shortcut(x)
+        return self.classifier(self.relu(y).mean((2, 3)))
+
+
+class TinyDepthwise(nn.Module):
+    """expand - depthwise - project twice, the second time with a residual; then grouped convs."""
+
+    def __init__(self):
+        super().__init__()
+
+        def block():
+            return nn.Sequential(
+                nn.Conv2d(4, 12, 1), nn.BatchNorm2d(12), nn.ReLU6(inplace=True),
+                nn.Conv2d(12, 12, 3, padding=1, groups=12), nn.BatchNorm2d(12), nn.ReLU6(),
+                nn.Conv2d(12, 4, 1), nn.BatchNorm2d(4),
+            )  # fmt: skip
+
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.first, self.second = block(), block()
+        self.grouped = nn.Conv2d(4, 8, 3, groups=2)
+        self.last = nn.Conv2d(8, 8, 3, groups=4)
+
+    def forward(self, x):
+        x = self.first(F.relu(self.stem(x)))
+        x = x + self.second(x)
+        return self.last(F.relu(self.grouped(x))).flatten(1)
+
+
+class TinyOdd(nn.Module):
+    """One module called twice, functional and transposed convolutions, a reused activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.twice = nn.Conv2d(3, 3, 3, padding=1)
+        self.weight = nn.Parameter(torch.randn(5, 3, 3, 3) / 5)
+        self.up = nn.ConvTranspose2d(5, 4, 2, stride=2)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout2d()
+
+    def forward(self, x):
+        x = F.relu(self.twice(x), inplace=True)
+        x = torch.add(self.twice(x), x)
+        x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.weight)
+        x = F.hardswish(self.norm(self.up(self.drop(x))))
+        return {"out": x * torch.sigmoid(x), "other": x}
+
+
+def tiny(kind=TinyResidual, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return randomize_norms(kind())
+
+
+def images(n: int = 6, size: int = 12, seed: int = 0) -> torch.Tensor:
+    """Smooth random images [n, 3, size, size]."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(n, 3, size // 3, size // 3, generator=generator)
+    fine = torch.randn(n, 3, size, size, generator=generator)
+    return F.interpolate(coarse, size=(size, size), mode="bilinear") + 0.2 * fine

@@ -1,0 +1,341 @@
+"""The command `fmtc`: evaluation end to end on a small network, resuming, figures and errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from fmtc import cli, models, sweep
+from fmtc.result import load_result
+
+NETWORK = '''
+import torch
+from torch import nn
+
+def make():
+    """Random weights, always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 12, 3, stride=2), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 10))
+
+def make_map():
+    return nn.Conv2d(3, 4, 3)
+
+def make_nothing():
+    return 3
+'''
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with net.py and data.npz (30 images of 12x12, labels 0...9), worked in."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NETWORK)
+    images = np.random.default_rng(0).integers(0, 256, (30, 12, 12, 3), dtype=np.uint8)
+    np.savez("data.npz", images=images, labels=np.arange(30) % 10)
+    return tmp_path
+
+
+def evaluate(*options: str, model: str = "net.py:make", data: str = "data.npz") -> int:
+    arguments = ["eval", "--model", model, "--data", data, "--preprocess", "mean=0.5,std=0.25"]
+    return cli.main([*arguments, "--calib-images", "8", "--quiet", *options])
+
+
+def error_of(capsys, code: int) -> str:
+    """The one line that a failed command printed."""
+    assert code == 2
+    text = capsys.readouterr().err
+    assert text.startswith("fmtc: error: ") and text.count("\n") == 1 and "Traceback" not in text
+    return text
+
+
+def test_eval_writes_result_figure_and_table(here, capsys):
+    assert evaluate("--bits", "6", "9", "--images", "20", "--batch", "7") == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "b = 6" in printed.out and "b = 9" in printed.out
+    result = load_result("fmtc-results/result.json")
+    assert result["model"] == "net.py:make"
+    assert result["dataset"] == {
+        "path": "data.npz",
+        "calibration_images": 8,
+        "evaluated_images": 20,
+    }
+    assert result["reference"]["top1"] is not None
+    low, high = result["points"]
+    assert low["setting"] == {"kind": "b", "value": 6} and high["setting"]["value"] == 9
+    assert high["bits_per_value"]["entropy"] > low["bits_per_value"]["entropy"]
+    assert high["snr_db"] > low["snr_db"] + 10
+    assert low["mode"] == "stream" and low["bits_per_value"]["stream"] is not None
+    assert [layer["name"] for layer in low["layers"]] == ["0", "2"]
+    assert {p.name for p in Path("fmtc-results").iterdir()} == {"result.json", "rate_distortion.png"}
+
+
+def test_command_in_the_result_makes_it_again(here):
+    evaluate("--bits", "5", "--images", "10", "--seed", "3", "--exclude", "0", "--mode", "simulate")
+    first = load_result("fmtc-results/result.json")
+    command = first["command"].split()
+    assert command[:2] == ["fmtc", "eval"]
+    assert cli.main([*command[1:], "--quiet", "--out", "again"]) == 0
+    second = load_result("again/result.json")
+    for result in (first, second):
+        for point in result["points"]:
+            point["seconds"] = None
+    assert first["points"] == second["points"] and first["dataset"] == second["dataset"]
+    plain = {layer["name"]: layer for layer in first["points"][0]["layers"]}["0"]
+    assert plain["bits_per_value"]["entropy"] == 8 and plain["components"] is None
+
+
+def test_resume_keeps_finished_points_and_measures_the_others(here, capsys, monkeypatch):
+    evaluate("--bits", "6", "--images", "10")
+    before = load_result("fmtc-results/result.json")["points"]
+    compressed = []
+    real = sweep.compress
+
+    def counted(*args, **options):
+        compressed.append(options["bits"])
+        return real(*args, **options)
+
+    monkeypatch.setattr(sweep, "compress", counted)
+    arguments = ["--bits", "7", "6", "--images", "10"]
+    assert evaluate(*arguments) == 0
+    assert compressed == [7]
+    result = load_result("fmtc-results/result.json")
+    assert result["points"][0] == before[0]
+    assert [point["setting"]["value"] for point in result["points"]] == [6, 7]
+    assert "--bits 6 7" in result["command"]
+    # Once more, with messages: nothing is left to do.
+    command = ["eval", "--model", "net.py:make", "--data", "data.npz", "--preprocess"]
+    capsys.readouterr()
+    assert cli.main([*command, "mean=0.5,std=0.25", "--calib-images", "8", *arguments]) == 0
+    assert "has b = 6, b = 7 already: kept" in capsys.readouterr().err
+    assert compressed == [7]
+    assert evaluate(*arguments, "--fresh") == 0
+    assert compressed == [7, 7, 6]
+
+
+def test_interruption_keeps_what_is_finished(here, capsys, monkeypatch):
+    real = sweep.compress
+
+    def interrupted(*args, **options):
+        if options["bits"] == 7:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(sweep, "compress", interrupted)
+    assert evaluate("--bits", "6", "7") == 130
+    assert "interrupted" in capsys.readouterr().err
+    points = load_result("fmtc-results/result.json")["points"]
+    assert [point["setting"]["value"] for point in points] == [6]
+    monkeypatch.setattr(sweep, "compress", real)
+    assert evaluate("--bits", "6", "7") == 0
+    points = load_result("fmtc-results/result.json")["points"]
+    assert [point["setting"]["value"] for point in points] == [6, 7]
+
+
+def test_another_evaluation_in_the_folder_is_not_overwritten(here, capsys):
+    evaluate("--images", "10")
+    before = Path("fmtc-results/result.json").read_bytes()
+    message = error_of(capsys, evaluate("--images", "10", "--seed", "1"))
+    assert "holds another evaluation (--seed 0)" in message and "--fresh" in message
+    assert Path("fmtc-results/result.json").read_bytes() == before
+    Path("fmtc-results/result.json").write_text("{}")
+    assert "not a result of schema" in error_of(capsys, evaluate("--images", "10"))
+
+
+def test_without_labels_or_classes_the_snr_remains(here, capsys):
+    images = np.load("data.npz")["images"]
+    np.savez("bare.npz", images=images)
+    assert evaluate(data="bare.npz") == 0
+    point = load_result("fmtc-results/result.json")["points"][0]
+    assert point["top1"] is None and point["agreement"] is not None and point["snr_db"] > 0
+    assert evaluate("--out", "map", model="net.py:make_map") == 0
+    point = load_result("map/result.json")["points"][0]
+    assert point["top1"] is None and point["agreement"] is None and point["snr_db"] > 0
+
+
+def test_torchvision_name_image_folder_and_half_precision_weights(here, capsys):
+    for label in range(3):
+        folder = Path("images") / f"class{label}"
+        folder.mkdir(parents=True)
+        for index in range(5):
+            pixels = np.full((40, 32, 3), 80 * label + index, dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    (Path("images") / "class1" / "0.png").write_bytes(b"damaged")
+    state = models.load_model("resnet18", "none", num_classes=3, seed=5).state_dict()
+    half = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
+    safetensors.torch.save_file(half, "half.safetensors")
+    command = ["eval", "--model", "resnet18", "--num-classes", "3", "--weights", "half.safetensors"]
+    command += ["--data", "images", "--preprocess", "resize=36,crop=32,mean=.5/.5/.5,std=.25"]
+    assert cli.main([*command, "--calib-images", "5", "--mode", "simulate"]) == 0
+    message = capsys.readouterr().err
+    assert "skipped 1 unreadable images: class1/0.png" in message
+    assert "times the plain network" in message and "wrote" in message
+    result = load_result("fmtc-results/result.json")
+    assert result["dataset"]["skipped"] == ["class1/0.png"]
+    images = result["dataset"]
+    assert images["calibration_images"] + images["evaluated_images"] == 14
+    assert result["points"][0]["bits_per_value"]["stream"] is None
+    # Another class count is refused, until a class index maps the folders.
+    command[command.index("3")] = "10"
+    command[command.index("half.safetensors")] = "none"
+    message = error_of(capsys, cli.main([*command, "--calib-images", "5", "--out", "ten"]))
+    assert "has 3 class folders, the model has 10 classes" in message
+    Path("index.json").write_text('{"class0": 4, "class1": 9, "class2": 10}')
+    command += ["--class-index", "index.json", "--calib-images", "5", "--out", "ten"]
+    assert "label 10, outside 0...9" in error_of(capsys, cli.main(command))
+    assert not Path("ten").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--calib-images", "40"], "has 30 images: too few for 40 to calibrate"),
+        (["--images", "23"], "too few for 8 to calibrate and 23 other"),
+        (["--preprocess", "blur=3"], "unknown step 'blur=3'; known steps"),
+        (["--preprocess", "crop=99"], "a crop of 99x99 does not fit into 12x12"),
+        (["--data", "nowhere"], "no such file or folder: nowhere"),
+        (["--labels", "labels.csv"], "carries its own labels"),
+        (["--model", "net.py:other"], "net.py has no function 'other'"),
+        (["--model", "net.py:make_nothing"], "returned int, not a torch.nn.Module"),
+        (["--model", "gone.py:make"], "no such file: gone.py"),
+        (["--model", "resnet19"], "unknown model 'resnet19'; give path/to/file.py:function or one"),
+        (["--weights", "gone.pth"], "no such weights file: gone.pth"),
+        (["--weights", "net.py"], "net.py cannot be read as weights"),
+        (["--weights", "DEFAULT"], "DEFAULT is for torchvision's models, not for net.py:make"),
+        (["--weights", "other.pth"], "does not fit the model: missing 0.weight, 0.bias, 2.weight"),
+        (["--block", "0,1,C"], "block '0,1,C'"),
+        (["--bits", "eight"], "argument --bits: invalid int value: 'eight'"),
+        (["--mode", "quick"], "argument --mode: invalid choice: 'quick'"),
+        (["--preset", "fancy"], "argument --preset: invalid choice: 'fancy'"),
+        (["--wrong"], "unrecognized arguments: --wrong"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(here, capsys, options, message):
+    torch.save({"conv.weight": torch.zeros(2)}, "other.pth")
+    assert message in error_of(capsys, evaluate(*options))
+    assert not Path("fmtc-results").exists()
+
+
+def test_debug_shows_the_traceback(here, monkeypatch):
+    monkeypatch.setenv("FMTC_DEBUG", "1")
+    with pytest.raises(FileNotFoundError):
+        evaluate("--data", "nowhere")
+
+
+def test_plot_draws_the_curve_and_the_layers(here, capsys):
+    evaluate("--bits", "6", "8")
+    Path("fmtc-results/rate_distortion.png").unlink()
+    assert cli.main(["plot", "fmtc-results/result.json"]) == 0
+    assert Path("fmtc-results/rate_distortion.png").stat().st_size > 5000
+    assert cli.main(["plot", "fmtc-results/result.json", "--layers", "8", "--out", "l.png"]) == 0
+    assert Path("l.png").stat().st_size > 5000
+    code = cli.main(["plot", "fmtc-results/result.json", "--layers", "9"])
+    assert "has no point with setting 9; it has 6, 8" in error_of(capsys, code)
+    assert "no.json" in error_of(capsys, cli.main(["plot", "no.json"]))
+
+
+def test_module_command_help_and_info(tmp_path):
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        environment = {**os.environ, "COLUMNS": "100"}
+        return subprocess.run(
+            [sys.executable, "-m", "fmtc", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=120,
+        )
+
+    shown = run("info").stdout
+    for name in ("fmtc", "torch", "torchvision", "python", "cpu", "threads", "build: simd"):
+        assert re.search(rf"^{name} +\S", shown, re.MULTILINE), name
+    helped = run("eval", "--help").stdout
+    for option in ("--class-index", "--preprocess", "--calib-images", "--weight-bits", "examples:"):
+        assert option in helped
+    failed = run("eval", "--model", "resnet18")
+    assert failed.returncode == 2 and failed.stdout == ""
+    assert failed.stderr == (
+        "fmtc: error: the following arguments are required: --data (see 'fmtc eval --help')\n"
+    )
+
+
+# Networks by name
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
+@pytest.mark.parametrize("auxiliary", [True, False])
+def test_weights_with_and_without_auxiliary_heads_load(name, auxiliary, tmp_path):
+    import torchvision
+
+    builder = torchvision.models.get_model_builder(name)
+    state = builder(
+        weights=None, num_classes=7, aux_logits=auxiliary, init_weights=False
+    ).state_dict()
+    safetensors.torch.save_file(state, tmp_path / "w.safetensors")
+    model = models.load_model(name, tmp_path / "w.safetensors", num_classes=7)
+    assert not model.training and model.transform_input
+    assert set(model.state_dict()) == set(state)
+
+
+def test_checkpoints_are_unwrapped(tmp_path):
+    model = models.load_model("squeezenet1_1", "none", num_classes=4, seed=1)
+    state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "checkpoint.pth")
+    loaded = models.load_model("squeezenet1_1", tmp_path / "checkpoint.pth", num_classes=4)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_random_weights_follow_the_seed_alone():
+    first = models.load_model("squeezenet1_1", "none", num_classes=4, seed=1).state_dict()
+    torch.manual_seed(9)
+    again = models.load_model("squeezenet1_1", "none", num_classes=4, seed=1).state_dict()
+    other = models.load_model("squeezenet1_1", "none", num_classes=4, seed=2).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_misfit_weights_name_some_keys_and_shapes(tmp_path):
+    state = models.load_model("resnet18", "none", num_classes=4).state_dict()
+    del state["conv1.weight"]
+    state |= {"fc.weight": torch.zeros(5, 512), "head.bias": torch.zeros(2)}
+    with pytest.raises(ValueError) as caught:
+        models.load_weights(models.load_model("resnet18", "none", 4), state, "my.pth")
+    assert str(caught.value) == (
+        "my.pth does not fit the model: missing conv1.weight; unexpected head.bias; "
+        "of another shape fc.weight (5x512 in the file, 4x512 in the model)"
+    )
+
+
+def test_default_weights_are_imagenets():
+    with pytest.raises(ValueError, match="resnet18 have 1000 classes, not 10"):
+        models.load_model("resnet18", "DEFAULT", num_classes=10)
+
+
+def test_shared_data_gives_the_published_accuracy(shared_data, tmp_path, capsys):
+    """500 of the CIFAR images; all 3000 give 84.2 %."""
+    code = cli.main(
+        ["eval", "--model", "resnet18", "--num-classes", "10", "--quiet"]
+        + ["--weights", str(shared_data / "resnet18_cifar10.safetensors")]
+        + ["--data", str(shared_data / "cifar10_test.npz"), "--out", str(tmp_path)]
+        + ["--preprocess", "resize=64,mean=.485/.456/.406,std=.229/.224/.225"]
+        + ["--calib-images", "64", "--images", "500", "--bits", "7", "--mode", "simulate"]
+    )
+    assert code == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert 0.79 < result["reference"]["top1"] < 0.89
+    (point,) = result["points"]
+    assert point["top1"] > result["reference"]["top1"] - 0.04
+    assert 1.5 < point["bits_per_value"]["entropy"] < 3.5 and point["snr_db"] > 15

@@ -1,0 +1,240 @@
+"""The codec of bare tensors, blocks, tables and classes, each stage alone."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fmtc
+from fmtc.codec import Quantizer
+from fmtc.entropy_coding import Tables, scale_classes, table_max_length
+from fmtc.transform import Moments, quantize_rows
+
+
+def correlated(n=4, c=6, h=9, w=7, seed=0):
+    """Channels that are mixtures of half as many sources."""
+    generator = torch.Generator().manual_seed(seed)
+    sources = torch.randn(n, (c + 1) // 2, h, w, generator=generator)
+    mixing = torch.randn(c, (c + 1) // 2, generator=generator)
+    noise = 0.05 * torch.randn(n, c, h, w, generator=generator)
+    return torch.einsum("cs,nshw->nchw", mixing, sources) + noise + 3
+
+
+BLOCKS = ["1,1,C", "2,2,C", "1,1,4", "4,4,1", "3,5,2", "1,8,6"]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("shape", [(2, 6, 9, 7), (1, 5, 1, 1), (3, 1, 4, 4), (0, 6, 9, 7)])
+def test_block_join_inverts_split(block, shape):
+    block = fmtc.Block.parse(block)
+    x = torch.arange(float(np.prod(shape))).view(shape)
+    if block.is_pixel or x.numel():
+        split = block.split(x)
+        assert split.shape[1] == block.groups(shape[1]) * block.size(shape[1])
+        assert torch.equal(block.join(split, shape[1], block.crop(*shape[2:])), x)
+
+
+def test_block_split_against_loops():
+    x = torch.arange(2 * 3 * 4 * 6.0).view(2, 3, 4, 6)
+    split = fmtc.Block(2, 3, 2).split(x)
+    assert split.shape == (2, 2 * 12, 2, 2)
+    for n, g, c, i, j, row, column in itertools.product(*map(range, (2, 2, 2, 2, 3, 2, 2))):
+        expected = x[n, min(2 * g + c, 2), 2 * row + i, 3 * column + j]  # channel 2 is repeated
+        assert split[n, g * 12 + c * 6 + i * 3 + j, row, column] == expected
+
+
+@pytest.mark.parametrize("bad", ["1,1", "a,b,c", "1,1,0", (1, 300, None), "1,1,C,2", 7])
+def test_bad_block(bad):
+    with pytest.raises((ValueError, TypeError), match=r"expected h,w,c|not iterable"):
+        fmtc.Block.parse(bad)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("bits", [2, 8, 12])
+def test_decode_is_simulate(block, bits):
+    x = correlated()
+    codec = fmtc.calibrate_tensor(x, bits=bits, block=block)
+    data = codec.encode(x)
+    assert isinstance(data, bytes)
+    assert torch.equal(codec.decode(data), codec.simulate(x))
+    other = correlated(3, h=5, w=12, seed=1)  # another size
+    assert torch.equal(codec.decode(codec.encode(other)), codec.simulate(other))
+
+
+def test_error_is_that_of_the_step():
+    x = correlated(8)
+    codec = fmtc.calibrate_tensor(x, fmtc.Preset("float basis"), bits=8)
+    error = (codec.decode(codec.encode(x)) - x).double().square().mean()
+    assert float(error) == pytest.approx(codec.mse, rel=1e-6)
+    assert codec.mse <= 1.1 * codec.quantizer.step**2 / 12
+
+
+def test_pca_coding_beats_plain_levels():
+    """6 channels of rank 3: the transform must remove redundancy at equal error."""
+    x = correlated(4, h=32, w=40)
+    codec = fmtc.calibrate_tensor(x, fmtc.Preset("float basis"), bits=8)
+    levels = (x / codec.quantizer.step).round().to(torch.int64)
+    counts = torch.bincount((levels - levels.min()).flatten())
+    plain = float(fmtc.ops.entropy(counts[None]))
+    bits = 8 * len(codec.encode(x)) / x.numel()
+    assert bits < 0.8 * plain
+
+
+def test_paper_step_is_the_range_of_the_strongest_component():
+    x = correlated(8)
+    codec = fmtc.calibrate_tensor(x, fmtc.Preset("float basis"), bits=6)
+    eigenvalues, basis = np.linalg.eigh(np.cov(x.transpose(0, 1).flatten(1).double(), bias=True))
+    first = torch.einsum("c,nchw->nhw", torch.from_numpy(basis[:, -1]), x.double() - x.double().mean((0, 2, 3))[:, None, None])
+    assert codec.quantizer.step == pytest.approx(float(first.max() - first.min()) / 62, rel=1e-4)
+
+
+def test_quantizer_margin_never_exceeds_the_table():
+    for bits in range(2, 13):
+        quantizer = Quantizer.fit(-3.0, 5.0, bits, 0.125)
+        assert quantizer.hi - quantizer.lo + 1 <= 4096
+        assert quantizer.lo - 0.5 <= -3 / quantizer.step and 5 / quantizer.step <= quantizer.hi + 0.5
+    assert Quantizer.fit(1.0, 1.0, 8, 0.1).step == 1.0
+
+
+def test_quantized_rows_lie_on_an_8_bit_grid():
+    matrix = torch.randn(5, 7)
+    rows = quantize_rows(matrix, 8)
+    for row, original in zip(rows, matrix, strict=True):
+        grid = row / (original.abs().max() / 127)
+        torch.testing.assert_close(grid, grid.round(), rtol=0, atol=1e-4)
+        assert (row - original).abs().max() <= original.abs().max() / 254 * 1.001
+    assert torch.equal(quantize_rows(torch.zeros(2, 3), 8), torch.zeros(2, 3))
+
+
+def test_moments_of_parts_are_those_of_the_whole():
+    x = correlated(7)
+    whole = Moments().update(x, 1)
+    parts = Moments().update(x[:3], 1).merge(Moments().update(x[3:], 1))
+    for a, b in zip(whole.parts[0], parts.parts[0], strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_streams_stand_side_by_side():
+    x = correlated(3)
+    codec = fmtc.calibrate_tensor(x)
+    single = [codec.encode(image[None]) for image in x]
+    assert codec.encode(x) == b"".join(single)
+    assert codec.encode(x[:0]) == b"" and codec.decode(b"").shape == (0, 6, 0, 0)
+
+
+def test_every_damage_is_noticed():
+    x = correlated(1, h=3, w=3)
+    codec = fmtc.calibrate_tensor(x)
+    data = codec.encode(x)
+    for size in range(1, len(data)):
+        with pytest.raises(fmtc.StreamError):
+            codec.decode(data[:size])
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(fmtc.StreamError):
+            codec.decode(bytes(flipped))
+    with pytest.raises(fmtc.StreamError):
+        codec.decode(data + b"x")
+    other = fmtc.calibrate_tensor(correlated(seed=9))
+    with pytest.raises(fmtc.StreamError):
+        other.decode(data)
+
+
+@pytest.mark.parametrize(
+    "x,message",
+    [
+        (torch.zeros(6, 9, 7), r"expected a tensor \[N, 6, H, W\], got \[6, 9, 7\]"),
+        (torch.zeros(1, 5, 9, 7), r"got \[1, 5, 9, 7\]"),
+        (torch.zeros(1, 6, 9, 7, dtype=torch.int32), "floating-point"),
+        (torch.full((1, 6, 2, 2), float("nan")), "NaN or Inf"),
+    ],
+)
+def test_bad_tensors_to_encode(x, message):
+    codec = fmtc.calibrate_tensor(correlated())
+    with pytest.raises(ValueError, match=message):
+        codec.encode(x)
+
+
+@pytest.mark.parametrize(
+    "samples,message",
+    [
+        ([], "empty"),
+        (torch.zeros(0, 3, 2, 2), "empty"),
+        (torch.zeros(3, 2, 2), r"expected floating-point tensors \[N, C, H, W\]"),
+        (torch.zeros(1, 3, 2, 2, dtype=torch.int16), "floating-point"),
+        ([torch.zeros(1, 3, 2, 2), torch.zeros(1, 4, 2, 2)], "differ in their channels"),
+        (torch.full((1, 3, 2, 2), float("inf")), "NaN or Inf"),
+    ],
+)
+def test_bad_samples(samples, message):
+    with pytest.raises(fmtc.CalibrationError, match=message):
+        fmtc.calibrate_tensor(samples)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_float_types_calibrate_and_encode(dtype):
+    x = correlated().to(dtype)
+    codec = fmtc.calibrate_tensor(x, bits=6)
+    decoded = codec.decode(codec.encode(x.float()))
+    assert (decoded - x.float()).square().mean() < 4 * codec.mse
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(0, 3), c=st.integers(1, 7), h=st.integers(1, 9), w=st.integers(1, 9),
+    bits=st.integers(2, 12), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_any_tensor_of_the_right_depth_survives(n, c, h, w, bits, seed):
+    codec = fmtc.calibrate_tensor(correlated(2, c, seed=seed), bits=bits)
+    x = 5 * torch.randn(n, c, h, w)  # far outside the calibrated range too
+    decoded = codec.decode(codec.encode(x))
+    assert torch.equal(decoded.flatten(), codec.simulate(x).flatten())
+
+
+def test_tables_keep_every_level_codable():
+    counts = torch.zeros(1, 300, dtype=torch.int64)
+    counts[0, 150] = 10**9
+    tables = Tables(-150, counts, torch.zeros(4, dtype=torch.int64))
+    assert (tables.lengths > 0).all() and tables.lengths[0, 150] == 1
+    assert tables.lengths.max() <= table_max_length(300)
+    probabilities = torch.exp2(-tables.cross_entropy_bits())
+    assert float(probabilities.sum()) == pytest.approx(1)
+    assert Tables(0, counts[:, 150:151], torch.zeros(1, dtype=torch.int64)).lengths.tolist() == [[1]]
+
+
+def test_table_id_tells_tables_apart():
+    counts = torch.tensor([[5, 3, 1, 1]])
+    one = torch.zeros(2, dtype=torch.int64)
+    ids = {
+        Tables(0, counts, one).table_id,
+        Tables(-1, counts, one).table_id,
+        Tables(0, torch.tensor([[1, 1, 3, 5]]), one).table_id,
+        Tables(0, counts, torch.zeros(3, dtype=torch.int64)).table_id,
+    }
+    assert len(ids) == 4 and all(0 <= i < 2**32 for i in ids)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 8])
+def test_classes_are_the_best_contiguous_partition(classes):
+    generator = torch.Generator().manual_seed(3)
+    scales = torch.rand(7, generator=generator, dtype=torch.float64) * 6
+    levels = (torch.randn(7, 200, generator=generator) * scales[:, None]).round().long().clamp(-20, 20)
+    counts = torch.stack([torch.bincount(row + 20, minlength=41) for row in levels])
+
+    def bits(class_of):
+        merged = [counts[class_of == k].sum(0) for k in class_of.unique()]
+        return sum(float(fmtc.ops.entropy(m[None])) * int(m.sum()) for m in merged)
+
+    got = scale_classes(counts, scales, classes)
+    order = scales.argsort(descending=True)
+    assert (got[order].diff() >= 0).all() and len(got.unique()) <= classes
+    best = min(
+        bits(torch.tensor([sum(i >= c for c in cuts) for i in range(7)])[order.argsort()])
+        for n in range(classes)
+        for cuts in itertools.combinations(range(1, 7), n)
+    )
+    assert bits(got) == pytest.approx(best)

@@ -1,0 +1,273 @@
+"""The compressed model: sequential calibration, streams, reports, bad input."""
+
+import copy
+
+import pytest
+import torch
+from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
+from torch import nn
+
+import fmtc
+from fmtc import ops
+from fmtc.evaluate import first_tensor
+
+KINDS = [TinyResidual, TinyDepthwise, TinyOdd]
+
+
+def codec_state(compressed):
+    """Everything that defines the streams."""
+    state = {}
+    for name, codec in compressed.codecs.items():
+        parts = codec.transform.tensors()
+        tables = codec.tables
+        state[name] = (codec.quantizer, tables.table_id, tables.counts, *parts[0], *parts[1], *parts[2])
+    return state
+
+
+def assert_same_codec(a, b):
+    a, b = codec_state(a), codec_state(b)
+    assert list(a) == list(b)
+    for name in a:
+        assert a[name][:2] == b[name][:2], name
+        assert all(torch.equal(x, y) for x, y in zip(a[name][2:], b[name][2:], strict=True)), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", [2, 5, 8])
+@pytest.mark.parametrize("block", ["1,1,C", "2,3,C", "2,2,3"])
+def test_stream_equals_simulate_bit_for_bit(kind, bits, block):
+    compressed = fmtc.compress(tiny(kind), images(), bits=bits, block=block)
+    x = images(3, seed=1)
+    outputs, histograms = [], []
+    for mode in ("stream", "simulate"):
+        compressed.mode = mode
+        compressed.reset_statistics()
+        outputs.append(first_tensor(compressed(x)))
+        histograms.append([p.counted.histogram for p in compressed.points.values()])
+    assert torch.equal(*outputs)
+    assert all(torch.equal(a, b) for a, b in zip(*histograms, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_report_counts_the_bytes_that_were_produced(kind, monkeypatch):
+    compressed = fmtc.compress(tiny(kind), images())
+    produced = []
+    encode = ops.huffman_encode
+
+    def spy(*args):
+        data, used = encode(*args)
+        produced.append(int(used.sum()))
+        return data, used
+
+    monkeypatch.setattr(ops, "huffman_encode", spy)
+    compressed(images(5, seed=1))
+    compressed(images(2, seed=2))
+    report = compressed.report()
+    assert len(produced) == 2 * len(compressed.points)
+    assert report.bits_per_value["stream"] == pytest.approx(8 * sum(produced) / report.values, abs=0)
+    assert report.values == sum(layer["values"] for layer in report.layers)
+    for layer in report.layers:
+        shape = layer["shape"]
+        assert layer["values"] == 7 * shape[0] * shape[1] * shape[2]
+
+
+def test_rates_are_ordered():
+    compressed = fmtc.compress(tiny(), images(20), bits=6)
+    compressed(images(20, seed=1))
+    rates = compressed.report().bits_per_value
+    assert rates["entropy_classes"] <= rates["entropy"] <= rates["cross_entropy"]
+    assert rates["cross_entropy"] - 1e-9 <= rates["huffman"] + 0.1
+    assert rates["huffman"] < rates["stream"]
+    assert rates["huffman"] <= rates["entropy"] + 1
+
+
+def test_calibration_report_before_anything_ran():
+    compressed = fmtc.compress(tiny(), images(), bits=6)
+    report = compressed.report()
+    assert report.calibration and report.bits_per_value["stream"] is None
+    compressed.mode = "simulate"
+    compressed(images())  # the calibration images again give the calibration's histograms
+    again = compressed.report()
+    assert not again.calibration and again.values == report.values
+    assert again.bits_per_value["entropy"] == pytest.approx(report.bits_per_value["entropy"], rel=1e-3)
+    assert "stem" in str(report) and "multiply-adds" in str(report)
+
+
+def test_more_bits_mean_less_error_and_more_rate():
+    model, x = tiny(), images(16)
+    snr, rate = [], []
+    for bits in (3, 5, 7, 9):
+        point = fmtc.evaluate(fmtc.compress(model, x, bits=bits), images(16, seed=1))
+        snr.append(point["snr_db"])
+        rate.append(point["bits_per_value"]["entropy"])
+    assert snr == sorted(snr) and rate == sorted(rate)
+    assert snr[-1] > 25
+
+
+def test_calibration_sees_quantised_predecessors():
+    """The second layer's mean must be that of its output from decoded inputs."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3, padding=1)).eval()
+    x = images(8)
+    compressed = fmtc.compress(model, x, bits=2)  # coarse, so that the difference is large
+    with torch.no_grad():
+        decoded = compressed.codecs["0"].simulate(model[0](x))
+        seen = model[2](decoded.relu())
+        plain = model[2](model[0](x).relu())
+    mean = compressed.codecs["2"].transform.means[0]
+    torch.testing.assert_close(mean, seen.double().mean((0, 2, 3)), rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(mean, plain.double().mean((0, 2, 3)), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calibrating_twice_gives_the_same_codec(kind):
+    model = tiny(kind)
+    assert_same_codec(*(fmtc.compress(model, images(), bits=6) for _ in range(2)))
+
+
+def test_micro_batches_do_not_matter_beyond_rounding():
+    model, x = tiny(), images(7)
+    codecs = [fmtc.compress(model, x, bits=6, micro_batch=m).codecs for m in (1, 3, 16)]
+    iterated = fmtc.compress(model, list(x.split(2)), bits=6).codecs
+    for other in (*codecs[1:], iterated):
+        for name, codec in codecs[0].items():
+            got = other[name].transform.means[0]
+            torch.testing.assert_close(got, codec.transform.means[0], rtol=1e-4, atol=1e-5)
+            assert other[name].quantizer.step == pytest.approx(codec.quantizer.step, rel=1e-3)
+
+
+def test_the_model_is_left_as_it_was():
+    model = tiny().train()
+    before = copy.deepcopy(model.state_dict())
+    compressed = fmtc.compress(model, images())
+    compressed(images())
+    assert model.training and not compressed.training
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert compressed.train() is compressed and not compressed.network.training
+
+
+def test_dropped_components_are_those_without_levels():
+    model = tiny(TinyDepthwise)
+    compressed = fmtc.compress(model, images(16), bits=9)
+    expand = compressed.codecs["first.0"]
+    assert expand.channels == 12 and expand.components <= 4  # the rank of its 4 input channels
+    for codec in compressed.codecs.values():
+        assert codec.tables.table_of.numel() == codec.components
+    full = fmtc.compress(model, images(16), fmtc.Preset("all", drop_components=False), bits=9)
+    assert full.codecs["first.0"].components == 12
+    assert compressed.multiply_adds["compressed"] < full.multiply_adds["compressed"]
+
+
+def test_excluded_layers_are_quantised_and_counted_at_eight_bits():
+    model = tiny()
+    everything = fmtc.compress(model, images(), bits=4)
+    some = fmtc.compress(model, images(), bits=4, exclude=["conv*"])
+    x = images(4, seed=1)
+    some(x)
+    layers = {layer["name"]: layer for layer in some.report().layers}
+    assert layers["conv1"]["components"] is None
+    assert set(layers["conv1"]["bits_per_value"].values()) == {8.0}
+    assert layers["stem"]["bits_per_value"]["stream"] != 8.0
+    same = fmtc.compress(model, images(), bits=4, include=["stem", "shortcut"])
+    assert_plain = [name for name, layer in layers.items() if layer["components"] is None]
+    assert assert_plain == ["conv1", "conv2"]
+    assert torch.equal(same(x), some(x))
+    assert not torch.equal(everything(x), some(x))
+    levels = some.codecs["conv1"].simulate(torch.randn(2, 12, 3, 3)).unique()
+    assert len(levels) <= 256
+
+
+def test_patterns_that_match_nothing_are_refused():
+    with pytest.raises(ValueError, match=r"no layer matches 'layer9\.\*'.*stem, conv1"):
+        fmtc.compress(tiny(), images(), exclude=["layer9.*"])
+
+
+def test_values_outside_the_calibrated_range_are_clamped_and_counted():
+    compressed = fmtc.compress(tiny(), images(), bits=6)
+    compressed(10 * images(seed=3))
+    report = compressed.report()
+    assert report.clamped_fraction > 0.01
+    compressed.reset_statistics()
+    compressed(images())
+    assert compressed.report().clamped_fraction == 0
+
+
+@pytest.mark.parametrize(
+    "bad,message",
+    [
+        (torch.zeros(0, 3, 12, 12), r"batch 0: expected images \[N, C, H, W\]"),
+        (torch.zeros(3, 12, 12), r"expected images .* got \[3, 12, 12\]"),
+        (torch.zeros(2, 3, 12, 12, dtype=torch.uint8), "preprocessed floating-point.*uint8"),
+        (torch.full((2, 3, 12, 12), float("nan")), "batch 0 contains NaN or Inf"),
+        ([torch.zeros(1, 3, 12, 12), torch.full((2, 3, 12, 12), float("inf"))], "batch 1 contains"),
+        ([], "no calibration images"),
+    ],
+)
+def test_bad_calibration_images(bad, message):
+    with pytest.raises(fmtc.CalibrationError, match=message):
+        fmtc.compress(tiny(), bad)
+
+
+def test_nan_inside_the_network_names_the_layer():
+    model = tiny()
+    with torch.no_grad():
+        model.conv1.weight[0, 0] = float("inf")
+    with pytest.raises((fmtc.CalibrationError, fmtc.TraceError)):
+        fmtc.compress(model, images())
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"bits": 1}, "bits must be 2 to 12"),
+        ({"bits": 13}, "bits must be 2 to 12"),
+        ({"preset": "papper"}, "unknown preset 'papper'; known: paper"),
+        ({"coder": "zip"}, "unknown coder 'zip'; known: huffman"),
+        ({"block": "1,1"}, "expected h,w,c"),
+        ({"block": (0, 1, None)}, "expected h,w,c"),
+        ({"mode": "strean"}, "mode must be one of"),
+        ({"weight_bits": 7}, "weight_bits"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        fmtc.compress(tiny(), images(), **options)
+
+
+def test_constant_images_compress():
+    compressed = fmtc.compress(tiny(), torch.zeros(2, 3, 12, 12))
+    out = compressed(torch.zeros(2, 3, 12, 12))
+    assert out.isfinite().all()
+    assert compressed.report().bits_per_value["stream"] > 0
+
+
+def test_one_image_and_empty_batch():
+    compressed = fmtc.compress(tiny(), images(1))
+    assert compressed(images(1)).shape == (1, 5)
+    assert compressed(images(0)).shape == (0, 5)
+
+
+def test_continued_calibration_uses_all_moments():
+    model, a, b = tiny(), images(8), images(8, seed=5) + 0.5
+    first = fmtc.compress(model, a, bits=8, keep_moments=True)
+    both = fmtc.compress(model, torch.cat([a, b]), bits=8)
+    continued = fmtc.compress(model, b, bits=8, start=first)
+    # The first layer's input is not quantised, so there the moments must be the same.
+    torch.testing.assert_close(
+        continued.codecs["stem"].transform.means[0], both.codecs["stem"].transform.means[0]
+    )
+    with pytest.raises(fmtc.CalibrationError, match="keep_moments=True"):
+        fmtc.compress(model, b, start=both)
+
+
+def test_the_result_does_not_depend_on_threads():
+    model, x = tiny(), images()
+    before = torch.get_num_threads()
+    try:
+        outputs = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            outputs.append(fmtc.compress(model, x, bits=6).report().bits_per_value["entropy"])
+        assert outputs[0] == pytest.approx(outputs[1], rel=1e-3)
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,300 @@
+"""What is measured, against numpy, scipy and values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import torch
+from torch import nn
+
+import fmtc
+from fmtc.evaluate import Reference, evaluate, first_tensor, kl_divergence, snr_db, wilson_interval
+from fmtc.result import new_result, validate
+
+
+class Table(nn.Module):
+    """Looks its outputs up: image i (its first pixel is i) gives row i of a table."""
+
+    def __init__(self, rows) -> None:
+        super().__init__()
+        self.rows = torch.as_tensor(rows, dtype=torch.float32)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.rows[x[:, 0, 0, 0].long()]
+
+
+class FakeReport:
+    values = 96
+    clamped_fraction = 0.25
+    bits_per_value = {"entropy": 1.0, "entropy_classes": 0.9, "cross_entropy": 1.1, "huffman": 1.2,
+                      "stream": None}  # fmt: skip
+    layers = [{"name": "conv1", "shape": (4, 2, 3), "components": 3, "values": 96, "step": 0.5,
+               "mse": 0.01, "bits_per_value": bits_per_value}]  # fmt: skip
+
+
+class FakeCompressed(nn.Module):
+    """What `evaluate` needs of a compressed model, with everything it does written down."""
+
+    preset, weight_bits, coder, seconds_calibrate = "paper", 32, "huffman", 1.5
+    setting = {"kind": "b", "value": 8}
+    multiply_adds = {"plain": 10, "compressed": 15}
+
+    def __init__(self, model, noise) -> None:
+        super().__init__()
+        self.__dict__["reference"] = model
+        self.noise = torch.as_tensor(noise, dtype=torch.float32)
+        self.mode = "stream"
+        self.events = []
+
+    def forward(self, x):
+        self.events.append(self.mode)
+        return self.reference(x) + self.noise
+
+    def reset_statistics(self):
+        self.events.append("reset")
+
+    def report(self):
+        self.events.append("report")
+        return FakeReport()
+
+
+def numbered_images(count: int) -> torch.Tensor:
+    return torch.arange(count, dtype=torch.float32).view(-1, 1, 1, 1)
+
+
+def logits(count: int = 12, classes: int = 7, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, classes, generator=torch.Generator().manual_seed(seed))
+
+
+def as_point_of_a_result(point):
+    result = new_result(
+        "fmtc eval",
+        "model",
+        {"path": "data", "calibration_images": 1, "evaluated_images": 1},
+        seed=0,
+        reference={"top1": None, "top5": None},
+    )
+    return {**result, "points": [point]}
+
+
+# Formulas
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 5), (5, 5), (1, 1), (176, 200), (7, 3000)])
+def test_wilson_interval_is_scipys(successes, trials):
+    expected = scipy.stats.binomtest(successes, trials).proportion_ci(method="wilson")
+    np.testing.assert_allclose(wilson_interval(successes, trials), expected, atol=1e-12)
+
+
+def test_wilson_interval_by_hand():
+    # p = 1/2, n = 4, z^2 = 3.8415: centre 1/2, half width z / (2 sqrt(n + z^2)).
+    half = 1.959964 / (2 * math.sqrt(4 + 3.841459))
+    np.testing.assert_allclose(wilson_interval(2, 4), [0.5 - half, 0.5 + half], atol=1e-6)
+
+
+def test_kl_divergence_is_scipys():
+    reference, output = logits(seed=1), logits(seed=2) * 3
+    p = scipy.special.softmax(reference.double().numpy(), axis=1)
+    q = scipy.special.softmax(output.double().numpy(), axis=1)
+    expected = scipy.stats.entropy(p, q, axis=1)
+    np.testing.assert_allclose(kl_divergence(reference, output).numpy(), expected, rtol=1e-9)
+    assert kl_divergence(reference, reference).tolist() == [0.0] * 12
+    far = torch.tensor([[1000.0, -1000.0]])
+    np.testing.assert_allclose(kl_divergence(far, -far).item(), 2000.0)
+
+
+def test_snr_is_numpys_and_capped():
+    reference, noise = logits(5, 30, seed=1), 0.01 * logits(5, 30, seed=2)
+    x, y = reference.double().numpy(), (reference + noise).double().numpy()
+    signal = ((x - x.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    expected = 10 * np.log10(signal / ((y - x) ** 2).sum(axis=1))
+    np.testing.assert_allclose(snr_db(reference, reference + noise).numpy(), expected, rtol=1e-9)
+    maps = reference.view(5, 2, 3, 5)
+    found = snr_db(maps, maps + noise.view_as(maps))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+    assert snr_db(reference, reference).tolist() == [200.0] * 5
+    nearly = reference.double()
+    assert (snr_db(nearly, nearly * (1 + 1e-15)) == 200).all()
+
+
+def test_snr_of_a_constant_reference_is_undefined():
+    constant = torch.ones(1, 4)
+    assert snr_db(constant, constant).item() == 200
+    assert math.isnan(snr_db(constant, constant + 1).item())
+
+
+# Evaluation
+
+
+def test_accuracy_agreement_and_averages():
+    reference_rows = torch.eye(8)[[0, 1, 2, 3]]
+    rows = reference_rows + 0.25 * logits(4, 8)
+    rows[3] = torch.eye(8)[0] + torch.linspace(0, 0.1, 8)  # the fourth goes elsewhere
+    model, data = Table(rows), (numbered_images(4), torch.tensor([0, 1, 5, 3]))
+    point = evaluate(model, data, reference=Table(reference_rows), batch=3)
+    guess = rows.argmax(1)
+    assert point["top1"] == (guess == data[1]).double().mean().item()
+    best = np.argsort(-rows.numpy(), axis=1)[:, :5]
+    assert point["top5"] == np.mean([y in b for y, b in zip(data[1].tolist(), best, strict=True)])
+    assert point["agreement"] == (guess == reference_rows.argmax(1)).double().mean().item()
+    assert point["top1_interval"] == wilson_interval(int(point["top1"] * 4), 4)
+    np.testing.assert_allclose(point["kl"], kl_divergence(reference_rows, rows).mean().item())
+    np.testing.assert_allclose(point["snr_db"], snr_db(reference_rows, rows).mean().item())
+
+
+def test_figures_do_not_depend_on_the_batch():
+    rows, noisy = logits(11), logits(11) + 0.1 * logits(11, seed=3)
+    data = (numbered_images(11), torch.arange(11) % 7)
+    points = [evaluate(Table(noisy), data, reference=Table(rows), batch=b) for b in (1, 4, 100)]
+    for point in points:
+        point["seconds"] = None
+    assert points[0] == points[1] == points[2]
+
+
+def test_compressed_model_is_reset_run_and_reported():
+    model = Table(logits(6))
+    compressed = FakeCompressed(model, 0.01 * logits(1)[0])
+    data = (numbered_images(6), torch.zeros(6, dtype=torch.int64))
+    point = evaluate(compressed, data, batch=4, mode="simulate")
+    assert compressed.events == ["reset", "simulate", "simulate", "report"]
+    assert compressed.mode == "stream"
+    assert point["mode"] == "simulate" and point["setting"] == {"kind": "b", "value": 8}
+    assert point["preset"] == "paper" and point["weight_bits"] == 32 and point["coder"] == "huffman"
+    assert point["values"] == 96 and point["clamped_fraction"] == 0.25
+    assert point["bits_per_value"] == FakeReport.bits_per_value
+    assert point["multiply_adds"] == {"plain": 10, "compressed": 15}
+    assert point["seconds"]["calibrate"] == 1.5 and point["seconds"]["evaluate"] > 0
+    assert point["layers"][0]["shape"] == [4, 2, 3]
+    validate(as_point_of_a_result(point))
+
+
+def test_reference_is_run_once_and_shared():
+    model = Table(logits(6))
+    data = (numbered_images(6), torch.zeros(6, dtype=torch.int64))
+    reference = Reference(model, data, batch=6)
+    assert model.calls == 1 and reference.seconds > 0 and len(reference.outputs) == 6
+    assert reference.top1 == evaluate(model, data)["top1"]
+    calls = model.calls
+    for scale in (0.1, 0.2):
+        evaluate(Table(logits(6) * scale), data, reference=reference)
+    assert model.calls == calls
+
+
+def test_plain_model_is_its_own_reference_and_has_no_rates():
+    model = Table(logits(6))
+    point = evaluate(model, (numbered_images(6), torch.zeros(6, dtype=torch.int64)), batch=6)
+    assert model.calls == 1
+    assert (point["agreement"], point["kl"], point["snr_db"]) == (1.0, 0.0, 200.0)
+    assert point["preset"] is None and point["layers"] == [] and point["values"] is None
+    assert set(point["bits_per_value"].values()) == {None}
+    validate(as_point_of_a_result(point))
+
+
+def test_without_labels_accuracy_is_none_and_the_rest_is_not():
+    point = evaluate(Table(logits(4)), numbered_images(4))
+    assert point["top1"] is None and point["top1_interval"] is None and point["top5"] is None
+    assert point["agreement"] == 1.0 and point["snr_db"] == 200.0
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2, 2), (4, 1), (4, 5, 1, 1)])
+def test_no_classifier_is_measured_by_snr_alone(shape):
+    rows = torch.randn(shape)
+    labels = torch.zeros(4, dtype=torch.int64)
+    point = evaluate(Table(rows), (numbered_images(4), labels), reference=Table(2 * rows))
+    assert point["top1"] is point["agreement"] is point["kl"] is None
+    # One output alone has no variance that an SNR could be counted from.
+    assert (point["snr_db"] is None) == (shape == (4, 1))
+    validate(as_point_of_a_result(point))
+
+
+def test_top5_needs_more_than_five_classes():
+    labels = torch.zeros(4, dtype=torch.int64)
+    assert evaluate(Table(logits(4, 5)), (numbered_images(4), labels))["top5"] is None
+    assert evaluate(Table(logits(4, 6)), (numbered_images(4), labels))["top5"] is not None
+
+
+def test_data_may_be_a_loader_a_list_or_a_dataset(tmp_path):
+    np.savez(tmp_path / "d.npz", images=np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1),
+             labels=np.arange(6))  # fmt: skip
+    from fmtc.data import open_dataset
+
+    model, labels = Table(torch.eye(6)), torch.arange(6)
+    pairs = torch.utils.data.TensorDataset(numbered_images(6), labels)
+    for data in (
+        torch.utils.data.DataLoader(pairs, batch_size=4),
+        [(numbered_images(6), labels)],
+        open_dataset(tmp_path / "d.npz", preprocess="std=0.00392156862745098"),
+    ):
+        assert evaluate(model, data, batch=4)["top1"] == 1.0
+    batches = [numbered_images(6)[:4], numbered_images(6)[4:]]
+    assert evaluate(model, batches)["top1"] is None
+
+
+def test_first_tensor_of_tuples_and_dictionaries():
+    x = torch.ones(2, 3)
+    assert first_tensor((x, None)) is x
+    assert first_tensor({"out": x, "aux": None}) is x
+    assert first_tensor([({"a": x},)]) is x
+    for nothing in (None, (), {}, "text", 3):
+        with pytest.raises(ValueError, match="has no tensor to measure"):
+            first_tensor(nothing)
+
+
+def test_training_mode_is_left_as_it_was():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 3), nn.Dropout(0.5))
+    model.train()
+    model[1].eval()
+    point = evaluate(model, numbered_images(3))
+    assert point["agreement"] == 1.0
+    assert [m.training for m in model.modules()] == [True, True, False, True]
+
+
+def test_evaluation_errors():
+    model, labels = Table(logits(4)), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"label 9 is outside 0\.\.\.6: the model has 7 classes"):
+        evaluate(model, (numbered_images(4), labels + 9))
+    with pytest.raises(ValueError, match="there are 4 images and 3 labels"):
+        evaluate(model, (numbered_images(4), labels[:3]))
+    with pytest.raises(ValueError, match="no images to evaluate"):
+        evaluate(model, numbered_images(0))
+    with pytest.raises(ValueError, match="read more than once"):
+        evaluate(model, iter([numbered_images(4)]))
+    with pytest.raises(ValueError, match="reference covers 4 images, the data 2"):
+        evaluate(model, numbered_images(2), reference=Reference(model, numbered_images(4)))
+    with pytest.raises(ValueError, match="they are not the same network"):
+        evaluate(model, numbered_images(4), reference=Table(logits(4, 5)))
+    broken = logits(4)
+    broken[2, 0] = math.nan
+    with pytest.raises(ValueError, match=r"images 2\.\.\.3 has NaN or Inf"):
+        evaluate(Table(broken), numbered_images(4), batch=2)
+    with pytest.raises(ValueError, match=r"output is \[12\] for 4 images"):
+        evaluate(nn.Flatten(0), torch.zeros(4, 1, 1, 3))
+
+
+def test_real_compressed_model(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 6, 3, stride=2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 10),
+    ).eval()  # fmt: skip
+    images, labels = torch.randn(12, 3, 16, 16), torch.arange(12) % 10
+    compressed = fmtc.compress(model, images[:4], bits=8)
+    data = (images[4:], labels[4:])
+    streamed = fmtc.evaluate(compressed, data, batch=3)
+    simulated = fmtc.evaluate(compressed, data, batch=8, mode="simulate")
+    validate(as_point_of_a_result(streamed))
+    validate(as_point_of_a_result(simulated))
+    assert streamed["values"] == 8 * (8 * 16 * 16 + 6 * 7 * 7)
+    assert streamed["snr_db"] > 15 and streamed["mode"] == "stream"
+    assert streamed["bits_per_value"]["stream"] > streamed["bits_per_value"]["huffman"]
+    assert simulated["bits_per_value"]["stream"] is None
+    for figure in ("top1", "agreement", "clamped_fraction", "values"):
+        assert streamed[figure] == simulated[figure]
+    # Batches of another size may round convolutions differently, by the last bit of a float.
+    np.testing.assert_allclose(streamed["snr_db"], simulated["snr_db"], atol=0.1)

@@ -1,0 +1,168 @@
+"""Coding points are found where METHOD section 1 puts them, and folding is exact everywhere."""
+
+import pytest
+import torch
+from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny, torchvision_network
+from torch import nn
+
+import fmtc
+from fmtc.evaluate import first_tensor
+from fmtc.fold import conv_like, fold_batch_norm, fold_input, fold_output
+from fmtc.graph import find_groups, trace
+
+# network, input size, number of coding points
+NETWORKS = [
+    ("resnet18", 64, 20),
+    ("resnet34", 64, 36),
+    ("resnet50", 64, 53),
+    ("resnet101", 64, 104),
+    ("inception_v3", 128, 94),
+    ("mobilenet_v2", 64, 52),
+    ("vgg16_bn", 32, 13),
+    ("googlenet", 64, 57),
+    ("densenet121", 64, 120),
+    ("shufflenet_v2_x1_0", 64, 56),
+    ("efficientnet_b0", 64, 49),
+    ("regnet_y_400mf", 64, 53),
+]
+
+
+def float_preset():
+    return fmtc.PRESETS["paper"].__class__("exact", transform_bits=None, drop_components=False)
+
+
+def relative_error(got, expected):
+    return float((got - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("name,size,points", NETWORKS)
+def test_folded_network_is_the_model(name, size, points):
+    model = torchvision_network(name)
+    x = torch.randn(2, 3, size, size)
+    compressed = fmtc.compress(model, x, float_preset(), mode="float")
+    assert len(compressed.points) == points
+    with torch.no_grad():
+        expected = first_tensor(model(x))
+    assert relative_error(compressed(x), expected) < 1e-4
+
+
+@pytest.mark.parametrize("kind", [TinyResidual, TinyDepthwise, TinyOdd])
+@pytest.mark.parametrize("block", ["1,1,C", "2,2,C", "1,1,4", "4,3,2"])
+def test_unusual_networks_and_blocks_fold_exactly(kind, block):
+    model, x = tiny(kind), images()
+    compressed = fmtc.compress(model, x, float_preset(), block=block, mode="float")
+    with torch.no_grad():
+        expected = first_tensor(model(x))
+    assert relative_error(first_tensor(compressed(x)), expected) < 1e-4
+
+
+def groups_of(model, size=64):
+    network = trace(model)
+    return {g.name: g for g in find_groups(network, torch.zeros(1, 3, size, size))}
+
+
+def test_resnet_points_are_relu_inputs_and_shortcuts():
+    groups = groups_of(torchvision_network("resnet18"))
+    alone = [n for n, g in groups.items() if next(iter(g.output.users)).name.startswith("add")]
+    # conv2 of a block with a shortcut runs before it, so the add belongs to the shortcut.
+    assert alone == [f"layer{i}.0.conv2" for i in (2, 3, 4)]
+    assert all(len(groups[f"layer{i}.0.downsample.0"].adds) == 1 for i in (2, 3, 4))
+    assert all(len(groups[f"layer{i}.1.conv2"].adds) == 1 for i in (1, 2, 3, 4))
+    assert all(g.foldable for g in groups.values())
+
+
+def test_depthwise_is_coded_after_its_activation_and_folds_into_project():
+    network = trace(torchvision_network("mobilenet_v2"))
+    groups = {g.name: g for g in find_groups(network, torch.zeros(1, 3, 64, 64))}
+    depthwise = groups["features.3.conv.1.0"]
+    assert isinstance(network.get_submodule(depthwise.output.target), nn.ReLU6)
+    assert [c.target for c in depthwise.consumers] == ["features.3.conv.2"]
+    assert not depthwise.foldable
+    expand = groups["features.3.conv.0.0"]
+    assert expand.foldable and expand.output is expand.batch_norm and not expand.consumers
+    assert groups["features.3.conv.2"].adds  # the linear bottleneck's residual
+
+
+def test_a_grouped_convolution_before_a_grouped_one_is_coded_before_the_activation():
+    groups = groups_of(tiny(TinyDepthwise), size=12)
+    assert groups["grouped"].output is groups["grouped"].conv
+    assert groups["first.3"].output is not groups["first.3"].batch_norm
+
+
+def test_squeeze_excite_and_heads_are_not_coded():
+    names = groups_of(torchvision_network("efficientnet_b0"))
+    assert not [n for n in names if ".fc1" in n or ".fc2" in n]
+    assert "features.1.0.block.0.0" in names
+
+
+def test_module_called_twice_is_two_points():
+    groups = groups_of(tiny(TinyOdd), size=12)
+    assert {"twice", "twice@2"} <= set(groups)
+    assert len(groups["twice@2"].adds) == 1
+
+
+def test_untraceable_model_is_named():
+    class Inner(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Inner(), nn.Conv2d(4, 4, 1))
+    with pytest.raises(fmtc.TraceError, match=r"module '1'.*leaf_modules"):
+        fmtc.compress(model, images())
+    compressed = fmtc.compress(model, images(), leaf_modules=["1"])
+    assert list(compressed.points) == ["0", "2"]
+
+
+def test_graph_that_is_not_the_model_is_refused():
+    class Suspicious(nn.Module):
+        """Takes another way when it is traced, as a check of tensor values by hand would."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            return self.conv(x) * (2 if isinstance(x, torch.fx.Proxy) else 1)
+
+    model = Suspicious().eval()
+    with pytest.raises(fmtc.TraceError, match="does not compute"):
+        fmtc.compress(model, images())
+
+
+def test_network_without_convolutions_is_refused():
+    with pytest.raises(ValueError, match="no convolution"):
+        fmtc.compress(nn.Sequential(nn.Flatten(), nn.Linear(432, 4)), images())
+
+
+def random_conv(**options):
+    torch.manual_seed(1)
+    return nn.Conv2d(4, 6, 3, padding=1, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"groups": 2}, {"stride": 2}])
+@pytest.mark.parametrize("affine", [True, False])
+def test_fold_batch_norm(options, affine):
+    conv, norm = random_conv(**options), nn.BatchNorm2d(6, affine=affine).eval()
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.1, 3)
+    x = torch.randn(2, 4, 7, 7)
+    torch.testing.assert_close(fold_batch_norm(conv, norm)(x), norm(conv(x)))
+
+
+def test_fold_output_and_input():
+    conv, x = random_conv(), torch.randn(2, 4, 7, 7)
+    matrix, offset = torch.randn(3, 6), torch.randn(3)
+    expected = torch.einsum("ko,nohw->nkhw", matrix, conv(x)) + offset[:, None, None]
+    torch.testing.assert_close(fold_output(conv, matrix, offset)(x), expected, rtol=1e-4, atol=1e-5)
+    conv = nn.Conv2d(4, 6, 3)  # unpadded
+    matrix, offset = torch.randn(4, 2), torch.randn(4)
+    y = torch.randn(2, 2, 7, 7)
+    expected = conv(torch.einsum("ck,nkhw->nchw", matrix, y) + offset[:, None, None])
+    torch.testing.assert_close(fold_input(conv, matrix, offset)(y), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_conv_like_keeps_geometry():
+    conv = nn.Conv2d(4, 6, (3, 5), stride=(1, 2), padding="valid", dilation=(2, 1), bias=False)
+    made = conv_like(conv, conv.weight, None)
+    x = torch.randn(1, 4, 9, 11)
+    assert torch.equal(made(x), conv(x)) and made.bias is None
