@@ -8,16 +8,19 @@ Values are freed as soon as nothing reads them any more.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import fx, nn
 from tqdm import tqdm
 
-from .codec import Calibration, CalibrationError, TensorCodec
+from .codec import CalibrationError
 from .graph import Group
+from .untraced import HookedConv, Untraced
 
-Fit = Callable[[Group, list[torch.Tensor]], tuple[Any, list[torch.Tensor]]]
+# (layer, its output for each micro-batch) -> its codec; ``codec.simulate`` gives what is decoded.
+Fit = Callable[[Group | HookedConv, list[torch.Tensor]], Any]
 
 
 def check_images(batches: list[torch.Tensor]) -> None:
@@ -44,28 +47,41 @@ def run_sequentially(
     fit: Fit,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Execute the graph once, calling ``fit(group, tensors) -> (result, decoded tensors)``.
+    """Execute the graph once, fitting each layer's codec; what it decodes goes on downstream.
 
-    tensors: the group's output for each micro-batch; the decoded ones replace it downstream.
-    Returns the results by layer name, in execution order.
+    Returns the codecs by layer name, in execution order.
     """
     at = {group.output: group for group in groups}
     last_use = _last_uses(network.graph)
     values: dict[fx.Node, list] = {}
-    results: dict[str, Any] = {}
+    codecs: dict[str, Any] = {}
     bar = tqdm(total=len(groups), desc="calibrate", unit="layer", disable=not progress, leave=False)
     for node in network.graph.nodes:
         if node.op == "output":
             break
-        values[node] = _execute(network, node, values, batches)
+        untraced = _untraced(network, node)
+        if untraced is not None:
+            inner, values[node] = untraced.calibrate(
+                partial(_execute, network, node, values, batches), fit
+            )
+            codecs |= inner
+        else:
+            values[node] = _execute(network, node, values, batches)
         if node in at:
             group = at[node]
-            results[group.name], values[node] = fit(group, values[node])
+            codec = codecs[group.name] = fit(group, values[node])
+            values[node] = [codec.simulate(x) for x in values[node]]
             bar.update()
         for done in last_use.get(node, ()):
             del values[done]
     bar.close()
-    return results
+    return codecs
+
+
+def _untraced(network: fx.GraphModule, node: fx.Node) -> Untraced | None:
+    """The untraced module that this node calls for the first time."""
+    module = network.get_submodule(node.target) if node.op == "call_module" else None
+    return module if isinstance(module, Untraced) and not module.calibrated else None
 
 
 def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
@@ -105,15 +121,3 @@ def _attribute(network: nn.Module, target: str):
     for name in target.split("."):
         value = getattr(value, name)
     return value
-
-
-def fit_codec(
-    calibration: Callable[[str], Calibration], start: dict[str, TensorCodec] | None = None
-) -> Fit:
-    """The fit of an included layer: calibrate its codec, then pass on what it decodes."""
-
-    def fit(group: Group, tensors: list[torch.Tensor]):
-        codec = calibration(group.name).fit(tensors, (start or {}).get(group.name))
-        return codec, [codec.simulate(x) for x in tensors]
-
-    return fit

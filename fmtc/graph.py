@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -18,6 +19,8 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torchvision.ops import StochasticDepth
 from torchvision.ops.stochastic_depth import stochastic_depth
+
+from .untraced import HookedConv, Untraced
 
 ACTIVATION_MODULES = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
@@ -35,7 +38,7 @@ OUT_OF_PLACE_METHODS = {"add_": "add", "mul_": "mul", "relu_": "relu", "sigmoid_
 
 
 class TraceError(ValueError):
-    """The network's Python code cannot be turned into a graph."""
+    """The network's graph is not usable."""
 
 
 @dataclass
@@ -65,45 +68,87 @@ class Group:
 
 
 class _Tracer(fx.Tracer):
-    """fx tracer that remembers which module it was in, for the error message."""
+    """fx tracer that keeps ``leaf_modules`` whole and knows in which module it is."""
 
-    def __init__(self, leaf_modules: Iterable[str]):
+    def __init__(self, leaf_modules: set[str]):
         super().__init__()
-        self.leaf_modules = set(leaf_modules)
-        self.where = "<the model itself>"
+        self.leaf_modules = leaf_modules
+        self.inside = [""]  # paths from the model down to where tracing is, or failed
 
     def is_leaf_module(self, module: nn.Module, path: str) -> bool:
         known = isinstance(module, (*ACTIVATION_MODULES, nn.Conv2d, nn.BatchNorm2d))
         return path in self.leaf_modules or known or super().is_leaf_module(module, path)
 
     def call_module(self, module, forward, args, kwargs):
-        self.where = self.path_of_module(module)
-        return super().call_module(module, forward, args, kwargs)
+        self.inside.append(self.path_of_module(module))
+        result = super().call_module(module, forward, args, kwargs)
+        self.inside.pop()  # not after an exception: the failing module stays on top
+        return result
+
+
+class _Whole(nn.Module):
+    """A model as the only node of a graph, where its own forward cannot be traced."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x)
 
 
 def trace(model: nn.Module, leaf_modules: Iterable[str] = ()) -> fx.GraphModule:
     """Graph of a copy of ``model`` in eval mode, without no-ops and in-place operations.
 
-    ``leaf_modules``: paths of modules that are kept whole (their inside is not coded).
-    Raises TraceError naming the module that could not be traced.
+    A module that torch.fx cannot trace, or whose path is in ``leaf_modules`` ("" is the model
+    itself), becomes one node that holds an ``Untraced`` module; a warning names the former.
     """
+    name = type(model).__name__
     model = copy.deepcopy(model).eval()
     for module in model.modules():
         if getattr(module, "inplace", False) is True:
             module.inplace = False
-    tracer = _Tracer(leaf_modules)
-    try:
+    leaves = set(leaf_modules)
+    unknown = leaves - {path for path, _ in model.named_modules()}
+    if unknown:
+        raise TraceError(f"leaf_modules: {name} has no module '{min(unknown)}'")
+    tracer, graph = (_Tracer({"model"}), None) if "" in leaves else _trace_around(model, leaves, name)
+    if graph is None:
+        model, leaves = _Whole(model), {"model"}
+        tracer = _Tracer(leaves)
         graph = tracer.trace(model)
-    except Exception as error:
-        raise TraceError(
-            f"cannot trace {type(model).__name__}: in module '{tracer.where}': {error}. "
-            "fmtc reads the network as a static graph (torch.fx). Replace Python control flow that "
-            "depends on tensor values by torch operations, or keep that module whole with "
-            f"leaf_modules=['{tracer.where}'] (its inside is then not coded)."
-        ) from error
-    network = fx.GraphModule(tracer.root, graph, type(model).__name__)
+    network = fx.GraphModule(tracer.root, graph, name)
+    for path in sorted(leaves):
+        hooked = Untraced(network.get_submodule(path), "" if isinstance(model, _Whole) else path)
+        network.add_submodule(path, hooked)
     _simplify(network)
     return network
+
+
+def _trace_around(model: nn.Module, leaves: set[str], name: str):
+    """Trace, adding what fails to ``leaves``; the graph is None where the model itself fails."""
+    while True:
+        tracer = _Tracer(leaves)
+        try:
+            return tracer, tracer.trace(model)
+        except Exception as error:  # the user's code, under a tracer: anything can be raised
+            where = tracer.inside[-1]
+            warnings.warn(
+                f"{name}: torch.fx cannot trace {f'module {where!r}' if where else 'the model'} "
+                f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). Its "
+                "convolutions are coded one by one, nothing is folded or fused there, and "
+                "calibration runs it once for each. Free its forward of Python control flow on "
+                "tensor values to do better, or name it in leaf_modules to silence this.",
+                stacklevel=4,
+            )
+            if not where:
+                return tracer, None
+            leaves.add(where)
+
+
+def untraced_modules(network: nn.Module) -> list[Untraced]:
+    """The modules of a traced network that run as they are."""
+    return [module for module in network.modules() if isinstance(module, Untraced)]
 
 
 def _simplify(network: fx.GraphModule) -> None:
@@ -140,15 +185,12 @@ def _is_identity(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 def find_groups(
     network: fx.GraphModule,
     example: torch.Tensor,
-    include: Iterable[str] | None = None,
-    exclude: Iterable[str] | None = None,
 ) -> list[Group]:
     """The groups of a traced network in execution order.
 
-    example: one input, [1, ...] float; it is run to know the shapes. include/exclude: name
-    patterns (``layer1.*``); a layer outside ``include`` or inside ``exclude`` is marked excluded.
-    Convolutions of globally pooled tensors (squeeze-excite, heads) are fully connected layers and
-    have no group. Raises ValueError for a pattern that matches no layer.
+    example: one input, [1, ...] float; it is run to know the shapes, and what untraced modules
+    call. Convolutions of globally pooled tensors (squeeze-excite, heads) are fully connected
+    layers and have no group.
     """
     with torch.no_grad():
         ShapeProp(network).propagate(example)
@@ -161,22 +203,25 @@ def find_groups(
             calls[base] = calls.get(base, 0) + 1
             name = base if calls[base] == 1 else f"{base}@{calls[base]}"
             groups.append(view.group(name, node))
-    if not groups:
-        raise ValueError("the network has no convolution whose output could be coded")
-    _select(groups, include, exclude)
     return groups
 
 
-def _select(groups: list[Group], include, exclude) -> None:
+def select(layers: list[Group | HookedConv], include, exclude) -> None:
+    """Mark the layers outside ``include`` or inside ``exclude`` (name patterns) as excluded.
+
+    Raises ValueError where there is no layer, or a pattern matches none.
+    """
+    if not layers:
+        raise ValueError("the network has no convolution whose output could be coded")
     include = list(include) if include is not None else ["*"]
     exclude = list(exclude or [])
-    names = [group.name for group in groups]
+    names = [layer.name for layer in layers]
     for pattern in [*include, *exclude]:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ValueError(f"no layer matches '{pattern}'; the layers are: {', '.join(names)}")
-    for group in groups:
-        chosen = any(fnmatchcase(group.name, p) for p in include)
-        group.excluded = not chosen or any(fnmatchcase(group.name, p) for p in exclude)
+    for layer in layers:
+        chosen = any(fnmatchcase(layer.name, p) for p in include)
+        layer.excluded = not chosen or any(fnmatchcase(layer.name, p) for p in exclude)
 
 
 def _shape(node: fx.Node) -> tuple[int, ...] | None:

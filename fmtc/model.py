@@ -12,14 +12,15 @@ from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import fold
-from .calibrate import check_images, fit_codec, run_sequentially
-from .codec import PLAIN_BITS, Calibration, CalibrationError, TensorCodec
+from .calibrate import check_images, run_sequentially
+from .codec import PLAIN_BITS, Calibration, TensorCodec
 from .evaluate import first_tensor
-from .graph import Group, TraceError, find_groups, trace
-from .points import CodedPoint, CodingPoint, PlainCodec, PlainPoint
+from .graph import Group, TraceError, find_groups, select, trace, untraced_modules
+from .points import CodingPoint, PlainCodec, make_point
 from .presets import Preset, get_preset
 from .report import Report
 from .transform import Block
+from .untraced import HookedConv
 
 MODES = ("stream", "simulate", "float")
 CODERS = ("huffman",)
@@ -135,7 +136,8 @@ def compress(
     labels. preset: "paper". bits: b, 2 to 12; the step of a layer is its range / (2^b - 2).
     block: h,w,c of the transform. include/exclude: layer name patterns such as "layer1.*"; layers
     left out are quantised to 8 bits and counted so. micro_batch: images run at a time.
-    leaf_modules: paths of modules that cannot be traced and are kept whole, uncoded inside.
+    leaf_modules: paths of modules to run as they are, with hooks (what torch.fx cannot trace is
+    treated so by itself, with a warning).
     keep_moments: keep (and save) the calibration moments, so that it can be continued later;
     start: a compressed model with kept moments, whose calibration takes in these images.
     The model itself is not changed. Raises TraceError, CalibrationError or ValueError.
@@ -163,13 +165,12 @@ def compress(
     model = model if not model.training else copy.deepcopy(model).eval()
     network, groups = prepare(model, settings)
     _check_network(network, model, batches[0][:1])
-    coded = fit_codec(
-        lambda name: Calibration(preset, block, bits, name, keep_moments),
-        start.codecs if start else None,
-    )
 
-    def fit(group: Group, tensors: list[torch.Tensor]):
-        return (_fit_plain if group.excluded else coded)(group, tensors)
+    def fit(layer: Group | HookedConv, tensors: list[torch.Tensor]) -> TensorCodec | PlainCodec:
+        if layer.excluded:
+            return PlainCodec.fit(tensors, PLAIN_BITS, layer.name)
+        calibration = Calibration(preset, block, bits, layer.name, keep_moments)
+        return calibration.fit(tensors, start.codecs.get(layer.name) if start else None)
 
     codecs = run_sequentially(network, groups, batches, fit, progress)
     settings["seconds_calibrate"] = time.perf_counter() - started
@@ -185,8 +186,8 @@ def _check_network(network: fx.GraphModule, model: nn.Module, image: torch.Tenso
         raise TraceError(
             f"the traced graph of {type(model).__name__} does not compute what the model computes "
             f"(relative difference {error:.2g} on a calibration image). Its forward probably "
-            "depends on tensor values or on in-place changes; keep that module whole with "
-            "leaf_modules=[...]"
+            "depends on tensor values or on Python state; keep that module whole with "
+            "leaf_modules=[...], or the model itself with leaf_modules=['']"
         )
 
 
@@ -196,20 +197,14 @@ def _micro_batches(images, size: int) -> list[torch.Tensor]:
     return [part for batch in batches for part in batch.float().split(size)]
 
 
-def _fit_plain(group: Group, tensors: list[torch.Tensor]):
-    for x in tensors:
-        if not x.isfinite().all():
-            raise CalibrationError(f"{group.name}: calibration values contain NaN or Inf")
-    codec = PlainCodec.fit(tensors, PLAIN_BITS)
-    return codec, [codec.simulate(x) for x in tensors]
-
-
 @torch.no_grad()
 def prepare(model: nn.Module, settings: dict) -> tuple[fx.GraphModule, list[Group]]:
     """The traced network with folded BN, and its groups."""
     example = torch.zeros(1, *settings["input_shape"])
     network = trace(model, settings["leaf_modules"])
-    groups = find_groups(network, example, settings["include"], settings["exclude"])
+    groups = find_groups(network, example)
+    hooked = [layer for module in untraced_modules(network) for layer in module.layers]
+    select([*groups, *hooked], settings["include"], settings["exclude"])
     fold.fold_batch_norms(network, groups)
     return network, groups
 
@@ -225,10 +220,14 @@ def assemble(
     """Put the codecs into the network, folding transforms into its convolutions where exact."""
     example = torch.zeros(1, *settings["input_shape"])
     plain_multiply_adds = count_multiply_adds(network, example)
-    points: dict[str, CodingPoint] = {}
-    for group in groups:
-        points[group.name] = _insert(network, group, codecs[group.name])
+    points = {group.name: _insert(network, group, codecs[group.name]) for group in groups}
     fold.tidy(network)
+    for module in untraced_modules(network):
+        for layer in module.layers:
+            if layer.name in codecs:
+                points[layer.name] = make_point(codecs[layer.name])
+                module.attach(layer, points[layer.name])
+    points = {name: points[name] for name in codecs}  # execution order
     settings = dict(settings)
     for point in points.values():
         point.mode = "float"
@@ -241,16 +240,13 @@ def assemble(
 
 def _insert(network: fx.GraphModule, group: Group, codec) -> CodingPoint:
     """Rewrite one group: fold what can be folded, then insert its coding point."""
-    if isinstance(codec, PlainCodec):
-        point: CodingPoint = PlainPoint(codec)
-    else:
-        folded = group.foldable and codec.block.is_pixel
-        consumers = group.consumers if codec.block.is_pixel else []
-        if folded:
-            _fold_forward(network, group, codec)
-        for consumer in consumers:
-            _fold_inverse(network, consumer, codec)
-        point = CodedPoint(codec, forward_folded=folded, inverse_folded=bool(consumers))
+    foldable = isinstance(codec, TensorCodec) and codec.block.is_pixel
+    folded, consumers = foldable and group.foldable, group.consumers if foldable else []
+    if folded:
+        _fold_forward(network, group, codec)
+    for consumer in consumers:
+        _fold_inverse(network, consumer, codec)
+    point = make_point(codec, forward_folded=folded, inverse_folded=bool(consumers))
     name = fold.module_name("point", group.name)
     network.add_submodule(name, point)
     with network.graph.inserting_after(group.output):

@@ -86,28 +86,21 @@ def layers(report: Mapping[str, Any], path: str | Path) -> None:
         for rate, color in (("huffman", COLORS[4]), ("stream", "#000000")):
             _mark_layers(axis, rows, rate, color)
         mean = report["bits_per_value"]["entropy"]
-        axis.axvline(mean, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
-        axis.annotate(
-            f"mean {mean:.2f}",
-            (mean, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, 1),
-            textcoords="offset points",
-            color=GREY,
-            fontsize=8,
-        )
+        dashed = {"color": GREY, "linewidth": 1, "linestyle": (0, (4, 3))}
+        axis.axvline(mean, label=f"mean entropy {mean:.2f}", **dashed)
         axis.set_yticks(places, [layer["name"] for layer in rows], fontsize=7.5)
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.set_xlim(left=0)
         axis.grid(axis="y", visible=False)
         axis.set_xlabel("bits per value")
         handles, labels = axis.get_legend_handles_labels()
-        bars_first = sorted(zip(handles, labels, strict=True), key=lambda pair: pair[1] != "entropy")
+        bars_first = sorted(range(len(labels)), key=lambda i: labels[i] != "entropy")
         axis.legend(
-            *zip(*bars_first, strict=True),
+            [handles[i] for i in bars_first],
+            [labels[i] for i in bars_first],
             loc="lower center",
             bbox_to_anchor=(0.5, 1.0),
-            ncols=3,
+            ncols=4,
             fontsize=9,
         )
         _save(figure, path)
@@ -119,7 +112,13 @@ def _mark_layers(axis: Axes, rows: list[Mapping[str, Any]], rate: str, color: st
         style = RATE_STYLES[rate]
         values = [rows[i]["bits_per_value"][rate] for i in places]
         axis.scatter(
-            values, places, s=14, marker=style["marker"], color=color, label=style["label"], zorder=3
+            values,
+            places,
+            s=14,
+            marker=style["marker"],
+            color=color,
+            label=style["label"],
+            zorder=3,
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .codec import Quantizer, TensorCodec
+from .codec import CalibrationError, Quantizer, TensorCodec
 from .ops import histogram
 
 
@@ -45,7 +45,9 @@ class CodedPoint(CodingPoint):
     inverse_folded: the output stays transformed; the convolutions that read it hold the inverse.
     """
 
-    def __init__(self, codec: TensorCodec, forward_folded: bool, inverse_folded: bool):
+    def __init__(
+        self, codec: TensorCodec, forward_folded: bool = False, inverse_folded: bool = False
+    ):
         super().__init__()
         self.codec = codec
         self.forward_folded = forward_folded
@@ -92,8 +94,10 @@ class PlainCodec:
     values: int
 
     @classmethod
-    def fit(cls, tensors: list[torch.Tensor], bits: int) -> PlainCodec:
+    def fit(cls, tensors: list[torch.Tensor], bits: int, name: str = "tensor") -> PlainCodec:
         """Range of the calibration values, with 0 a level, as 2^bits levels."""
+        if not all(x.isfinite().all() for x in tensors):
+            raise CalibrationError(f"{name}: calibration values contain NaN or Inf")
         low = min(0.0, *(float(x.min()) for x in tensors))
         high = max(0.0, *(float(x.max()) for x in tensors))
         step = (high - low) / (2**bits - 1)
@@ -131,3 +135,10 @@ class PlainPoint(CodingPoint):
             written = x.numel() * self.codec.bits // 8
             self.counted.stream_bytes = (self.counted.stream_bytes or 0) + written
         return self.codec.quantizer.dequantize(levels)
+
+
+def make_point(codec: TensorCodec | PlainCodec, **folded: bool) -> CodingPoint:
+    """The coding point of a codec; ``folded`` as for CodedPoint, nothing by default."""
+    if isinstance(codec, PlainCodec):
+        return PlainPoint(codec)
+    return CodedPoint(codec, **folded)

@@ -80,7 +80,10 @@ def test_eval_writes_result_figure_and_table(here, capsys):
     assert high["snr_db"] > low["snr_db"] + 10
     assert low["mode"] == "stream" and low["bits_per_value"]["stream"] is not None
     assert [layer["name"] for layer in low["layers"]] == ["0", "2"]
-    assert {p.name for p in Path("fmtc-results").iterdir()} == {"result.json", "rate_distortion.png"}
+    assert {p.name for p in Path("fmtc-results").iterdir()} == {
+        "result.json",
+        "rate_distortion.png",
+    }
 
 
 def test_command_in_the_result_makes_it_again(here):
@@ -325,17 +328,17 @@ def test_default_weights_are_imagenets():
 
 
 def test_shared_data_gives_the_published_accuracy(shared_data, tmp_path, capsys):
-    """500 of the CIFAR images; all 3000 give 84.2 %."""
+    """200 of the CIFAR images; all 3000 give 84.2 %."""
     code = cli.main(
         ["eval", "--model", "resnet18", "--num-classes", "10", "--quiet"]
         + ["--weights", str(shared_data / "resnet18_cifar10.safetensors")]
         + ["--data", str(shared_data / "cifar10_test.npz"), "--out", str(tmp_path)]
         + ["--preprocess", "resize=64,mean=.485/.456/.406,std=.229/.224/.225"]
-        + ["--calib-images", "64", "--images", "500", "--bits", "7", "--mode", "simulate"]
+        + ["--calib-images", "64", "--images", "200", "--bits", "7", "--mode", "simulate"]
     )
     assert code == 0
     result = json.loads((tmp_path / "result.json").read_text())
-    assert 0.79 < result["reference"]["top1"] < 0.89
+    assert 0.78 < result["reference"]["top1"] < 0.90
     (point,) = result["points"]
     assert point["top1"] > result["reference"]["top1"] - 0.04
     assert 1.5 < point["bits_per_value"]["entropy"] < 3.5 and point["snr_db"] > 15

@@ -83,11 +83,14 @@ def test_training_is_reproducible_and_leaves_the_generator_alone():
 
 def test_network_can_be_traced():
     graph = fx.symbolic_trace(demo.DigitsResNet().eval()).graph
-    adds = [node for node in graph.nodes if node.op == "call_function" and "add" in str(node.target)]
+    adds = [
+        node for node in graph.nodes if node.op == "call_function" and "add" in str(node.target)
+    ]
     assert len(adds) == 3
 
 
-def test_demo_writes_a_result_and_a_figure(cache, tmp_path, capsys):
+def test_demo_writes_a_result_and_a_figure(cache, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "BITS", (5, 8))
     assert main(["demo", "--out", str(tmp_path / "out"), "--quiet"]) == 0
     printed = capsys.readouterr()
     assert printed.err == "" and "stream" in printed.out and "b = 8" in printed.out

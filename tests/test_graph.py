@@ -101,16 +101,59 @@ def test_module_called_twice_is_two_points():
     assert len(groups["twice@2"].adds) == 1
 
 
-def test_untraceable_model_is_named():
-    class Inner(nn.Module):
-        def forward(self, x):
-            return x if x.sum() > 0 else -x
+class Choosing(nn.Module):
+    """Control flow that depends on tensor values."""
 
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), Inner(), nn.Conv2d(4, 4, 1))
-    with pytest.raises(fmtc.TraceError, match=r"module '1'.*leaf_modules"):
-        fmtc.compress(model, images())
-    compressed = fmtc.compress(model, images(), leaf_modules=["1"])
-    assert list(compressed.points) == ["0", "2"]
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        return x if x.abs().sum() < 0 else x + self.conv2(x.relu())
+
+
+def test_untraceable_modules_are_coded_by_hooks():
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Conv2d(3, 4, 1), Choosing(), nn.Conv2d(4, 4, 1)).eval()
+    outer = nn.Sequential(nn.Conv2d(3, 3, 1), Choosing(), nn.Conv2d(4, 4, 1))[1].eval()
+    x = images()
+    with pytest.warns(UserWarning, match="cannot trace module '1'"):
+        compressed = fmtc.compress(inner, x, bits=9)
+    assert list(compressed.points) == ["0", "1.conv1", "1.conv2", "2"]
+    features = torch.randn(4, 4, 9, 9)
+    with pytest.warns(UserWarning, match="cannot trace the model"):
+        whole = fmtc.compress(outer, features, bits=9)
+    assert list(whole.points) == ["conv1", "conv2"]
+    for cm, model, data in ((compressed, inner, x), (whole, outer, features)):
+        point = fmtc.evaluate(cm, data)
+        assert point["snr_db"] > 35 and point["bits_per_value"]["stream"] > 0
+        assert torch.equal(cm(data), fmtc.compress(model, data, bits=9, leaf_modules=cm.settings["leaf_modules"])(data))
+        with torch.no_grad():
+            cm.mode = "float"
+            assert relative_error(cm(data), model(data)) < 0.05
+
+
+def test_hooked_layers_can_be_left_out_saved_and_loaded(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Choosing(), nn.Conv2d(4, 4, 1)).eval()
+    compressed = fmtc.compress(model, images(), leaf_modules=["1"], exclude=["1.conv2"])
+    assert compressed.codecs["1.conv2"].bits == 8
+    compressed.save(tmp_path / "codec.safetensors")
+    loaded = fmtc.load(tmp_path / "codec.safetensors", model)
+    assert torch.equal(loaded(images(seed=1)), compressed(images(seed=1)))
+    with pytest.raises(fmtc.TraceError, match="no module 'nowhere'"):
+        fmtc.compress(model, images(), leaf_modules=["nowhere"])
+
+
+def test_calibration_inside_an_untraced_module_is_sequential():
+    torch.manual_seed(0)
+    model, x = Choosing().eval(), torch.randn(4, 4, 9, 9)
+    codecs = fmtc.compress(model, x, bits=2, leaf_modules=[""]).codecs
+    with torch.no_grad():
+        decoded = codecs["conv1"].simulate(model.conv1(x))
+        seen = model.conv2(decoded.relu())
+    torch.testing.assert_close(codecs["conv2"].transform.means[0], seen.double().mean((0, 2, 3)), rtol=1e-4, atol=1e-6)
 
 
 def test_graph_that_is_not_the_model_is_refused():

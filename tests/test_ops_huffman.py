@@ -223,7 +223,7 @@ def test_limited_lengths_are_optimal(counts, max_length):
 @pytest.mark.parametrize("symbols", [2, 3, 256, 1000, 4096])
 def test_lengths_of_large_alphabets(symbols):
     generator = torch.Generator().manual_seed(symbols)
-    counts = torch.randint(1, 100, (2, symbols), generator=generator)
+    counts = torch.randint(50, 100, (2, symbols), generator=generator)
     lengths = ops.huffman_lengths(counts, 15)
     assert lengths.dtype == torch.uint8 and lengths.shape == counts.shape
     assert costs(counts, lengths) == [reference_cost(row) for row in counts.tolist()]
@@ -290,7 +290,7 @@ def test_round_trip(name):
 @settings(max_examples=200)
 @given(st.data())
 def test_decode_inverts_encode(data):
-    """Any shape, alphabet, range, tables and limit, and levels drawn without regard to the tables."""
+    """Any shape, alphabet, range, tables and limit, with levels that do not suit the tables."""
     draw = data.draw
     n, k, h, w = (draw(st.integers(0 if i == 0 else 1, 6)) for i in range(4))
     symbols = draw(st.one_of(st.integers(1, 20), st.integers(2, 4096)))
@@ -397,7 +397,7 @@ def test_stream_info():
         (lambda s: b"", "end"),
         (lambda s: s[:31], "end"),
         (lambda s: s[:-1], "end"),
-        (lambda s: b"G" + s[1:], "not an fmtc stream"),
+        (lambda s: b"G" + s[1:], "no fmtc stream"),
         (lambda s: s[:4] + b"\x02" + s[5:], "version"),
         (lambda s: s[:5] + b"\x09" + s[6:], "coder"),
         (lambda s: s[:16] + b"\x09" + s[17:], "checksum"),

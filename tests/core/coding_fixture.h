@@ -49,10 +49,10 @@ inline Codebook make_codebook(std::span<const int64_t> counts, size_t symbols, i
   const size_t width = size_t{1} << book.table_bits;
   book.decode.resize(tables * width);
   for (size_t t = 0; t < tables; ++t) {
-    EXPECT_EQ(huffman_decode_table(std::span(book.lengths).subspan(t * symbols, symbols),
-                                   book.table_bits,
-                                   std::span(book.decode).subspan(t * width, width)),
-              Status::kOk);
+    EXPECT_EQ(
+        huffman_decode_table(std::span(book.lengths).subspan(t * symbols, symbols), book.table_bits,
+                             std::span(book.decode).subspan(t * width, width)),
+        Status::kOk);
   }
   for (size_t c = 0; c < components; ++c) {
     book.table_of.push_back(static_cast<int64_t>(random() % tables));

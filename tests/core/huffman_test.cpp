@@ -3,12 +3,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
 #include <numeric>
 #include <queue>
 #include <random>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "coding_fixture.h"
@@ -60,8 +64,8 @@ int64_t brute_force_cost(const Counts& counts, int limit, size_t symbol = 0, dou
   for (int length = 1; length <= limit && length <= static_cast<int>(counts.size()); ++length) {
     const double left = room - std::ldexp(1.0, -length);
     if (left < 0) continue;
-    best = std::min(best, counts[symbol] * length +
-                              brute_force_cost(counts, limit, symbol + 1, left));
+    best =
+        std::min(best, counts[symbol] * length + brute_force_cost(counts, limit, symbol + 1, left));
   }
   return best;
 }
@@ -110,7 +114,7 @@ Counts fibonacci(size_t size) {
 TEST(HuffmanLengths, OptimalWhereTheLimitDoesNotBind) {
   std::mt19937 random(1);
   for (const size_t size : {2, 3, 5, 16, 100, 1000, 4096}) {
-    for (const double skew : {0.0, 3.0, 7.0}) {
+    for (const double skew : {0.0, 3.0, 5.0}) {
       const Counts counts = random_counts(size, random, skew);
       const Lengths lengths = lengths_of(counts, 15);
       ASSERT_LT(*std::max_element(lengths.begin(), lengths.end()), 15) << "a test of no limit";
@@ -254,21 +258,19 @@ TEST(HuffmanRun, RefusesLevelsOutsideTheTable) {
   }
 }
 
-struct Chunk {
+struct ChunkCase {
   size_t components, plane, tables, symbols;
-  int substreams;
 };
 
-// Bytes with a guard behind them, to see writes that go too far even without a sanitizer.
+// What is behind a buffer, to see writes that go too far even without a sanitizer.
 constexpr uint8_t kGuard = 0xC3;
 
 TEST(HuffmanChunk, RoundTripOverShapesTablesAndSubstreams) {
   std::mt19937 random(7);
-  const std::vector<Chunk> chunks = {{1, 1, 1, 1, 1},      {1, 1, 1, 2, 16},   {1, 5, 1, 1, 4},
-                                     {1000, 1, 1, 17, 4},  {1000, 1, 5, 17, 4}, {500, 2, 3, 9, 4},
-                                     {100, 49, 8, 256, 4}, {100, 49, 8, 256, 16},
-                                     {3, 4096, 2, 4096, 4}, {7, 999, 3, 1000, 3}};
-  for (const Chunk& chunk : chunks) {
+  const std::vector<ChunkCase> chunks = {{1, 1, 1, 1},      {1, 1, 1, 2},       {1, 5, 1, 1},
+                                         {1000, 1, 1, 17},  {1000, 1, 5, 17},   {500, 2, 3, 9},
+                                         {100, 49, 8, 256}, {3, 4096, 2, 4096}, {7, 999, 3, 1000}};
+  for (const ChunkCase& chunk : chunks) {
     const Counts counts = bell_counts(chunk.tables, chunk.symbols);
     const Codebook book = make_codebook(counts, chunk.symbols, -static_cast<int>(chunk.symbols / 2),
                                         chunk.components, 15, random);
@@ -286,9 +288,9 @@ TEST(HuffmanChunk, RoundTripOverShapesTablesAndSubstreams) {
       const std::vector<uint8_t> payload(bytes.begin(),
                                          bytes.begin() + static_cast<std::ptrdiff_t>(used));
       std::vector<int16_t> decoded(levels.size());
-      ASSERT_EQ(huffman_chunk_decode(payload, 0, book.decode_tables(chunk.plane), substreams,
-                                     decoded),
-                Status::kOk);
+      ASSERT_EQ(
+          huffman_chunk_decode(payload, 0, book.decode_tables(chunk.plane), substreams, decoded),
+          Status::kOk);
       ASSERT_EQ(decoded, levels);
     }
   }
@@ -301,7 +303,8 @@ TEST(HuffmanChunk, MayBeginInsideAComponent) {
   const uint64_t plane = 37;
   const auto levels = draw_levels(book, counts, plane, random);
   for (size_t first = 0; first < levels.size(); first += 29) {
-    const auto part = std::span(levels).subspan(first, std::min<size_t>(levels.size() - first, 401));
+    const auto part =
+        std::span(levels).subspan(first, std::min<size_t>(levels.size() - first, 401));
     std::vector<uint8_t> bytes(huffman_chunk_bound(part.size(), 4));
     size_t used = 0;
     ASSERT_EQ(huffman_chunk_encode(part, first, book.encode_tables(plane), 4, bytes, used),
@@ -329,9 +332,9 @@ TEST(HuffmanChunk, TheBoundIsReachedByTheLongestCodes) {
     EXPECT_EQ(huffman_chunk_encode(levels, 0, tables, substreams, bytes, used), Status::kOk);
     EXPECT_EQ(used, bound);
     for (size_t size = 0; size < bound; ++size) {
-      ASSERT_EQ(huffman_chunk_encode(levels, 0, tables, substreams, std::span(bytes).first(size),
-                                     used),
-                Status::kBufferTooSmall);
+      ASSERT_EQ(
+          huffman_chunk_encode(levels, 0, tables, substreams, std::span(bytes).first(size), used),
+          Status::kBufferTooSmall);
     }
   }
 }

@@ -57,9 +57,7 @@ Moments naive(const std::vector<T>& x, Shape shape) {
       }
     }
   }
-  return {shape.images * shape.plane,
-          {mean.begin(), mean.end()},
-          {m2.begin(), m2.end()}};
+  return {shape.images * shape.plane, {mean.begin(), mean.end()}, {m2.begin(), m2.end()}};
 }
 
 // Channels of different size and offset, correlated with their neighbours.
@@ -70,8 +68,8 @@ std::vector<T> samples(Shape shape, uint32_t seed, T offset = 0) {
   std::vector<T> x(shape.values());
   T previous = 0;
   for (size_t i = 0; i < x.size(); ++i) {
-    const auto channel = static_cast<T>(i / static_cast<size_t>(shape.plane) %
-                                        static_cast<size_t>(shape.channels));
+    const auto channel =
+        static_cast<T>(i / static_cast<size_t>(shape.plane) % static_cast<size_t>(shape.channels));
     previous = previous / 2 + draw(random);
     x[i] = previous * (1 + channel / 10) + channel - offset;
   }
@@ -130,8 +128,8 @@ TEST_P(MomentsOfShape, DoNotDependOnThreads) {
 INSTANTIATE_TEST_SUITE_P(Shapes, MomentsOfShape,
                          testing::Values(Shape{1, 1, 1}, Shape{2, 1, 300}, Shape{1, 8, 128},
                                          Shape{3, 7, 49}, Shape{5, 9, 1}, Shape{200, 64, 3},
-                                         Shape{2, 65, 129}, Shape{1, 130, 200},
-                                         Shape{7, 3, 50000}, Shape{3, 200, 2500}));
+                                         Shape{2, 65, 129}, Shape{1, 130, 200}, Shape{7, 3, 50000},
+                                         Shape{3, 200, 2500}));
 
 TEST(ChannelMoments, LargeOffsetsDoNotCancel) {
   const Shape shape{2, 3, 5000};

@@ -57,8 +57,7 @@ TYPED_TEST(Quantize, NaNAndInfinity) {
 
 TYPED_TEST(Quantize, WholeRangeOfLevels) {
   const TypeParam max = std::numeric_limits<TypeParam>::max();
-  const auto result = run<TypeParam>({-32768, 32767, -32769, 32768, -max, max},
-                                     1, -32768, 32767);
+  const auto result = run<TypeParam>({-32768, 32767, -32769, 32768, -max, max}, 1, -32768, 32767);
   EXPECT_EQ(result.levels, (std::vector<int16_t>{-32768, 32767, -32768, 32767, -32768, 32767}));
   EXPECT_EQ(result.clamped, 4);
 }

@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <random>
-#include <set>
 #include <thread>
 #include <vector>
 
@@ -36,8 +36,8 @@ Case make_case(StreamHeader header, size_t tables, size_t symbols, uint32_t seed
   Case made;
   made.header = header;
   const auto counts = bell_counts(tables, symbols);
-  made.book = make_codebook(counts, symbols, -static_cast<int>(symbols / 2), header.components, 15,
-                            random);
+  made.book =
+      make_codebook(counts, symbols, -static_cast<int>(symbols / 2), header.components, 15, random);
   made.levels = draw_levels(made.book, counts, header.plane(), random);
   made.stream.resize(stream_bound(header));
   size_t used = 0;
@@ -65,15 +65,19 @@ void expect_round_trip(const Case& made) {
 // The checksum over header and directory, made right after a change.
 void repair_checksum(std::vector<uint8_t>& stream, uint64_t chunks) {
   const std::span<const uint8_t> bytes(stream);
-  store_le(stream.data() + 28,
-           crc32c(bytes.subspan(kHeaderBytes, kDirectoryEntryBytes * chunks),
-                  crc32c(bytes.first(28))));
+  store_le(stream.data() + 28, crc32c(bytes.subspan(kHeaderBytes, kDirectoryEntryBytes * chunks),
+                                      crc32c(bytes.first(28))));
 }
 
 TEST(Stream, RoundTripOverShapes) {
-  for (const auto& [k, h, w] : std::vector<std::array<uint32_t, 3>>{
-           {1, 1, 1}, {3, 1, 1}, {1, 7, 5}, {64, 7, 7}, {10, 33, 31}, {2000, 1, 1},
-           {17, 64, 65}, {5, 200, 300}}) {
+  for (const auto& [k, h, w] : std::vector<std::array<uint32_t, 3>>{{1, 1, 1},
+                                                                    {3, 1, 1},
+                                                                    {1, 7, 5},
+                                                                    {64, 7, 7},
+                                                                    {10, 33, 31},
+                                                                    {2000, 1, 1},
+                                                                    {17, 64, 65},
+                                                                    {5, 200, 300}}) {
     expect_round_trip(make_case(make_header(k, h, w, 3), 3, 64, k));
   }
 }
@@ -176,12 +180,15 @@ TEST(Stream, WorkedExampleOfTheFormat) {
   ASSERT_EQ(huffman_stream_encode(header, levels, {-1, 3, encode, table_of, 6}, stream, used),
             Status::kOk);
   stream.resize(used);
-  EXPECT_EQ(stream, (std::vector<uint8_t>{
-      0x46, 0x4D, 0x54, 0x43, 0x01, 0x01, 0x10, 0x00, 0x07, 0x00, 0x00, 0x00,
-      0x02, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00,
-      0x10, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00}));
+  const std::vector<uint8_t> expected = {
+      0x46, 0x4D, 0x54, 0x43, 0x01, 0x01, 0x10, 0x00, 0x07, 0x00, 0x00, 0x00,  // up to the id
+      0x02, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00,  // shape
+      0x10, 0x02, 0x00, 0x00, 0x09, 0x89, 0x35, 0x14,                          // up to the CRC
+      0x07, 0x00, 0x00, 0x00, 0xAC, 0x9C, 0x86, 0x9A,                          // directory
+      0x01, 0x00, 0x00, 0x00, 0x0E, 0x8B, 0x01};                               // payload
+  EXPECT_EQ(stream, expected);
   std::vector<int16_t> decoded(12);
-  EXPECT_EQ(huffman_stream_decode(stream, header, {-1, 4, decode, table_of, 6}, decoded),
+  EXPECT_EQ(huffman_stream_decode(expected, header, {-1, 4, decode, table_of, 6}, decoded),
             Status::kOk);
   EXPECT_EQ(decoded, levels);
 }

@@ -1,0 +1,100 @@
+"""The compiled library as a whole: what it registers, says of itself, and when it is missing."""
+
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fmtc import ops
+
+PACKAGE = Path(ops.__file__).parent
+OPERATORS = {
+    "channel_moments",
+    "merge_moments",
+    "pca",
+    "quantize",
+    "dequantize",
+    "histogram",
+    "entropy",
+    "huffman_lengths",
+    "huffman_tables",
+    "huffman_encode",
+    "huffman_decode",
+}
+
+
+def registered(name):
+    return getattr(torch.ops.fmtc, name).default
+
+
+def test_all_operators_are_registered_and_no_others():
+    names = {name for name in torch._C._dispatch_get_all_op_names() if name.startswith("fmtc::")}
+    assert names == {f"fmtc::{name}" for name in OPERATORS}
+
+
+@pytest.mark.parametrize("name", sorted(OPERATORS))
+def test_wrappers_follow_the_schema(name):
+    wrapper, schema = getattr(ops, name), registered(name)._schema
+    assert wrapper.__doc__
+    assert list(inspect.signature(wrapper).parameters) == [a.name for a in schema.arguments]
+    assert not any(a.alias_info for a in (*schema.arguments, *schema.returns)), "functional"
+
+
+def test_build_info():
+    info = ops.build_info()
+    assert set(info) >= {"version", "compiler", "torch_built_with", "cuda", "simd", "flags"}
+    assert info["cuda"] is False
+    assert info["simd"] in {"avx512", "avx2", "sse4.2", "baseline"}
+    assert all(isinstance(value, str | bool) for value in info.values())
+
+
+def test_library_holds_no_path_of_the_build_machine():
+    with pytest.raises(RuntimeError) as error:
+        ops.entropy(torch.ones(2))
+    assert re.search(r"\bcsrc/ops/", str(error.value)) and "/csrc" not in str(error.value)
+
+
+# An editable installation would stand in for the missing module.
+IMPORT = """
+import sys
+sys.meta_path[:] = [f for f in sys.meta_path if "__editable__" not in f.__module__]
+import fmtc.ops
+print(fmtc.ops.__file__)
+"""
+
+
+def import_copy(folder):
+    """Imports the copy of the package in `folder` in a fresh process; returns what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORT],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    return result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    "pattern, cause",
+    [("libfmtc_ops.so", "libfmtc_ops.so are missing"), ("_C.*.so", "_C cannot be imported")],
+)
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_missing_or_broken_library_says_how_to_build(tmp_path, pattern, cause, broken):
+    copy = tmp_path / "fmtc"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    assert str(copy) in import_copy(tmp_path)
+    (library,) = copy.glob(pattern)
+    library.unlink()
+    if broken:
+        library.write_bytes(b"not a library")
+        cause = cause.replace("are missing", "cannot be loaded with torch")
+    printed = import_copy(tmp_path)
+    assert "ImportError: fmtc: the compiled " in printed and cause in printed
+    assert "pip install -e . --no-build-isolation" in printed

@@ -1,0 +1,74 @@
+"""Trained networks on real images, where the shared data is there: the figures of the README hold."""
+
+import pytest
+import torch
+
+import fmtc
+from fmtc.data import open_dataset, split
+from fmtc.models import load_model
+
+
+def prepared(folder, model, weights, data, preprocess, calibration, images, **options):
+    network = load_model(model, folder / weights, options.pop("num_classes", None))
+    dataset = open_dataset(folder / data, preprocess=preprocess, **options)
+    calibration_indices, test_indices = split(dataset, calibration, images, seed=0)
+    return network, dataset.subset(calibration_indices).tensor()[0], dataset.subset(test_indices)
+
+
+@pytest.fixture(scope="module")
+def mobilenet(shared_data):
+    return prepared(
+        shared_data,
+        "mobilenet_v2",
+        "mobilenet_v2_imagenet_w8.safetensors",
+        "imagenet_sample",
+        "crop=224,mean=0.5,std=0.5,hflip,vflip",
+        64,
+        75,
+        labels=shared_data / "imagenet_sample" / "labels.csv",
+    )
+
+
+def test_mobilenet_at_nine_bits_keeps_its_accuracy(mobilenet):
+    model, calibration, test = mobilenet
+    reference = fmtc.Reference(model, test)
+    assert reference.top1 > 0.8
+    compressed = fmtc.compress(model, calibration, bits=9)
+    point = fmtc.evaluate(compressed, test, reference=reference)
+    assert point["top1"] >= reference.top1 - 0.01
+    assert point["snr_db"] > 15 and point["agreement"] >= 0.97
+    rates = point["bits_per_value"]
+    assert rates["entropy"] < 3.3
+    assert rates["entropy"] <= rates["cross_entropy"] <= rates["huffman"] <= rates["stream"]
+    assert rates["stream"] < 1.02 * rates["huffman"]
+    # Expand convolutions have at most the rank of their input.
+    assert compressed.codecs["features.2.conv.0.0"].components <= 16
+    simulated = fmtc.evaluate(compressed, test, reference=reference, mode="simulate")
+    for key in ("top1", "agreement", "kl", "snr_db"):
+        assert simulated[key] == point[key]
+
+
+def test_resnet18_on_cifar(shared_data):
+    model, calibration, test = prepared(
+        shared_data,
+        "resnet18",
+        "resnet18_cifar10.safetensors",
+        "cifar10_test.npz",
+        "resize=64,mean=.485/.456/.406,std=.229/.224/.225",
+        256,
+        200,
+        num_classes=10,
+    )
+    point = fmtc.evaluate(fmtc.compress(model, calibration, bits=7), test)
+    assert point["agreement"] > 0.95 and point["snr_db"] > 18
+    assert point["bits_per_value"]["entropy"] < 2.7
+    assert len(point["layers"]) == 20
+
+
+def test_calibration_order_does_not_matter_beyond_rounding(shared_data, mobilenet):
+    model, calibration, _ = mobilenet
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
+    a = fmtc.compress(model, calibration[:8], bits=8)
+    b = fmtc.compress(model, calibration[:8][order], bits=8)
+    for name, codec in a.codecs.items():
+        assert b.codecs[name].quantizer.step == pytest.approx(codec.quantizer.step, rel=0.02), name
