@@ -113,11 +113,11 @@ Counts fibonacci(size_t size) {
 
 TEST(HuffmanLengths, OptimalWhereTheLimitDoesNotBind) {
   std::mt19937 random(1);
-  for (const size_t size : {2, 3, 5, 16, 100, 1000, 4096}) {
-    for (const double skew : {0.0, 3.0, 5.0}) {
+  for (const size_t size : {2, 3, 5, 16, 100, 500, 4096}) {
+    // Steeper counts would make codes of more than 15 bits.
+    for (const double skew : {0.0, size > 500 ? 1.0 : 5.0}) {
       const Counts counts = random_counts(size, random, skew);
       const Lengths lengths = lengths_of(counts, 15);
-      ASSERT_LT(*std::max_element(lengths.begin(), lengths.end()), 15) << "a test of no limit";
       EXPECT_EQ(cost(counts, lengths), unlimited_cost(counts));
       EXPECT_EQ(kraft(lengths), 1.0);
     }

@@ -1,0 +1,146 @@
+# Everything runs in .venv, which the first call makes; a later call reuses what is there.
+# PYTHON (python3), MAX_JOBS (compile jobs, 2) and ARGS (for the demo) can be set on the command line.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+MAX_JOBS ?= 2
+export MAX_JOBS
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP_INSTALL := $(PIP) install --constraint constraints.txt
+# What setup.py needs before it can build (pyproject.toml, build-system.requires).
+BUILD_REQUIREMENTS := setuptools wheel cmake ninja pybind11 cmeel-eigen torch
+NEWEST := .venv-newest
+
+CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp)
+CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
+  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 24
+
+# -- Environment ------------------------------------------------------------------------------------
+
+.PHONY: machine
+machine:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "fmtc needs Python >= 3.10. Name one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  echo "Python's venv module is missing. Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	  exit 1; }
+	@command -v "$${CXX:-c++}" >/dev/null || { \
+	  echo "A C++20 compiler is missing. Debian and Ubuntu: apt-get install g++" >&2; exit 1; }
+	@test -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || { \
+	  echo "Python.h is missing. Debian and Ubuntu: apt-get install python3-dev" >&2; exit 1; }
+
+$(VENV)/.created:
+	@$(MAKE) --no-print-directory machine
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt $(VENV)/.created
+	$(PIP_INSTALL) $(BUILD_REQUIREMENTS)
+	$(PIP_INSTALL) --no-build-isolation --editable '.[test,dev]'
+	@touch $@
+
+.PHONY: build
+build: $(VENV)/.installed ## Make .venv and build the extension in place
+	@tree=build/cmake-$$($(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)'); \
+	if [ -e $$tree/build.ninja ] && compgen -G 'fmtc/*.so' >/dev/null; then \
+	  $(BIN)/cmake --build $$tree --parallel $(MAX_JOBS) | tail -n 1; \
+	  $(BIN)/cmake --install $$tree --prefix fmtc | { grep '^-- Installing' || true; }; \
+	else \
+	  $(PIP_INSTALL) --no-build-isolation --no-deps --editable .; \
+	fi
+
+# -- What users and CI call -------------------------------------------------------------------------
+
+.PHONY: demo
+demo: build ## Train a small network, compress it at several rates, plot (ARGS="--out DIR --quiet")
+	$(BIN)/fmtc demo $(ARGS)
+
+.PHONY: test
+test: build test-cpp ## C++ and Python tests (under 20 minutes on 2 cores)
+	$(BIN)/pytest -q -m "not slow" tests
+
+.PHONY: check
+check: build lint check-sanitizers check-wheel ## What takes longer: lint, sanitizers, wheel, slow tests
+	$(BIN)/pytest -q -m slow tests || [ $$? -eq 5 ]  # 5: there is none
+
+# -- Parts ------------------------------------------------------------------------------------------
+
+# $(call cpp_tests,build tree,settings): builds and runs the C++ tests of csrc/core.
+define cpp_tests
+	@$(CMAKE) -S . -B $(1) -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_TESTS=ON $(2) | { grep -v '^-- ' || true; }
+	@if grep -q '^GTest_DIR:.*NOTFOUND' $(1)/CMakeCache.txt; then \
+	  echo "C++ tests skipped: GoogleTest is missing. Debian and Ubuntu: apt-get install libgtest-dev"; \
+	else \
+	  $(BIN)/cmake --build $(1) --parallel $(MAX_JOBS); \
+	  $(BIN)/ctest --test-dir $(1) --parallel $(MAX_JOBS) --output-on-failure --no-tests=error \
+	    | { grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ .* Passed)' || true; }; \
+	fi
+endef
+
+.PHONY: test-cpp
+test-cpp: $(VENV)/.installed
+	$(call cpp_tests,build/tests,-DCMAKE_BUILD_TYPE=Release)
+
+.PHONY: check-sanitizers
+check-sanitizers: $(VENV)/.installed
+	$(call cpp_tests,build/sanitizers,-DCMAKE_BUILD_TYPE=RelWithDebInfo -DFMTC_SANITIZE=ON)
+
+# $(call wheel_tests,python): the operator tests, where no source tree can stand in for the wheel.
+define wheel_tests
+	rm -rf build/wheel-tests
+	mkdir -p build/wheel-tests
+	cp tests/conftest.py tests/test_ops*.py build/wheel-tests
+	cd build/wheel-tests && $(1) -c 'import fmtc, torch; from fmtc import ops; \
+	  print("wheel", fmtc.__file__, "torch", torch.__version__, ops.build_info())'
+	cd build/wheel-tests && $(1) -m pytest -q -c /dev/null --rootdir . .
+endef
+
+.PHONY: wheel
+wheel: $(VENV)/.installed ## Build dist/*.whl against the torch of constraints.txt
+	rm -rf dist build/lib.* build/bdist.*
+	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist .
+	@ls -l dist
+
+.PHONY: check-wheel
+check-wheel: wheel
+	rm -rf build/wheel
+	$(PIP) install --quiet --no-deps --target build/wheel dist/fmtc-*.whl
+	$(call wheel_tests,PYTHONPATH=$(CURDIR)/build/wheel $(CURDIR)/$(BIN)/python)
+
+.PHONY: test-newest-torch
+test-newest-torch: wheel ## Run the operator tests with that wheel and PyPI's newest torch
+	test -x $(NEWEST)/bin/pip || $(BIN)/python -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip --disable-pip-version-check install --upgrade \
+	  --upgrade-strategy eager "$$(echo dist/fmtc-*.whl)[test]"
+	$(NEWEST)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall \
+	  --no-deps dist/fmtc-*.whl
+	$(call wheel_tests,$(CURDIR)/$(NEWEST)/bin/python)
+
+.PHONY: lint
+lint: $(VENV)/.installed ## Check style: ruff and clang-format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
+
+.PHONY: format
+format: $(VENV)/.installed ## Format all sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP_SOURCES)
+
+.PHONY: clean
+clean: ## Remove what was built; the environments stay
+	rm -rf build dist *.egg-info fmtc/*.so .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "core/bytes.h"
+#include "core/simd.h"
+#include "core/status.h"
+
+namespace fmtc {
+
+// Bit strings are LSB-first: the first bit written is bit 0 of byte 0. The end is padded with zero
+// bits to a whole byte.
+
+// Appends bits to a bounded span; what does not fit is dropped and reported by finish().
+class BitWriter {
+ public:
+  // How many bits may be put between two flushes.
+  static constexpr int kBitsPerFlush = 56;
+
+  explicit BitWriter(std::span<uint8_t> out) noexcept
+      : begin_(out.data()), next_(out.data()), end_(out.data() + out.size()) {}
+
+  // Appends the low `count` bits of `bits`; the bits above them must be zero.
+  FMTC_ALWAYS_INLINE void put(uint64_t bits, int count) noexcept {
+    buffer_ |= bits << filled_;
+    filled_ += count;
+  }
+
+  // Moves whole bytes from the 64-bit buffer to memory; at most 7 bits stay.
+  FMTC_ALWAYS_INLINE void flush() noexcept {
+    if (end_ - next_ >= 8) [[likely]] {
+      store_le<uint64_t>(next_, buffer_);
+      next_ += filled_ >> 3;
+      buffer_ >>= filled_ & ~7;
+      filled_ &= 7;
+    } else {
+      flush_bytes();
+    }
+  }
+
+  // Pads to a byte. `used` becomes the number of bytes written. kBufferTooSmall where bits were
+  // dropped.
+  Status finish(size_t& used) noexcept {
+    filled_ = (filled_ + 7) & ~7;
+    flush_bytes();
+    used = static_cast<size_t>(next_ - begin_);
+    return overflow_ ? Status::kBufferTooSmall : Status::kOk;
+  }
+
+ private:
+  void flush_bytes() noexcept {
+    for (; filled_ >= 8; filled_ -= 8, buffer_ >>= 8) {
+      if (next_ == end_) {
+        overflow_ = true;
+      } else {
+        *next_++ = static_cast<uint8_t>(buffer_);
+      }
+    }
+  }
+
+  uint8_t* begin_;
+  uint8_t* next_;
+  uint8_t* end_;
+  uint64_t buffer_ = 0;
+  int filled_ = 0;  // bits in the buffer
+  bool overflow_ = false;
+};
+
+// Takes bits from a bounded span. Reading past the end is never done: peek() shows zeros there and
+// available() tells how many bits are real.
+class BitReader {
+ public:
+  // How many bits are at hand after refill_fast().
+  static constexpr int kBitsPerRefill = 56;
+
+  BitReader() noexcept = default;
+  explicit BitReader(std::span<const uint8_t> in) noexcept
+      : next_(in.data()), end_(in.data() + in.size()) {}
+
+  // How often refill_fast() may be called in a row: it loads 8 bytes and moves on by at most 7.
+  size_t fast_refills() const noexcept { return static_cast<size_t>(end_ - next_) / 8; }
+
+  // Fills the buffer to at least kBitsPerRefill bits. Only where fast_refills() allows it.
+  FMTC_ALWAYS_INLINE void refill_fast() noexcept {
+    buffer_ |= load_le<uint64_t>(next_) << available_;
+    next_ += (63 - available_) >> 3;
+    available_ |= 56;
+  }
+
+  // Fills the buffer to at least kBitsPerRefill bits, or with all that is left. The bits above
+  // available() are whatever refill_fast() loaded ahead: the bytes at next_, or zeros.
+  void refill() noexcept {
+    for (; available_ < kBitsPerRefill && next_ != end_; available_ += 8) {
+      buffer_ |= static_cast<uint64_t>(*next_++) << available_;
+    }
+  }
+
+  int available() const noexcept { return available_; }
+
+  // The next bits, the first in bit 0; at least available() of them are real.
+  FMTC_ALWAYS_INLINE uint64_t peek() const noexcept { return buffer_; }
+
+  // Takes bits away; count <= available().
+  FMTC_ALWAYS_INLINE void skip(int count) noexcept {
+    buffer_ >>= count;
+    available_ -= count;
+  }
+
+  // True where nothing is left but the zero bits that pad the last byte.
+  bool at_end() const noexcept { return next_ == end_ && available_ < 8 && buffer_ == 0; }
+
+ private:
+  const uint8_t* next_ = nullptr;
+  const uint8_t* end_ = nullptr;
+  uint64_t buffer_ = 0;
+  int available_ = 0;  // bits of the buffer that precede the byte at next_
+};
+
+}  // namespace fmtc

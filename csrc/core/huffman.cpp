@@ -1,0 +1,518 @@
+#include "core/huffman.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <limits>
+#include <numeric>
+
+#include "core/bytes.h"
+#include "core/histogram.h"
+#include "core/simd.h"
+
+namespace fmtc {
+namespace {
+
+constexpr int64_t kMaxTotalCount = int64_t{1} << 59;
+constexpr size_t kSizeBytes = 4;  // of a sub-stream's size in a chunk
+// Codes of up to 15 bits that can be put or taken between two flushes or refills.
+constexpr size_t kGroup = 3;
+static_assert(kGroup * kMaxCodeLength <= BitReader::kBitsPerRefill);
+static_assert(kGroup * kMaxCodeLength + 7 <= BitWriter::kBitsPerFlush);
+// Sub-streams that are decoded side by side.
+constexpr int kLanes = 4;
+
+// ---------------------------------------------------------------------------------------------
+// Code lengths
+
+// Package-merge over the symbols sorted by count. Each of max_length rounds merges the leaves with
+// the pairs ("packages") of the round before; which of the two an item is, is all that need be
+// kept: taking the first 2n - 2 items of the last round, the leaves among them are the first ones
+// in sorted order, and the packages stand for the first items of the round before.
+class PackageMerge {
+ public:
+  // order: the used symbols by ascending count, at least two and at most 2^max_length.
+  PackageMerge(std::span<const int64_t> counts, std::span<const uint16_t> order) noexcept
+      : counts_(counts), order_(order) {}
+
+  void run(int max_length, std::span<uint8_t> lengths) noexcept {
+    for (int round = 0; round < max_length; ++round) merge(round);
+    size_t taken = 2 * order_.size() - 2;
+    for (int round = max_length - 1; round >= 0; --round) {
+      const auto& leaf = is_leaf_[static_cast<size_t>(round)];
+      const auto leaves = static_cast<size_t>(
+          std::count(leaf.begin(), leaf.begin() + static_cast<std::ptrdiff_t>(taken), true));
+      for (size_t i = 0; i < leaves; ++i) ++lengths[order_[i]];
+      taken = 2 * (taken - leaves);
+    }
+  }
+
+ private:
+  void merge(int round) noexcept {
+    const size_t packages = size_ / 2;
+    size_t leaf = 0;
+    size_t package = 0;
+    for (size_t i = 0; i < order_.size() + packages; ++i) {
+      const int64_t package_weight =
+          package < packages ? weights_[2 * package] + weights_[2 * package + 1] : 0;
+      const bool take_leaf =
+          package == packages || (leaf < order_.size() && counts_[order_[leaf]] <= package_weight);
+      merged_[i] = take_leaf ? counts_[order_[leaf]] : package_weight;
+      is_leaf_[static_cast<size_t>(round)][i] = take_leaf;
+      leaf += take_leaf;
+      package += !take_leaf;
+    }
+    size_ = order_.size() + packages;
+    std::swap(weights_, merged_);
+  }
+
+  std::span<const int64_t> counts_;
+  std::span<const uint16_t> order_;
+  size_t size_ = 0;  // items of the last round
+  std::array<int64_t, 2 * kMaxSymbols> weights_;
+  std::array<int64_t, 2 * kMaxSymbols> merged_;
+  std::array<std::array<bool, 2 * kMaxSymbols>, kMaxCodeLength> is_leaf_;
+};
+
+bool counts_valid(std::span<const int64_t> counts) noexcept {
+  int64_t total = 0;
+  for (const int64_t count : counts) {
+    if (count < 0 || count >= kMaxTotalCount - total) return false;
+    total += count;
+  }
+  return true;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Canonical codes
+
+uint32_t reverse_bits(uint32_t code, int length) noexcept {
+  uint32_t reversed = 0;
+  for (int i = 0; i < length; ++i, code >>= 1) reversed = reversed << 1 | (code & 1);
+  return reversed;
+}
+
+// The longest length, or 0 where the lengths make no valid code.
+int longest_valid(std::span<const uint8_t> lengths) noexcept {
+  constexpr uint32_t kOne = 1u << kMaxCodeLength;
+  if (lengths.size() > kMaxSymbols) return 0;
+  uint64_t kraft = 0;
+  size_t used = 0;
+  int longest = 0;
+  for (const uint8_t length : lengths) {
+    if (length == 0) continue;
+    if (length > kMaxCodeLength) return 0;
+    kraft += kOne >> length;
+    longest = std::max<int>(longest, length);
+    ++used;
+  }
+  const bool one_symbol = used == 1 && longest == 1;
+  return kraft == kOne || one_symbol ? longest : 0;
+}
+
+// Calls visit(symbol, length, bit-reversed code) for each symbol of a valid code.
+template <typename Visit>
+void for_each_code(std::span<const uint8_t> lengths, Visit visit) noexcept {
+  std::array<uint32_t, kMaxCodeLength + 2> next{};  // the next code of each length
+  std::array<uint32_t, kMaxCodeLength + 1> used{};
+  for (const uint8_t length : lengths) ++used[length];
+  for (size_t length = 1; length <= kMaxCodeLength; ++length) {
+    next[length + 1] = (next[length] + used[length]) << 1;
+  }
+  for (size_t symbol = 0; symbol < lengths.size(); ++symbol) {
+    const int length = lengths[symbol];
+    if (length == 0) continue;
+    visit(static_cast<uint32_t>(symbol), length, reverse_bits(next[lengths[symbol]]++, length));
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Runs
+
+// Walks along consecutive values as runs that share one table.
+class RunCursor {
+ public:
+  RunCursor() noexcept = default;
+  RunCursor(const ComponentTables& tables, uint64_t first, size_t count) noexcept
+      : tables_(&tables), beyond_(count) {
+    if (count == 0) return;
+    component_ = first / tables.plane;
+    start_run(tables.plane - first % tables.plane);
+  }
+
+  // Values left in the present run; 0 at the end.
+  size_t size() const noexcept { return size_; }
+  const uint32_t* entries() const noexcept { return entries_; }
+
+  void advance(size_t count) noexcept {
+    size_ -= count;
+    if (size_ == 0 && beyond_ > 0) start_run(tables_->plane);
+  }
+
+ private:
+  // Begins a run of `in_component` values and those of the next components with the same table.
+  void start_run(uint64_t in_component) noexcept {
+    const int64_t table = tables_->table_of[component_];
+    entries_ = tables_->entries.data() + static_cast<size_t>(table) * tables_->width;
+    uint64_t length = in_component;
+    for (++component_; length < beyond_ && tables_->table_of[component_] == table; ++component_) {
+      length += tables_->plane;
+    }
+    size_ = static_cast<size_t>(std::min<uint64_t>(length, beyond_));
+    beyond_ -= size_;
+  }
+
+  const ComponentTables* tables_ = nullptr;
+  uint64_t component_ = 0;  // the one after the present run
+  size_t size_ = 0;
+  size_t beyond_ = 0;  // values after the present run
+  const uint32_t* entries_ = nullptr;
+};
+
+// Tables are data that a caller may have read from a file, so whatever the entries are, lengths
+// are limited to what the bit buffers can take.
+FMTC_ALWAYS_INLINE int encode_length(uint32_t entry) noexcept { return entry >> 16 & 15; }
+FMTC_ALWAYS_INLINE int decode_length(uint32_t entry) noexcept { return entry & 15; }
+FMTC_ALWAYS_INLINE int16_t decode_level(uint32_t entry, int32_t lo) noexcept {
+  return static_cast<int16_t>(lo + static_cast<int32_t>(entry >> 8));
+}
+
+// Levels within the table; false where one has no code.
+FMTC_MULTIVERSION bool encode_levels(const int16_t* levels, size_t count, int32_t lo,
+                                     const uint32_t* entries, BitWriter& shared) noexcept {
+  BitWriter writer = shared;
+  uint32_t smallest = std::numeric_limits<uint32_t>::max();
+  const auto put = [&](int16_t level) __attribute__((always_inline)) {
+    const uint32_t entry = entries[level - lo];
+    smallest = std::min(smallest, entry);
+    writer.put(entry & 0xFFFF, encode_length(entry));
+  };
+  size_t i = 0;
+  for (; i + kGroup <= count; i += kGroup) {
+    for (size_t j = 0; j < kGroup; ++j) put(levels[i + j]);
+    writer.flush();
+  }
+  for (; i < count; ++i) put(levels[i]);
+  writer.flush();
+  shared = writer;
+  return smallest != 0;
+}
+
+// Decodes with checks at every code; false where the bits are none or are not there.
+bool decode_levels(BitReader& reader, int32_t lo, const uint32_t* entries, size_t mask,
+                   int16_t* levels, size_t count) noexcept {
+  for (size_t i = 0; i < count; ++i) {
+    reader.refill();
+    const uint32_t entry = entries[reader.peek() & mask];
+    const int length = decode_length(entry);
+    if (length == 0 || length > reader.available()) return false;
+    reader.skip(length);
+    levels[i] = decode_level(entry, lo);
+  }
+  return true;
+}
+
+// One of several bit strings that are decoded side by side.
+struct Lane {
+  BitReader reader;
+  RunCursor run;
+  int16_t* out = nullptr;
+
+  // Groups that decode_groups may take without looking at the end of the bits or of the run.
+  size_t groups() const noexcept { return std::min(run.size() / kGroup, reader.fast_refills()); }
+
+  bool decode(size_t count, int32_t lo, size_t mask) noexcept {
+    if (!decode_levels(reader, lo, run.entries(), mask, out, count)) return false;
+    out += count;
+    run.advance(count);
+    return true;
+  }
+};
+
+// Decodes `groups` (> 0) groups of kGroup codes in each lane. Nothing is checked on the way: bits
+// that are no code consume nothing, so that a lane which met them stays on them, and looking at
+// its last entry is enough.
+template <int kCount>
+FMTC_ALWAYS_INLINE bool decode_groups(Lane* lanes, size_t groups, int32_t lo,
+                                      size_t mask) noexcept {
+  BitReader readers[kCount];
+  const uint32_t* entries[kCount];
+  int16_t* out[kCount];
+  uint32_t entry[kCount] = {};
+  for (int lane = 0; lane < kCount; ++lane) {
+    readers[lane] = lanes[lane].reader;
+    entries[lane] = lanes[lane].run.entries();
+    out[lane] = lanes[lane].out;
+  }
+  for (size_t i = 0; i < groups * kGroup; i += kGroup) {
+    for (int lane = 0; lane < kCount; ++lane) readers[lane].refill_fast();
+    for (size_t j = 0; j < kGroup; ++j) {
+      for (int lane = 0; lane < kCount; ++lane) {
+        entry[lane] = entries[lane][readers[lane].peek() & mask];
+        readers[lane].skip(decode_length(entry[lane]));
+        out[lane][i + j] = decode_level(entry[lane], lo);
+      }
+    }
+  }
+  bool all_codes = true;
+  for (int lane = 0; lane < kCount; ++lane) {
+    lanes[lane].reader = readers[lane];
+    lanes[lane].out += groups * kGroup;
+    lanes[lane].run.advance(groups * kGroup);
+    all_codes = all_codes && decode_length(entry[lane]) != 0;
+  }
+  return all_codes;
+}
+
+FMTC_MULTIVERSION bool decode_groups_1(Lane* lanes, size_t groups, int32_t lo,
+                                       size_t mask) noexcept {
+  return decode_groups<1>(lanes, groups, lo, mask);
+}
+
+FMTC_MULTIVERSION bool decode_groups_4(Lane* lanes, size_t groups, int32_t lo,
+                                       size_t mask) noexcept {
+  return decode_groups<kLanes>(lanes, groups, lo, mask);
+}
+
+// Decodes lanes side by side until one of them nears its end; false for bits that are no code.
+bool decode_interleaved(std::span<Lane, kLanes> lanes, int32_t lo, size_t mask) noexcept {
+  for (;;) {
+    size_t groups = std::numeric_limits<size_t>::max();
+    for (Lane& lane : lanes) {
+      // The last values before the next table would stop all lanes: take them one by one.
+      while (lane.run.size() > 0 && lane.run.size() < kGroup) {
+        if (!lane.decode(lane.run.size(), lo, mask)) return false;
+      }
+      groups = std::min(groups, lane.groups());
+    }
+    if (groups == 0) return true;
+    if (!decode_groups_4(lanes.data(), groups, lo, mask)) return false;
+  }
+}
+
+// Decodes the rest of a lane; false for bits that are no code or are not there.
+bool decode_rest(Lane& lane, int32_t lo, size_t mask) noexcept {
+  while (lane.run.size() > 0) {
+    const size_t groups = lane.groups();
+    const bool good = groups > 0 ? decode_groups_1(&lane, groups, lo, mask)
+                                 : lane.decode(std::min(lane.run.size(), kGroup), lo, mask);
+    if (!good) return false;
+  }
+  return true;
+}
+
+bool tables_valid(const ComponentTables& tables, uint64_t components) noexcept {
+  if (tables.width == 0 || tables.entries.size() % tables.width != 0 ||
+      tables.table_of.size() != components || tables.lo < std::numeric_limits<int16_t>::min() ||
+      tables.lo > std::numeric_limits<int16_t>::max()) {
+    return false;
+  }
+  const auto count = static_cast<int64_t>(tables.entries.size() / tables.width);
+  return std::all_of(tables.table_of.begin(), tables.table_of.end(),
+                     [count](int64_t table) { return table >= 0 && table < count; });
+}
+
+// Sub-stream `index` of a chunk of `values` values.
+struct Substream {
+  Substream(size_t values, int substreams, int index) noexcept {
+    const auto count = static_cast<size_t>(substreams);
+    const size_t full = values / count + (values % count != 0);
+    first = std::min(values, full * static_cast<size_t>(index));
+    size = std::min(full, values - first);
+  }
+  size_t first;
+  size_t size;
+};
+
+// Encodes one sub-stream of levels that are known to be inside the tables.
+Status encode_substream(std::span<const int16_t> levels, uint64_t first,
+                        const ComponentTables& tables, std::span<uint8_t> out,
+                        size_t& used) noexcept {
+  BitWriter writer(out);
+  const int16_t* next = levels.data();
+  RunCursor run(tables, first, levels.size());
+  while (run.size() > 0) {
+    const size_t count = run.size();
+    if (!encode_levels(next, count, tables.lo, run.entries(), writer)) return Status::kNoCode;
+    next += count;
+    run.advance(count);
+  }
+  return writer.finish(used);
+}
+
+// Cuts a chunk's payload into its sub-streams; false where the sizes do not fit into it.
+bool split_payload(std::span<const uint8_t> payload, int substreams,
+                   std::span<std::span<const uint8_t>> parts) noexcept {
+  const auto count = static_cast<size_t>(substreams);
+  const size_t sizes = kSizeBytes * (count - 1);
+  if (payload.size() < sizes) return false;
+  std::span<const uint8_t> rest = payload.subspan(sizes);
+  for (size_t i = 0; i + 1 < count; ++i) {
+    const size_t size = load_le<uint32_t>(payload.data() + kSizeBytes * i);
+    if (size > rest.size()) return false;
+    parts[i] = rest.first(size);
+    rest = rest.subspan(size);
+  }
+  parts[count - 1] = rest;
+  return true;
+}
+
+bool substreams_valid(int substreams) noexcept {
+  return substreams >= 1 && substreams <= kMaxSubstreams;
+}
+
+int32_t highest_level(const ComponentTables& tables) noexcept {
+  return tables.lo + static_cast<int32_t>(std::min(tables.width, kMaxSymbols)) - 1;
+}
+
+}  // namespace
+
+Status huffman_lengths(std::span<const int64_t> counts, int max_length,
+                       std::span<uint8_t> lengths) noexcept {
+  if (max_length < 1 || max_length > kMaxCodeLength || lengths.size() != counts.size()) {
+    return Status::kBadArgument;
+  }
+  if (!counts_valid(counts)) return Status::kOutOfRange;
+  if (counts.size() > kMaxSymbols) return Status::kBadTable;
+  std::array<uint16_t, kMaxSymbols> order;
+  size_t used = 0;
+  for (size_t symbol = 0; symbol < counts.size(); ++symbol) {
+    if (counts[symbol] > 0) order[used++] = static_cast<uint16_t>(symbol);
+  }
+  if (used > size_t{1} << max_length) return Status::kBadTable;
+  std::fill(lengths.begin(), lengths.end(), uint8_t{0});
+  if (used == 1) lengths[order[0]] = 1;
+  if (used < 2) return Status::kOk;
+  const std::span<uint16_t> symbols(order.data(), used);
+  std::sort(symbols.begin(), symbols.end(), [&](uint16_t a, uint16_t b) {
+    return counts[a] != counts[b] ? counts[a] < counts[b] : a < b;
+  });
+  PackageMerge(counts, symbols).run(max_length, lengths);
+  return Status::kOk;
+}
+
+Status huffman_encode_table(std::span<const uint8_t> lengths,
+                            std::span<uint32_t> entries) noexcept {
+  if (entries.size() != lengths.size()) return Status::kBadArgument;
+  if (longest_valid(lengths) == 0) return Status::kBadTable;
+  std::fill(entries.begin(), entries.end(), 0u);
+  for_each_code(lengths, [&](uint32_t symbol, int length, uint32_t code) {
+    entries[symbol] = static_cast<uint32_t>(length) << 16 | code;
+  });
+  return Status::kOk;
+}
+
+Status huffman_decode_table(std::span<const uint8_t> lengths, int table_bits,
+                            std::span<uint32_t> entries) noexcept {
+  if (table_bits < 1 || table_bits > kMaxCodeLength || entries.size() != size_t{1} << table_bits) {
+    return Status::kBadArgument;
+  }
+  const int longest = longest_valid(lengths);
+  if (longest == 0) return Status::kBadTable;
+  if (longest > table_bits) return Status::kBadArgument;
+  std::fill(entries.begin(), entries.end(), 0u);
+  for_each_code(lengths, [&](uint32_t symbol, int length, uint32_t code) {
+    for (size_t i = code; i < entries.size(); i += size_t{1} << length) {
+      entries[i] = symbol << 8 | static_cast<uint32_t>(length);
+    }
+  });
+  return Status::kOk;
+}
+
+Status check_encode_tables(const ComponentTables& tables, uint64_t components) noexcept {
+  const bool good = tables_valid(tables, components) && tables.width <= kMaxSymbols;
+  return good ? Status::kOk : Status::kBadArgument;
+}
+
+Status check_decode_tables(const ComponentTables& tables, uint64_t components) noexcept {
+  const bool good = tables_valid(tables, components) && std::has_single_bit(tables.width) &&
+                    tables.width >= 2 && tables.width <= size_t{1} << kMaxCodeLength;
+  return good ? Status::kOk : Status::kBadArgument;
+}
+
+Status huffman_encode_run(std::span<const int16_t> levels, int32_t lo,
+                          std::span<const uint32_t> entries, BitWriter& writer) noexcept {
+  if (entries.empty() || entries.size() > kMaxSymbols) return Status::kBadArgument;
+  if (!levels_within(levels, lo, lo + static_cast<int32_t>(entries.size()) - 1) ||
+      !encode_levels(levels.data(), levels.size(), lo, entries.data(), writer)) {
+    return Status::kNoCode;
+  }
+  return Status::kOk;
+}
+
+Status huffman_decode_run(BitReader& reader, int32_t lo, std::span<const uint32_t> entries,
+                          std::span<int16_t> levels) noexcept {
+  if (entries.size() < 2 || !std::has_single_bit(entries.size())) return Status::kBadArgument;
+  return decode_levels(reader, lo, entries.data(), entries.size() - 1, levels.data(), levels.size())
+             ? Status::kOk
+             : Status::kBadCode;
+}
+
+size_t huffman_chunk_bound(size_t values, int substreams) noexcept {
+  size_t bytes = kSizeBytes * static_cast<size_t>(substreams - 1);
+  for (int i = 0; i < substreams; ++i) {
+    bytes += (Substream(values, substreams, i).size * kMaxCodeLength + 7) / 8;
+  }
+  return bytes;
+}
+
+Status huffman_chunk_encode(std::span<const int16_t> levels, uint64_t first,
+                            const ComponentTables& tables, int substreams, std::span<uint8_t> out,
+                            size_t& used) noexcept {
+  if (!substreams_valid(substreams)) return Status::kBadArgument;
+  if (!levels_within(levels, tables.lo, highest_level(tables))) return Status::kNoCode;
+  used = kSizeBytes * static_cast<size_t>(substreams - 1);
+  if (out.size() < used) return Status::kBufferTooSmall;
+  for (int i = 0; i < substreams; ++i) {
+    const Substream part(levels.size(), substreams, i);
+    size_t size = 0;
+    const Status status = encode_substream(levels.subspan(part.first, part.size),
+                                           first + part.first, tables, out.subspan(used), size);
+    if (status != Status::kOk) return status;
+    if (i + 1 < substreams) {
+      store_le<uint32_t>(out.data() + kSizeBytes * static_cast<size_t>(i),
+                         static_cast<uint32_t>(size));
+    }
+    used += size;
+  }
+  return Status::kOk;
+}
+
+Status huffman_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
+                            const ComponentTables& tables, int substreams,
+                            std::span<int16_t> levels) noexcept {
+  if (!substreams_valid(substreams)) return Status::kBadArgument;
+  std::array<std::span<const uint8_t>, kMaxSubstreams> parts;
+  if (!split_payload(payload, substreams, parts)) return Status::kBadCode;
+
+  std::array<Lane, kMaxSubstreams> lanes;
+  for (int i = 0; i < substreams; ++i) {
+    const Substream part(levels.size(), substreams, i);
+    const auto lane = static_cast<size_t>(i);
+    lanes[lane] = {BitReader(parts[lane]), RunCursor(tables, first + part.first, part.size),
+                   levels.data() + part.first};
+  }
+  const size_t mask = tables.width - 1;
+  const auto count = static_cast<size_t>(substreams);
+  for (size_t i = 0; i + kLanes <= count; i += kLanes) {
+    const std::span<Lane, kLanes> group(lanes.data() + i, kLanes);
+    if (!decode_interleaved(group, tables.lo, mask)) return Status::kBadCode;
+  }
+  for (Lane& lane : std::span(lanes.data(), count)) {
+    if (!decode_rest(lane, tables.lo, mask) || !lane.reader.at_end()) return Status::kBadCode;
+  }
+  return Status::kOk;
+}
+
+size_t find_uncodable(std::span<const int16_t> levels, const ComponentTables& tables) noexcept {
+  size_t index = 0;
+  for (RunCursor run(tables, 0, levels.size()); run.size() > 0; run.advance(1), ++index) {
+    const int64_t symbol = int64_t{levels[index]} - tables.lo;
+    if (symbol < 0 || symbol >= static_cast<int64_t>(tables.width) || run.entries()[symbol] == 0) {
+      return index;
+    }
+  }
+  return index;
+}
+
+}  // namespace fmtc

@@ -1,0 +1,98 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "core/bitstream.h"
+#include "core/status.h"
+
+namespace fmtc {
+
+// Canonical, length-limited Huffman codes, stage by stage: counts -> code lengths -> encode and
+// decode tables -> runs -> chunks. A symbol is level - lo.
+//
+// Canonical code: among the symbols with a length, ordered by (length, symbol), the first has the
+// code 0, and each next one the code of the one before plus 1, shifted left by the growth in
+// length. A code is written most significant bit first into the LSB-first bit string, so tables
+// hold codes with their bits reversed.
+
+inline constexpr int kMaxCodeLength = 15;
+inline constexpr size_t kMaxSymbols = 4096;
+inline constexpr int kMaxSubstreams = 16;
+
+// The optimal code lengths under a limit (package-merge).
+//   counts      [symbols], >= 0, sum below 2^59; a symbol of count 0 gets length 0 (no code);
+//               exactly one symbol with a count gets length 1
+//   max_length  1..15
+//   lengths     [symbols], written
+// kBadTable where more than 2^max_length (or kMaxSymbols) symbols are to be coded, kOutOfRange for
+// a negative or too large count, kBadArgument for sizes and limits.
+Status huffman_lengths(std::span<const int64_t> counts, int max_length,
+                       std::span<uint8_t> lengths) noexcept;
+
+// entries[symbol] = length << 16 | bit-reversed code; 0 for a symbol without a code.
+// kBadTable unless the lengths are those of a complete prefix code (Kraft sum exactly 1), or of the
+// one-symbol code (a single length 1).
+Status huffman_encode_table(std::span<const uint8_t> lengths, std::span<uint32_t> entries) noexcept;
+
+// entries[the next table_bits bits] = symbol << 8 | length, the first bit read in bit 0 of the
+// index. The unused half of the one-symbol code is 0.
+//   table_bits  from the longest length to 15;  entries: [2^table_bits]
+Status huffman_decode_table(std::span<const uint8_t> lengths, int table_bits,
+                            std::span<uint32_t> entries) noexcept;
+
+// Which table codes which value: value i of a contiguous [K, H, W] tensor belongs to component
+// i / plane (plane = H * W) and is coded with table table_of[component].
+struct ComponentTables {
+  int32_t lo = 0;                     // the level of symbol 0
+  size_t width = 0;                   // entries of a table: the symbols, or 2^table_bits
+  std::span<const uint32_t> entries;  // [tables, width] of huffman_{encode,decode}_table
+  std::span<const int64_t> table_of;  // [K], each below the number of tables
+  uint64_t plane = 0;                 // H * W
+};
+
+// kBadArgument unless table_of has `components` elements that all name a table, width divides the
+// entries, and lo is an int16. To be called once before coding with encode or decode tables.
+Status check_encode_tables(const ComponentTables& tables, uint64_t components) noexcept;
+// Besides, width must be 2^1 .. 2^15.
+Status check_decode_tables(const ComponentTables& tables, uint64_t components) noexcept;
+
+// Appends the codes of levels that share one table.
+//   entries  [symbols] of huffman_encode_table
+// kNoCode where a level has none; the bits written until then are to be thrown away.
+Status huffman_encode_run(std::span<const int16_t> levels, int32_t lo,
+                          std::span<const uint32_t> entries, BitWriter& writer) noexcept;
+
+// Reads levels that share one table, as many as the span holds.
+//   entries  [2^table_bits] of huffman_decode_table; other contents give wrong levels, never an
+//            access outside the spans
+// kBadCode where bits are no code or end too early.
+Status huffman_decode_run(BitReader& reader, int32_t lo, std::span<const uint32_t> entries,
+                          std::span<int16_t> levels) noexcept;
+
+// The largest payload of a chunk of `values` values: 15 bits a value and the sizes of sub-streams.
+size_t huffman_chunk_bound(size_t values, int substreams) noexcept;
+
+// A chunk of n values is `substreams` (1..16) consecutive runs of ceil(n / substreams) values, the
+// last ones shorter or empty. Its payload: the byte sizes of all runs but the last as u32, then
+// each run's bit string. It may begin inside a component and span any number of them.
+//   levels  the chunk's values, of which the first has index `first` in the tensor
+//   tables  checked by check_encode_tables, first + levels.size() <= components * plane
+//   out     huffman_chunk_bound bytes suffice; `used` becomes the payload's size
+// kNoCode where a level has no code, kBufferTooSmall.
+Status huffman_chunk_encode(std::span<const int16_t> levels, uint64_t first,
+                            const ComponentTables& tables, int substreams, std::span<uint8_t> out,
+                            size_t& used) noexcept;
+
+// The inverse; writes all of `levels` or returns kBadCode (levels are then unspecified). Every
+// bit of the payload must be used.
+Status huffman_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
+                            const ComponentTables& tables, int substreams,
+                            std::span<int16_t> levels) noexcept;
+
+// The index of the first level without a code, or levels.size(): for the message after kNoCode.
+//   levels  all values of the tensor;  tables: checked by check_encode_tables
+size_t find_uncodable(std::span<const int16_t> levels, const ComponentTables& tables) noexcept;
+
+}  // namespace fmtc

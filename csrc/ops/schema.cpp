@@ -1,0 +1,24 @@
+// The schemas of all operators, once. All are functional: no argument is changed and no result
+// shares memory with an argument. Every other file of this folder is one operator with its checks
+// and its CPU kernel; fmtc/ops.py documents them and has their fakes.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(fmtc, m) {
+  m.def("channel_moments(Tensor x) -> (Tensor count, Tensor mean, Tensor m2)");
+  m.def(
+      "merge_moments(Tensor count_a, Tensor mean_a, Tensor m2_a, "
+      "Tensor count_b, Tensor mean_b, Tensor m2_b) -> (Tensor count, Tensor mean, Tensor m2)");
+  m.def("pca(Tensor covariance) -> (Tensor eigenvalues, Tensor basis)");
+  m.def("quantize(Tensor y, float step, int lo, int hi) -> (Tensor levels, Tensor clamped)");
+  m.def("dequantize(Tensor levels, float step, ScalarType dtype=float) -> Tensor");
+  m.def("histogram(Tensor levels, int lo, int hi, Tensor groups, int num_groups) -> Tensor");
+  m.def("entropy(Tensor counts) -> Tensor");
+  m.def("huffman_lengths(Tensor counts, int max_length) -> Tensor");
+  m.def("huffman_tables(Tensor lengths) -> (Tensor encode_table, Tensor decode_table)");
+  m.def(
+      "huffman_encode(Tensor levels, int lo, Tensor table_of, Tensor encode_table, int table_id, "
+      "SymInt crop_h=0, SymInt crop_w=0) -> (Tensor bytes, Tensor used)");
+  m.def(
+      "huffman_decode(Tensor bytes, Tensor used, int lo, Tensor table_of, Tensor decode_table, "
+      "int table_id, SymInt channels, SymInt height, SymInt width) -> (Tensor levels, Tensor status)");
+}
