@@ -30,10 +30,13 @@ def check_images(batches: list[torch.Tensor]) -> None:
     for i, batch in enumerate(batches):
         if not isinstance(batch, torch.Tensor) or batch.dim() != 4 or not len(batch):
             shape = list(batch.shape) if isinstance(batch, torch.Tensor) else type(batch).__name__
-            raise CalibrationError(f"calibration batch {i}: expected images [N, C, H, W], got {shape}")
+            raise CalibrationError(
+                f"calibration batch {i}: expected images [N, C, H, W], got {shape}"
+            )
         if not batch.is_floating_point():
             raise CalibrationError(
-                f"calibration batch {i}: expected preprocessed floating-point images, got {batch.dtype}"
+                f"calibration batch {i}: expected preprocessed floating-point images, "
+                f"got {batch.dtype}"
             )
         if not batch.isfinite().all():
             raise CalibrationError(f"calibration batch {i} contains NaN or Inf")

@@ -56,7 +56,7 @@ class TensorCodec:
     channels: C. class_of: i64 [K] class of each kept component (for the report; equal to
     ``tables.table_of`` where there is a table for each class). histogram: i64 [classes, L] of the
     calibration levels. mse: mean squared error of the decoded calibration tensors.
-    values: number of calibration values. moments: of the calibration data, if kept for further batches.
+    values: number of calibration values. moments: of the calibration data, where they were kept.
     """
 
     channels: int
@@ -89,7 +89,7 @@ class TensorCodec:
         return self.inverse(self.quantizer.dequantize(levels), self.block.crop(*x.shape[2:]))
 
     def encode_levels(self, levels: torch.Tensor, crop: tuple[int, int] = (0, 0)):
-        """levels int16 [N, K, H', W'] -> streams side by side: bytes u8 [N, bound], used i64 [N]."""
+        """levels int16 [N, K, H', W'] -> streams: bytes u8 [N, bound], used sizes i64 [N]."""
         t = self.tables
         return ops.huffman_encode(levels, t.lo, t.table_of, t.encode_table, t.table_id, *crop)
 
@@ -112,7 +112,8 @@ class TensorCodec:
         levels, _ = self.quantizer.quantize(self.forward(x))
         data, used = self.encode_levels(levels, self.block.crop(*x.shape[2:]))
         return b"".join(
-            row[:size].cpu().numpy().tobytes() for row, size in zip(data, used.tolist(), strict=True)
+            row[:size].cpu().numpy().tobytes()
+            for row, size in zip(data, used.tolist(), strict=True)
         )
 
     @torch.no_grad()
@@ -121,7 +122,9 @@ class TensorCodec:
         values, crops, start = [], set(), 0
         while start < len(data):
             info = ops.stream_info(data[start:])
-            piece = torch.frombuffer(bytearray(data[start : start + info["size"]]), dtype=torch.uint8)
+            piece = torch.frombuffer(
+                bytearray(data[start : start + info["size"]]), dtype=torch.uint8
+            )
             levels = self.decode_levels(
                 piece[None], torch.tensor([len(piece)]), info["height"], info["width"]
             )
@@ -131,7 +134,9 @@ class TensorCodec:
         if not values:
             return torch.empty(0, self.channels, 0, 0)
         if len(crops) > 1 or len({y.shape for y in values}) > 1:
-            raise ops.StreamError("the streams hold images of different sizes; decode them one by one")
+            raise ops.StreamError(
+                "the streams hold images of different sizes; decode them one by one"
+            )
         return self.inverse(torch.cat(values), crops.pop())
 
     def save(self, path) -> None:
@@ -181,7 +186,9 @@ class Calibration:
         moments = self._moments(tensors, channels, start)
         transform = moments.fit()
         low, high = self._ranges(tensors, transform)
-        quantizer = Quantizer.fit(float(low.min()), float(high.max()), self.bits, self.preset.margin)
+        quantizer = Quantizer.fit(
+            float(low.min()), float(high.max()), self.bits, self.preset.margin
+        )
         # Ranges are those of the exact basis: rounding it first would leak variance of the strong
         # components into empty ones, which would then be coded, and add that leak to the output.
         if self.preset.drop_components:

@@ -1,6 +1,6 @@
 """Folding: convolution + BN + transforms into one convolution (METHOD section 2).
 
-All products are formed in double and rounded once, so that folding is exact to float precision.
+Products are formed in double and rounded to float32, so that folding is exact to that precision.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def bias_of(conv: nn.Conv2d) -> torch.Tensor:
 
 
 def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """BN(conv(x)) as one convolution: W diag(gamma / sqrt(v + eps)), gamma (b - m) / sqrt + beta."""
+    """BN(conv(x)) as one convolution: W gamma / sqrt(v + eps), (b - m) gamma / sqrt(v + eps) + beta."""
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     shift = torch.zeros_like(scale)
     if norm.affine:

@@ -112,7 +112,9 @@ def trace(model: nn.Module, leaf_modules: Iterable[str] = ()) -> fx.GraphModule:
     unknown = leaves - {path for path, _ in model.named_modules()}
     if unknown:
         raise TraceError(f"leaf_modules: {name} has no module '{min(unknown)}'")
-    tracer, graph = (_Tracer({"model"}), None) if "" in leaves else _trace_around(model, leaves, name)
+    tracer, graph = (
+        (_Tracer({"model"}), None) if "" in leaves else _trace_around(model, leaves, name)
+    )
     if graph is None:
         model, leaves = _Whole(model), {"model"}
         tracer = _Tracer(leaves)
@@ -133,9 +135,10 @@ def _trace_around(model: nn.Module, leaves: set[str], name: str):
             return tracer, tracer.trace(model)
         except Exception as error:  # the user's code, under a tracer: anything can be raised
             where = tracer.inside[-1]
+            reason = (str(error).splitlines() or [""])[0]
             warnings.warn(
                 f"{name}: torch.fx cannot trace {f'module {where!r}' if where else 'the model'} "
-                f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). Its "
+                f"({type(error).__name__}: {reason}). Its "
                 "convolutions are coded one by one, nothing is folded or fused there, and "
                 "calibration runs it once for each. Free its forward of Python control flow on "
                 "tensor values to do better, or name it in leaf_modules to silence this.",

@@ -44,7 +44,9 @@ class Report:
         return cls(
             values=values,
             clamped_fraction=sum(c.clamped for c in counted.values()) / max(values, 1),
-            bits_per_value={rate: _mean([b[rate] for b in bits.values()], values) for rate in RATES},
+            bits_per_value={
+                rate: _mean([b[rate] for b in bits.values()], values) for rate in RATES
+            },
             multiply_adds=dict(multiply_adds),
             layers=[_layer(name, points[name], counted[name], bits[name]) for name in points],
             calibration=calibration,
@@ -83,7 +85,10 @@ class Report:
         ]
         rows.append(["total", "", "", *(_number(self.bits_per_value[rate]) for rate in RATES)])
         widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-        lines = ["  ".join(cell.rjust(w) for cell, w in zip(r, widths)) for r in [columns, *rows]]
+        lines = [
+            "  ".join(cell.rjust(w) for cell, w in zip(r, widths, strict=True))
+            for r in [columns, *rows]
+        ]
         ratio = self.multiply_adds["compressed"] / max(self.multiply_adds["plain"], 1)
         tail = (
             f"multiply-adds an image: {self.multiply_adds['plain']:,} plain, "

@@ -44,7 +44,9 @@ def save_codec(codec: TensorCodec, path) -> None:
 def load_codec(path) -> TensorCodec:
     header, codecs = _read(path)
     if header["kind"] != "tensor":
-        raise StorageError(f"{path} holds the codecs of a model; load it with fmtc.load(path, model)")
+        raise StorageError(
+            f"{path} holds the codecs of a model; load it with fmtc.load(path, model)"
+        )
     return codecs["tensor"]
 
 
@@ -65,7 +67,9 @@ def load_model(path, model: nn.Module):
 
     header, codecs = _read(path)
     if header["kind"] != "model":
-        raise StorageError(f"{path} holds a bare tensor's codec; load it with TensorCodec.load(path)")
+        raise StorageError(
+            f"{path} holds a bare tensor's codec; load it with TensorCodec.load(path)"
+        )
     if header["fingerprint"] != fingerprint(model):
         raise StorageError(
             f"{path} was made for another model ({header['model']} with other weights, or another "
@@ -152,7 +156,9 @@ def _unpack(layer: dict, tensors: dict, prefix: str) -> TensorCodec:
         return tensors[prefix + name]
 
     groups = range(layer["groups"])
-    transform = Transform(*([part(f"{n}.{g}") for g in groups] for n in ("matrix", "inverse", "mean")))
+    transform = Transform(
+        *([part(f"{n}.{g}") for g in groups] for n in ("matrix", "inverse", "mean"))
+    )
     moments = None
     if f"{prefix}count.0" in tensors:
         names = ("count", "moment1", "moment2")

@@ -35,7 +35,7 @@ class Block:
                 raise ValueError
         except (ValueError, IndexError, TypeError):
             raise ValueError(
-                f"block {value!r}: expected h,w,c with 1 <= h, w <= 255 and c >= 1 or C (all channels)"
+                f"block {value!r}: expected h,w,c with h, w of 1 to 255 and c >= 1 or C (all)"
             ) from None
         return cls(h, w, c)
 

@@ -87,7 +87,11 @@ def test_paper_step_is_the_range_of_the_strongest_component():
     x = correlated(8)
     codec = fmtc.calibrate_tensor(x, fmtc.Preset("float basis"), bits=6)
     eigenvalues, basis = np.linalg.eigh(np.cov(x.transpose(0, 1).flatten(1).double(), bias=True))
-    first = torch.einsum("c,nchw->nhw", torch.from_numpy(basis[:, -1]), x.double() - x.double().mean((0, 2, 3))[:, None, None])
+    first = torch.einsum(
+        "c,nchw->nhw",
+        torch.from_numpy(basis[:, -1]),
+        x.double() - x.double().mean((0, 2, 3))[:, None, None],
+    )
     assert codec.quantizer.step == pytest.approx(float(first.max() - first.min()) / 62, rel=1e-4)
 
 
@@ -95,7 +99,9 @@ def test_quantizer_margin_never_exceeds_the_table():
     for bits in range(2, 13):
         quantizer = Quantizer.fit(-3.0, 5.0, bits, 0.125)
         assert quantizer.hi - quantizer.lo + 1 <= 4096
-        assert quantizer.lo - 0.5 <= -3 / quantizer.step and 5 / quantizer.step <= quantizer.hi + 0.5
+        assert (
+            quantizer.lo - 0.5 <= -3 / quantizer.step and 5 / quantizer.step <= quantizer.hi + 0.5
+        )
     assert Quantizer.fit(1.0, 1.0, 8, 0.1).step == 1.0
 
 
@@ -203,7 +209,9 @@ def test_tables_keep_every_level_codable():
     assert tables.lengths.max() <= table_max_length(300)
     probabilities = torch.exp2(-tables.cross_entropy_bits())
     assert float(probabilities.sum()) == pytest.approx(1)
-    assert Tables(0, counts[:, 150:151], torch.zeros(1, dtype=torch.int64)).lengths.tolist() == [[1]]
+    assert Tables(0, counts[:, 150:151], torch.zeros(1, dtype=torch.int64)).lengths.tolist() == [
+        [1]
+    ]
 
 
 def test_table_id_tells_tables_apart():
@@ -222,7 +230,9 @@ def test_table_id_tells_tables_apart():
 def test_classes_are_the_best_contiguous_partition(classes):
     generator = torch.Generator().manual_seed(3)
     scales = torch.rand(7, generator=generator, dtype=torch.float64) * 6
-    levels = (torch.randn(7, 200, generator=generator) * scales[:, None]).round().long().clamp(-20, 20)
+    levels = (
+        (torch.randn(7, 200, generator=generator) * scales[:, None]).round().long().clamp(-20, 20)
+    )
     counts = torch.stack([torch.bincount(row + 20, minlength=41) for row in levels])
 
     def bits(class_of):

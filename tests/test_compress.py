@@ -20,7 +20,14 @@ def codec_state(compressed):
     for name, codec in compressed.codecs.items():
         parts = codec.transform.tensors()
         tables = codec.tables
-        state[name] = (codec.quantizer, tables.table_id, tables.counts, *parts[0], *parts[1], *parts[2])
+        state[name] = (
+            codec.quantizer,
+            tables.table_id,
+            tables.counts,
+            *parts[0],
+            *parts[1],
+            *parts[2],
+        )
     return state
 
 
@@ -64,7 +71,9 @@ def test_report_counts_the_bytes_that_were_produced(kind, monkeypatch):
     compressed(images(2, seed=2))
     report = compressed.report()
     assert len(produced) == 2 * len(compressed.points)
-    assert report.bits_per_value["stream"] == pytest.approx(8 * sum(produced) / report.values, abs=0)
+    assert report.bits_per_value["stream"] == pytest.approx(
+        8 * sum(produced) / report.values, abs=0
+    )
     assert report.values == sum(layer["values"] for layer in report.layers)
     for layer in report.layers:
         shape = layer["shape"]
@@ -89,7 +98,9 @@ def test_calibration_report_before_anything_ran():
     compressed(images())  # the calibration images again give the calibration's histograms
     again = compressed.report()
     assert not again.calibration and again.values == report.values
-    assert again.bits_per_value["entropy"] == pytest.approx(report.bits_per_value["entropy"], rel=1e-3)
+    assert again.bits_per_value["entropy"] == pytest.approx(
+        report.bits_per_value["entropy"], rel=1e-3
+    )
     assert "stem" in str(report) and "multiply-adds" in str(report)
 
 

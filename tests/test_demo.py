@@ -75,10 +75,10 @@ def test_training_is_reproducible_and_leaves_the_generator_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = demo.train(few, seed=1, epochs=1)
+    first = demo.train(few, seed=1, epochs=(1, 1))
     assert torch.equal(torch.rand(3), expected)
-    assert same_weights(first, demo.train(few, seed=1, epochs=1))
-    assert not same_weights(first, demo.train(few, seed=2, epochs=1))
+    assert same_weights(first, demo.train(few, seed=1, epochs=(1, 1)))
+    assert not same_weights(first, demo.train(few, seed=2, epochs=(1, 1)))
 
 
 def test_network_can_be_traced():

@@ -128,7 +128,10 @@ def test_untraceable_modules_are_coded_by_hooks():
     for cm, model, data in ((compressed, inner, x), (whole, outer, features)):
         point = fmtc.evaluate(cm, data)
         assert point["snr_db"] > 35 and point["bits_per_value"]["stream"] > 0
-        assert torch.equal(cm(data), fmtc.compress(model, data, bits=9, leaf_modules=cm.settings["leaf_modules"])(data))
+        assert torch.equal(
+            cm(data),
+            fmtc.compress(model, data, bits=9, leaf_modules=cm.settings["leaf_modules"])(data),
+        )
         with torch.no_grad():
             cm.mode = "float"
             assert relative_error(cm(data), model(data)) < 0.05
@@ -153,7 +156,9 @@ def test_calibration_inside_an_untraced_module_is_sequential():
     with torch.no_grad():
         decoded = codecs["conv1"].simulate(model.conv1(x))
         seen = model.conv2(decoded.relu())
-    torch.testing.assert_close(codecs["conv2"].transform.means[0], seen.double().mean((0, 2, 3)), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        codecs["conv2"].transform.means[0], seen.double().mean((0, 2, 3)), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_graph_that_is_not_the_model_is_refused():

@@ -1,4 +1,4 @@
-"""Trained networks on real images, where the shared data is there: the figures of the README hold."""
+"""Trained networks on real images, where the shared data is there."""
 
 import pytest
 import torch

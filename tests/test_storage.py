@@ -60,7 +60,10 @@ def test_streams_are_the_same_in_a_fresh_process(kind, block, tmp_path, monkeypa
 
 
 def _second(model):
-    return "shortcut" if isinstance(model, TinyResidual) else "stem" if hasattr(model, "stem") else "twice"
+    """A layer to leave out."""
+    return {"TinyResidual": "shortcut", "TinyDepthwise": "stem", "TinyOdd": "twice"}[
+        type(model).__name__
+    ]
 
 
 def _digest(compressed, x, monkeypatch):
