@@ -17,6 +17,9 @@ from .entropy_coding import Tables, scale_classes
 from .presets import CLASSES, MAX_LEVELS, Preset, get_preset
 from .transform import Block, Moments, Transform
 
+# A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
+# than this, no component is taken for empty.
+SAMPLES_PER_COMPONENT = 2
 PLAIN_BITS = 8  # width at which excluded layers are quantised and counted
 
 
@@ -164,7 +167,10 @@ class TensorCodec:
 
 
 class Calibration:
-    """Fits the codec of one coding point to a list of tensors [N, C, H, W], stage by stage."""
+    """Fits the codec of one coding point to a list of tensors [N, C, H, W], stage by stage.
+
+    few: after ``fit``, (samples, values in a block) where they are too few to know the basis by.
+    """
 
     def __init__(
         self,
@@ -178,6 +184,7 @@ class Calibration:
             raise ValueError(f"bits must be 2 to 12, got {bits}")
         self.preset, self.block, self.bits = preset, block, bits
         self.name, self.keep_moments = name, keep_moments
+        self.few: tuple[int, int] | None = None
 
     @torch.no_grad()
     def fit(self, tensors: list[torch.Tensor], start: TensorCodec | None = None) -> TensorCodec:
@@ -191,11 +198,19 @@ class Calibration:
         )
         # Ranges are those of the exact basis: rounding it first would leak variance of the strong
         # components into empty ones, which would then be coded, and add that leak to the output.
-        if self.preset.drop_components:
+        if self.preset.drop_components and not self.undersampled(moments):
             transform = transform.keep(self._used(low, high, quantizer, transform))
         if self.preset.transform_bits is not None:
             transform = transform.quantize(self.preset.transform_bits)
         return self._fit_tables(tensors, channels, moments, transform, quantizer)
+
+    def undersampled(self, moments: Moments) -> bool:
+        """True where there are too few samples for the size of the blocks; noted in ``few``."""
+        count, mean, _ = moments.parts[0]
+        if count >= SAMPLES_PER_COMPONENT * len(mean):
+            return False
+        self.few = (int(count), len(mean))
+        return True
 
     def _moments(self, tensors, channels: int, start: TensorCodec | None) -> Moments:
         moments = Moments()

@@ -42,7 +42,7 @@ def bias_of(conv: nn.Conv2d) -> torch.Tensor:
 
 
 def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """BN(conv(x)) as one convolution: W gamma / sqrt(v + eps), (b - m) gamma / sqrt(v + eps) + beta."""
+    """BN(conv(x)) as one convolution: W s and (b - m) s + beta with s = gamma / sqrt(v + eps)."""
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     shift = torch.zeros_like(scale)
     if norm.affine:

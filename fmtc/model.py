@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -13,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from . import fold
 from .calibrate import check_images, run_sequentially
-from .codec import PLAIN_BITS, Calibration, TensorCodec
+from .codec import PLAIN_BITS, SAMPLES_PER_COMPONENT, Calibration, TensorCodec
 from .evaluate import first_tensor
 from .graph import Group, TraceError, find_groups, select, trace, untraced_modules
 from .points import CodingPoint, PlainCodec, make_point
@@ -166,15 +168,35 @@ def compress(
     network, groups = prepare(model, settings)
     _check_network(network, model, batches[0][:1])
 
+    few: dict[str, tuple[int, int]] = {}
+
     def fit(layer: Group | HookedConv, tensors: list[torch.Tensor]) -> TensorCodec | PlainCodec:
         if layer.excluded:
             return PlainCodec.fit(tensors, PLAIN_BITS, layer.name)
         calibration = Calibration(preset, block, bits, layer.name, keep_moments)
-        return calibration.fit(tensors, start.codecs.get(layer.name) if start else None)
+        codec = calibration.fit(tensors, start.codecs.get(layer.name) if start else None)
+        if calibration.few is not None:
+            few[layer.name] = calibration.few
+        return codec
 
     codecs = run_sequentially(network, groups, batches, fit, progress)
+    _warn_of_few(few, settings["calibration_images"])
     settings["seconds_calibrate"] = time.perf_counter() - started
     return assemble(model, network, groups, codecs, settings)
+
+
+def _warn_of_few(few: dict[str, tuple[int, int]], images: int) -> None:
+    """Say that there are too few calibration images, and how many would do."""
+    if not few:
+        return
+    name, (samples, size) = min(few.items(), key=lambda item: item[1][0] / item[1][1])
+    needed = math.ceil(images * SAMPLES_PER_COMPONENT * size / samples)
+    warnings.warn(
+        f"{len(few)} layer(s) have too few calibration samples to tell which components are empty "
+        f"({name}: {samples} for {size}), so none is dropped there; that costs rate and arithmetic. "
+        f"Calibrate with {needed} images or more instead of {images}.",
+        stacklevel=3,
+    )
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """Modules whose Python code cannot be traced: their convolutions are coded one by one, by hooks.
 
 Without a graph nothing is known of what follows a convolution, so its own output is the coding
-point: no folding, no fused residual adds, BN after decoding. That is sound for any code. Calibration
-has to run such a module once for each of its convolutions, which a traced network never needs.
+point: no folding, no fused residual adds, BN after decoding. That is sound for any code.
+Calibration has to run such a module once for each of its convolutions.
 """
 
 from __future__ import annotations

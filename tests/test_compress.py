@@ -169,6 +169,19 @@ def test_dropped_components_are_those_without_levels():
     assert compressed.multiply_adds["compressed"] < full.multiply_adds["compressed"]
 
 
+def test_components_are_not_dropped_for_want_of_samples():
+    """20 samples span at most 19 directions of 64 channels; the others are not empty."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(64, 64, 1), nn.ReLU(), nn.Conv2d(64, 8, 1)).eval()
+    x = torch.randn(6, 64, 10, 10)
+    with pytest.warns(UserWarning, match=r"1 layer\(s\).*20 for 64.*with 26 images or more"):
+        few = fmtc.compress(model, x[:4, :, :1, :5], bits=9)
+    assert few.codecs["0"].components == 64
+    assert fmtc.evaluate(few, x)["snr_db"] > 25
+    many = fmtc.compress(model, x, bits=9)
+    assert many.multiply_adds["compressed"] >= many.multiply_adds["plain"]
+
+
 def test_excluded_layers_are_quantised_and_counted_at_eight_bits():
     model = tiny()
     everything = fmtc.compress(model, images(), bits=4)
