@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -64,8 +65,10 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 2 for an error of use, 130 when interrupted."""
     try:
-        args = build_parser().parse_args(argv)
-        args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            args = build_parser().parse_args(argv)
+            args.run(args)
     except KeyboardInterrupt:
         print("fmtc: interrupted; what was finished is saved", file=sys.stderr)
         return 130
@@ -76,6 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fmtc: error: {message}", file=sys.stderr)
         return 2
     return 0
+
+
+def _show_warning(message: Warning | str, *where: object) -> None:
+    print(f"fmtc: warning: {message}", file=sys.stderr)
 
 
 def build_parser() -> Parser:

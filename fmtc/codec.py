@@ -20,7 +20,7 @@ from .transform import Block, Moments, Transform
 # A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
 # than this, no component is taken for empty.
 SAMPLES_PER_COMPONENT = 2
-PLAIN_BITS = 8  # width at which excluded layers are quantised and counted
+PLAIN_BITS = 8  # width of an uncoded value: excluded layers, and what savings are counted against
 
 
 class CalibrationError(ValueError):

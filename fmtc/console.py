@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-PLAIN_BITS = 8  # width of an uncompressed value, which savings are counted against
+from .codec import PLAIN_BITS
 
 HEADERS = (
     "setting",

@@ -193,7 +193,7 @@ def _warn_of_few(few: dict[str, tuple[int, int]], images: int) -> None:
     needed = math.ceil(images * SAMPLES_PER_COMPONENT * size / samples)
     warnings.warn(
         f"{len(few)} layer(s) have too few calibration samples to tell which components are empty "
-        f"({name}: {samples} for {size}), so none is dropped there; that costs rate and arithmetic. "
+        f"({name}: {samples} for {size}); none is dropped there, at a cost in rate and arithmetic. "
         f"Calibrate with {needed} images or more instead of {images}.",
         stacklevel=3,
     )

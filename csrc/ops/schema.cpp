@@ -20,6 +20,6 @@ STABLE_TORCH_LIBRARY(fmtc, m) {
       "SymInt crop_h=0, SymInt crop_w=0) -> (Tensor bytes, Tensor used)");
   m.def(
       "huffman_decode(Tensor bytes, Tensor used, int lo, Tensor table_of, Tensor decode_table, "
-      "int table_id, SymInt channels, SymInt height, SymInt width) -> (Tensor levels, Tensor "
-      "status)");
+      "int table_id, SymInt channels, SymInt height, SymInt width) "
+      "-> (Tensor levels, Tensor status)");
 }
