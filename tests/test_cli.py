@@ -345,8 +345,8 @@ def test_shared_data_gives_the_published_accuracy(shared_data, tmp_path, capsys)
 
 
 def test_warnings_are_one_line(here, capsys):
-    """One image of 12x12 has 18 blocks of 2x4 pixels for the 64 values in each."""
+    """The second layer has 5x5 pixels: 6 blocks an image for the 96 values in each."""
     assert evaluate("--calib-images", "1", "--block", "2,4,C", "--images", "4") == 0
     error = capsys.readouterr().err
     assert error.startswith("fmtc: warning: ") and error.count("\n") == 1
-    assert re.search(r"18 for 64.*Calibrate with 8 images or more instead of 1", error)
+    assert re.search(r"6 for 96.*Calibrate with 32 images or more instead of 1", error)
