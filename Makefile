@@ -21,7 +21,7 @@ NEWEST := .venv-newest
 
 CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp)
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
-  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 
 .PHONY: help
 help: ## Show the targets

@@ -36,11 +36,16 @@ class Quantizer:
     hi: int
 
     @classmethod
-    def fit(cls, low: float, high: float, bits: int, margin: float) -> Quantizer:
-        """Paper preset: step = (max - min) / (2^b - 2) of the transformed calibration values."""
-        step = (high - low) / (2**bits - 2)
+    def fit(cls, span: float, low: float, high: float, bits: int, margin: float) -> Quantizer:
+        """Paper preset: step = span / (2^b - 2), span = max - min of the transformed values.
+
+        Levels reach from ``low`` to ``high`` and a share ``margin`` beyond, MAX_LEVELS at most.
+        """
+        step = span / (2**bits - 2)
         step = float(np.float32(step)) if step > np.finfo(np.float32).tiny else 1.0
         lo, hi = round(low / step), round(high / step)
+        lo = max(lo, min(hi, MAX_LEVELS // 2) + 1 - MAX_LEVELS)
+        hi = min(hi, lo + MAX_LEVELS - 1)
         room = min(round(margin * (hi - lo + 1)), (MAX_LEVELS - (hi - lo + 1)) // 2)
         return cls(step, lo - room, hi + room)
 
@@ -192,10 +197,9 @@ class Calibration:
         channels = tensors[0].shape[1]
         moments = self._moments(tensors, channels, start)
         transform = moments.fit()
-        low, high = self._ranges(tensors, transform)
-        quantizer = Quantizer.fit(
-            float(low.min()), float(high.max()), self.bits, self.preset.margin
-        )
+        low, high, span = self._ranges(tensors, transform)
+        extremes = float(low.min()), float(high.max())
+        quantizer = Quantizer.fit(span, *extremes, self.bits, self.preset.margin)
         # Ranges are those of the exact basis: rounding it first would leak variance of the strong
         # components into empty ones, which would then be coded, and add that leak to the output.
         if self.preset.drop_components and not self.undersampled(moments):
@@ -230,16 +234,19 @@ class Calibration:
             moments = Moments(list(start.moments.parts)).merge(moments)
         return moments
 
-    def _ranges(self, tensors, transform: Transform) -> tuple[torch.Tensor, torch.Tensor]:
-        """Smallest and largest value of each component, f32 [K]."""
+    def _ranges(self, tensors, transform: Transform) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """Smallest and largest value of each component, f32 [K]; the span of all but outliers."""
+        values = sum(x.numel() for x in tensors)
+        tails = _Tails(1 + int(self.preset.outliers * values))
         lows, highs = [], []
         for x in tensors:
             if x.numel():
-                y = transform.forward(self.block.split(x)).transpose(0, 1).flatten(1)
-                low, high = torch.aminmax(y, dim=1)
+                y = transform.forward(self.block.split(x))
+                low, high = torch.aminmax(y.transpose(0, 1).flatten(1), dim=1)
+                tails.update(y if self.preset.outliers else torch.stack([low, high]))
                 lows.append(low)
                 highs.append(high)
-        return torch.stack(lows).amin(0), torch.stack(highs).amax(0)
+        return torch.stack(lows).amin(0), torch.stack(highs).amax(0), tails.span()
 
     @staticmethod
     def _used(low, high, quantizer: Quantizer, transform: Transform) -> torch.Tensor:
@@ -288,6 +295,25 @@ class Calibration:
             clamped=clamped,
             moments=moments if self.keep_moments else None,
         )
+
+
+class _Tails:
+    """The ``size`` smallest and largest of many values, and what lies between the innermost two."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self.low = self.high = torch.empty(0)
+
+    def update(self, values: torch.Tensor) -> None:
+        values = values.flatten()
+        self.low = self._extreme(torch.cat([self.low, self._extreme(values, False)]), False)
+        self.high = self._extreme(torch.cat([self.high, self._extreme(values, True)]), True)
+
+    def _extreme(self, values: torch.Tensor, largest: bool) -> torch.Tensor:
+        return values.topk(min(self.size, len(values)), largest=largest, sorted=False).values
+
+    def span(self) -> float:
+        return max(0.0, float(self.high.min()) - float(self.low.max()))
 
 
 def _scales(counts: torch.Tensor, lo: int) -> torch.Tensor:

@@ -14,6 +14,8 @@ class Preset:
 
     transform_bits: width of the quantised basis and its inverse, None keeps float32.
     drop_components: leave out components whose level is zero on the whole calibration set.
+    outliers: share of the transformed calibration values left out at each end where the range that
+    sets the step is measured; they stay codable. 0 takes the extremes.
     margin: levels added at each end of the calibrated range, as a share of the range.
     table_per_class: a table for each class instead of one for the layer.
     """
@@ -21,6 +23,7 @@ class Preset:
     name: str
     transform_bits: int | None = None
     drop_components: bool = True
+    outliers: float = 0.0
     margin: float = 0.125
     table_per_class: bool = False
 
@@ -28,6 +31,9 @@ class Preset:
 PRESETS = {
     # Faithful to the paper: PCA, basis in 8 bits, one step and one Huffman table a layer.
     "paper": Preset("paper", transform_bits=8),
+    # The same with a step that does not hang on the farthest of all calibration values
+    # (docs/measurements.md): one image among hundreds can otherwise make a layer's step useless.
+    "paper-robust": Preset("paper-robust", transform_bits=8, outliers=1e-4),
 }
 
 

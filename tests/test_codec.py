@@ -97,12 +97,30 @@ def test_paper_step_is_the_range_of_the_strongest_component():
 
 def test_quantizer_margin_never_exceeds_the_table():
     for bits in range(2, 13):
-        quantizer = Quantizer.fit(-3.0, 5.0, bits, 0.125)
+        quantizer = Quantizer.fit(8.0, -3.0, 5.0, bits, 0.125)
         assert quantizer.hi - quantizer.lo + 1 <= 4096
         assert (
             quantizer.lo - 0.5 <= -3 / quantizer.step and 5 / quantizer.step <= quantizer.hi + 0.5
         )
-    assert Quantizer.fit(1.0, 1.0, 8, 0.1).step == 1.0
+    assert Quantizer.fit(0.0, 1.0, 1.0, 8, 0.1).step == 1.0
+    far = Quantizer.fit(1.0, -1e6, 1e6, 8, 0.125)
+    assert (far.lo, far.hi) == (-2047, 2048) and far.step == pytest.approx(1 / 254)
+
+
+def test_robust_range_is_a_quantile_and_outliers_stay_codable():
+    x = correlated(6, h=40, w=40)
+    x[0, :, 0, 0] *= 40  # one pixel far outside
+    plain, robust = (fmtc.calibrate_tensor(x, p, bits=8) for p in ("paper", "paper-robust"))
+    exact = fmtc.Preset("float basis", outliers=1e-4, drop_components=False)
+    codec = fmtc.calibrate_tensor(x, exact, bits=8)
+    y = codec.transform.forward(x).flatten().sort().values
+    left = 1 + int(1e-4 * x.numel())
+    span = float(y[-left] - y[left - 1])
+    assert codec.quantizer.step == pytest.approx(span / 254, rel=1e-5)
+    assert robust.quantizer.step < 0.5 * plain.quantizer.step
+    assert robust.clamped == 0
+    error = (robust.decode(robust.encode(x)) - x).abs()[0, :, 0, 0].max()
+    assert float(error) < 0.02 * float(x.abs().max())  # the 8-bit basis, not a clamp
 
 
 def test_quantized_rows_lie_on_an_8_bit_grid():
