@@ -59,10 +59,14 @@ def test_resnet18_on_cifar(shared_data):
         200,
         num_classes=10,
     )
-    point = fmtc.evaluate(fmtc.compress(model, calibration, bits=7), test)
-    assert point["agreement"] > 0.95 and point["snr_db"] > 18
-    assert point["bits_per_value"]["entropy"] < 2.7
-    assert len(point["layers"]) == 20
+    plain = fmtc.evaluate(fmtc.compress(model, calibration, bits=7), test, mode="simulate")
+    robust = fmtc.evaluate(fmtc.compress(model, calibration, "paper-robust", bits=6), test)
+    assert robust["agreement"] > 0.95 and robust["snr_db"] > 20
+    assert robust["bits_per_value"]["entropy"] < 2.6
+    assert len(robust["layers"]) == 20
+    # Outliers of this network's last layers make the farthest value a bad measure of the range.
+    assert robust["bits_per_value"]["entropy"] < plain["bits_per_value"]["entropy"] + 0.1
+    assert robust["snr_db"] > plain["snr_db"] + 10
 
 
 def test_calibration_order_does_not_matter_beyond_rounding(shared_data, mobilenet):
