@@ -58,7 +58,14 @@ def run_sequentially(
     last_use = _last_uses(network.graph)
     values: dict[fx.Node, list] = {}
     codecs: dict[str, Any] = {}
-    bar = tqdm(total=len(groups), desc="calibrate", unit="layer", disable=not progress, leave=False)
+    bar = tqdm(
+        total=len(groups),
+        desc="calibrate",
+        unit="layer",
+        disable=not progress,
+        leave=False,
+        delay=2,
+    )
     for node in network.graph.nodes:
         if node.op == "output":
             break
