@@ -117,7 +117,7 @@ class TensorCodec:
         Raises ValueError for another shape or for NaN.
         """
         self._check(x)
-        levels, _ = self.quantizer.quantize(self.forward(x))
+        levels, _ = self.quantizer.quantize(self.forward(x.float()))
         data, used = self.encode_levels(levels, self.block.crop(*x.shape[2:]))
         return b"".join(
             row[:size].cpu().numpy().tobytes()
@@ -128,10 +128,11 @@ class TensorCodec:
     def decode(self, data: bytes) -> torch.Tensor:
         """Inverse of ``encode``: float32 [N, C, H, W]. Raises StreamError for damaged bytes."""
         values, crops, start = [], set(), 0
-        while start < len(data):
-            info = ops.stream_info(data[start:])
+        view = memoryview(data)
+        while start < len(view):
+            info = ops.stream_info(view[start:])
             piece = torch.frombuffer(
-                bytearray(data[start : start + info["size"]]), dtype=torch.uint8
+                bytearray(view[start : start + info["size"]]), dtype=torch.uint8
             )
             levels = self.decode_levels(
                 piece[None], torch.tensor([len(piece)]), info["height"], info["width"]
@@ -167,8 +168,16 @@ class TensorCodec:
             )
         if not x.is_floating_point():
             raise ValueError(f"encode: expected a floating-point tensor, got {x.dtype}")
+        if len(x) and not x.numel():
+            raise ValueError(f"encode: images without pixels, {list(x.shape)}")
         if not x.isfinite().all():
             raise ValueError("encode: the tensor contains NaN or Inf")
+
+
+def check_bits(bits: int) -> None:
+    """Raise ValueError for a b that the paper preset's step cannot use."""
+    if not 2 <= bits <= 12:
+        raise ValueError(f"bits must be 2 to 12, got {bits}")
 
 
 class Calibration:
@@ -185,8 +194,7 @@ class Calibration:
         name: str = "tensor",
         keep_moments: bool = False,
     ):
-        if not 2 <= bits <= 12:
-            raise ValueError(f"bits must be 2 to 12, got {bits}")
+        check_bits(bits)
         self.preset, self.block, self.bits = preset, block, bits
         self.name, self.keep_moments = name, keep_moments
         self.few: tuple[int, int] | None = None
@@ -226,6 +234,11 @@ class Calibration:
         if not moments.is_finite():
             raise CalibrationError(f"{self.name}: calibration values contain NaN or Inf")
         if start is not None:
+            same = getattr(start, "block", None) == self.block and start.channels == channels
+            if not same:
+                raise CalibrationError(
+                    f"{self.name}: the calibration to continue is not of the same layer and block"
+                )
             if start.moments is None:
                 raise CalibrationError(
                     f"{self.name}: the calibration to continue was made without its moments; "

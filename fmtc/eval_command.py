@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .cli import Parser, UsageError, add_eval_options
+from .codec import check_bits
 from .console import console, result_table
 from .data import Dataset, open_dataset, split
 from .evaluate import Reference, first_tensor
@@ -30,6 +31,8 @@ SAME_ENVIRONMENT = ("fmtc", "commit", "torch", "torchvision")
 def run_eval(args: argparse.Namespace) -> None:
     """Measure what OUT/result.json does not have yet, draw the curve, print the table."""
     Block.parse(args.block)
+    for bits in args.bits:
+        check_bits(bits)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     path = Path(args.out) / "result.json"
@@ -86,6 +89,8 @@ def _measure(
     progress = not args.quiet
     reference = Reference(model, test, batch=args.batch, progress=progress)
     result = _new_result(args, dataset, len(calibration), reference)
+    if earlier is not None:
+        _check_same_data(earlier, result)
     result["points"] = earlier["points"] if earlier else []
     measured = [int(point["setting"]["value"]) for point in result["points"]]
     result["command"] = command_line(args, measured + bits)
@@ -129,6 +134,16 @@ def _new_result(
         seed=args.seed,
         reference={"top1": reference.top1, "top5": reference.top5},
     )
+
+
+def _check_same_data(earlier: dict[str, Any], result: dict[str, Any]) -> None:
+    """Points belong together only where images and uncompressed network are the same."""
+    for part in ("dataset", "reference"):
+        if earlier[part] != result[part]:
+            raise UsageError(
+                "data or weights have changed since the points that are there were measured "
+                f"({part} was {earlier[part]}, is {result[part]}); give another --out, or --fresh"
+            )
 
 
 @torch.no_grad()

@@ -130,6 +130,8 @@ def evaluate(
     NaN/Inf, a label out of range, data that can be read only once.
     """
     compressed = hasattr(model, "reset_statistics")
+    if compressed and (mode or model.mode) == "float":
+        raise ValueError("mode 'float' codes nothing to measure; use 'stream' or 'simulate'")
     if not isinstance(reference, Reference):
         uncompressed = reference or (model.reference if compressed else model)
         reference = Reference(uncompressed, data, batch=batch, progress=progress)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import fx, nn
 
-from .graph import Group
+from .graph import Group, is_plain_conv
 
 
 def conv_like(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Conv2d:
@@ -77,7 +77,7 @@ def fold_batch_norms(network: fx.GraphModule, groups: list[Group]) -> None:
         if group.conv.op != "call_module":
             continue
         conv = network.get_submodule(group.conv.target)
-        if type(conv).forward is not nn.Conv2d.forward or not isinstance(conv, nn.Conv2d):
+        if not is_plain_conv(conv):
             continue
         if group.batch_norm is not None:
             folded = fold_batch_norm(conv, network.get_submodule(group.batch_norm.target))
@@ -93,8 +93,8 @@ def fold_batch_norms(network: fx.GraphModule, groups: list[Group]) -> None:
 
 
 def module_name(kind: str, layer: str) -> str:
-    """Name of a submodule that belongs to a layer: ``folded_layer1_0_conv1``."""
-    return f"{kind}_{layer.replace('.', '_').replace('@', '_call')}"
+    """Path of a submodule that belongs to a layer: ``fmtc_folded.layer1.0.conv1``."""
+    return f"fmtc_{kind}.{layer}"
 
 
 def replace_module(network: fx.GraphModule, node: fx.Node, name: str, module: nn.Module) -> None:

@@ -37,6 +37,18 @@ OUT_OF_PLACE_FUNCTIONS = {operator.iadd: operator.add, operator.imul: operator.m
 OUT_OF_PLACE_METHODS = {"add_": "add", "mul_": "mul", "relu_": "relu", "sigmoid_": "sigmoid"}
 
 
+BATCH_NORM_FORWARD = nn.BatchNorm2d.forward
+
+
+def is_plain_conv(module: nn.Module | None) -> bool:
+    """A Conv2d that computes what Conv2d does, so that its weights can be rewritten."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and type(module).forward is nn.Conv2d.forward
+        and type(module)._conv_forward is nn.Conv2d._conv_forward
+    )
+
+
 class TraceError(ValueError):
     """The network's graph is not usable."""
 
@@ -105,9 +117,6 @@ def trace(model: nn.Module, leaf_modules: Iterable[str] = ()) -> fx.GraphModule:
     """
     name = type(model).__name__
     model = copy.deepcopy(model).eval()
-    for module in model.modules():
-        if getattr(module, "inplace", False) is True:
-            module.inplace = False
     leaves = set(leaf_modules)
     unknown = leaves - {path for path, _ in model.named_modules()}
     if unknown:
@@ -120,11 +129,24 @@ def trace(model: nn.Module, leaf_modules: Iterable[str] = ()) -> fx.GraphModule:
         tracer = _Tracer(leaves)
         graph = tracer.trace(model)
     network = fx.GraphModule(tracer.root, graph, name)
-    for path in sorted(leaves):
-        hooked = Untraced(network.get_submodule(path), "" if isinstance(model, _Whole) else path)
-        network.add_submodule(path, hooked)
-    _simplify(network)
+    _simplify(network, leaves)
+    _hook_leaves(network, leaves, whole=isinstance(model, _Whole))
     return network
+
+
+def _hook_leaves(network: fx.GraphModule, leaves: set[str], whole: bool) -> None:
+    """Give each call of a leaf module an Untraced copy of its own, which is calibrated there."""
+    calls: dict[str, int] = {}
+    for node in network.graph.nodes:
+        if node.op == "call_module" and node.target in leaves:
+            path = node.target
+            calls[path] = calls.get(path, 0) + 1
+            label = path if calls[path] == 1 else f"{path}@{calls[path]}"
+            module = copy.deepcopy(network.get_submodule(path))
+            node.target = f"fmtc_untraced.{label}"
+            network.add_submodule(node.target, Untraced(module, "" if whole else label))
+    network.delete_all_unused_submodules()
+    network.recompile()
 
 
 def _trace_around(model: nn.Module, leaves: set[str], name: str):
@@ -154,21 +176,49 @@ def untraced_modules(network: nn.Module) -> list[Untraced]:
     return [module for module in network.modules() if isinstance(module, Untraced)]
 
 
-def _simplify(network: fx.GraphModule) -> None:
+def _simplify(network: fx.GraphModule, leaves: set[str]) -> None:
     """Drop what does nothing in eval mode and make in-place operations functional."""
     modules = dict(network.named_modules())
     for node in list(network.graph.nodes):
+        if node.op == "call_module" and node.target in leaves:
+            continue
         if _is_identity(node, modules):
             node.replace_all_uses_with(node.all_input_nodes[0])
             network.graph.erase_node(node)
-        elif node.op == "call_function":
+            continue
+        if _changes_its_input(node, modules):
+            _redirect_later_readers(node)
+        if node.op == "call_function":
             node.target = OUT_OF_PLACE_FUNCTIONS.get(node.target, node.target)
             if node.kwargs.get("inplace"):
                 node.kwargs = {**node.kwargs, "inplace": False}
         elif node.op == "call_method":
             node.target = OUT_OF_PLACE_METHODS.get(node.target, node.target)
+    for node in network.graph.nodes:
+        module = modules.get(node.target) if node.op == "call_module" else None
+        if node.target not in leaves and getattr(module, "inplace", False) is True:
+            module.inplace = False
     network.graph.lint()
     network.recompile()
+
+
+def _changes_its_input(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """True for in-place activations and methods; ``+=`` makes no difference in a static graph."""
+    if node.op == "call_module":
+        return getattr(modules[node.target], "inplace", False) is True
+    if node.op == "call_function":
+        return bool(node.kwargs.get("inplace"))
+    return node.op == "call_method" and node.target in OUT_OF_PLACE_METHODS
+
+
+def _redirect_later_readers(node: fx.Node) -> None:
+    """Whoever reads the changed tensor after ``node`` reads the result of ``node``."""
+    source = node.args[0] if node.args else None
+    if isinstance(source, fx.Node):
+        order = {n: i for i, n in enumerate(node.graph.nodes)}
+        for user in list(source.users):
+            if order[user] > order[node]:
+                user.replace_input_with(source, node)
 
 
 def _is_identity(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
@@ -256,7 +306,7 @@ class _View:
     def is_plain_conv(self, node: fx.Node) -> bool:
         """A Conv2d module whose weights we may rewrite."""
         module = self.module(node)
-        return isinstance(module, nn.Conv2d) and type(module).forward is nn.Conv2d.forward
+        return is_plain_conv(module)
 
     def is_grouped(self, node: fx.Node) -> bool:
         module = self.module(node)
@@ -296,7 +346,8 @@ class _View:
 
     @staticmethod
     def _has_statistics(module: nn.Module | None) -> bool:
-        return isinstance(module, nn.BatchNorm2d) and module.running_var is not None
+        plain = isinstance(module, nn.BatchNorm2d) and type(module).forward is BATCH_NORM_FORWARD
+        return plain and module.running_var is not None
 
     @staticmethod
     def sole_user(node: fx.Node) -> fx.Node | None:

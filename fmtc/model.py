@@ -15,7 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from . import fold
 from .calibrate import check_images, run_sequentially
-from .codec import PLAIN_BITS, SAMPLES_PER_COMPONENT, Calibration, TensorCodec
+from .codec import (
+    PLAIN_BITS,
+    SAMPLES_PER_COMPONENT,
+    Calibration,
+    CalibrationError,
+    TensorCodec,
+    check_bits,
+)
 from .evaluate import first_tensor
 from .graph import Group, TraceError, find_groups, select, trace, untraced_modules
 from .points import CodingPoint, PlainCodec, make_point
@@ -84,14 +91,17 @@ class CompressedModel(nn.Module):
 
     @mode.setter
     def mode(self, mode: str) -> None:
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
+        _check_mode(mode)
         self._mode = mode
         for point in self.points.values():
             point.mode = mode
 
     @torch.no_grad()
     def forward(self, *args, **kwargs):
+        for x in args:
+            # NaN would become level 0, and the output look plausible.
+            if isinstance(x, torch.Tensor) and not x.isfinite().all():
+                raise ValueError("the network's input contains NaN or Inf")
         return self.network(*args, **kwargs)
 
     def train(self, mode: bool = True):
@@ -112,6 +122,11 @@ class CompressedModel(nn.Module):
         from .storage import save_model
 
         save_model(self, path)
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
 
 
 def compress(
@@ -145,6 +160,10 @@ def compress(
     The model itself is not changed. Raises TraceError, CalibrationError or ValueError.
     """
     started = time.perf_counter()
+    check_bits(bits)
+    _check_mode(mode)
+    if micro_batch < 1:
+        raise ValueError(f"micro_batch must be 1 or more, got {micro_batch}")
     if coder not in CODERS:
         raise ValueError(f"unknown coder '{coder}'; known: {', '.join(CODERS)}")
     if weight_bits != 32:
@@ -174,13 +193,16 @@ def compress(
         if layer.excluded:
             return PlainCodec.fit(tensors, PLAIN_BITS, layer.name)
         calibration = Calibration(preset, block, bits, layer.name, keep_moments)
-        codec = calibration.fit(tensors, start.codecs.get(layer.name) if start else None)
+        if start is not None and layer.name not in start.codecs:
+            raise CalibrationError(f"the calibration to continue has no layer {layer.name}")
+        codec = calibration.fit(tensors, start.codecs[layer.name] if start else None)
         if calibration.few is not None:
             few[layer.name] = calibration.few
         return codec
 
     codecs = run_sequentially(network, groups, batches, fit, progress)
     _warn_of_few(few, settings["calibration_images"])
+    settings["calibration_images"] += start.calibration_images if start else 0
     settings["seconds_calibrate"] = time.perf_counter() - started
     return assemble(model, network, groups, codecs, settings)
 

@@ -177,7 +177,7 @@ def check_status(status: Tensor) -> None:
         raise StreamError(f"stream of image {image}: {_C.status_message(int(status[image]))}")
 
 
-def stream_info(data: bytes) -> dict[str, Any]:
+def stream_info(data: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Header fields of the stream that ``data`` begins with; more bytes may follow it.
 
     Keys: version, coder ("huffman"), channels, height, width, table_id, chunks, substreams, crop_h,
@@ -185,7 +185,7 @@ def stream_info(data: bytes) -> dict[str, Any]:
     not. Raises StreamError where data does not begin with a stream.
     """
     try:
-        return _C.stream_info(bytes(data))
+        return _C.stream_info(data)
     except ValueError as error:
         raise StreamError(str(error)) from None
 

@@ -16,13 +16,15 @@ class Counted:
     """What has passed a coding point. ``values`` are those of the original tensors (N*C*H*W).
 
     histogram: i64 [classes, L] of the coded levels, None for a plain (uncoded) layer.
-    stream_bytes: None where no stream was made. shape: [C, H, W] of the last tensor.
+    streamed, stream_bytes: values that went through streams, and the bytes of those.
+    shape: [C, H, W] of the last tensor.
     """
 
     histogram: torch.Tensor | None
     values: int = 0
     clamped: int = 0
-    stream_bytes: int | None = None
+    streamed: int = 0
+    stream_bytes: int = 0
     shape: tuple[int, ...] = ()
 
 
@@ -68,7 +70,7 @@ class CodedPoint(CodingPoint):
 
     def _through_stream(self, levels: torch.Tensor, crop: tuple[int, int]) -> torch.Tensor:
         data, used = self.codec.encode_levels(levels, crop)
-        self.counted.stream_bytes = (self.counted.stream_bytes or 0) + int(used.sum())
+        self.counted.stream_bytes += int(used.sum())
         return self.codec.decode_levels(data, used, *levels.shape[2:])
 
     def _count(self, x: torch.Tensor, levels: torch.Tensor, clamped: torch.Tensor) -> None:
@@ -78,7 +80,9 @@ class CodedPoint(CodingPoint):
         counted, classes = self.counted, len(codec.histogram)
         lo, hi = codec.quantizer.lo, codec.quantizer.hi
         counted.histogram += histogram(levels, lo, hi, self._classes, classes)
-        counted.values += x.shape[0] * codec.channels * x.shape[2] * x.shape[3]
+        values = x.shape[0] * codec.channels * x.shape[2] * x.shape[3]
+        counted.values += values
+        counted.streamed += values if self.mode == "stream" else 0
         counted.clamped += int(clamped)
         counted.shape = (codec.channels, *x.shape[2:])
 
@@ -132,8 +136,8 @@ class PlainPoint(CodingPoint):
         self.counted.clamped += int(clamped)
         self.counted.shape = tuple(x.shape[1:])
         if self.mode == "stream":
-            written = x.numel() * self.codec.bits // 8
-            self.counted.stream_bytes = (self.counted.stream_bytes or 0) + written
+            self.counted.streamed += x.numel()
+            self.counted.stream_bytes += x.numel() * self.codec.bits // 8
         return self.codec.quantizer.dequantize(levels)
 
 

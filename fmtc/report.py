@@ -112,17 +112,17 @@ def _mean(bits: list[float | None], values: int) -> float | None:
 def _from_calibration(point: CodingPoint) -> Counted:
     codec = point.codec
     if isinstance(point, CodedPoint):
-        return Counted(codec.histogram, codec.values, codec.clamped, None, (codec.channels,))
-    return Counted(None, codec.values, 0, None, (codec.channels,))
+        return Counted(codec.histogram, codec.values, codec.clamped, shape=(codec.channels,))
+    return Counted(None, codec.values, shape=(codec.channels,))
 
 
 def _bits(point: CodingPoint, counted: Counted) -> dict[str, float | None]:
     """Bits of everything counted at a point, by kind of rate."""
+    if not counted.values:
+        return dict.fromkeys(RATES, 0.0)  # not reached by any image
     if not isinstance(point, CodedPoint):
         plain = float(point.codec.bits * counted.values)
         return {**dict.fromkeys(RATES, plain), "stream": _stream_bits(counted)}
-    if counted.histogram is None:
-        return dict.fromkeys(RATES)
     tables = point.codec.tables
     by_class = counted.histogram
     by_table = by_class if len(tables.lengths) > 1 else by_class.sum(0, keepdim=True)
@@ -140,7 +140,8 @@ def _entropy_bits(counts: torch.Tensor) -> float:
 
 
 def _stream_bits(counted: Counted) -> float | None:
-    return None if counted.stream_bytes is None else 8.0 * counted.stream_bytes
+    """None unless everything that was counted went through streams."""
+    return 8.0 * counted.stream_bytes if counted.streamed == counted.values else None
 
 
 def _layer(name: str, point: CodingPoint, counted: Counted, bits: dict) -> dict:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import zlib
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,8 +29,10 @@ class StorageError(ValueError):
 
 
 def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of a model's parameters and buffers."""
-    digest = hashlib.sha256()
+    """SHA-256 over a model's layers with their settings, and all parameters and buffers."""
+    digest = hashlib.sha256(type(model).__name__.encode())
+    # Without the addresses that some representations show.
+    digest.update(re.sub(r" at 0x[0-9a-f]+", "", repr(model)).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
@@ -91,7 +95,7 @@ def _write(path, header: dict, codecs: dict) -> None:
         scalars, parts = pack(codec)
         layers.append({"name": name, **scalars})
         tensors |= {f"{i}.{key}": value.cpu().contiguous().clone() for key, value in parts.items()}
-    header = {"schema": SCHEMA, **header, "layers": layers}
+    header = {"schema": SCHEMA, **header, "layers": layers, "checksum": _checksum(tensors, layers)}
     metadata = {"fmtc": json.dumps(header)}
     write_atomically(path, save(tensors, metadata))
 
@@ -113,13 +117,28 @@ def _read(path) -> tuple[dict, dict]:
             raise StorageError(
                 f"{path} has schema {header.get('schema')!r}; this version reads {SCHEMA!r}"
             )
+        if header["checksum"] != _checksum(tensors, header["layers"]):
+            raise StorageError(f"{path} is damaged: its checksum is wrong")
+        if header["kind"] == "model":
+            header["fingerprint"], header["settings"]["input_shape"]  # must be there
         codecs = {
             layer["name"]: (_unpack_plain if layer["plain"] else _unpack)(layer, tensors, f"{i}.")
             for i, layer in enumerate(header["layers"])
         }
         return header, codecs
-    except (KeyError, TypeError, IndexError, json.JSONDecodeError, RuntimeError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
         raise StorageError(f"{path} is damaged: {error!r}") from error
+    except json.JSONDecodeError as error:
+        raise StorageError(f"{path} is damaged: {error!r}") from error
+
+
+def _checksum(tensors: dict[str, torch.Tensor], layers: list[dict]) -> int:
+    """CRC-32 of all tensors by name and of the layers' settings."""
+    crc = zlib.crc32(json.dumps(layers, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        flat = tensor.contiguous().reshape(-1).view(torch.uint8)
+        crc = zlib.crc32(flat.numpy(), zlib.crc32(name.encode(), crc))
+    return crc
 
 
 def _quantizer(quantizer: Quantizer) -> dict:

@@ -1,7 +1,7 @@
 """Modules whose Python code cannot be traced: their convolutions are coded one by one, by hooks.
 
 Without a graph nothing is known of what follows a convolution, so its own output is the coding
-point: no folding, no fused residual adds, BN after decoding. That is sound for any code.
+point: no folding, no fused residual adds, BN after decoding.
 Calibration has to run such a module once for each of its convolutions.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 
 class HookedConv:
@@ -56,6 +57,8 @@ class Untraced(nn.Module):
                 self.layers.append(HookedConv((prefix + name).rstrip("."), inner, self._note))
 
     def forward(self, *args, **kwargs):
+        # Copies, because the module may change its inputs, and calibration runs it several times.
+        args, kwargs = tree_map_only(torch.Tensor, torch.clone, (args, kwargs))
         return self.module(*args, **kwargs)
 
     def attach(self, layer: HookedConv, point: nn.Module) -> None:

@@ -344,6 +344,15 @@ def test_shared_data_gives_the_published_accuracy(shared_data, tmp_path, capsys)
     assert 1.5 < point["bits_per_value"]["entropy"] < 3.5 and point["snr_db"] > 15
 
 
+def test_points_of_other_data_are_not_mixed(here, capsys):
+    assert evaluate("--bits", "6") == 0
+    before = Path("fmtc-results/result.json").read_bytes()
+    images = np.random.default_rng(1).integers(0, 256, (44, 12, 12, 3), dtype=np.uint8)
+    np.savez("data.npz", images=images, labels=np.arange(44) % 10)
+    assert "data or weights have changed" in error_of(capsys, evaluate("--bits", "6", "7"))
+    assert Path("fmtc-results/result.json").read_bytes() == before
+
+
 def test_warnings_are_one_line(here, capsys):
     """The second layer has 5x5 pixels: 6 blocks an image for the 96 values in each."""
     assert evaluate("--calib-images", "1", "--block", "2,4,C", "--images", "4") == 0

@@ -175,6 +175,7 @@ def test_every_damage_is_noticed():
         (torch.zeros(1, 5, 9, 7), r"got \[1, 5, 9, 7\]"),
         (torch.zeros(1, 6, 9, 7, dtype=torch.int32), "floating-point"),
         (torch.full((1, 6, 2, 2), float("nan")), "NaN or Inf"),
+        (torch.zeros(2, 6, 0, 3), "without pixels"),
     ],
 )
 def test_bad_tensors_to_encode(x, message):
@@ -203,7 +204,7 @@ def test_bad_samples(samples, message):
 def test_other_float_types_calibrate_and_encode(dtype):
     x = correlated().to(dtype)
     codec = fmtc.calibrate_tensor(x, bits=6)
-    decoded = codec.decode(codec.encode(x.float()))
+    decoded = codec.decode(codec.encode(x))
     assert (decoded - x.float()).square().mean() < 4 * codec.mse
 
 

@@ -182,6 +182,28 @@ def test_components_are_not_dropped_for_want_of_samples():
     assert many.multiply_adds["compressed"] >= many.multiply_adds["plain"]
 
 
+def test_stream_rate_only_where_everything_was_streamed():
+    compressed = fmtc.compress(tiny(), images(), mode="simulate")
+    compressed(images())
+    compressed.mode = "stream"
+    compressed(images())
+    assert compressed.report().bits_per_value["stream"] is None
+    compressed.reset_statistics()
+    compressed(images())
+    assert compressed.report().bits_per_value["stream"] > 0
+
+
+def test_nan_input_is_refused():
+    with pytest.raises(ValueError, match="input contains NaN"):
+        fmtc.compress(tiny(), images())(images() * float("nan"))
+
+
+def test_float_mode_is_not_evaluated():
+    compressed = fmtc.compress(tiny(), images(), mode="float")
+    with pytest.raises(ValueError, match="codes nothing to measure"):
+        fmtc.evaluate(compressed, images())
+
+
 def test_excluded_layers_are_quantised_and_counted_at_eight_bits():
     model = tiny()
     everything = fmtc.compress(model, images(), bits=4)
@@ -280,8 +302,13 @@ def test_continued_calibration_uses_all_moments():
     torch.testing.assert_close(
         continued.codecs["stem"].transform.means[0], both.codecs["stem"].transform.means[0]
     )
+    assert continued.calibration_images == 16
     with pytest.raises(fmtc.CalibrationError, match="keep_moments=True"):
         fmtc.compress(model, b, start=both)
+    with pytest.raises(fmtc.CalibrationError, match="stem: .*same layer and block"):
+        fmtc.compress(model, b, block="2,2,C", start=first)
+    with pytest.raises(fmtc.CalibrationError, match="same layer and block"):
+        fmtc.compress(model, b, start=fmtc.compress(model, a, exclude=["conv1"], keep_moments=True))
 
 
 def test_the_result_does_not_depend_on_threads():

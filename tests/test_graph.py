@@ -2,7 +2,15 @@
 
 import pytest
 import torch
-from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny, torchvision_network
+from networks import (
+    TinyDepthwise,
+    TinyOdd,
+    TinyResidual,
+    images,
+    randomize_norms,
+    tiny,
+    torchvision_network,
+)
 from torch import nn
 
 import fmtc
@@ -135,6 +143,86 @@ def test_untraceable_modules_are_coded_by_hooks():
         with torch.no_grad():
             cm.mode = "float"
             assert relative_error(cm(data), model(data)) < 0.05
+
+
+def test_untraced_modules_of_all_kinds():
+    """Nested, called twice, changing their input, in-place inside: each call is calibrated."""
+
+    class Scaling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.relu = Choosing(), nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            x.mul_(0.5)
+            return self.inner(self.relu(x)) if x.sum() > -1e9 else x
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.scaling = nn.Conv2d(3, 4, 1), Scaling()
+
+        def forward(self, x):
+            return self.scaling(30 * self.scaling(self.first(x)))
+
+    torch.manual_seed(0)
+    model, x = Twice().eval(), images()
+    before = x.clone()
+    with pytest.warns(UserWarning, match="cannot trace module 'scaling"):
+        compressed = fmtc.compress(model, x, bits=10)
+    assert list(compressed.points) == [
+        "first", "scaling.inner.conv1", "scaling.inner.conv2",
+        "scaling@2.inner.conv1", "scaling@2.inner.conv2",
+    ]  # fmt: skip
+    assert torch.equal(x, before)
+    point = fmtc.evaluate(compressed, x)
+    assert point["snr_db"] > 35 and point["clamped_fraction"] == 0
+
+
+def test_in_place_activations_keep_their_meaning():
+    class PreActivation(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.conv = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, padding=1)
+            self.relu = nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            x = self.stem(x)
+            y = self.conv(self.relu(x)) + x  # x is rectified by now
+            y.sigmoid_()
+            return y
+
+    torch.manual_seed(0)
+    model = PreActivation().eval()
+    compressed = fmtc.compress(model, images(), float_preset(), mode="float")
+    with torch.no_grad():
+        assert relative_error(compressed(images()), model(images())) < 1e-5
+
+
+def test_layers_with_a_forward_of_their_own_are_not_folded():
+    class NormAndRelu(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x).relu()
+
+    torch.manual_seed(0)
+    model = randomize_norms(nn.Sequential(nn.Conv2d(3, 4, 1), NormAndRelu(4), nn.Conv2d(4, 4, 1)))
+    compressed = fmtc.compress(model, images(), float_preset(), mode="float")
+    with torch.no_grad():
+        assert relative_error(compressed(images()), model(images())) < 1e-5
+
+
+def test_names_that_differ_only_in_dots_stay_apart():
+    class Names(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.a_0 = nn.Sequential(nn.Conv2d(3, 4, 1)), nn.Conv2d(4, 3, 1)
+
+        def forward(self, x):
+            return self.a_0(self.a(x).relu())
+
+    torch.manual_seed(0)
+    compressed = fmtc.compress(Names().eval(), images(), bits=10)
+    assert list(compressed.points) == ["a.0", "a_0"]
 
 
 def test_hooked_layers_can_be_left_out_saved_and_loaded(tmp_path):

@@ -74,5 +74,11 @@ def test_calibration_order_does_not_matter_beyond_rounding(shared_data, mobilene
     order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
     a = fmtc.compress(model, calibration[:8], bits=8)
     b = fmtc.compress(model, calibration[:8][order], bits=8)
-    for name, codec in a.codecs.items():
-        assert b.codecs[name].quantizer.step == pytest.approx(codec.quantizer.step, rel=0.02), name
+    steps = [
+        (codec.quantizer.step, b.codecs[name].quantizer.step) for name, codec in a.codecs.items()
+    ]
+    assert all(y == pytest.approx(x, rel=1e-4) for x, y in steps[:2])
+    # Rounding tips a level here and there, and each later layer sees it.
+    assert all(y == pytest.approx(x, rel=0.2) for x, y in steps)
+    rates = [compressed.report().bits_per_value["entropy"] for compressed in (a, b)]
+    assert rates[0] == pytest.approx(rates[1], rel=0.01)

@@ -29,9 +29,12 @@ const char* status_message(int32_t status) {
   return fmtc::message(static_cast<fmtc::Status>(status));
 }
 
-py::dict stream_info(const py::bytes& data) {
-  const auto text = static_cast<std::string_view>(data);
-  const std::span bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+py::dict stream_info(const py::buffer& data) {
+  const py::buffer_info buffer = data.request();
+  if (buffer.itemsize != 1 || buffer.ndim != 1 || (buffer.size > 1 && buffer.strides[0] != 1)) {
+    throw py::value_error("the data are not contiguous bytes");
+  }
+  const std::span bytes(static_cast<const uint8_t*>(buffer.ptr), static_cast<size_t>(buffer.size));
   fmtc::StreamHeader header;
   size_t size = 0;
   const fmtc::Status status = fmtc::read_header(bytes, header, size);
