@@ -54,6 +54,24 @@ def test_folded_network_is_the_model(name, size, points):
     assert relative_error(compressed(x), expected) < 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name,size", [("mobilenet_v2", 224), ("resnet50", 224), ("inception_v3", 299)]
+)
+def test_full_size_networks_stream_what_they_simulate(name, size):
+    model, x = torchvision_network(name), images(2, size=size - size % 3)
+    x = torch.nn.functional.interpolate(x, size=(size, size), mode="bilinear")
+    compressed = fmtc.compress(model, x, bits=8)
+    streamed = compressed(x)
+    report = compressed.report()
+    compressed.mode = "simulate"
+    assert torch.equal(compressed(x), streamed)
+    rates = report.bits_per_value
+    assert rates["huffman"] < rates["stream"] < 1.02 * rates["huffman"]
+    with torch.no_grad():
+        assert relative_error(streamed, first_tensor(model(x))) < 0.5
+
+
 @pytest.mark.parametrize("kind", [TinyResidual, TinyDepthwise, TinyOdd])
 @pytest.mark.parametrize("block", ["1,1,C", "2,2,C", "1,1,4", "4,3,2"])
 def test_unusual_networks_and_blocks_fold_exactly(kind, block):
