@@ -405,13 +405,15 @@ class Compressor:
         if step is not None and self.preset.choose_sides:
             placement.choose_sides(groups, self._spectra, step)
         fitting = _Fitting(self, network, groups, grids, bits, step)
-        clean = prepare(self.model, {**self.settings, "weight_bits": 32})[0]
-        refit = fitting.refit if self.preset.compensate else None
-        codecs = run_sequentially(
-            network, groups, batches, fitting.fit, self.progress, clean, refit
-        )
+        beside = {}
+        if self.preset.compensate:
+            clean = prepare(self.model, {**self.settings, "weight_bits": 32})[0]
+            beside = {"reference": clean, "refit": fitting.refit}
+        codecs = run_sequentially(network, groups, batches, fitting.fit, self.progress, **beside)
         images = sum(len(batch) for batch in batches)
         _warn_of_few(fitting.few, images)
+        if step is not None:
+            _warn_of_clamped(codecs, step)
         settings = {
             **self.settings,
             "setting": {"kind": "step", "value": step} if bits is None else Bits(bits).setting,
@@ -492,8 +494,14 @@ class _Fitting:
         mean = weight @ source.transform.means[0].double() + fold.bias_of(conv)
         return Transform([torch.linalg.pinv(inverse).float()], [inverse.float()], [mean])
 
-    def _metric_of_source(self, group: Group) -> torch.Tensor:
+    def _metric_of_source(self, group: Group | HookedConv) -> torch.Tensor:
         """For a layer whose levels could not be used again: what its input's metric says of it."""
+        if isinstance(group, HookedConv):
+            raise CalibrationError(
+                f"layer {group.name} did not run while sensitivities were measured, but does on "
+                "decoded tensors: what its module computes depends on their values. Leave it out "
+                f"with exclude=['{group.name}'], or take a preset with a knob b, which needs none"
+            )
         [source] = [g for g in self.groups if g.output is group.conv.args[0]]
         conv = self.network.get_submodule(group.conv.target)
         back = torch.linalg.pinv(conv.weight.detach().double().flatten(1))
@@ -533,6 +541,19 @@ def _warn_of_few(few: dict[str, tuple[int, int]], images: int) -> None:
         f"Calibrate with {needed} images or more instead of {images}.",
         stacklevel=3,
     )
+
+
+def _warn_of_clamped(codecs: dict[str, TensorCodec | PlainCodec], step: float) -> None:
+    """Say that int16 levels do not reach as far as the values do at this step."""
+    clamped = {name: c.clamped for name, c in codecs.items() if getattr(c, "clamped", 0)}
+    if clamped:
+        worst = max(clamped, key=clamped.get)
+        warnings.warn(
+            f"step {step:g} is too fine: in {len(clamped)} layer(s) calibration values lie beyond "
+            f"the 16-bit levels and are clamped ({worst}: {clamped[worst]} of "
+            f"{codecs[worst].values}), which costs accuracy; take a coarser step",
+            stacklevel=4,
+        )
 
 
 @torch.no_grad()

@@ -555,3 +555,27 @@ def test_refitting_helps(trained):
     ]
     assert points[1]["snr_db"] > points[0]["snr_db"] - 0.2
     assert not copy.deepcopy(trained).training
+
+
+class Undecided(nn.Module):
+    """A convolution that does not run where gradients are taken."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        return x if torch.is_grad_enabled() else self.conv2(x)
+
+
+def test_a_convolution_without_sensitivity_is_named():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Undecided(), nn.Conv2d(4, 4, 3), nn.Flatten()).eval()
+    with pytest.raises(fmtc.CalibrationError, match=r"conv2 did not run.*exclude="):
+        Compressor(model, images(8), leaf_modules=["1"]).compress(Step(0.05))
+
+
+def test_a_step_too_fine_for_the_levels_warns():
+    kind = TinyResidual
+    with pytest.warns(UserWarning, match="too fine.*clamped"):
+        Compressor(tiny(kind), images(8)).compress(Step(1e-7))
