@@ -15,6 +15,7 @@ import torch
 
 from . import ops
 from .entropy_coding import Tables, plane_classes
+from .positions import PositionClasses
 from .presets import MAX_LEVELS, Preset, get_preset
 from .symbols import SymbolMap
 from .transform import Block, Moments, Transform, weighted_klt
@@ -22,6 +23,8 @@ from .transform import Block, Moments, Transform, weighted_klt
 # A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
 # than this, no component is taken for empty.
 SAMPLES_PER_COMPONENT = 2
+# What classes of positions add to a stream's header: their number, and how many positions each has.
+POSITION_HEADER_BITS = 8 * 8
 PLAIN_BITS = 8  # width of an uncoded value: excluded layers, and what savings are counted against
 
 
@@ -70,8 +73,9 @@ class Quantizer:
 class TensorCodec:
     """Everything that turns tensors [N, C, H, W] of one kind into streams and back.
 
-    channels: C. symbol_map: levels to the planes of symbols that are coded. class_of: i64 [planes],
-    class of each plane (for the report; equal to ``tables.table_of`` where there is a table for
+    channels: C. symbol_map: levels to the planes of symbols that are coded. position_classes: None
+    where all positions are coded alike. class_of: i64, the class of each plane, or segment with
+    classes of positions (for the report; equal to ``tables.table_of`` where there is a table for
     each class). histogram: i64 [classes, L] of the calibration symbols. mse: mean squared error of
     the decoded calibration tensors. values: number of calibration values. moments: of the
     calibration data, where they were kept.
@@ -89,6 +93,7 @@ class TensorCodec:
     values: int = 0
     clamped: int = 0
     moments: Moments | None = None
+    position_classes: PositionClasses | None = None
 
     @property
     def components(self) -> int:
@@ -100,8 +105,11 @@ class TensorCodec:
         Symbols beyond the tables' range, which are escaped, count as the nearest one in it.
         """
         lo, hi = self.tables.lo, self.tables.hi
-        symbols = self.symbol_map.symbols(levels).clamp(lo, hi)
-        return ops.histogram(symbols, lo, hi, self.class_of, len(self.histogram))
+        symbols = self.symbol_map.symbols(levels)
+        by = lo, hi, self.class_of, len(self.histogram)
+        if self.position_classes is not None:
+            return self.position_classes.histogram(symbols, *by)
+        return ops.histogram(symbols.clamp(lo, hi), *by)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Transformed values [N, K, H', W'] of x [N, C, H, W]."""
@@ -118,7 +126,9 @@ class TensorCodec:
 
     def encode_levels(self, levels: torch.Tensor, crop: tuple[int, int] = (0, 0)):
         """levels int16 [N, K, H', W'] -> streams: bytes u8 [N, bound], used sizes i64 [N]."""
-        return self.tables.encode(self.symbol_map.symbols(levels), crop)
+        symbols = self.symbol_map.symbols(levels)
+        classes = self.position_classes.of(symbols) if self.position_classes else None
+        return self.tables.encode(symbols, crop, classes)
 
     def decode_levels(self, data: torch.Tensor, used: torch.Tensor, height: int, width: int):
         """Inverse of encode_levels. Raises StreamError for a damaged stream."""
@@ -330,7 +340,9 @@ class Calibration:
             levels.append(part)
         values = sum(x.numel() for x in tensors)
         symbol_map = self._symbol_map(levels)
-        tables, class_of, histogram = self._tables(levels, symbol_map, quantizer)
+        symbols = [symbol_map.symbols(part) for part in levels]
+        found = self._tables(symbols, symbol_map, quantizer)
+        tables, class_of, histogram, position_classes = found
         return TensorCodec(
             channels=channels,
             block=self.block,
@@ -344,6 +356,7 @@ class Calibration:
             values=values,
             clamped=clamped,
             moments=moments if self.keep_moments else None,
+            position_classes=position_classes,
         )
 
     def _symbol_map(self, levels: list[torch.Tensor]) -> SymbolMap:
@@ -351,25 +364,57 @@ class Calibration:
         predict = self.preset.predict and self.coder == "rans"
         return SymbolMap.fit(levels) if predict else SymbolMap.identity(levels[0].shape[1])
 
-    def _tables(self, levels: list[torch.Tensor], symbol_map: SymbolMap, quantizer: Quantizer):
-        """Tables, the class of each plane of symbols, and the histogram of each class."""
-        symbols = [symbol_map.symbols(part) for part in levels]
+    def _tables(self, symbols: list[torch.Tensor], symbol_map: SymbolMap, quantizer: Quantizer):
+        """Tables, the class of each segment, the histogram of each class, classes of positions."""
         lo, hi = quantizer.lo, quantizer.hi
+        most = self.preset.position_classes if self.coder == "rans" else 1
         if self.coder == "rans":
-            lo = max(lo, min(int(part.min()) for part in symbols), -MAX_LEVELS // 2)
-            hi = min(hi, max(int(part.max()) for part in symbols), MAX_LEVELS // 2 - 1)
+            lo = max(lo, min(1 - most, *(int(part.min()) for part in symbols)), -MAX_LEVELS // 2)
+            hi = min(hi, max(most - 1, *(int(part.max()) for part in symbols)), MAX_LEVELS // 2 - 1)
             lo, hi = min(lo, hi), max(lo, hi)
-        planes = symbol_map.planes
-        each, counts = torch.arange(planes), torch.zeros(planes, hi - lo + 1, dtype=torch.int64)
-        for part in symbols:
-            counts += ops.histogram(part.clamp(lo, hi), lo, hi, each, planes)
-        class_of = plane_classes(counts, lo, symbol_map.plane_shifts(), self.preset.classes)
-        histogram = torch.zeros(int(class_of.max()) + 1, hi - lo + 1, dtype=torch.int64)
-        histogram.index_add_(0, class_of, counts)
+        shifts = symbol_map.plane_shifts()
+        each = torch.arange(len(shifts))
+        within = (part.clamp(lo, hi) for part in symbols)
+        counts = sum(ops.histogram(part, lo, hi, each, len(shifts)) for part in within)
+        class_of = plane_classes(counts, lo, shifts, self.preset.classes)
+        histogram, position_classes = _sum_by(class_of, counts), None
+        if most > 1:
+            by_position = self._position_classes(symbols, counts, lo, hi, shifts)
+            saved = _bits(histogram) - _bits(by_position[1])
+            if saved > POSITION_HEADER_BITS * sum(len(part) for part in symbols):
+                class_of, histogram, position_classes = by_position
+        number = position_classes.count if position_classes else 1
         if self.preset.table_per_class:
-            return Tables(lo, histogram, class_of, self.coder), class_of, histogram
-        one = torch.zeros_like(class_of)
-        return Tables(lo, histogram.sum(0, keepdim=True), one, self.coder), class_of, histogram
+            tables = Tables(lo, histogram, class_of, self.coder, number)
+        else:
+            one = torch.zeros_like(class_of)
+            tables = Tables(lo, histogram.sum(0, keepdim=True), one, self.coder, number)
+        return tables, class_of, histogram, position_classes
+
+    def _position_classes(self, symbols, counts, lo: int, hi: int, shifts: torch.Tensor):
+        """The class of each segment, their histograms, and the classes of positions."""
+        magnitudes = torch.arange(lo, hi + 1).abs()
+        scales = (counts * magnitudes).sum(1).double() / counts.sum(1).clamp(min=1)
+        scales[shifts > 0] = torch.inf  # low bits
+        found = PositionClasses.fit(symbols, scales, self.preset.position_classes)
+        each = torch.arange(found.segments)
+        counts = sum(found.histogram(part, lo, hi, each, found.segments) for part in symbols)
+        of_planes = plane_classes(
+            counts[1:], lo, shifts.repeat_interleave(found.count), self.preset.classes
+        )
+        class_of = torch.cat([of_planes.max()[None] + 1, of_planes])  # the map has its own
+        return class_of, _sum_by(class_of, counts), found
+
+
+def _sum_by(class_of: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Histograms i64 [classes, L] of those [segments, L] whose classes are given."""
+    histogram = torch.zeros(int(class_of.max()) + 1, counts.shape[1], dtype=torch.int64)
+    return histogram.index_add_(0, class_of, counts)
+
+
+def _bits(histogram: torch.Tensor) -> float:
+    """Bits of all symbols of these histograms i64 [classes, L], at their entropy."""
+    return float((ops.entropy(histogram) * histogram.sum(1)).sum())
 
 
 class _Tails:

@@ -40,7 +40,8 @@ class Tables:
     """Tables of a layer for one of the CODERS.
 
     counts: i64 [T, L] calibration histogram of each table over the levels lo .. lo+L-1.
-    table_of: i64 [K], the table of each component. The rest is derived.
+    table_of: i64 [segments], the table of each component; with several classes of positions, of the
+    map and of each class of each component. The rest is derived.
     lengths: u8 [T, L] Huffman code lengths, also where the coder is another one.
     frequencies: i32 [T, L + 1] of ``ops.rans_frequencies``, None for Huffman codes.
     table_id: 0..65535, from all that decides how a stream is decoded.
@@ -51,6 +52,7 @@ class Tables:
     counts: torch.Tensor
     table_of: torch.Tensor
     coder: str = "huffman"
+    position_classes: int = 1
     lengths: torch.Tensor = field(init=False)
     frequencies: torch.Tensor | None = field(init=False, default=None)
     encode_table: torch.Tensor = field(init=False)
@@ -82,26 +84,37 @@ class Tables:
         return checksum & 0xFFFF
 
     @property
+    def components(self) -> int:
+        segments = len(self.table_of)
+        return segments if self.position_classes == 1 else (segments - 1) // self.position_classes
+
+    @property
     def hi(self) -> int:
         return self.lo + self.counts.shape[1] - 1
 
     def encode(
-        self, levels: torch.Tensor, crop: tuple[int, int] = (0, 0)
+        self,
+        levels: torch.Tensor,
+        crop: tuple[int, int] = (0, 0),
+        classes: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One stream for each image of levels int16 [N, K, H, W].
 
-        crop: rows and columns of block padding, kept in the header. Returns bytes u8 [N, bound] and
+        crop: rows and columns of block padding, kept in the header. classes: u8 of the positions
+        (``PositionClasses.of``), where there are several. Returns bytes u8 [N, bound] and
         used sizes i64 [N]. Raises RuntimeError for a level that Huffman tables have no code for;
         rANS escapes it.
         """
-        encode = ops.rans_encode if self.coder == "rans" else ops.huffman_encode
-        return encode(levels, self.lo, self.table_of, self.encode_table, self.table_id, *crop)
+        what = levels, self.lo, self.table_of, self.encode_table, self.table_id, *crop
+        if self.coder == "rans":
+            return ops.rans_encode(*what, classes)
+        return ops.huffman_encode(*what)
 
     def decode(
         self, data: torch.Tensor, used: torch.Tensor, height: int, width: int
     ) -> torch.Tensor:
         """Levels int16 [N, K, height, width] of such streams. Raises StreamError for damage."""
-        shape = len(self.table_of), height, width
+        shape = self.components, height, width
         start = data, used, self.lo, self.table_of, self.decode_table
         if self.coder == "rans":
             levels, status = ops.rans_decode(*start, self.base, self.table_id, *shape)

@@ -19,7 +19,7 @@ _C = _library.load()
 _ops = torch.ops.fmtc
 
 # Bytes of a stream's header at most, and the values of a chunk as each encoder makes it.
-_HEADER_BYTES = 32
+_HEADER_BYTES = 68
 _HUFFMAN_CHUNK_VALUES = 65536
 _RANS_CHUNK_VALUES = 131072
 
@@ -102,6 +102,31 @@ def predict(levels: Tensor, coefficients: Tensor) -> Tensor:
 def unpredict(residuals: Tensor, coefficients: Tensor) -> Tensor:
     """The levels that ``predict`` made residuals of, exactly, for every int16 [N, K, H, W]."""
     return _ops.unpredict(residuals, coefficients)
+
+
+# -- Classes of positions -------------------------------------------------------------------------
+
+
+def position_activity(levels: Tensor, weights: Tensor) -> Tensor:
+    """How much goes on in each block of 2 x 2 positions.
+
+    levels: int16 [N, K, H, W]. weights: i32 [K], 0..2**15, K <= 2**14. Returns i64
+    [N, ceil(H/2), ceil(W/2)]: the mean over the block's positions, rounded down, of
+    sum_k min(abs(level_k) * weights_k, 2**14). Blocks at the right and lower border may be cut.
+    """
+    return _ops.position_activity(levels, weights)
+
+
+def arrange(levels: Tensor, classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Images in the order in which ``rans_encode`` codes them with these classes of blocks.
+
+    levels: int16 [N, K, H, W]. classes: u8 [N, ceil(H/2), ceil(W/2)], below num_classes (2..8).
+    Returns values int16 [N, B + K*H*W]: the B classes of the blocks as ``predict`` leaves them with
+    coefficients 32, 32, 0; then of each component the levels of the blocks of class 0, of class 1,
+    ..., blocks of a class row by row, and a block's levels row by row. And positions i64
+    [N, num_classes], the number of positions of each class.
+    """
+    return _ops.arrange(levels, classes, num_classes)
 
 
 # -- Statistics of levels -------------------------------------------------------------------------
@@ -223,13 +248,17 @@ def rans_encode(
     table_id: int,
     crop_h: int = 0,
     crop_w: int = 0,
+    classes: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One stream (docs/stream_format.md) for each image; as ``huffman_encode``, with rANS.
 
     encode_table: of ``rans_tables``. Any level can be encoded, also outside the table's.
+    classes: u8 [N, ceil(H/2), ceil(W/2)], the class (below C, 2..8) of each block of 2 x 2
+    positions. table_of is then [1 + K*C]: the table of the map of classes, and of each class of
+    each component; see ``arrange``.
     Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
     """
-    return _ops.rans_encode(levels, lo, table_of, encode_table, table_id, crop_h, crop_w)
+    return _ops.rans_encode(levels, lo, table_of, encode_table, table_id, crop_h, crop_w, classes)
 
 
 def rans_decode(
@@ -246,8 +275,8 @@ def rans_decode(
 ) -> tuple[Tensor, Tensor]:
     """Levels of streams of ``rans_encode``; as ``huffman_decode``, with rANS.
 
-    decode_table, base: of ``rans_tables``. Returns levels int16 [N, channels, height, width] and
-    status i32 [N] (see ``check_status``). Never raises for damaged bytes.
+    decode_table, base: of ``rans_tables``; table_of may be one for classes of positions. Returns
+    levels int16 [N, channels, height, width] and status i32 [N] (see ``check_status``). Never raises for damaged bytes.
     """
     return _ops.rans_decode(
         bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width
@@ -324,6 +353,26 @@ def _(values, coefficients):
     return values.new_empty(values.shape)
 
 
+def _blocks(size: int) -> int:
+    return (size + 1) // 2
+
+
+@torch.library.register_fake("fmtc::position_activity")
+def _(levels, weights):
+    images, _, height, width = levels.shape
+    return levels.new_empty(images, _blocks(height), _blocks(width), dtype=torch.int64)
+
+
+@torch.library.register_fake("fmtc::arrange")
+def _(levels, classes, num_classes):
+    images, components, height, width = levels.shape
+    values = _blocks(height) * _blocks(width) + components * height * width
+    return (
+        levels.new_empty(images, values),
+        levels.new_empty(images, num_classes, dtype=torch.int64),
+    )
+
+
 @torch.library.register_fake("fmtc::histogram")
 def _(levels, lo, hi, groups, num_groups):
     return levels.new_empty(num_groups, hi - lo + 1, dtype=torch.int64)
@@ -349,10 +398,12 @@ def _(lengths):
     )
 
 
-def _buffer_bytes(levels: Tensor, of_value: int, chunk_values: int, of_chunk: int) -> int:
+def _buffer_bytes(
+    levels: Tensor, of_value: int, chunk_values: int, of_chunk: int, classes: bool = False
+) -> int:
     """The bound that an encoder allocates for an image: of values, chunks, and the header."""
     _, channels, height, width = levels.shape
-    values = channels * height * width
+    values = channels * height * width + (_blocks(height) * _blocks(width) if classes else 0)
     chunks = (values + chunk_values - 1) // chunk_values
     return of_value * values + of_chunk * chunks + _HEADER_BYTES
 
@@ -401,8 +452,9 @@ def _(frequencies):
 
 
 @torch.library.register_fake("fmtc::rans_encode")
-def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0):
-    return _fake_streams(levels, _buffer_bytes(levels, 4, _RANS_CHUNK_VALUES, 136))
+def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0, classes=None):
+    bound = _buffer_bytes(levels, 4, _RANS_CHUNK_VALUES, 136, classes is not None)
+    return _fake_streams(levels, bound)
 
 
 @torch.library.register_fake("fmtc::rans_decode")

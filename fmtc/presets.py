@@ -25,7 +25,8 @@ class Preset:
     sets the step is measured; they stay codable. 0 takes the extremes.
     margin: levels added at each end of the calibrated range, as a share of the range.
     classes: table classes; table_per_class: each has its own table, instead of one for the layer.
-    predict: code differences from a spatial prediction. coder: "huffman" or "rans".
+    predict: code differences from a spatial prediction. position_classes: of positions by how much
+    goes on there, each with tables of its own (rANS only). coder: "huffman" or "rans".
     """
 
     name: str
@@ -37,6 +38,7 @@ class Preset:
     classes: int = CLASSES
     table_per_class: bool = False
     predict: bool = False
+    position_classes: int = 1
     coder: str = "huffman"
     probes: int = 4
     regularization: float = 0.1
@@ -52,6 +54,7 @@ PRESETS = {
         knob="step",
         table_per_class=True,
         predict=True,
+        position_classes=4,
         coder="rans",
         choose_sides=True,
         reuse_levels=True,

@@ -19,13 +19,15 @@ from .codec import Quantizer, TensorCodec
 from .entropy_coding import Tables
 from .fold import conv_like
 from .points import PlainCodec
+from .positions import PositionClasses
 from .result import write_atomically
 from .symbols import SymbolMap
 from .transform import Block, Moments, Transform
 
-SCHEMA = "fmtc.codec/2"
-# Version 1 knew Huffman tables of the levels alone, and no refitted convolutions.
-READABLE = ("fmtc.codec/1", SCHEMA)
+SCHEMA = "fmtc.codec/3"
+# Version 1 knew Huffman tables of the levels alone, and no refitted convolutions; version 2 no
+# classes of positions.
+READABLE = ("fmtc.codec/1", "fmtc.codec/2", SCHEMA)
 
 
 class StorageError(ValueError):
@@ -172,6 +174,9 @@ def _pack(codec: TensorCodec) -> tuple[dict, dict]:
         "coefficients": codec.symbol_map.coefficients,
         "shifts": codec.symbol_map.shifts,
     }
+    if codec.position_classes is not None:
+        parts["position_weights"] = codec.position_classes.weights
+        parts["position_thresholds"] = codec.position_classes.thresholds
     for g, (matrix, inverse, mean) in enumerate(zip(*codec.transform.tensors(), strict=True)):
         parts |= {f"matrix.{g}": matrix, f"inverse.{g}": inverse, f"mean.{g}": mean}
     if codec.moments is not None:
@@ -208,6 +213,10 @@ def _unpack(layer: dict, tensors: dict, prefix: str) -> TensorCodec:
         symbol_map = SymbolMap(part("coefficients"), part("shifts"))
     else:
         symbol_map = SymbolMap.identity(transform.components)
+    position_classes = None
+    if f"{prefix}position_weights" in tensors:
+        position_classes = PositionClasses(part("position_weights"), part("position_thresholds"))
+    number = position_classes.count if position_classes else 1
     lo, coder = layer.get("symbols_from", layer["lo"]), layer.get("coder", "huffman")
     return TensorCodec(
         channels=layer["channels"],
@@ -215,13 +224,14 @@ def _unpack(layer: dict, tensors: dict, prefix: str) -> TensorCodec:
         transform=transform,
         quantizer=Quantizer(layer["step"], layer["lo"], layer["hi"]),
         symbol_map=symbol_map,
-        tables=Tables(lo, part("counts"), part("table_of"), coder),
+        tables=Tables(lo, part("counts"), part("table_of"), coder, number),
         class_of=part("class_of"),
         histogram=part("histogram"),
         mse=layer["mse"],
         values=layer["values"],
         clamped=layer["clamped"],
         moments=moments,
+        position_classes=position_classes,
     )
 
 

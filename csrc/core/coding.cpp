@@ -20,7 +20,8 @@ bool counts_valid(std::span<const int64_t> counts) noexcept {
 
 bool tables_valid(const ComponentTables& tables, uint64_t components) noexcept {
   if (tables.width == 0 || tables.entries.size() % tables.width != 0 ||
-      tables.table_of.size() != components || tables.lo < std::numeric_limits<int16_t>::min() ||
+      tables.table_of.size() != tables.segments(components) ||
+      tables.lo < std::numeric_limits<int16_t>::min() ||
       tables.lo > std::numeric_limits<int16_t>::max()) {
     return false;
   }

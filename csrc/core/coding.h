@@ -14,15 +14,40 @@ inline constexpr size_t kMaxSymbols = 4096;
 // True for counts >= 0 whose sum is below 2^59.
 bool counts_valid(std::span<const int64_t> counts) noexcept;
 
-// Which table codes which value: value i of a contiguous [K, H, W] tensor belongs to component
-// i / plane (plane = H * W) and is coded with table table_of[component].
+// Which table codes which value: the values of a stream are consecutive segments, and those of
+// segment s are coded with table table_of[s]. Segments are the components of a contiguous [K, H, W]
+// tensor, plane = H * W values each; or, with classes of positions (core/positions.h), a map and
+// then the parts of each component, one for each class.
 struct ComponentTables {
   int32_t lo = 0;                      // the level of symbol 0
   size_t width = 0;                    // entries of a table, as its coder makes them
   std::span<const uint32_t> entries;   // [tables, width]
-  std::span<const int64_t> table_of;   // [K], each below the number of tables
+  std::span<const int64_t> table_of;   // [segments], each below the number of tables
   uint64_t plane = 0;                  // H * W
   std::span<const int64_t> base = {};  // [tables], of rANS decode tables alone
+  // With classes of positions: the values of the map, and the sizes of a plane's parts.
+  uint64_t map = 0;
+  std::span<const uint64_t> parts = {};
+
+  bool has_map() const noexcept { return !parts.empty(); }
+  uint64_t segments(uint64_t components) const noexcept {
+    return has_map() ? 1 + components * parts.size() : components;
+  }
+  uint64_t segment_size(uint64_t segment) const noexcept {
+    if (!has_map()) return plane;
+    return segment == 0 ? map : parts[(segment - 1) % parts.size()];
+  }
+  // The segment that value `index` belongs to; `begin` becomes the index of its first value.
+  uint64_t segment_at(uint64_t index, uint64_t& begin) const noexcept {
+    begin = 0;
+    if (index < map) return 0;
+    const uint64_t component = (index - map) / plane;
+    begin = map + component * plane;
+    if (!has_map()) return component;
+    uint64_t part = 0;
+    while (index - begin >= parts[part]) begin += parts[part++];
+    return 1 + component * parts.size() + part;
+  }
 
   size_t count() const noexcept { return width == 0 ? 0 : entries.size() / width; }
   std::span<const uint32_t> table(size_t index) const noexcept {
@@ -30,8 +55,8 @@ struct ComponentTables {
   }
 };
 
-// False unless table_of has `components` elements that all name a table, width divides the entries,
-// and lo is an int16.
+// False unless table_of has an element for each segment of that many components and all name a
+// table, width divides the entries, and lo is an int16.
 bool tables_valid(const ComponentTables& tables, uint64_t components) noexcept;
 
 // Walks along consecutive values as runs that share one table.
@@ -41,8 +66,9 @@ class RunCursor {
   RunCursor(const ComponentTables& tables, uint64_t first, size_t count) noexcept
       : tables_(&tables), beyond_(count) {
     if (count == 0) return;
-    component_ = first / tables.plane;
-    start_run(tables.plane - first % tables.plane);
+    uint64_t begin = 0;
+    segment_ = tables.segment_at(first, begin);
+    start_run(begin + tables.segment_size(segment_) - first);
   }
 
   // Values left in the present run; 0 at the end.
@@ -53,25 +79,25 @@ class RunCursor {
 
   void advance(size_t count) noexcept {
     size_ -= count;
-    if (size_ == 0 && beyond_ > 0) start_run(tables_->plane);
+    while (size_ == 0 && beyond_ > 0) start_run(tables_->segment_size(segment_));
   }
 
  private:
-  // Begins a run of `in_component` values and those of the next components with the same table.
-  void start_run(uint64_t in_component) noexcept {
-    const int64_t table = tables_->table_of[component_];
+  // Begins a run of `in_segment` values and those of the next segments with the same table.
+  void start_run(uint64_t in_segment) noexcept {
+    const int64_t table = tables_->table_of[segment_];
     table_ = static_cast<size_t>(table);
     entries_ = tables_->entries.data() + table_ * tables_->width;
-    uint64_t length = in_component;
-    for (++component_; length < beyond_ && tables_->table_of[component_] == table; ++component_) {
-      length += tables_->plane;
+    uint64_t length = in_segment;
+    for (++segment_; length < beyond_ && tables_->table_of[segment_] == table; ++segment_) {
+      length += tables_->segment_size(segment_);
     }
     size_ = static_cast<size_t>(std::min<uint64_t>(length, beyond_));
     beyond_ -= size_;
   }
 
   const ComponentTables* tables_ = nullptr;
-  uint64_t component_ = 0;  // the one after the present run
+  uint64_t segment_ = 0;  // the one after the present run
   size_t size_ = 0;
   size_t beyond_ = 0;  // values after the present run
   size_t table_ = 0;

@@ -406,12 +406,12 @@ Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
   state.states.fill(kLowest);
   state.words = out.data() + kStateBytes * count + kWordBytes * levels.size();
   state.escapes = state.words;
-  uint64_t component = levels.empty() ? 0 : (first + levels.size() - 1) / tables.plane;
-  for (size_t end = levels.size(); end > 0; --component) {
-    const uint64_t component_first = component * tables.plane;
-    const size_t begin = static_cast<size_t>(std::max(component_first, first) - first);
+  for (size_t end = levels.size(); end > 0;) {
+    uint64_t segment_first = 0;
+    const uint64_t segment = tables.segment_at(first + end - 1, segment_first);
+    const size_t begin = static_cast<size_t>(std::max(segment_first, first) - first);
     encode_run(levels, begin, end, tables.lo,
-               tables.table(static_cast<size_t>(tables.table_of[component])), log2_total, count - 1,
+               tables.table(static_cast<size_t>(tables.table_of[segment])), log2_total, count - 1,
                state);
     end = begin;
   }

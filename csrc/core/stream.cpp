@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "core/bytes.h"
 #include "core/crc32c.h"
@@ -17,6 +18,9 @@ namespace {
 constexpr std::array<uint8_t, 2> kMagic = {'f', 'm'};
 constexpr uint8_t kCoderMask = 7;
 constexpr uint8_t kCropFlag = 8;
+constexpr int kLanesShift = 4;
+constexpr uint8_t kLanesMask = 7;
+constexpr uint8_t kClassesFlag = 0x80;
 constexpr int kMinLog2Chunk = 8;
 constexpr int kMaxLog2Chunk = kMinLog2Chunk + 15;
 constexpr int kMaxVarintBytes = 5;
@@ -68,7 +72,9 @@ size_t store_fields(const StreamHeader& header, uint32_t payload, uint8_t* to) n
   std::copy(kMagic.begin(), kMagic.end(), to);
   to[2] = static_cast<uint8_t>(kStreamVersion << 4 | static_cast<int>(header.coder) |
                                (crop ? kCropFlag : 0));
-  to[3] = static_cast<uint8_t>(header.log2_lanes << 4 | (header.log2_chunk - kMinLog2Chunk));
+  const bool classes = header.classes > 1;
+  to[3] = static_cast<uint8_t>((classes ? kClassesFlag : 0) | header.log2_lanes << kLanesShift |
+                               (header.log2_chunk - kMinLog2Chunk));
   store_le(to + 4, header.table_id);
   size_t size = 6;
   for (const uint32_t value : {header.components, header.height, header.width, payload}) {
@@ -77,6 +83,12 @@ size_t store_fields(const StreamHeader& header, uint32_t payload, uint8_t* to) n
   if (crop) {
     to[size++] = header.crop_h;
     to[size++] = header.crop_w;
+  }
+  if (classes) {
+    to[size++] = header.classes;
+    for (size_t c = 0; c + 1 < header.classes; ++c) {  // the last class has the rest
+      size += store_varint(to + size, static_cast<uint32_t>(header.positions[c]));
+    }
   }
   return size;
 }
@@ -122,10 +134,32 @@ class FieldReader {
   Status status_ = Status::kOk;
 };
 
-// K * H * W <= kMaxValues, without overflow on the way.
+// K * H * W <= kMaxValues, without overflow on the way; with classes there are positions, and their
+// numbers fit into 32 bits.
 bool size_valid(const StreamHeader& header) noexcept {
   const uint64_t plane = header.plane();
-  return plane == 0 || header.components <= kMaxValues / plane;
+  if (header.classes == 1) return plane == 0 || header.components <= kMaxValues / plane;
+  return header.classes >= kMinPositionClasses && header.classes <= kMaxPositionClasses &&
+         plane > 0 && plane <= std::numeric_limits<uint32_t>::max() && header.components > 0 &&
+         header.components <= kMaxValues / plane;
+}
+
+// Reads how many positions each class has; the last one has the rest.
+void load_classes(FieldReader& reader, StreamHeader& header) noexcept {
+  header.classes = reader.byte();
+  if (header.classes < kMinPositionClasses || header.classes > kMaxPositionClasses) {
+    reader.fail(Status::kBadHeader);
+    header.classes = 1;
+    return;
+  }
+  uint64_t left = header.plane();
+  const size_t last = header.classes - 1u;
+  for (size_t c = 0; c < last; ++c) {
+    header.positions[c] = reader.varint();
+    if (header.positions[c] > left) reader.fail(Status::kBadHeader);
+    left -= std::min(left, header.positions[c]);
+  }
+  header.positions[last] = left;
 }
 
 Status load_fields(std::span<const uint8_t> bytes, StreamHeader& header) noexcept {
@@ -139,7 +173,7 @@ Status load_fields(std::span<const uint8_t> bytes, StreamHeader& header) noexcep
   if (!coder_known(header.coder)) reader.fail(Status::kBadCoder);
   const uint8_t sizes = reader.byte();
   header.log2_chunk = static_cast<uint8_t>((sizes & 15) + kMinLog2Chunk);
-  header.log2_lanes = sizes >> 4;
+  header.log2_lanes = sizes >> kLanesShift & kLanesMask;
   const uint8_t id = reader.byte();
   header.table_id = static_cast<uint16_t>(id | reader.byte() << 8);
   header.components = reader.varint();
@@ -150,6 +184,9 @@ Status load_fields(std::span<const uint8_t> bytes, StreamHeader& header) noexcep
   header.crop_h = crop ? reader.byte() : uint8_t{0};
   header.crop_w = crop ? reader.byte() : uint8_t{0};
   if (crop && header.crop_h == 0 && header.crop_w == 0) reader.fail(Status::kBadHeader);
+  header.classes = 1;
+  header.positions = {};
+  if ((sizes & kClassesFlag) != 0) load_classes(reader, header);
   header.field_bytes = static_cast<uint8_t>(reader.position());
   return reader.status() == Status::kOk ? check_shape(header) : reader.status();
 }
@@ -251,13 +288,27 @@ void move_payloads(const StreamHeader& header, std::span<uint8_t> buffer) noexce
 
 bool chunk_valid(const StreamHeader& header, uint64_t chunk, size_t levels,
                  const ComponentTables& tables) noexcept {
-  return chunk < header.chunks() && levels == header.values() && tables.plane == header.plane();
+  const uint64_t positions =
+      std::accumulate(header.positions.begin(), header.positions.end(), uint64_t{0});
+  return chunk < header.chunks() && levels == header.values() && tables.plane == header.plane() &&
+         (header.classes == 1 || positions == header.plane());
+}
+
+// The tables with the segments of this stream.
+ComponentTables with_segments(const ComponentTables& tables, const StreamHeader& header) noexcept {
+  ComponentTables result = tables;
+  if (header.classes > 1) {
+    result.map = header.layout().map_size();
+    result.parts = std::span(header.positions).first(header.classes);
+  }
+  return result;
 }
 
 }  // namespace
 
 StreamHeader make_header(Coder coder, uint32_t components, uint32_t height, uint32_t width,
-                         uint16_t table_id, uint8_t crop_h, uint8_t crop_w) noexcept {
+                         uint16_t table_id, uint8_t crop_h, uint8_t crop_w,
+                         uint8_t classes) noexcept {
   StreamHeader header;
   header.coder = coder;
   header.table_id = table_id;
@@ -266,6 +317,7 @@ StreamHeader make_header(Coder coder, uint32_t components, uint32_t height, uint
   header.width = width;
   header.crop_h = crop_h;
   header.crop_w = crop_w;
+  header.classes = classes;
   header.log2_chunk = coder == Coder::kRans ? kRansLog2Chunk : kHuffmanLog2Chunk;
   const uint64_t values = size_valid(header) ? header.values() : kMaxValues;
   const uint64_t in_chunk = std::min(values, uint64_t{1} << header.log2_chunk);
@@ -283,13 +335,15 @@ Status check_shape(const StreamHeader& header) noexcept {
 }
 
 Status check_encode_tables(const StreamHeader& header, const ComponentTables& tables) noexcept {
-  return header.coder == Coder::kRans ? rans_check_encode_tables(tables, header.components)
-                                      : huffman_check_encode_tables(tables, header.components);
+  const ComponentTables segments = with_segments(tables, header);
+  return header.coder == Coder::kRans ? rans_check_encode_tables(segments, header.components)
+                                      : huffman_check_encode_tables(segments, header.components);
 }
 
 Status check_decode_tables(const StreamHeader& header, const ComponentTables& tables) noexcept {
-  return header.coder == Coder::kRans ? rans_check_decode_tables(tables, header.components)
-                                      : huffman_check_decode_tables(tables, header.components);
+  const ComponentTables segments = with_segments(tables, header);
+  return header.coder == Coder::kRans ? rans_check_decode_tables(segments, header.components)
+                                      : huffman_check_decode_tables(segments, header.components);
 }
 
 size_t stream_bound(const StreamHeader& header) noexcept {
@@ -307,11 +361,12 @@ Status encode_chunk(const StreamHeader& header, std::span<const int16_t> levels,
   const uint64_t first = header.chunk_first(chunk);
   const auto values = levels.subspan(static_cast<size_t>(first), count);
   const auto slot = buffer.subspan(slot_offset(header, chunk), chunk_bound(header, count));
+  const ComponentTables segments = with_segments(tables, header);
   size_t used = 0;
   const Status status =
       header.coder == Coder::kRans
-          ? rans_chunk_encode(values, first, tables, header.lanes(), slot, used)
-          : huffman_chunk_encode(values, first, tables, header.lanes(), slot, used);
+          ? rans_chunk_encode(values, first, segments, header.lanes(), slot, used)
+          : huffman_chunk_encode(values, first, segments, header.lanes(), slot, used);
   if (status != Status::kOk) return status;
   const uint32_t checksum = header.chunks() > 1 ? crc32c(slot.first(used)) : 0;
   store_entry(buffer.data() + kMaxFieldBytes, chunk, {static_cast<uint32_t>(used), checksum});
@@ -351,7 +406,7 @@ Status read_header(std::span<const uint8_t> bytes, StreamHeader& header, size_t&
 Status check_expected(const StreamHeader& header, const StreamHeader& expected) noexcept {
   if (header.coder != expected.coder) return Status::kBadCoder;
   if (header.components != expected.components || header.height != expected.height ||
-      header.width != expected.width) {
+      header.width != expected.width || header.classes != expected.classes) {
     return Status::kWrongShape;
   }
   return header.table_id == expected.table_id ? Status::kOk : Status::kWrongTables;
@@ -371,9 +426,10 @@ Status decode_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
   }
   const uint64_t first = header.chunk_first(chunk);
   const auto values = levels.subspan(static_cast<size_t>(first), header.chunk_values(chunk));
+  const ComponentTables segments = with_segments(tables, header);
   return header.coder == Coder::kRans
-             ? rans_chunk_decode(payload, first, tables, header.lanes(), values)
-             : huffman_chunk_decode(payload, first, tables, header.lanes(), values);
+             ? rans_chunk_decode(payload, first, segments, header.lanes(), values)
+             : huffman_chunk_decode(payload, first, segments, header.lanes(), values);
 }
 
 Status stream_encode(const StreamHeader& header, std::span<const int16_t> levels,

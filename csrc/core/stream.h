@@ -1,17 +1,19 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
 #include "core/coding.h"
+#include "core/positions.h"
 #include "core/status.h"
 
 namespace fmtc {
 
 // The stream container, version 2 (docs/stream_format.md): header, directory of chunks where there
 // is more than one, checksum, payloads. One stream holds the levels of one image, an int16 tensor
-// [K, H, W].
+// [K, H, W]; or its arrangement, where its positions have classes (core/positions.h).
 //
 // Encoding, chunks in any order or at the same time:
 //   StreamHeader header = make_header(coder, K, H, W, table_id);
@@ -24,7 +26,7 @@ namespace fmtc {
 // stream_encode and stream_decode do all of it on the calling thread.
 
 inline constexpr uint8_t kStreamVersion = 2;
-inline constexpr size_t kMaxFieldBytes = 28;  // of the header before directory and checksum
+inline constexpr size_t kMaxFieldBytes = 64;  // of the header before directory and checksum
 inline constexpr size_t kChecksumBytes = 4;
 inline constexpr size_t kDirectoryEntryBytes = 8;
 inline constexpr uint64_t kMaxValues = uint64_t{1} << 40;
@@ -42,13 +44,17 @@ struct StreamHeader {
   uint8_t log2_lanes = 0;   // Huffman: 0..4, of the sub-streams; rANS: 0..6, of the states
   uint8_t crop_h = 0;       // rows and columns of block padding; the coder only carries them
   uint8_t crop_w = 0;
+  uint8_t classes = 1;                                       // of positions
+  std::array<uint64_t, kMaxPositionClasses> positions = {};  // of each class, if there are several
   uint32_t payload = 0;     // bytes of all payloads, known to read_header alone
   uint8_t field_bytes = 0;  // where directory or checksum begin, likewise
 
   int lanes() const noexcept { return 1 << log2_lanes; }
   uint64_t plane() const noexcept { return uint64_t{height} * width; }
-  // components * height * width; only after check_shape or read_header.
-  uint64_t values() const noexcept { return components * plane(); }
+  Layout layout() const noexcept { return {components, height, width, classes, positions}; }
+  // What is coded, components * height * width levels and the map of classes if there is one; only
+  // after check_shape or read_header.
+  uint64_t values() const noexcept { return layout().values(); }
   uint64_t chunks() const noexcept {
     return (values() >> log2_chunk) + ((values() & ((uint64_t{1} << log2_chunk) - 1)) != 0);
   }
@@ -64,8 +70,10 @@ struct StreamHeader {
 // The header of a new stream with the encoder's choice of chunks and lanes. Huffman: 2^16 values a
 // chunk; 4 sub-streams, or 1 where the tensor has fewer than 4096 values. rANS: 2^17 values a
 // chunk; one state for each 4096 values of a chunk, rounded down to a power of two from 1 to 32.
+// With classes of positions, `positions` is left for the caller to fill in for each image.
 StreamHeader make_header(Coder coder, uint32_t components, uint32_t height, uint32_t width,
-                         uint16_t table_id, uint8_t crop_h = 0, uint8_t crop_w = 0) noexcept;
+                         uint16_t table_id, uint8_t crop_h = 0, uint8_t crop_w = 0,
+                         uint8_t classes = 1) noexcept;
 
 // kBadHeader where a field is outside its range or the tensor has more than kMaxValues values.
 Status check_shape(const StreamHeader& header) noexcept;
@@ -80,7 +88,7 @@ size_t stream_bound(const StreamHeader& header) noexcept;
 
 // Codes chunk `chunk` into its own part of `buffer` (stream_bound(header) bytes): calls for
 // different chunks touch different bytes.
-//   levels  all values of the tensor, [header.values()]
+//   levels  all values of the tensor or its arrangement, [header.values()]
 // kNoCode where a level has no code (Huffman), kBadArgument for a wrong size or chunk number.
 Status encode_chunk(const StreamHeader& header, std::span<const int16_t> levels,
                     const ComponentTables& tables, uint64_t chunk,
@@ -99,7 +107,7 @@ Status finish_stream(const StreamHeader& header, std::span<uint8_t> buffer, size
 Status read_header(std::span<const uint8_t> bytes, StreamHeader& header, size_t& size) noexcept;
 
 // kWrongShape, kWrongTables or kBadCoder where the stream is not the one that is expected: compares
-// coder, shape and table_id.
+// coder, shape, table_id and number of classes.
 Status check_expected(const StreamHeader& header, const StreamHeader& expected) noexcept;
 
 // Checks and decodes chunk `chunk` into its part of `levels` ([header.values()]); calls for

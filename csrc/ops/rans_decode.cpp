@@ -15,8 +15,9 @@ std::tuple<Tensor, Tensor> rans_decode(const Tensor& bytes, const Tensor& used, 
                                        const Tensor& table_of, const Tensor& decode_table,
                                        const Tensor& base, int64_t table_id, int64_t channels,
                                        int64_t height, int64_t width) {
-  Coding coding = make_coding(kOp, Coder::kRans, {"decode_table", decode_table}, lo, table_of,
-                              table_id, channels, height, width);
+  Coding coding =
+      make_coding(kOp, Coder::kRans, {"decode_table", decode_table}, lo, table_of, table_id,
+                  channels, height, width, 0, 0, classes_of(table_of, channels));
   check_dtype(kOp, "base", base, ScalarType::Long);
   check_dim(kOp, "base", base, 1, "[T]");
   check_size(kOp, "base", base, 0, decode_table.size(0), "the tables T of decode_table");

@@ -1,5 +1,6 @@
 #include <torch/csrc/stable/library.h>
 
+#include <optional>
 #include <tuple>
 
 #include "core/rans.h"
@@ -21,17 +22,23 @@ int64_t buffer_bytes(const StreamHeader& header) {
 
 std::tuple<Tensor, Tensor> rans_encode(const Tensor& levels, int64_t lo, const Tensor& table_of,
                                        const Tensor& encode_table, int64_t table_id, int64_t crop_h,
-                                       int64_t crop_w) {
+                                       int64_t crop_w, const std::optional<Tensor>& classes) {
   check_levels(kOp, levels);
+  const int64_t count = classes.has_value() ? classes_of(table_of, levels.size(1)) : 1;
+  STD_TORCH_CHECK(count > 1 || !classes.has_value(),
+                  "fmtc::rans_encode: with classes, table_of must have "
+                  "1 + K * (2 to ",
+                  kMaxPositionClasses, ") elements for K = ", levels.size(1),
+                  " components, but has the shape ", shape_text(table_of));
   const Coding coding =
       make_coding(kOp, Coder::kRans, {"encode_table", encode_table}, lo, table_of, table_id,
-                  levels.size(1), levels.size(2), levels.size(3), crop_h, crop_w);
+                  levels.size(1), levels.size(2), levels.size(3), crop_h, crop_w, count);
   check_between(kOp, "dimension 1 of encode_table", encode_table.size(1), 2, kMaxSymbols + 1);
   STD_TORCH_CHECK(check_encode_tables(coding.header, coding.tables) == Status::kOk,
                   "fmtc::rans_encode: encode_table must be one of rans_tables: the last entry of a "
                   "table ends at its sum of frequencies, the same power of two from 256 to 4096 "
                   "for all");
-  return encode_batch(kOp, coding, levels, buffer_bytes(coding.header));
+  return encode_batch(kOp, coding, levels, buffer_bytes(coding.header), nullptr, classes);
 }
 
 }  // namespace

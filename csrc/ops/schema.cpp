@@ -14,6 +14,10 @@ STABLE_TORCH_LIBRARY(fmtc, m) {
   m.def("dequantize(Tensor levels, float step, ScalarType dtype=float) -> Tensor");
   m.def("predict(Tensor levels, Tensor coefficients) -> Tensor");
   m.def("unpredict(Tensor residuals, Tensor coefficients) -> Tensor");
+  m.def("position_activity(Tensor levels, Tensor weights) -> Tensor");
+  m.def(
+      "arrange(Tensor levels, Tensor classes, int num_classes) -> (Tensor values, Tensor "
+      "positions)");
   m.def("histogram(Tensor levels, int lo, int hi, Tensor groups, int num_groups) -> Tensor");
   m.def("entropy(Tensor counts) -> Tensor");
   m.def("huffman_lengths(Tensor counts, int max_length) -> Tensor");
@@ -30,7 +34,7 @@ STABLE_TORCH_LIBRARY(fmtc, m) {
       "rans_tables(Tensor frequencies) -> (Tensor encode_table, Tensor decode_table, Tensor base)");
   m.def(
       "rans_encode(Tensor levels, int lo, Tensor table_of, Tensor encode_table, int table_id, "
-      "SymInt crop_h=0, SymInt crop_w=0) -> (Tensor bytes, Tensor used)");
+      "SymInt crop_h=0, SymInt crop_w=0, Tensor? classes=None) -> (Tensor bytes, Tensor used)");
   m.def(
       "rans_decode(Tensor bytes, Tensor used, int lo, Tensor table_of, Tensor decode_table, "
       "Tensor base, int table_id, SymInt channels, SymInt height, SymInt width) "

@@ -4,6 +4,8 @@
 #include <limits>
 #include <vector>
 
+#include "core/positions.h"
+#include "ops/arrange.h"
 #include "ops/parallel.h"
 
 namespace fmtc::ops {
@@ -13,44 +15,53 @@ template <typename T>
 constexpr int64_t kMax = std::numeric_limits<T>::max();
 
 void check_table_of(const char* op, const TableArgument& argument, const Tensor& table_of,
-                    int64_t components) {
+                    int64_t components, int64_t classes) {
+  const int64_t segments = classes > 1 ? 1 + components * classes : components;
   check_dtype(op, "table_of", table_of, ScalarType::Long);
   check_dim(op, "table_of", table_of, 1, "[K]");
-  check_size(op, "table_of", table_of, 0, components, "the components K of levels");
+  check_size(op, "table_of", table_of, 0, segments,
+             classes > 1 ? "a map and each class of the components K of levels"
+                         : "the components K of levels");
   const auto all = values<int64_t>(table_of);
   const int64_t tables = argument.entries.size(0);
   const auto outside = std::find_if(all.begin(), all.end(),
                                     [&](int64_t table) { return table < 0 || table >= tables; });
   STD_TORCH_CHECK(outside == all.end(), "fmtc::", op, ": table_of must be from 0 to ", tables - 1,
-                  " (the tables of ", argument.name, "), but component ", outside - all.begin(),
-                  " has ", outside == all.end() ? 0 : *outside);
+                  " (the tables of ", argument.name, "), but ",
+                  classes > 1 ? "segment " : "component ", outside - all.begin(), " has ",
+                  outside == all.end() ? 0 : *outside);
 }
 
 StreamHeader checked_header(const char* op, Coder coder, int64_t components, int64_t height,
-                            int64_t width, int64_t table_id, int64_t crop_h, int64_t crop_w) {
+                            int64_t width, int64_t table_id, int64_t crop_h, int64_t crop_w,
+                            int64_t classes) {
   check_between(op, "the number of components", components, 0, kMax<uint32_t>);
   check_between(op, "the height", height, 0, kMax<uint32_t>);
   check_between(op, "the width", width, 0, kMax<uint32_t>);
   check_between(op, "table_id", table_id, 0, kMax<uint16_t>);
   check_between(op, "crop_h", crop_h, 0, kMax<uint8_t>);
   check_between(op, "crop_w", crop_w, 0, kMax<uint8_t>);
-  const StreamHeader header =
-      make_header(coder, static_cast<uint32_t>(components), static_cast<uint32_t>(height),
-                  static_cast<uint32_t>(width), static_cast<uint16_t>(table_id),
-                  static_cast<uint8_t>(crop_h), static_cast<uint8_t>(crop_w));
+  check_between(op, "classes", classes, 1, kMaxPositionClasses);
+  const StreamHeader header = make_header(
+      coder, static_cast<uint32_t>(components), static_cast<uint32_t>(height),
+      static_cast<uint32_t>(width), static_cast<uint16_t>(table_id), static_cast<uint8_t>(crop_h),
+      static_cast<uint8_t>(crop_w), static_cast<uint8_t>(classes));
   STD_TORCH_CHECK(check_shape(header) == Status::kOk, "fmtc::", op, ": an image of ", components,
-                  " x ", height, " x ", width, " values is too large for one stream");
+                  " x ", height, " x ", width, " values is too large for one stream",
+                  classes > 1 ? ", or too small for classes of positions" : "");
   return header;
 }
 
 // The chunks of all images that are encoded, as tasks.
 struct Batch {
   const Coding& coding;
-  std::span<const int16_t> levels;
+  std::span<const StreamHeader> headers;  // of each image
+  std::span<const int16_t> levels;        // or arrangements, header.values() an image
   std::span<uint8_t> bytes;
   int64_t images, buffer;
 
   int64_t chunks() const { return static_cast<int64_t>(coding.header.chunks()); }
+  const StreamHeader& header(int64_t n) const { return headers[static_cast<size_t>(n)]; }
   std::span<const int16_t> image(int64_t n) const {
     return row(levels, n, static_cast<int64_t>(coding.header.values()));
   }
@@ -62,7 +73,7 @@ void encode_chunks(const char* op, const Batch& batch, NoCode no_code) {
   Failures failures;
   for_each_task(batch.images * batch.chunks(), failures, [&](int64_t task) {
     const int64_t n = task / batch.chunks();
-    return encode_chunk(batch.coding.header, batch.image(n), batch.coding.tables,
+    return encode_chunk(batch.header(n), batch.image(n), batch.coding.tables,
                         static_cast<uint64_t>(task % batch.chunks()), batch.stream(n));
   });
   if (failures.status() == Status::kNoCode && no_code != nullptr) {
@@ -79,7 +90,7 @@ void finish_streams(const char* op, const Batch& batch, std::span<int64_t> used)
   for_each_task(batch.images, failures, [&](int64_t n) {
     const auto stream = batch.stream(n);
     size_t size = 0;
-    const Status status = finish_stream(batch.coding.header, stream, size);
+    const Status status = finish_stream(batch.header(n), stream, size);
     std::fill(stream.begin() + static_cast<int64_t>(size), stream.end(), uint8_t{0});
     used[static_cast<size_t>(n)] = static_cast<int64_t>(size);
     return status;
@@ -158,6 +169,21 @@ void decode_chunks(std::vector<Stream>& streams, const ComponentTables& tables,
   }
 }
 
+// Back from arrangements to levels, for the streams that could be decoded.
+void restore_batch(std::vector<Stream>& streams, std::span<const int16_t> arranged,
+                   std::span<int16_t> levels, const StreamHeader& expected) {
+  const auto images = static_cast<int64_t>(streams.size());
+  torch::stable::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      Stream& stream = streams[static_cast<size_t>(n)];
+      if (stream.status != Status::kOk) continue;
+      stream.status =
+          restore(row(arranged, n, static_cast<int64_t>(expected.values())), stream.header.layout(),
+                  row(levels, n, static_cast<int64_t>(expected.layout().levels())));
+    }
+  });
+}
+
 void check_bytes(const char* op, const Tensor& bytes, const Tensor& used) {
   check_dtype(op, "bytes", bytes, ScalarType::Byte);
   check_dim(op, "bytes", bytes, 2, "[N, bytes]");
@@ -170,19 +196,25 @@ void check_bytes(const char* op, const Tensor& bytes, const Tensor& used) {
 
 Coding make_coding(const char* op, Coder coder, const TableArgument& argument, int64_t lo,
                    const Tensor& table_of, int64_t table_id, int64_t components, int64_t height,
-                   int64_t width, int64_t crop_h, int64_t crop_w) {
+                   int64_t width, int64_t crop_h, int64_t crop_w, int64_t classes) {
   check_dtype(op, argument.name, argument.entries, ScalarType::Int);
   check_dim(op, argument.name, argument.entries, 2, "[T, entries]");
   const Tensor table_entries = torch::stable::contiguous(argument.entries);
   const Tensor component_table = torch::stable::contiguous(table_of);
-  check_table_of(op, argument, component_table, components);
+  check_table_of(op, argument, component_table, components, classes);
   check_between(op, "lo", lo, std::numeric_limits<int16_t>::min(), kMax<int16_t>);
   const StreamHeader header =
-      checked_header(op, coder, components, height, width, table_id, crop_h, crop_w);
+      checked_header(op, coder, components, height, width, table_id, crop_h, crop_w, classes);
   const ComponentTables tables = {
       static_cast<int32_t>(lo), static_cast<size_t>(table_entries.size(1)), entries(table_entries),
       values<int64_t>(component_table), header.plane()};
   return {table_entries, component_table, header, tables};
+}
+
+int64_t classes_of(const Tensor& table_of, int64_t components) {
+  const int64_t segments = table_of.dim() == 1 ? table_of.size(0) : 0;
+  const int64_t classes = components > 0 ? (segments - 1) / components : 1;
+  return segments == 1 + components * classes && classes >= kMinPositionClasses ? classes : 1;
 }
 
 void check_levels(const char* op, const Tensor& levels) {
@@ -191,12 +223,23 @@ void check_levels(const char* op, const Tensor& levels) {
 }
 
 std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, const Tensor& levels,
-                                        int64_t buffer, NoCode no_code) {
-  const Tensor input = torch::stable::contiguous(levels);
+                                        int64_t buffer, NoCode no_code,
+                                        const std::optional<Tensor>& maps) {
   const int64_t images = levels.size(0);
+  std::vector<StreamHeader> headers(static_cast<size_t>(images), coding.header);
+  Tensor input = torch::stable::contiguous(levels);
+  if (maps.has_value()) {
+    const auto [arranged, positions] = arrange_images(op, input, *maps, coding.header.classes);
+    for (int64_t n = 0; n < images; ++n) {
+      std::ranges::copy(row(values<int64_t>(positions), n, coding.header.classes),
+                        headers[static_cast<size_t>(n)].positions.begin());
+    }
+    input = arranged;
+  }
   const Tensor bytes = torch::stable::empty({images, buffer}, ScalarType::Byte);
   const Tensor used = torch::stable::empty({images}, ScalarType::Long);
-  const Batch batch{coding, values<int16_t>(input), mutable_values<uint8_t>(bytes), images, buffer};
+  const Batch batch{coding, headers, values<int16_t>(input), mutable_values<uint8_t>(bytes),
+                    images, buffer};
   encode_chunks(op, batch, no_code);
   finish_streams(op, batch, mutable_values<int64_t>(used));
   return {bytes, used};
@@ -209,19 +252,24 @@ std::tuple<Tensor, Tensor> decode_batch(const char* op, const Coding& coding, co
   const Tensor sizes = torch::stable::contiguous(used);
   const StreamHeader& expected = coding.header;
   const int64_t images = bytes.size(0);
+  const bool arranged = expected.classes > 1;
   const auto values_of_image = static_cast<int64_t>(expected.values());
+  const auto levels_of_image = static_cast<int64_t>(expected.layout().levels());
   const Tensor levels = torch::stable::empty(
       {images, expected.components, expected.height, expected.width}, ScalarType::Short);
+  const Tensor coded =
+      arranged ? torch::stable::empty({images, values_of_image}, ScalarType::Short) : levels;
   const Tensor status = torch::stable::empty({images}, ScalarType::Int);
   const auto all_levels = mutable_values<int16_t>(levels);
   std::vector<Stream> streams =
       open_streams(coding, values<uint8_t>(buffers), bytes.size(1), values<int64_t>(sizes));
-  decode_chunks(streams, coding.tables, all_levels, values_of_image);
+  decode_chunks(streams, coding.tables, mutable_values<int16_t>(coded), values_of_image);
+  if (arranged) restore_batch(streams, values<int16_t>(coded), all_levels, expected);
   for (int64_t n = 0; n < images; ++n) {
     const Status result = streams[static_cast<size_t>(n)].status;
     status.mutable_data_ptr<int32_t>()[n] = static_cast<int32_t>(result);
     if (result != Status::kOk) {
-      std::ranges::fill(row(all_levels, n, values_of_image), int16_t{0});
+      std::ranges::fill(row(all_levels, n, levels_of_image), int16_t{0});
     }
   }
   return {levels, status};

@@ -3,6 +3,7 @@
 // What the operators of both entropy coders share: checks of tables and streams, and the coding of
 // a batch by chunks on torch's threads.
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <tuple>
 
@@ -39,19 +40,24 @@ struct TableArgument {
 };
 
 // Checks what all four operators take: tables int32 [T, width], table_of int64 [components], lo,
-// table_id, crop, and the shape of an image. All that is left to the core is whether the width and
-// contents of the tables suit the coder.
+// table_id, crop, the classes of positions, and the shape of an image. All that is left to the core
+// is whether the width and contents of the tables suit the coder.
 Coding make_coding(const char* op, Coder coder, const TableArgument& argument, int64_t lo,
                    const Tensor& table_of, int64_t table_id, int64_t components, int64_t height,
-                   int64_t width, int64_t crop_h = 0, int64_t crop_w = 0);
+                   int64_t width, int64_t crop_h = 0, int64_t crop_w = 0, int64_t classes = 1);
+
+// The number of classes that table_of [segments] has tables for; 1 where that is `components`.
+int64_t classes_of(const Tensor& table_of, int64_t components);
 
 // The streams of levels int16 [N, K, H, W]: bytes uint8 [N, buffer] with zeros behind each stream,
 // and used int64 [N].
+//   maps     with classes of positions, those of each image's blocks, uint8 [N, H', W']
 //   buffer   at least stream_bound(coding.header)
 //   no_code  called for a level without a code, with all levels of its image; throws
 using NoCode = void (*)(const Coding& coding, std::span<const int16_t> levels, int64_t image);
 std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, const Tensor& levels,
-                                        int64_t buffer, NoCode no_code = nullptr);
+                                        int64_t buffer, NoCode no_code = nullptr,
+                                        const std::optional<Tensor>& maps = std::nullopt);
 
 // levels must be int16 [N, K, H, W].
 void check_levels(const char* op, const Tensor& levels);

@@ -1,0 +1,207 @@
+#include "core/positions.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "core/predict.h"
+#include "core/simd.h"
+
+namespace fmtc {
+namespace {
+
+// A class is expected half way between those on the left and above.
+constexpr PredictCoefficients kMapPrediction = {32, 32, 0};
+
+// A block of the plane: where it begins, and how much of it lies inside.
+struct Block {
+  uint32_t rows, columns;
+  uint64_t begin;
+};
+
+// The blocks of a plane in the order of the arrangement.
+std::vector<Block> arranged_blocks(std::span<const uint8_t> map, const Layout& layout) {
+  std::array<uint64_t, kMaxPositionClasses + 1> next = {};
+  for (const uint8_t c : map) ++next[c + 1u];
+  for (size_t c = 1; c < next.size(); ++c) next[c] += next[c - 1];
+  std::vector<Block> blocks(map.size());
+  size_t i = 0;
+  for (uint64_t y = 0; y < layout.height; y += kBlockSide) {
+    const auto rows = static_cast<uint32_t>(std::min<uint64_t>(kBlockSide, layout.height - y));
+    for (uint64_t x = 0; x < layout.width; x += kBlockSide) {
+      const auto columns = static_cast<uint32_t>(std::min<uint64_t>(kBlockSide, layout.width - x));
+      blocks[next[map[i++]]++] = {rows, columns, y * layout.width + x};
+    }
+  }
+  return blocks;
+}
+
+constexpr size_t kPair = kBlockSide * sizeof(int16_t);
+
+// Copies a plane's blocks one behind the other.
+void gather(const int16_t* plane, const std::vector<Block>& blocks, uint64_t width,
+            int16_t* values) noexcept {
+  for (const Block& block : blocks) {
+    const int16_t* row = plane + block.begin;
+    if (block.rows == kBlockSide && block.columns == kBlockSide) {
+      std::memcpy(values, row, kPair);
+      std::memcpy(values + kBlockSide, row + width, kPair);
+      values += kBlockSide * kBlockSide;
+      continue;
+    }
+    for (uint32_t y = 0; y < block.rows; ++y, row += width) {
+      values = std::copy_n(row, block.columns, values);
+    }
+  }
+}
+
+// The inverse.
+void scatter(const int16_t* values, const std::vector<Block>& blocks, uint64_t width,
+             int16_t* plane) noexcept {
+  for (const Block& block : blocks) {
+    int16_t* row = plane + block.begin;
+    if (block.rows == kBlockSide && block.columns == kBlockSide) {
+      std::memcpy(row, values, kPair);
+      std::memcpy(row + width, values + kBlockSide, kPair);
+      values += kBlockSide * kBlockSide;
+      continue;
+    }
+    for (uint32_t y = 0; y < block.rows; ++y, row += width) {
+      std::copy_n(values, block.columns, row);
+      values += block.columns;
+    }
+  }
+}
+
+// Adds a component's share to the activity of each position of a row.
+FMTC_MULTIVERSION
+void add_activity(const int16_t* row, size_t width, int32_t weight, int32_t* sums) noexcept {
+  for (size_t x = 0; x < width; ++x) {
+    // |level| <= 2^15 and weight <= 2^15: the product fits into 31 bits.
+    const int32_t magnitude = row[x] < 0 ? -row[x] : row[x];
+    const auto product = static_cast<uint32_t>(magnitude) * static_cast<uint32_t>(weight);
+    sums[x] += static_cast<int32_t>(std::min<uint32_t>(product, kMostActivity));
+  }
+}
+
+bool weights_valid(std::span<const int32_t> weights) noexcept {
+  return std::ranges::all_of(weights, [](int32_t w) { return w >= 0 && w <= kMaxWeight; });
+}
+
+// What goes on at each position of the rows y and y + 1, summed up for the row's blocks.
+void activity_of_blocks(std::span<const int16_t> levels, uint32_t height, uint32_t width,
+                        std::span<const int32_t> weights, uint64_t y, std::span<int32_t> sums,
+                        std::span<int64_t> blocks) noexcept {
+  const uint64_t rows = std::min<uint64_t>(kBlockSide, height - y);
+  const uint64_t plane = uint64_t{height} * width;
+  std::ranges::fill(sums, 0);
+  for (size_t k = 0; k < weights.size(); ++k) {
+    if (weights[k] == 0) continue;
+    for (uint64_t row = y; row < y + rows; ++row) {
+      add_activity(levels.data() + k * plane + row * width, width, weights[k], sums.data());
+    }
+  }
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    const uint64_t x = b * kBlockSide;
+    const uint64_t columns = std::min<uint64_t>(kBlockSide, width - x);
+    int64_t sum = 0;
+    for (uint64_t i = x; i < x + columns; ++i) sum += sums[i];
+    blocks[b] = sum / static_cast<int64_t>(rows * columns);
+  }
+}
+
+}  // namespace
+
+Status position_activity(std::span<const int16_t> levels, uint32_t height, uint32_t width,
+                         std::span<const int32_t> weights, std::span<int64_t> activity) noexcept {
+  const Layout layout{static_cast<uint32_t>(weights.size()), height, width, kMinPositionClasses};
+  if (weights.size() > kMaxWeighted || levels.size() != layout.levels() ||
+      activity.size() != layout.map_size()) {
+    return Status::kBadArgument;
+  }
+  if (!weights_valid(weights)) return Status::kOutOfRange;
+  try {
+    std::vector<int32_t> sums(width);
+    const auto blocks = static_cast<size_t>(layout.map_width());
+    for (uint64_t row = 0; row < layout.map_height(); ++row) {
+      activity_of_blocks(levels, height, width, weights, row * kBlockSide, sums,
+                         activity.subspan(row * blocks, blocks));
+    }
+  } catch (const std::bad_alloc&) {
+    return Status::kOutOfMemory;
+  }
+  return Status::kOk;
+}
+
+Status count_positions(std::span<const uint8_t> map, Layout& layout) noexcept {
+  layout.positions = {};
+  if (map.size() != layout.map_size()) return Status::kBadArgument;
+  size_t i = 0;
+  for (uint64_t y = 0; y < layout.height; y += kBlockSide) {
+    const uint64_t rows = std::min<uint64_t>(kBlockSide, layout.height - y);
+    for (uint64_t x = 0; x < layout.width; x += kBlockSide) {
+      const uint8_t c = map[i++];
+      if (c >= layout.classes) return Status::kOutOfRange;
+      layout.positions[c] += rows * std::min<uint64_t>(kBlockSide, layout.width - x);
+    }
+  }
+  return Status::kOk;
+}
+
+Status arrange(std::span<const int16_t> levels, std::span<const uint8_t> map, const Layout& layout,
+               std::span<int16_t> values) noexcept {
+  const auto blocks_of_map = static_cast<size_t>(layout.map_size());
+  if (layout.classes < kMinPositionClasses || levels.size() != layout.levels() ||
+      map.size() != blocks_of_map || values.size() != layout.values()) {
+    return Status::kBadArgument;
+  }
+  try {
+    const std::vector<int16_t> classes(map.begin(), map.end());
+    const Status status =
+        predict_plane(classes, layout.map_width(), kMapPrediction, values.first(blocks_of_map));
+    if (status != Status::kOk) return status;
+    const std::vector<Block> blocks = arranged_blocks(map, layout);
+    for (uint32_t k = 0; k < layout.components; ++k) {
+      gather(levels.data() + k * layout.plane(), blocks, layout.width,
+             values.data() + blocks_of_map + k * layout.plane());
+    }
+  } catch (const std::bad_alloc&) {
+    return Status::kOutOfMemory;
+  }
+  return Status::kOk;
+}
+
+Status restore(std::span<const int16_t> values, const Layout& layout,
+               std::span<int16_t> levels) noexcept {
+  const auto blocks_of_map = static_cast<size_t>(layout.map_size());
+  if (layout.classes < kMinPositionClasses || levels.size() != layout.levels() ||
+      values.size() != layout.values()) {
+    return Status::kBadArgument;
+  }
+  try {
+    std::vector<int16_t> classes(blocks_of_map);
+    const Status status =
+        unpredict_plane(values.first(blocks_of_map), layout.map_width(), kMapPrediction, classes);
+    if (status != Status::kOk) return status;
+    const bool valid =
+        std::ranges::all_of(classes, [&](int16_t c) { return c >= 0 && c < layout.classes; });
+    if (!valid) return Status::kBadCode;
+    const std::vector<uint8_t> map(classes.begin(), classes.end());
+    Layout counted = layout;
+    if (count_positions(map, counted) != Status::kOk || counted.positions != layout.positions) {
+      return Status::kBadCode;
+    }
+    const std::vector<Block> blocks = arranged_blocks(map, layout);
+    for (uint32_t k = 0; k < layout.components; ++k) {
+      scatter(values.data() + blocks_of_map + k * layout.plane(), blocks, layout.width,
+              levels.data() + k * layout.plane());
+    }
+  } catch (const std::bad_alloc&) {
+    return Status::kOutOfMemory;
+  }
+  return Status::kOk;
+}
+
+}  // namespace fmtc

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "core/status.h"
+
+namespace fmtc {
+
+// Classes of positions: an image is busy in some places and quiet in others, in all components at
+// once. Each block of 2 x 2 positions gets a class by how much is going on there, and each class a
+// table of its own in every component. The map of classes is coded along with the levels.
+//
+// An image [K, height, width] is then coded as its arrangement: first the map, a class for each
+// block, row by row, as residuals of kMapPrediction (core/predict.h); then for each component the
+// levels of all blocks of class 0, of all blocks of class 1, ..., blocks of a class row by row, and
+// the levels of a block row by row. Blocks at the right and lower border may be cut.
+
+inline constexpr int kMinPositionClasses = 2;
+inline constexpr int kMaxPositionClasses = 8;
+inline constexpr uint32_t kBlockSide = 2;
+
+// How an image [components, height, width] is cut: into parts of a plane, the positions of each
+// class. Without classes: one part and no map.
+struct Layout {
+  uint32_t components = 0;
+  uint32_t height = 0;
+  uint32_t width = 0;
+  int classes = 1;
+  std::array<uint64_t, kMaxPositionClasses> positions = {};  // of each class
+
+  uint64_t plane() const noexcept { return uint64_t{height} * width; }
+  uint64_t map_height() const noexcept { return (uint64_t{height} + 1) / kBlockSide; }
+  uint64_t map_width() const noexcept { return (uint64_t{width} + 1) / kBlockSide; }
+  // Blocks in the map; 0 without classes.
+  uint64_t map_size() const noexcept { return classes > 1 ? map_height() * map_width() : 0; }
+  // Values of the image, and of its arrangement.
+  uint64_t levels() const noexcept { return components * plane(); }
+  uint64_t values() const noexcept { return map_size() + levels(); }
+  // Consecutive pieces of the arrangement that have a table each.
+  uint64_t segments() const noexcept {
+    return (classes > 1 ? 1 : 0) + uint64_t{components} * classes;
+  }
+};
+
+// What goes on in each block: the mean over its positions, rounded down, of
+// sum_k min(|level_k| * weights_k, kMostActivity).
+//   levels    [K, height, width];  weights: [K], 0 .. kMaxWeight, K up to kMaxWeighted
+//   activity  written: [map_height, map_width]
+// kBadArgument for sizes, kOutOfRange for weights, kOutOfMemory.
+inline constexpr int32_t kMaxWeight = 1 << 15;
+inline constexpr int32_t kMostActivity = 1 << 14;
+inline constexpr size_t kMaxWeighted = 1 << 14;
+Status position_activity(std::span<const int16_t> levels, uint32_t height, uint32_t width,
+                         std::span<const int32_t> weights, std::span<int64_t> activity) noexcept;
+
+// Counts the positions of each class of a map [layout.map_size()]; kOutOfRange for a class that is
+// not below layout.classes.
+Status count_positions(std::span<const uint8_t> map, Layout& layout) noexcept;
+
+// The arrangement of an image.
+//   levels  [layout.levels()];  map: [layout.map_size()], as count_positions counted it
+//   values  written: [layout.values()]
+// kBadArgument for sizes, kOutOfMemory.
+Status arrange(std::span<const int16_t> levels, std::span<const uint8_t> map, const Layout& layout,
+               std::span<int16_t> values) noexcept;
+
+// The inverse. kBadCode where the map holds other than classes, or not as many positions of each
+// as layout says; levels are then unspecified.
+Status restore(std::span<const int16_t> values, const Layout& layout,
+               std::span<int16_t> levels) noexcept;
+
+}  // namespace fmtc

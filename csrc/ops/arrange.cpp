@@ -1,0 +1,63 @@
+#include "ops/arrange.h"
+
+#include <torch/csrc/stable/library.h>
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
+#include "ops/parallel.h"
+#include "ops/streams.h"
+
+namespace fmtc::ops {
+namespace {
+
+constexpr const char* kOp = "arrange";
+
+std::tuple<Tensor, Tensor> arrange_levels(const Tensor& levels, const Tensor& classes,
+                                          int64_t num_classes) {
+  check_levels(kOp, levels);
+  check_between(kOp, "num_classes", num_classes, kMinPositionClasses, kMaxPositionClasses);
+  const Tensor input = torch::stable::contiguous(levels);
+  const auto [values, positions] =
+      arrange_images(kOp, input, classes, static_cast<int>(num_classes));
+  return {values, positions};
+}
+
+}  // namespace
+
+Arranged arrange_images(const char* op, const Tensor& levels, const Tensor& maps, int classes) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  for (int64_t dim = 1; dim < 4; ++dim)
+    check_between(op, "a dimension", levels.size(dim), 0, kMost);
+  const Layout layout{static_cast<uint32_t>(levels.size(1)), static_cast<uint32_t>(levels.size(2)),
+                      static_cast<uint32_t>(levels.size(3)), classes};
+  check_dtype(op, "classes", maps, ScalarType::Byte);
+  check_dim(op, "classes", maps, 3, "[N, ceil(H / 2), ceil(W / 2)]");
+  check_size(op, "classes", maps, 0, levels.size(0), "the images N of levels");
+  check_size(op, "classes", maps, 1, static_cast<int64_t>(layout.map_height()), "ceil(H / 2)");
+  check_size(op, "classes", maps, 2, static_cast<int64_t>(layout.map_width()), "ceil(W / 2)");
+  const Tensor blocks = torch::stable::contiguous(maps);
+  const auto size = static_cast<int64_t>(layout.values());
+  const Arranged result = {torch::stable::empty({levels.size(0), size}, ScalarType::Short),
+                           torch::stable::empty({levels.size(0), classes}, ScalarType::Long)};
+  Failures failures;
+  for_each_task(levels.size(0), failures, [&](int64_t n) {
+    const auto map = row(values<uint8_t>(blocks), n, static_cast<int64_t>(layout.map_size()));
+    Layout counted = layout;
+    if (const Status status = count_positions(map, counted); status != Status::kOk) return status;
+    std::copy_n(counted.positions.begin(), classes,
+                row(mutable_values<int64_t>(result.positions), n, classes).begin());
+    return arrange(row(values<int16_t>(levels), n, static_cast<int64_t>(layout.levels())), map,
+                   counted, row(mutable_values<int16_t>(result.values), n, size));
+  });
+  STD_TORCH_CHECK(failures.status() != Status::kOutOfRange, "fmtc::", op,
+                  ": classes must be from 0 to ", classes - 1, ", but those of image ",
+                  failures.task(), " are not");
+  check_status(op, failures.status());
+  return result;
+}
+
+STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("arrange", TORCH_BOX(&arrange_levels)); }
+
+}  // namespace fmtc::ops
