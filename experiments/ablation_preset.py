@@ -2,6 +2,8 @@
 
 Every variant is measured at the same few steps; its rate at the SNRs asked for is interpolated
 linearly in dB between the points around them (or extrapolated from the two nearest, marked ~).
+"Cross-entropy over entropy" compares what the tables cost at the first step with a table of its own
+for each component (and class of positions), made of the evaluated images.
 Results are kept in OUT/ablation.json after every point and not measured again.
 
     python -m experiments.ablation_preset --model mobilenet_v2 --weights FILE --data FOLDER \
@@ -10,12 +12,12 @@ Results are kept in OUT/ablation.json after every point and not measured again.
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,32 +25,34 @@ import torch
 import fmtc
 from fmtc import placement
 from fmtc.cli import Parser, add_eval_options
+from fmtc.codec import TensorCodec
 from fmtc.data import open_dataset, split
 from fmtc.model import Compressor
 from fmtc.models import load_model
+from fmtc.presets import Preset
 from fmtc.result import write_atomically
+from fmtc.sensitivity import sensitivities
 from fmtc.transform import metric_root
 
-STEPS = (0.0005, 0.0008)
+STEPS = (0.00048, 0.00092)
 PROBED_IMAGES = 24  # of which a layer's sensitivity is measured by adding noise
 BASE = fmtc.PRESETS["fmtc"]
-VARIANTS = {
-    "fmtc": BASE,
-    "no compensation (refit)": replace(BASE, compensate=False),
-    "own transform behind 1x1 convolutions": replace(BASE, reuse_levels=False),
-    "the paper's side of each activation": replace(BASE, choose_sides=False),
-    "no spatial prediction": replace(BASE, predict=False),
-    "transforms in 8 bits": replace(BASE, transform_bits=8),
-    "regularization 0.03": replace(BASE, regularization=0.03),
-    "regularization 0.3": replace(BASE, regularization=0.3),
-    "1 probe an image": replace(BASE, probes=1),
-    "8 probes an image": replace(BASE, probes=8),
-    "4 table classes": replace(BASE, classes=4),
-    "16 table classes": replace(BASE, classes=16),
-    "Huffman coder, no prediction": replace(BASE, coder="huffman"),
-    "half of the calibration images": BASE,
-    "layers scaled by measured sensitivity": BASE,
-}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A preset, and what else is done before it compresses.
+
+    adjust: changes the compressor's metrics. images: the share of the calibration images in use.
+    """
+
+    preset: Preset
+    adjust: Callable[[Compressor, float], None] | None = None
+    images: float = 1.0
+
+    @classmethod
+    def of(cls, **changes) -> Variant:
+        return cls(replace(BASE, **changes))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,13 +70,15 @@ def main(arguments: list[str] | None = None) -> None:
     images, _ = calibration.tensor()
     reference = None
     for name in args.variants or VARIANTS:
-        for step in args.steps:
-            if any(point["step"] == step for point in points.get(name, [])):
-                continue
-            reference = reference or fmtc.Reference(model, test, batch=args.batch)
-            used = images[: len(images) // 2] if name.startswith("half") else images
-            compressor = _compressor(name, model, used, args)
+        done = [point["step"] for point in points.get(name, [])]
+        missing = [step for step in args.steps if step not in done]
+        if not missing:
+            continue
+        reference = reference or fmtc.Reference(model, test, batch=args.batch)
+        compressor = _compressor(VARIANTS[name], model, images, args)
+        for step in missing:
             compressed = compressor.compress(fmtc.Step(step))
+            _count_each_component(compressed)
             point = fmtc.evaluate(compressed, test, reference=reference, batch=args.batch)
             points.setdefault(name, []).append(_row(point, step))
             write_atomically(path, json.dumps(points, indent=1).encode())
@@ -84,15 +90,17 @@ def table(points: dict[str, list[dict]], snrs: list[float]) -> str:
     """Markdown table of the rates at equal SNR, and what they are beside the first variant's."""
     rates = {name: [_rate_at(rows, snr) for snr in snrs] for name, rows in points.items()}
     base = rates[next(iter(VARIANTS))] if next(iter(VARIANTS)) in rates else None
-    head = ["variant", *(f"bits at {snr:g} dB" for snr in snrs), "multiply-adds"]
+    bits = [f"bits at {snr:g} dB" for snr in snrs]
+    head = ["variant", *bits, "cross-entropy over entropy", "multiply-adds"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, row in rates.items():
         cells = [
             f"{mark}{rate:.3f}" + (f" ({rate / base[i][0] - 1:+.1%})" if base else "")
             for i, (rate, mark) in enumerate(row)
         ]
-        arithmetic = f"{points[name][0]['multiply_adds']:.2f}x"
-        lines.append("| " + " | ".join([name, *cells, arithmetic]) + " |")
+        point = points[name][0]
+        more = [f"{point['over_entropy']:.3f}", f"{point['multiply_adds']:.2f}x"]
+        lines.append("| " + " | ".join([name, *cells, *more]) + " |")
     return "\n".join(lines)
 
 
@@ -115,16 +123,26 @@ def _row(point: dict, step: float) -> dict:
         "snr_db": point["snr_db"],
         "agreement": point["agreement"],
         "multiply_adds": arithmetic["compressed"] / arithmetic["plain"],
+        "over_entropy": rates["cross_entropy"] / rates["entropy_classes"],
     }
 
 
-def _compressor(name: str, model, images: torch.Tensor, args: argparse.Namespace) -> Compressor:
+def _compressor(variant: Variant, model, images: torch.Tensor, args) -> Compressor:
+    used = images[: round(variant.images * len(images))]
     compressor = Compressor(
-        model, images, VARIANTS[name], weight_bits=args.weight_bits, mode=args.mode, seed=args.seed
+        model, used, variant.preset, weight_bits=args.weight_bits, mode=args.mode, seed=args.seed
     )
-    if name.startswith("layers scaled"):
-        _scale_by_noise(compressor, args.steps[0])
+    if variant.adjust is not None:
+        variant.adjust(compressor, args.steps[0])
     return compressor
+
+
+def _count_each_component(compressed: fmtc.CompressedModel) -> None:
+    """Let the report's entropy by class be one with a table for each segment that is coded."""
+    for codec in compressed.codecs.values():
+        if isinstance(codec, TensorCodec):
+            codec.class_of = torch.arange(len(codec.class_of))
+            codec.histogram = torch.zeros_like(codec.histogram[:1].expand(len(codec.class_of), -1))
 
 
 @torch.no_grad()
@@ -145,6 +163,69 @@ def _scale_by_noise(compressor: Compressor, step: float) -> None:
             expected = spectrum.positions * inverse.shape[1] * step**2 / 12
             compressor._metrics[key] = compressor._metrics[key] * float(error / expected)
     del compressor._spectra
+
+
+def _take_fisher_metric(compressor: Compressor, step: float) -> None:
+    """What an error does to the divergence of the classes' probabilities; in the same units.
+
+    For a class y drawn from softmax(z), the mean of (e_y - p)(e_y - p)^T is the Hessian of the KL
+    divergence in the logits z.
+    """
+
+    def directions(output, probes, generator):
+        p = output.softmax(1)
+        drawn = torch.multinomial(p, probes, replacement=True, generator=generator)
+        return torch.nn.functional.one_hot(drawn, p.shape[1]) - p[:, None]
+
+    network, groups, _ = compressor._prepare()
+    _replace_metrics(compressor, network, groups, directions=directions)
+
+
+def _measure_where_coded(compressor: Compressor, step: float) -> None:
+    """Sensitivities of the network whose tensors carry the errors of this step."""
+    coded = compressor.compress(fmtc.Step(step))
+    network, groups, _ = compressor._prepare()
+    for group in groups:
+        group.side = coded.settings["sides"][group.name]
+        conv = coded.refitted.get(group.name)
+        if conv is not None:
+            network.add_submodule(group.conv.target, conv)
+        _insert_after(network, group.output, _StraightThrough(coded.codecs[group.name]))
+    _replace_metrics(compressor, network, groups)
+
+
+class _StraightThrough(torch.nn.Module):
+    """Decoded values, with the gradient of the values themselves."""
+
+    def __init__(self, codec):
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, x):
+        return x + (self.codec.simulate(x.detach()) - x.detach())
+
+
+def _replace_metrics(compressor: Compressor, network, groups, **options) -> None:
+    """Other sensitivities instead of the compressor's, with the mean of the log traces kept."""
+    old = compressor._sensitivities
+    measured = [group for group in groups if (group.name, group.side) in old]
+    probes, seed = compressor.preset.probes, compressor.seed
+    new = sensitivities(network, measured, [], compressor.batches, probes, seed, **options)
+    logs = [float((old[k].metric.trace() / new[k].metric.trace()).log()) for k in new]
+    scale = math.exp(sum(logs) / len(logs))
+    compressor._sensitivities = {k: replace(s, metric=s.metric * scale) for k, s in new.items()}
+    for derived in ("_metrics", "_spectra"):
+        compressor.__dict__.pop(derived, None)
+
+
+def _insert_after(network, node, module: torch.nn.Module) -> None:
+    """Everything that reads the node reads what the module makes of it."""
+    name = f"after_{node.name}"
+    network.add_submodule(name, module)
+    with network.graph.inserting_after(node):
+        inserted = network.graph.call_module(name, (node,))
+    node.replace_all_uses_with(inserted, delete_user_cb=lambda user: user is not inserted)
+    network.recompile()
 
 
 @contextmanager
@@ -170,6 +251,29 @@ def _noise(network, node, inverse: torch.Tensor, step: float) -> Iterator[None]:
         noisy.replace_all_uses_with(node)
         network.graph.erase_node(noisy)
         network.recompile()
+
+
+VARIANTS = {
+    "fmtc": Variant.of(),
+    "no compensation (refit)": Variant.of(compensate=False),
+    "own transform behind 1x1 convolutions": Variant.of(reuse_levels=False),
+    "the paper's side of each activation": Variant.of(choose_sides=False),
+    "no spatial prediction": Variant.of(predict=False),
+    "no classes of positions": Variant.of(position_classes=1),
+    "8 classes of positions": Variant.of(position_classes=8),
+    "transforms in 8 bits": Variant.of(transform_bits=8),
+    "regularization 0.03": Variant.of(regularization=0.03),
+    "regularization 0.3": Variant.of(regularization=0.3),
+    "1 probe an image": Variant.of(probes=1),
+    "8 probes an image": Variant.of(probes=8),
+    "4 table classes": Variant.of(classes=4),
+    "16 table classes": Variant.of(classes=16),
+    "Huffman coder, nothing predicted": Variant.of(coder="huffman"),
+    "half of the calibration images": Variant(BASE, images=0.5),
+    "layers scaled by measured sensitivity": Variant(BASE, _scale_by_noise),
+    "Fisher metric (KL) instead of the outputs": Variant(BASE, _take_fisher_metric),
+    "sensitivities at the operating point": Variant(BASE, _measure_where_coded),
+}
 
 
 def _parser() -> Parser:

@@ -134,7 +134,9 @@ def _bits(point: CodingPoint, counted: Counted) -> dict[str, float | None]:
         return {**dict.fromkeys(RATES, plain), "stream": _stream_bits(counted)}
     tables = point.codec.tables
     by_class = counted.histogram
-    by_table = by_class if len(tables.lengths) > 1 else by_class.sum(0, keepdim=True)
+    table_of_class = torch.zeros(len(by_class), dtype=torch.int64)
+    table_of_class[point.codec.class_of] = tables.table_of  # all of a class have the same
+    by_table = torch.zeros_like(tables.counts).index_add_(0, table_of_class, by_class)
     return {
         "entropy": _entropy_bits(by_class.sum(0, keepdim=True)),
         "entropy_classes": _entropy_bits(by_class),

@@ -9,7 +9,7 @@ the signal-to-noise ratio is that of each image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,6 +22,8 @@ from .graph import BEFORE, Group
 from .transform import Moments
 from .untraced import HookedConv
 
+# (outputs [N, ...], probes, generator) -> directions [N, probes, ...] in which they are probed.
+Directions = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
 # Images whose values and gradients are held at a time.
 IMAGES_AT_A_TIME = 8
 
@@ -68,6 +70,17 @@ class _Recorder(fx.Interpreter):
         return x
 
 
+def normal_directions(
+    output: torch.Tensor, probes: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Independent normal entries, in units of the deviation of each image's output."""
+    flat = output.flatten(1)
+    deviation = (flat - flat.mean(1, keepdim=True)).norm(dim=1).clamp(min=1e-12)
+    # Drawn image by image, so that they do not depend on how the images are split into batches.
+    drawn = [torch.randn(probes, *output.shape[1:], generator=generator) for _ in output]
+    return torch.stack([v / scale for v, scale in zip(drawn, deviation, strict=True)])
+
+
 def sensitivities(
     network: fx.GraphModule,
     groups: list[Group],
@@ -76,6 +89,7 @@ def sensitivities(
     probes: int,
     seed: int = 0,
     progress: bool = False,
+    directions: Directions = normal_directions,
 ) -> dict[tuple[str, str], Sensitivity]:
     """Sensitivity of each group's tensors, by (layer name, side), and of hooked convolutions.
 
@@ -97,7 +111,8 @@ def sensitivities(
         recorder = _Recorder(network, nodes)
         with torch.enable_grad(), _recording(hooked, recorder):
             output = first_tensor(recorder.run(part))
-            _collect(collected, recorder.seen, output, probes, generator)
+            drawn = directions(output.detach(), probes, generator)
+            _collect(collected, recorder.seen, output, drawn)
     count = sum(len(part) for part in parts)
     return {key: item.finish(count) for key, item in collected.items()}
 
@@ -115,23 +130,22 @@ def _recording(hooked: list[HookedConv], recorder: _Recorder) -> Iterator[None]:
             layer.code = None
 
 
-def _collect(collected, seen, output: torch.Tensor, probes: int, generator) -> None:
-    """Add the moments of what was seen in one run, and of its gradients for every probe."""
+def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor) -> None:
+    """Add the moments of what was seen in one run, and of its gradients in each direction."""
     keys = [(key, x) for key, calls in seen.items() for x in calls]
     tensors = [x for _, x in keys]
     if not tensors:  # all layers are left out
         return
     for key, x in keys:
         collected.setdefault(key, _Collected()).values.update(x.detach(), 1)
-    flat = output.detach().flatten(1)
-    deviation = (flat - flat.mean(1, keepdim=True)).norm(dim=1).clamp(min=1e-12)
-    scale = deviation.reciprocal().reshape(-1, *[1] * (output.dim() - 1))
-    # Drawn image by image, so that they do not depend on how the images are split into batches.
-    drawn = [torch.randn(probes, *output.shape[1:], generator=generator) for _ in output]
+    probes = directions.shape[1]
     for probe in range(probes):
-        direction = torch.stack([of_image[probe] for of_image in drawn]) * scale
         gradients = torch.autograd.grad(
-            output, tensors, direction, retain_graph=probe + 1 < probes, allow_unused=True
+            output,
+            tensors,
+            directions[:, probe],
+            retain_graph=probe + 1 < probes,
+            allow_unused=True,
         )
         for (key, x), gradient in zip(keys, gradients, strict=True):
             gradient = torch.zeros_like(x) if gradient is None else gradient
