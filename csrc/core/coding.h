@@ -78,4 +78,45 @@ class RunCursor {
   const uint32_t* entries_ = nullptr;
 };
 
+// The same from the end towards the beginning.
+class BackwardRunCursor {
+ public:
+  BackwardRunCursor(const ComponentTables& tables, uint64_t first, size_t count) noexcept
+      : tables_(&tables), before_(count) {
+    if (count == 0) return;
+    component_ = (first + count - 1) / tables.plane;
+    start_run(first + count - component_ * tables.plane);
+  }
+
+  size_t size() const noexcept { return size_; }
+  size_t table() const noexcept { return table_; }
+
+  void advance(size_t count) noexcept {
+    size_ -= count;
+    if (size_ == 0 && before_ > 0) {
+      --component_;
+      start_run(tables_->plane);
+    }
+  }
+
+ private:
+  // Begins a run of `in_component` values and those of the components before with the same table.
+  void start_run(uint64_t in_component) noexcept {
+    const int64_t table = tables_->table_of[component_];
+    table_ = static_cast<size_t>(table);
+    uint64_t length = in_component;
+    for (; length < before_ && tables_->table_of[component_ - 1] == table; --component_) {
+      length += tables_->plane;
+    }
+    size_ = static_cast<size_t>(std::min<uint64_t>(length, before_));
+    before_ -= size_;
+  }
+
+  const ComponentTables* tables_;
+  uint64_t component_ = 0;  // the first of the present run
+  size_t size_ = 0;
+  size_t before_ = 0;  // values before the present run
+  size_t table_ = 0;
+};
+
 }  // namespace fmtc
