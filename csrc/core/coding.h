@@ -104,4 +104,46 @@ class RunCursor {
   const uint32_t* entries_ = nullptr;
 };
 
+// The same from the end towards the beginning.
+class BackwardRunCursor {
+ public:
+  BackwardRunCursor(const ComponentTables& tables, uint64_t first, size_t count) noexcept
+      : tables_(&tables), before_(count) {
+    if (count == 0) return;
+    uint64_t begin = 0;
+    segment_ = tables.segment_at(first + count - 1, begin);
+    start_run(first + count - begin);
+  }
+
+  size_t size() const noexcept { return size_; }
+  size_t table() const noexcept { return table_; }
+
+  void advance(size_t count) noexcept {
+    size_ -= count;
+    while (size_ == 0 && before_ > 0) {
+      --segment_;
+      start_run(tables_->segment_size(segment_));
+    }
+  }
+
+ private:
+  // Begins a run of `in_segment` values and those of the segments before with the same table.
+  void start_run(uint64_t in_segment) noexcept {
+    const int64_t table = tables_->table_of[segment_];
+    table_ = static_cast<size_t>(table);
+    uint64_t length = in_segment;
+    for (; length < before_ && tables_->table_of[segment_ - 1] == table; --segment_) {
+      length += tables_->segment_size(segment_ - 1);
+    }
+    size_ = static_cast<size_t>(std::min<uint64_t>(length, before_));
+    before_ -= size_;
+  }
+
+  const ComponentTables* tables_;
+  uint64_t segment_ = 0;  // the first of the present run
+  size_t size_ = 0;
+  size_t before_ = 0;  // values before the present run
+  size_t table_ = 0;
+};
+
 }  // namespace fmtc

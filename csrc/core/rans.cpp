@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/bytes.h"
+#include "core/rans_kernels.h"
 #include "core/simd.h"
 
 namespace fmtc {
@@ -193,7 +194,7 @@ bool states_valid(int states) noexcept {
 
 // The coder's states and the payload's two ends: words meet escaped levels where both are used up.
 struct EncoderState {
-  std::array<uint32_t, kMaxStates> states;
+  alignas(64) std::array<uint32_t, kMaxStates> states;
   uint8_t* words;    // the words written so far begin here; they grow downwards
   uint8_t* escapes;  // the escaped levels written so far end here; they grow upwards
 };
@@ -205,12 +206,13 @@ void encode_run(std::span<const int16_t> levels, size_t begin, size_t end, int32
   uint8_t* words = shared.words;
   uint8_t* escapes = shared.escapes;
   const size_t direct = entries.size() - 1;
+  const uint32_t escape = entries[direct];
   const int shift = 32 - log2_total;
   for (size_t i = end; i-- > begin;) {
     const auto symbol = static_cast<uint32_t>(levels[i] - lo);
-    uint32_t entry = symbol < direct ? entries[symbol] : 0;
-    if (entry_frequency(entry) == 0) {
-      entry = entries[direct];
+    uint32_t entry = symbol < direct ? entries[symbol] : escape;
+    if (entry_frequency(entry) == 0) entry = escape;
+    if (entry == escape) {
       store_le(escapes, static_cast<uint16_t>(levels[i]));
       escapes += kWordBytes;
     }
@@ -230,7 +232,7 @@ void encode_run(std::span<const int16_t> levels, size_t begin, size_t end, int32
 }
 
 struct DecoderState {
-  std::array<uint32_t, kMaxStates> states;
+  alignas(64) std::array<uint32_t, kMaxStates> states;
   const uint8_t* words;    // the next word
   const uint8_t* escapes;  // the next escaped level ends here
 
@@ -290,6 +292,136 @@ bool decode_table_run(std::span<int16_t> levels, size_t begin, size_t end, uint3
     begin += piece;
   }
   return decode_run<true>(levels, begin, end, offset, entries, state_mask, state);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Whole rounds in vector code
+
+// The kernel for this many states, or null where the scalar code is to be used.
+const RansKernel* kernel_of(const RansKernels* kernels, int states, const ComponentTables& tables,
+                            int log2_total) noexcept {
+  const int index = std::countr_zero(static_cast<uint32_t>(states)) - RansKernels::kMinLog2States;
+  const bool fits = kernels != nullptr && index >= 0 && log2_total == kKernelLog2Total &&
+                    tables.entries.size() <= std::numeric_limits<uint32_t>::max();
+  return fits ? &kernels->of_states[index] : nullptr;
+}
+
+const RansKernel* encode_kernel(const RansKernels* kernels, int states,
+                                const ComponentTables& tables, int log2_total) noexcept {
+  // Kernels compare level - lo modulo 2^16, so no level below lo may come out as a symbol.
+  const bool distinct = tables.lo + static_cast<int64_t>(tables.width) - 1 <= 32768;
+  return distinct ? kernel_of(kernels, states, tables, log2_total) : nullptr;
+}
+
+// The tables of the lanes of a round.
+struct EncodeLanes {
+  alignas(64) std::array<uint32_t, kMaxStates> table;
+  alignas(64) std::array<uint32_t, kMaxStates> escape;
+
+  void set(const ComponentTables& tables, size_t index, size_t begin, size_t end) noexcept {
+    std::fill(table.begin() + begin, table.begin() + end,
+              static_cast<uint32_t>(index * tables.width));
+    std::fill(escape.begin() + begin, escape.begin() + end, tables.table(index).back());
+  }
+};
+
+struct DecodeLanes {
+  alignas(64) std::array<uint32_t, kMaxStates> table;
+  alignas(64) std::array<uint16_t, kMaxStates> offset;
+
+  void set(const ComponentTables& tables, size_t index, size_t begin, size_t end) noexcept {
+    std::fill(table.begin() + begin, table.begin() + end,
+              static_cast<uint32_t>(index * tables.width));
+    std::fill(offset.begin() + begin, offset.begin() + end,
+              static_cast<uint16_t>(tables.lo + tables.base[index]));
+  }
+};
+
+// Encodes the first rounds * count values, of which `run` stands at the last one.
+void encode_rounds(const RansKernel& kernel, const int16_t* levels, size_t rounds,
+                   const ComponentTables& tables, size_t count, BackwardRunCursor& run,
+                   EncoderState& state) noexcept {
+  EncodeLanes lanes;
+  RansEncodeRounds shared = {tables.entries.data(),
+                             lanes.table.data(),
+                             lanes.escape.data(),
+                             tables.lo,
+                             static_cast<uint32_t>(tables.width - 1),
+                             state.states.data(),
+                             state.words,
+                             state.escapes};
+  while (rounds > 0) {
+    size_t together = run.size() / count;
+    if (together > 0) {
+      lanes.set(tables, run.table(), 0, count);
+      run.advance(together * count);
+    } else {
+      together = 1;
+      for (size_t end = count; end > 0;) {
+        const size_t values = std::min(run.size(), end);
+        lanes.set(tables, run.table(), end - values, end);
+        run.advance(values);
+        end -= values;
+      }
+    }
+    rounds -= together;
+    kernel.encode(shared, levels + rounds * count, together);
+  }
+  state.words = shared.words;
+  state.escapes = shared.escapes;
+}
+
+// Decodes `rounds` * count values from the one on that `run` stands at; false for a payload that
+// does not hold them.
+bool decode_rounds(const RansKernel& kernel, std::span<const uint8_t> payload, size_t rounds,
+                   const ComponentTables& tables, size_t count, RunCursor& run, DecoderState& state,
+                   int16_t* levels) noexcept {
+  const size_t words_of_round = kWordBytes * count;
+  const uint8_t* const payload_end = payload.data() + payload.size();
+  // Where the words of a round might reach beyond the payload, it is read from a copy that zeros
+  // follow. A good payload ends before them, so a kernel does not stop for want of words there.
+  std::array<uint8_t, 2 * kWordBytes * kMaxStates> tail{};
+  size_t in_tail = 0;
+  DecodeLanes lanes;
+  RansDecodeRounds shared = {tables.entries.data(), lanes.table.data(), lanes.offset.data(),
+                             state.states.data(),   state.words,        payload_end,
+                             state.escapes,         payload.data()};
+  while (rounds > 0) {
+    size_t together = run.size() / count;
+    if (together > 0) {
+      lanes.set(tables, run.table(), 0, count);
+      run.advance(together * count);
+    } else {
+      together = 1;
+      for (size_t begin = 0; begin < count;) {
+        const size_t values = std::min(run.size(), count - begin);
+        lanes.set(tables, run.table(), begin, begin + values);
+        run.advance(values);
+        begin += values;
+      }
+    }
+    rounds -= together;
+    for (;;) {
+      const size_t done = kernel.decode(shared, levels, together);
+      levels += done * count;
+      together -= done;
+      if (together == 0) break;
+      const auto left = static_cast<size_t>(shared.words_end - shared.words);
+      if (left >= words_of_round || shared.words_end != payload_end) return false;
+      std::memcpy(tail.data(), shared.words, left);
+      in_tail = left;
+      shared.words = tail.data();
+      shared.words_end = tail.data() + left + words_of_round;
+    }
+  }
+  if (shared.words_end != payload_end) {
+    const auto taken = static_cast<size_t>(shared.words - tail.data());
+    if (taken > in_tail) return false;
+    shared.words = payload_end - (in_tail - taken);
+  }
+  state.words = shared.words;
+  state.escapes = shared.escapes;
+  return state.words <= state.escapes;
 }
 
 }  // namespace
@@ -395,9 +527,18 @@ size_t rans_smallest_payload(size_t values, int states) noexcept {
   return kStateBytes * count + kWordBytes * (words > count ? words - count : 0);
 }
 
+const RansKernels* rans_kernels([[maybe_unused]] Simd simd) noexcept {
+#if defined(FMTC_X86_KERNELS)
+  if (simd == Simd::kAvx2) return &kRansAvx2;
+#endif
+  return nullptr;
+}
+
+Simd rans_simd() noexcept { return cpu_simd(); }
+
 Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
                          const ComponentTables& tables, int states, std::span<uint8_t> out,
-                         size_t& used) noexcept {
+                         size_t& used, const RansKernels* kernels) noexcept {
   if (!states_valid(states) || tables.count() == 0) return Status::kBadArgument;
   if (out.size() < rans_chunk_bound(levels.size(), states)) return Status::kBufferTooSmall;
   const int log2_total = encode_log2_total(tables.table(0));
@@ -406,15 +547,17 @@ Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
   state.states.fill(kLowest);
   state.words = out.data() + kStateBytes * count + kWordBytes * levels.size();
   state.escapes = state.words;
-  for (size_t end = levels.size(); end > 0;) {
-    uint64_t segment_first = 0;
-    const uint64_t segment = tables.segment_at(first + end - 1, segment_first);
-    const size_t begin = static_cast<size_t>(std::max(segment_first, first) - first);
-    encode_run(levels, begin, end, tables.lo,
-               tables.table(static_cast<size_t>(tables.table_of[segment])), log2_total, count - 1,
+  const RansKernel* kernel = encode_kernel(kernels, states, tables, log2_total);
+  const size_t rounds = kernel == nullptr ? 0 : levels.size() / count;
+  BackwardRunCursor run(tables, first, levels.size());
+  for (size_t end = levels.size(); end > rounds * count;) {
+    const size_t begin = end - std::min(run.size(), end - rounds * count);
+    encode_run(levels, begin, end, tables.lo, tables.table(run.table()), log2_total, count - 1,
                state);
+    run.advance(end - begin);
     end = begin;
   }
+  if (rounds > 0) encode_rounds(*kernel, levels.data(), rounds, tables, count, run, state);
   for (size_t i = count; i-- > 0;) {
     state.words -= kStateBytes;
     store_le(state.words, state.states[i]);
@@ -425,8 +568,8 @@ Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
 }
 
 Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
-                         const ComponentTables& tables, int states,
-                         std::span<int16_t> levels) noexcept {
+                         const ComponentTables& tables, int states, std::span<int16_t> levels,
+                         const RansKernels* kernels) noexcept {
   if (!states_valid(states)) return Status::kBadArgument;
   const auto count = static_cast<size_t>(states);
   if (payload.size() < kStateBytes * count) return Status::kBadCode;
@@ -437,16 +580,22 @@ Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
   }
   state.words = payload.data() + kStateBytes * count;
   state.escapes = payload.data() + payload.size();
-  size_t begin = 0;
-  for (RunCursor run(tables, first, levels.size()); run.size() > 0;) {
+  const RansKernel* kernel = kernel_of(kernels, states, tables, std::countr_zero(tables.width));
+  const size_t rounds = kernel == nullptr ? 0 : levels.size() / count;
+  RunCursor run(tables, first, levels.size());
+  if (rounds > 0 &&
+      !decode_rounds(*kernel, payload, rounds, tables, count, run, state, levels.data())) {
+    return Status::kBadCode;
+  }
+  for (size_t begin = rounds * count; begin < levels.size();) {
     const auto offset = static_cast<uint32_t>(tables.lo + tables.base[run.table()]);
     const size_t end = begin + run.size();
     if (!decode_table_run(levels, begin, end, offset, tables.table(run.table()), count - 1,
                           state)) {
       return Status::kBadCode;
     }
+    run.advance(end - begin);
     begin = end;
-    run.advance(run.size());
   }
   const bool done =
       state.left() == 0 &&

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "core/coding.h"
+#include "core/simd.h"
 #include "core/status.h"
 
 namespace fmtc {
@@ -72,22 +73,32 @@ size_t rans_chunk_bound(size_t values, int states) noexcept;
 inline constexpr size_t kMaxValuesPerWord = 46000;
 size_t rans_smallest_payload(size_t values, int states) noexcept;
 
+// The instruction set that chunks are coded with unless a caller names another one: the best of
+// cpu_simd() that codes a block of values as the scalar code does.
+Simd rans_simd() noexcept;
+
+// The vector code for an instruction set, which the CPU must have; null for kScalar.
+struct RansKernels;
+const RansKernels* rans_kernels(Simd simd) noexcept;
+
 // Value i of a chunk is coded by state i % states. Payload: the states as u32, as the decoder
 // begins; the words in the order in which the decoder takes them, which fills a state below 2^16
 // up right after the value that made it so; the escaped levels as int16, the first one last.
 //   levels  the chunk's values, of which the first has index `first` in the tensor
-//   tables  checked by rans_check_encode_tables, first + levels.size() <= all values of the
-//   segments states  1..64, a power of two out     rans_chunk_bound bytes; `used` becomes the
-//   payload's size
+//   tables  checked by rans_check_encode_tables; the values lie within its segments
+//   states  1..64, a power of two
+//   out     rans_chunk_bound bytes; `used` becomes the payload's size
+//   kernels  null for scalar code; the bytes are the same with all
 Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
                          const ComponentTables& tables, int states, std::span<uint8_t> out,
-                         size_t& used) noexcept;
+                         size_t& used,
+                         const RansKernels* kernels = rans_kernels(rans_simd())) noexcept;
 
 // The inverse; writes all of `levels` or returns kBadCode (levels are then unspecified). All words
 // and escapes must be used, and every state must end at 2^16, where the encoder began.
 //   tables  checked by rans_check_decode_tables
 Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
-                         const ComponentTables& tables, int states,
-                         std::span<int16_t> levels) noexcept;
+                         const ComponentTables& tables, int states, std::span<int16_t> levels,
+                         const RansKernels* kernels = rans_kernels(rans_simd())) noexcept;
 
 }  // namespace fmtc

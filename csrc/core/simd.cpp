@@ -1,6 +1,50 @@
 #include "core/simd.h"
 
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+
 namespace fmtc {
+namespace {
+
+Simd detect() noexcept {
+#if defined(FMTC_X86_KERNELS)
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (avx2 && avx512) return Simd::kAvx512;
+  if (avx2) return Simd::kAvx2;
+#endif
+  return Simd::kScalar;
+}
+
+Simd allowed() noexcept {
+  const char* wanted = std::getenv("FMTC_SIMD");
+  for (const Simd simd : {Simd::kScalar, Simd::kAvx2}) {
+    if (wanted != nullptr && std::string_view(wanted) == name(simd)) return simd;
+  }
+  return Simd::kAvx512;
+}
+
+}  // namespace
+
+Simd cpu_simd() noexcept {
+  static const Simd best = std::min(detect(), allowed());
+  return best;
+}
+
+const char* name(Simd simd) noexcept {
+  switch (simd) {
+    case Simd::kAvx2:
+      return "avx2";
+    case Simd::kAvx512:
+      return "avx512";
+    case Simd::kScalar:
+      break;
+  }
+  return "scalar";
+}
 
 const char* simd_level() noexcept {
 #if defined(FMTC_HAS_MULTIVERSION)

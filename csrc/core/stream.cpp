@@ -5,7 +5,9 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <numeric>
+#include <vector>
 
 #include "core/bytes.h"
 #include "core/crc32c.h"
@@ -41,7 +43,7 @@ int rans_log2_states(uint64_t chunk_values) noexcept {
 // ---------------------------------------------------------------------------------------------
 // What differs between the coders
 
-size_t chunk_bound(const StreamHeader& header, size_t values) noexcept {
+size_t bound_of(const StreamHeader& header, size_t values) noexcept {
   return header.coder == Coder::kRans ? rans_chunk_bound(values, header.lanes())
                                       : huffman_chunk_bound(values, header.lanes());
 }
@@ -239,51 +241,42 @@ Status check_payloads(const StreamHeader& header, std::span<const uint8_t> bytes
   return end == header.payload ? Status::kOk : Status::kBadDirectory;
 }
 
-// ---------------------------------------------------------------------------------------------
-// The buffer while chunks are encoded: room for the fields, for each chunk an entry that holds its
-// size and checksum, room for the checksum, and the chunks' slots, each as large as a chunk can be.
-
-size_t slot_offset(const StreamHeader& header, uint64_t chunk) noexcept {
-  const auto chunks = static_cast<size_t>(header.chunks());
-  return kMaxFieldBytes + chunks * kDirectoryEntryBytes + kChecksumBytes +
-         static_cast<size_t>(chunk) * chunk_bound(header, size_t{1} << header.log2_chunk);
-}
-
 // Adds up the sizes of all payloads.
-Status sum_payloads(const StreamHeader& header, std::span<const uint8_t> buffer,
-                    uint32_t& payload) noexcept {
-  uint64_t sum = 0;
+Status sum_payloads(const StreamHeader& header, std::span<const ChunkPayload> payloads,
+                    uint32_t& sum) noexcept {
+  if (payloads.size() != header.chunks()) return Status::kBadArgument;
+  uint64_t bytes = 0;
   for (uint64_t chunk = 0; chunk < header.chunks(); ++chunk) {
-    const uint32_t size = load_entry(buffer.data() + kMaxFieldBytes, chunk).end;
-    if (size > chunk_bound(header, header.chunk_values(chunk))) return Status::kBadArgument;
-    sum += size;
+    const size_t size = payloads[chunk].bytes.size();
+    if (size > chunk_bound(header, chunk)) return Status::kBadArgument;
+    bytes += size;
   }
-  if (sum > std::numeric_limits<uint32_t>::max()) return Status::kTooLarge;
-  payload = static_cast<uint32_t>(sum);
+  if (bytes > std::numeric_limits<uint32_t>::max()) return Status::kTooLarge;
+  sum = static_cast<uint32_t>(bytes);
   return Status::kOk;
 }
 
-// Turns sizes into ends and moves the entries to where the directory begins; both can be in one
-// pass, as the directory begins before them.
-void close_directory(const StreamHeader& header, std::span<uint8_t> buffer) noexcept {
+void store_directory(std::span<const ChunkPayload> payloads, uint8_t* directory) noexcept {
   uint32_t end = 0;
-  for (uint64_t chunk = 0; chunk < header.chunks(); ++chunk) {
-    const DirectoryEntry entry = load_entry(buffer.data() + kMaxFieldBytes, chunk);
-    end += entry.end;
-    store_entry(buffer.data() + header.field_bytes, chunk, {end, entry.checksum});
+  for (uint64_t chunk = 0; chunk < payloads.size(); ++chunk) {
+    end += static_cast<uint32_t>(payloads[chunk].bytes.size());
+    store_entry(directory, chunk, {end, payloads[chunk].checksum});
   }
 }
 
-void move_payloads(const StreamHeader& header, std::span<uint8_t> buffer) noexcept {
-  uint8_t* payloads = buffer.data() + payload_offset(header);
-  uint32_t begin = 0;
-  for (uint64_t chunk = 0; chunk < header.chunks(); ++chunk) {
-    const uint32_t end = header.chunks() > 1
-                             ? load_entry(buffer.data() + header.field_bytes, chunk).end
-                             : header.payload;
-    std::memmove(payloads + begin, buffer.data() + slot_offset(header, chunk), end - begin);
-    begin = end;
+// Encodes chunk after chunk, each behind the one before, with room for what precedes them.
+Status encode_chunks(const StreamHeader& header, std::span<const int16_t> levels,
+                     const ComponentTables& tables, std::span<uint8_t> out,
+                     std::span<ChunkPayload> payloads) noexcept {
+  size_t used = kMaxFieldBytes + directory_bytes(header) + kChecksumBytes;
+  for (uint64_t chunk = 0; chunk < payloads.size(); ++chunk) {
+    const Status status =
+        encode_chunk(header, levels, tables, chunk, out.subspan(used, chunk_bound(header, chunk)),
+                     payloads[chunk]);
+    if (status != Status::kOk) return status;
+    used += payloads[chunk].bytes.size();
   }
+  return Status::kOk;
 }
 
 bool chunk_valid(const StreamHeader& header, uint64_t chunk, size_t levels,
@@ -346,45 +339,52 @@ Status check_decode_tables(const StreamHeader& header, const ComponentTables& ta
                                       : huffman_check_decode_tables(segments, header.components);
 }
 
+size_t chunk_bound(const StreamHeader& header, uint64_t chunk) noexcept {
+  return bound_of(header, header.chunk_values(chunk));
+}
+
 size_t stream_bound(const StreamHeader& header) noexcept {
   const uint64_t chunks = header.chunks();
-  if (chunks == 0) return kMaxFieldBytes + kChecksumBytes;
-  return slot_offset(header, chunks - 1) + chunk_bound(header, header.chunk_values(chunks - 1));
+  const size_t before = kMaxFieldBytes + directory_bytes(header) + kChecksumBytes;
+  if (chunks == 0) return before;
+  return before + static_cast<size_t>(chunks - 1) * chunk_bound(header, 0) +
+         chunk_bound(header, chunks - 1);
 }
 
 Status encode_chunk(const StreamHeader& header, std::span<const int16_t> levels,
-                    const ComponentTables& tables, uint64_t chunk,
-                    std::span<uint8_t> buffer) noexcept {
+                    const ComponentTables& tables, uint64_t chunk, std::span<uint8_t> out,
+                    ChunkPayload& payload) noexcept {
   if (!chunk_valid(header, chunk, levels.size(), tables)) return Status::kBadArgument;
-  if (buffer.size() < stream_bound(header)) return Status::kBufferTooSmall;
-  const size_t count = header.chunk_values(chunk);
+  if (out.size() < chunk_bound(header, chunk)) return Status::kBufferTooSmall;
   const uint64_t first = header.chunk_first(chunk);
-  const auto values = levels.subspan(static_cast<size_t>(first), count);
-  const auto slot = buffer.subspan(slot_offset(header, chunk), chunk_bound(header, count));
+  const auto values = levels.subspan(static_cast<size_t>(first), header.chunk_values(chunk));
   const ComponentTables segments = with_segments(tables, header);
   size_t used = 0;
   const Status status =
       header.coder == Coder::kRans
-          ? rans_chunk_encode(values, first, segments, header.lanes(), slot, used)
-          : huffman_chunk_encode(values, first, segments, header.lanes(), slot, used);
+          ? rans_chunk_encode(values, first, segments, header.lanes(), out, used)
+          : huffman_chunk_encode(values, first, segments, header.lanes(), out, used);
   if (status != Status::kOk) return status;
-  const uint32_t checksum = header.chunks() > 1 ? crc32c(slot.first(used)) : 0;
-  store_entry(buffer.data() + kMaxFieldBytes, chunk, {static_cast<uint32_t>(used), checksum});
+  payload.bytes = out.first(used);
+  payload.checksum = header.chunks() > 1 ? crc32c(payload.bytes) : 0;
   return Status::kOk;
 }
 
-Status finish_stream(const StreamHeader& header, std::span<uint8_t> buffer, size_t& used) noexcept {
-  if (buffer.size() < stream_bound(header)) return Status::kBufferTooSmall;
+Status finish_stream(const StreamHeader& header, std::span<const ChunkPayload> payloads,
+                     std::span<uint8_t> out, size_t& used) noexcept {
   StreamHeader complete = header;
-  const Status status = sum_payloads(header, buffer, complete.payload);
+  const Status status = sum_payloads(header, payloads, complete.payload);
   if (status != Status::kOk) return status;
-  complete.field_bytes =
-      static_cast<uint8_t>(store_fields(header, complete.payload, buffer.data()));
-  if (header.chunks() > 1) close_directory(complete, buffer);
-  move_payloads(complete, buffer);
-  const size_t payloads = payload_offset(complete);
-  store_le(buffer.data() + payloads - kChecksumBytes, stream_checksum(complete, buffer));
-  used = payloads + complete.payload;
+  const size_t before = kMaxFieldBytes + directory_bytes(header) + kChecksumBytes;
+  if (out.size() < before + complete.payload) return Status::kBufferTooSmall;
+  complete.field_bytes = static_cast<uint8_t>(store_fields(header, complete.payload, out.data()));
+  if (header.chunks() > 1) store_directory(payloads, out.data() + complete.field_bytes);
+  used = payload_offset(complete);
+  for (const ChunkPayload& payload : payloads) {
+    std::memmove(out.data() + used, payload.bytes.data(), payload.bytes.size());
+    used += payload.bytes.size();
+  }
+  store_le(out.data() + payload_offset(complete) - kChecksumBytes, stream_checksum(complete, out));
   return Status::kOk;
 }
 
@@ -437,10 +437,15 @@ Status stream_encode(const StreamHeader& header, std::span<const int16_t> levels
   Status status = check_shape(header);
   if (status == Status::kOk) status = check_encode_tables(header, tables);
   if (status == Status::kOk && levels.size() != header.values()) status = Status::kBadArgument;
-  for (uint64_t chunk = 0; status == Status::kOk && chunk < header.chunks(); ++chunk) {
-    status = encode_chunk(header, levels, tables, chunk, out);
+  if (status == Status::kOk && out.size() < stream_bound(header)) status = Status::kBufferTooSmall;
+  if (status != Status::kOk) return status;
+  try {
+    std::vector<ChunkPayload> payloads(static_cast<size_t>(header.chunks()));
+    status = encode_chunks(header, levels, tables, out, payloads);
+    return status == Status::kOk ? finish_stream(header, payloads, out, used) : status;
+  } catch (const std::bad_alloc&) {
+    return Status::kOutOfMemory;
   }
-  return status == Status::kOk ? finish_stream(header, out, used) : status;
 }
 
 Status open_stream(std::span<const uint8_t> bytes, const StreamHeader& expected,

@@ -17,9 +17,9 @@ namespace fmtc {
 //
 // Encoding, chunks in any order or at the same time:
 //   StreamHeader header = make_header(coder, K, H, W, table_id);
-//   check_shape(header) and check_encode_tables(header, tables), a buffer of stream_bound(header)
-//   bytes, encode_chunk(header, levels, tables, i, buffer) for each i < header.chunks(),
-//   finish_stream(header, buffer, used).
+//   check_shape(header) and check_encode_tables(header, tables),
+//   encode_chunk(header, levels, tables, i, buffer, payload) for each i < header.chunks(),
+//   finish_stream(header, payloads, out, used).
 // Decoding likewise:
 //   read_header(bytes, header, size); check_expected(header, expected);
 //   check_decode_tables(header, tables); decode_chunk(header, bytes, tables, i, levels) for each i.
@@ -82,22 +82,32 @@ Status check_shape(const StreamHeader& header) noexcept;
 Status check_encode_tables(const StreamHeader& header, const ComponentTables& tables) noexcept;
 Status check_decode_tables(const StreamHeader& header, const ComponentTables& tables) noexcept;
 
-// The bytes that suffice for any levels and all side bytes; a buffer of this size is also the work
-// space of encode_chunk. Depends on the header's coder, shape and chunking alone.
+// The bytes that suffice for the payload of a chunk, and for a stream with all side bytes, whatever
+// the levels. They depend on the header's coder, shape and chunking alone.
+size_t chunk_bound(const StreamHeader& header, uint64_t chunk) noexcept;
 size_t stream_bound(const StreamHeader& header) noexcept;
 
-// Codes chunk `chunk` into its own part of `buffer` (stream_bound(header) bytes): calls for
-// different chunks touch different bytes.
-//   levels  all values of the tensor or its arrangement, [header.values()]
+// A coded chunk, wherever its bytes lie.
+struct ChunkPayload {
+  std::span<const uint8_t> bytes;
+  uint32_t checksum = 0;  // CRC-32C of the bytes; 0 where the chunk is the only one
+};
+
+// Codes chunk `chunk`.
+//   levels   all values of the tensor or its arrangement, [header.values()]
+//   out      chunk_bound(header, chunk) bytes, of which the payload's are the first
 // kNoCode where a level has no code (Huffman), kBadArgument for a wrong size or chunk number.
 Status encode_chunk(const StreamHeader& header, std::span<const int16_t> levels,
-                    const ComponentTables& tables, uint64_t chunk,
-                    std::span<uint8_t> buffer) noexcept;
+                    const ComponentTables& tables, uint64_t chunk, std::span<uint8_t> out,
+                    ChunkPayload& payload) noexcept;
 
-// Makes a stream of the chunks, which encode_chunk must all have coded into `buffer`: moves the
-// payloads together and writes what stands before them. The stream is the first `used` bytes of
-// the buffer. kTooLarge where the payloads exceed 4 GiB.
-Status finish_stream(const StreamHeader& header, std::span<uint8_t> buffer, size_t& used) noexcept;
+// Makes a stream of all chunks: the first `used` bytes of `out`; no others are touched.
+//   payloads  [header.chunks()], not in `out`; or in it in their order, each of them at or behind
+//             its place in the stream
+//   out       stream_bound(header) bytes suffice
+// kTooLarge where the payloads exceed 4 GiB.
+Status finish_stream(const StreamHeader& header, std::span<const ChunkPayload> payloads,
+                     std::span<uint8_t> out, size_t& used) noexcept;
 
 // Reads and checks header and directory, and the payload where it is covered by the same checksum
 // (a stream of one chunk). `size` becomes the size of the stream; `bytes` may hold more behind it.

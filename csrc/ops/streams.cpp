@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <limits>
+#include <new>
 #include <vector>
 
 #include "core/positions.h"
 #include "ops/arrange.h"
 #include "ops/parallel.h"
+#include "ops/zeros.h"
 
 namespace fmtc::ops {
 namespace {
@@ -52,29 +54,65 @@ StreamHeader checked_header(const char* op, Coder coder, int64_t components, int
   return header;
 }
 
-// The chunks of all images that are encoded, as tasks.
+// The chunks of all images that are encoded, as tasks, and what they were coded to.
 struct Batch {
   const Coding& coding;
-  std::span<const StreamHeader> headers;  // of each image
-  std::span<const int16_t> levels;        // or arrangements, header.values() an image
-  std::span<uint8_t> bytes;
-  int64_t images, buffer;
+  std::vector<StreamHeader> headers;  // of each image
+  std::span<const int16_t> levels;    // or arrangements, header.values() an image
+  int64_t images;
+  std::vector<std::vector<uint8_t>> bytes;  // [images * chunks]
+  std::vector<ChunkPayload> payloads;       // [images * chunks], of these bytes
+
+  Batch(const Coding& coding, const Tensor& levels)
+      : coding(coding),
+        headers(static_cast<size_t>(levels.size(0)), coding.header),
+        levels(values<int16_t>(levels)),
+        images(levels.size(0)),
+        bytes(static_cast<size_t>(images * chunks())),
+        payloads(bytes.size()) {}
 
   int64_t chunks() const { return static_cast<int64_t>(coding.header.chunks()); }
   const StreamHeader& header(int64_t n) const { return headers[static_cast<size_t>(n)]; }
+  // positions: of each class of each image, [images * classes]
+  void set_positions(std::span<const int64_t> positions) {
+    for (int64_t n = 0; n < images; ++n) {
+      std::ranges::copy(row(positions, n, coding.header.classes),
+                        headers[static_cast<size_t>(n)].positions.begin());
+    }
+  }
   std::span<const int16_t> image(int64_t n) const {
     return row(levels, n, static_cast<int64_t>(coding.header.values()));
   }
-  std::span<uint8_t> stream(int64_t n) const { return row(bytes, n, buffer); }
 };
 
-void encode_chunks(const char* op, const Batch& batch, NoCode no_code) {
+// Codes a chunk into space that stays in the thread's cache, and keeps a copy of what it took: the
+// bound is about ten times the payload, and memory that is touched for the first time costs more
+// than coding.
+Status encode_task(Batch& batch, int64_t task) {
+  thread_local std::vector<uint8_t> space;
+  const auto index = static_cast<size_t>(task);
+  const auto chunk = static_cast<uint64_t>(task % batch.chunks());
+  const int64_t image = task / batch.chunks();
+  const StreamHeader& header = batch.header(image);
+  space.resize(std::max(space.size(), chunk_bound(header, chunk)));
+  ChunkPayload& payload = batch.payloads[index];
+  const Status status =
+      encode_chunk(header, batch.image(image), batch.coding.tables, chunk, space, payload);
+  if (status != Status::kOk) return status;
+  batch.bytes[index].assign(payload.bytes.begin(), payload.bytes.end());
+  payload.bytes = batch.bytes[index];
+  return Status::kOk;
+}
+
+void encode_chunks(const char* op, Batch& batch, NoCode no_code) {
   if (batch.chunks() == 0) return;
   Failures failures;
   for_each_task(batch.images * batch.chunks(), failures, [&](int64_t task) {
-    const int64_t n = task / batch.chunks();
-    return encode_chunk(batch.header(n), batch.image(n), batch.coding.tables,
-                        static_cast<uint64_t>(task % batch.chunks()), batch.stream(n));
+    try {
+      return encode_task(batch, task);
+    } catch (const std::bad_alloc&) {
+      return Status::kOutOfMemory;
+    }
   });
   if (failures.status() == Status::kNoCode && no_code != nullptr) {
     const int64_t n = failures.task() / batch.chunks();
@@ -83,15 +121,15 @@ void encode_chunks(const char* op, const Batch& batch, NoCode no_code) {
   check_status(op, failures.status());
 }
 
-// Closes the gaps between the chunks and clears what is behind the stream, so that the same levels
-// always give the same tensor.
-void finish_streams(const char* op, const Batch& batch, std::span<int64_t> used) {
+// Makes a stream of each image's chunks in `bytes` [images, buffer], which holds zeros.
+void finish_streams(const char* op, const Batch& batch, std::span<uint8_t> bytes, int64_t buffer,
+                    std::span<int64_t> used) {
   Failures failures;
+  const std::span<const ChunkPayload> payloads(batch.payloads);
   for_each_task(batch.images, failures, [&](int64_t n) {
-    const auto stream = batch.stream(n);
     size_t size = 0;
-    const Status status = finish_stream(batch.header(n), stream, size);
-    std::fill(stream.begin() + static_cast<int64_t>(size), stream.end(), uint8_t{0});
+    const Status status = finish_stream(batch.header(n), row(payloads, n, batch.chunks()),
+                                        row(bytes, n, buffer), size);
     used[static_cast<size_t>(n)] = static_cast<int64_t>(size);
     return status;
   });
@@ -225,23 +263,18 @@ void check_levels(const char* op, const Tensor& levels) {
 std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, const Tensor& levels,
                                         int64_t buffer, NoCode no_code,
                                         const std::optional<Tensor>& maps) {
-  const int64_t images = levels.size(0);
-  std::vector<StreamHeader> headers(static_cast<size_t>(images), coding.header);
   Tensor input = torch::stable::contiguous(levels);
+  std::optional<Arranged> arranged;
   if (maps.has_value()) {
-    const auto [arranged, positions] = arrange_images(op, input, *maps, coding.header.classes);
-    for (int64_t n = 0; n < images; ++n) {
-      std::ranges::copy(row(values<int64_t>(positions), n, coding.header.classes),
-                        headers[static_cast<size_t>(n)].positions.begin());
-    }
-    input = arranged;
+    arranged = arrange_images(op, input, *maps, coding.header.classes);
+    input = arranged->values;
   }
-  const Tensor bytes = torch::stable::empty({images, buffer}, ScalarType::Byte);
-  const Tensor used = torch::stable::empty({images}, ScalarType::Long);
-  const Batch batch{coding, headers, values<int16_t>(input), mutable_values<uint8_t>(bytes),
-                    images, buffer};
+  Batch batch(coding, input);
+  if (arranged.has_value()) batch.set_positions(values<int64_t>(arranged->positions));
   encode_chunks(op, batch, no_code);
-  finish_streams(op, batch, mutable_values<int64_t>(used));
+  const Tensor bytes = zeros({batch.images, buffer});
+  const Tensor used = torch::stable::empty({batch.images}, ScalarType::Long);
+  finish_streams(op, batch, mutable_values<uint8_t>(bytes), buffer, mutable_values<int64_t>(used));
   return {bytes, used};
 }
 

@@ -142,19 +142,50 @@ std::optional<Levels> reference_decode(const Bytes& payload, const Codebook& boo
   return decoder.good() ? std::optional(levels) : std::nullopt;
 }
 
-Bytes encode(const Codebook& book, const Levels& levels, uint64_t first, uint64_t plane,
-             int states) {
+// What this machine can run, the scalar code first.
+std::vector<const RansKernels*> all_kernels() {
+  std::vector<const RansKernels*> all;
+  for (const Simd simd : {Simd::kScalar, Simd::kAvx2, Simd::kAvx512}) {
+    if (simd <= cpu_simd()) all.push_back(rans_kernels(simd));
+  }
+  return all;
+}
+
+Bytes encode(const Codebook& book, const Levels& levels, uint64_t first, uint64_t plane, int states,
+             const RansKernels* kernels) {
   Bytes out(rans_chunk_bound(levels.size(), states));
   size_t used = 0;
-  EXPECT_EQ(rans_chunk_encode(levels, first, book.encode_tables(plane), states, out, used),
+  EXPECT_EQ(rans_chunk_encode(levels, first, book.encode_tables(plane), states, out, used, kernels),
             Status::kOk);
   out.resize(used);
   return out;
 }
 
+// The payload, the same from all kernels.
+Bytes encode(const Codebook& book, const Levels& levels, uint64_t first, uint64_t plane,
+             int states) {
+  const Bytes payload = encode(book, levels, first, plane, states, nullptr);
+  for (const RansKernels* kernels : all_kernels()) {
+    EXPECT_EQ(encode(book, levels, first, plane, states, kernels), payload) << states;
+  }
+  return payload;
+}
+
+// Levels and status, the same from all kernels; levels of a bad payload are not compared.
 Status decode(const Codebook& book, const Bytes& payload, uint64_t first, uint64_t plane,
               int states, Levels& levels) {
-  return rans_chunk_decode(payload, first, book.decode_tables(plane), states, levels);
+  const auto run = [&](const RansKernels* kernels, Levels& out) {
+    return rans_chunk_decode(payload, first, book.decode_tables(plane), states, out, kernels);
+  };
+  const Status status = run(nullptr, levels);
+  for (const RansKernels* kernels : all_kernels()) {
+    Levels other(levels.size(), 55);
+    EXPECT_EQ(run(kernels, other), status) << states;
+    if (status == Status::kOk) {
+      EXPECT_EQ(other, levels) << states;
+    }
+  }
+  return status;
 }
 
 void expect_round_trip(const Codebook& book, const Levels& levels, uint64_t first, uint64_t plane,
@@ -407,7 +438,7 @@ TEST(RansChunk, AnyLevelsCanBeEncoded) {
     for (int16_t& level : levels) level = static_cast<int16_t>(random());
     levels[0] = 32767;
     levels[1] = -32768;
-    for (const int states : {1, 4, 64}) expect_round_trip(book, levels, 0, 3000, states);
+    for (const int states : {1, 4, 8, 16, 32, 64}) expect_round_trip(book, levels, 0, 3000, states);
     std::fill(levels.begin(), levels.end(), int16_t{999});
     expect_round_trip(book, levels, 0, 3000, 2);
     std::fill(levels.begin(), levels.end(), int16_t{-1});
@@ -416,9 +447,12 @@ TEST(RansChunk, AnyLevelsCanBeEncoded) {
 }
 
 TEST(RansChunk, LevelsAtTheEndsOfTheirRange) {
-  for (const int32_t lo : {-32768, 32765, 32767}) {
-    const Codebook book = single_book({64, 128, 63, 1}, lo);
-    expect_round_trip(book, {-32768, -32767, -32766, 32765, 32766, 32767, 0}, 0, 7, 2);
+  for (const int32_t lo : {-32768, 32765, 32766, 32767}) {
+    const Codebook book = single_book({1024, 2048, 1023, 1}, lo);
+    Levels levels = {-32768, -32767, -32766, 32765, 32766, 32767, 0};
+    expect_round_trip(book, levels, 0, 7, 2);
+    for (int16_t i = 0; i < 100; ++i) levels.push_back(levels[i % 7u]);
+    expect_round_trip(book, levels, 0, 107, 8);
   }
 }
 
@@ -498,22 +532,96 @@ TEST(RansChunk, StatesBelowTheLowestAreRefused) {
 TEST(RansChunk, AgreesWithTheReferenceOnAnyBytes) {
   std::mt19937 random(8);
   const Counts counts = bell_counts(2, 20);
-  const Codebook book = make_rans_codebook(counts, 20, -5, 4, 8, random);
-  const Levels levels = draw_levels(book, counts, 30, random);
-  const Bytes payload = encode(book, levels, 0, 30, 2);
-  for (int round = 0; round < 5000; ++round) {
-    Bytes bytes = payload;
-    for (int change = 0; change < 2; ++change) {
-      bytes[random() % bytes.size()] = static_cast<uint8_t>(random());
+  for (const auto& [log2_total, states, plane] :
+       std::vector<std::array<int, 3>>{{8, 2, 30}, {12, 8, 30}, {12, 16, 11}, {12, 32, 50}}) {
+    const auto values = static_cast<uint64_t>(plane);
+    const Codebook book = make_rans_codebook(counts, 20, -5, 4, log2_total, random);
+    Levels levels = draw_levels(book, counts, values, random);
+    levels[20] = 1000;
+    const Bytes payload = encode(book, levels, 0, values, states);
+    for (int round = 0; round < 3000; ++round) {
+      Bytes bytes = payload;
+      for (int change = 0; change < 2; ++change) {
+        bytes[random() % bytes.size()] = static_cast<uint8_t>(random());
+      }
+      Levels decoded(levels.size());
+      const Status status = decode(book, bytes, 0, values, states, decoded);
+      const auto reference = reference_decode(bytes, book, 0, levels.size(), values, states);
+      bool lowest = true;
+      for (int i = 0; i < states; ++i) {
+        const auto state = static_cast<size_t>(4 * i);
+        lowest = lowest && bytes[state + 2] + bytes[state + 3] > 0;
+      }
+      ASSERT_EQ(status == Status::kOk, reference.has_value() && lowest);
+      if (status == Status::kOk) {
+        ASSERT_EQ(decoded, *reference);
+      }
     }
+  }
+}
+
+// Every single bit and every length of a small chunk, where words, escaped levels and the end of
+// the payload are all within one round of each other.
+TEST(RansChunk, EveryFlippedBitAndEveryTruncation) {
+  std::mt19937 random(10);
+  const Counts counts = bell_counts(3, 20);
+  for (const int states : {1, 8, 16, 32, 64}) {
+    const Codebook book = make_rans_codebook(counts, 20, -5, 7, 12, random);
+    Levels levels = draw_levels(book, counts, 29, random);
+    levels[17] = 1000;
+    levels[63] = -1000;
+    const Bytes payload = encode(book, levels, 0, 29, states);
     Levels decoded(levels.size());
-    const Status status = decode(book, bytes, 0, 30, 2, decoded);
-    const auto reference = reference_decode(bytes, book, 0, levels.size(), 30, 2);
-    const bool lowest = bytes[2] + bytes[3] > 0 && bytes[6] + bytes[7] > 0;
-    ASSERT_EQ(status == Status::kOk, reference.has_value() && lowest);
-    if (status == Status::kOk) {
-      ASSERT_EQ(decoded, *reference);
+    for (size_t bit = 0; bit < 8 * payload.size(); ++bit) {
+      Bytes bytes = payload;
+      bytes[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
+      if (decode(book, bytes, 0, 29, states, decoded) == Status::kOk) {
+        ASSERT_NE(decoded, levels);
+        ASSERT_EQ(encode(book, decoded, 0, 29, states), bytes);
+      }
     }
+    for (size_t size = 0; size < payload.size(); ++size) {
+      const Bytes part(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(size));
+      ASSERT_EQ(decode(book, part, 0, 29, states, decoded), Status::kBadCode);
+    }
+  }
+}
+
+// What a round can meet: borders between tables at any lane, rounds that are cut off, escapes in
+// every lane, hardly any words.
+TEST(RansChunk, RoundsWithAnyTablesAndEscapes) {
+  std::mt19937 random(11);
+  const Counts counts = bell_counts(5, 40);
+  for (const uint64_t plane : {uint64_t{1}, uint64_t{3}, uint64_t{7}, uint64_t{49}, uint64_t{65}}) {
+    const Codebook book = make_rans_codebook(counts, 40, -20, 230, 12, random);
+    for (const unsigned escapes : {0u, 50u, 2u}) {
+      Levels levels = draw_levels(book, counts, plane, random);
+      for (int16_t& level : levels) {
+        if (escapes != 0 && random() % escapes == 0) level = static_cast<int16_t>(random());
+      }
+      for (int states = 1; states <= 64; states *= 2) {
+        expect_round_trip(book, levels, 0, plane, states);
+        const Levels part(levels.begin() + 5, levels.end() - 3);
+        expect_round_trip(book, part, 5, plane, states);
+      }
+    }
+  }
+  const Codebook quiet = single_book({1, 4094, 1}, -1);
+  Levels zeros(20000, 0);
+  for (const int states : {8, 16, 32, 64}) expect_round_trip(quiet, zeros, 0, 20000, states);
+  zeros[19999] = 7;
+  for (const int states : {8, 16, 32, 64}) expect_round_trip(quiet, zeros, 0, 20000, states);
+}
+
+// Quotients at the edge of what the kernels' approximation allows: every frequency, with states
+// next to the multiples of it that are left behind by the values before.
+TEST(RansChunk, EveryFrequency) {
+  std::mt19937 random(12);
+  for (int32_t frequency = 1; frequency < 4096; frequency += frequency < 64 ? 1 : 37) {
+    const Codebook book = single_book({frequency, 4095 - frequency, 1}, 0);
+    Levels levels(4000);
+    for (int16_t& level : levels) level = random() % 2 == 0 ? 0 : 1;
+    expect_round_trip(book, levels, 0, 4000, 8);
   }
 }
 
@@ -535,7 +643,7 @@ TEST(RansChunk, AnyTablesAndBytesAreSafe) {
     Levels levels(99);
     decode(book, payload, 0, 33, states, levels);
     for (int16_t& level : levels) level = static_cast<int16_t>(random() % 30 - 10);
-    encode(book, levels, 0, 33, states);
+    for (const RansKernels* kernels : all_kernels()) encode(book, levels, 0, 33, states, kernels);
   }
 }
 

@@ -189,8 +189,9 @@ class Threads : public testing::TestWithParam<Coder> {};
 
 TEST_P(Threads, ChunksMayBeCodedInAnyOrderAtTheSameTime) {
   const Case made = make_case(header_of(GetParam(), 10, 40, 41, 8, 2), 3, 50, 8);
-  std::vector<uint8_t> buffer(stream_bound(made.header), 0xEE);
   const uint64_t chunks = made.header.chunks();
+  std::vector<std::vector<uint8_t>> buffers(chunks);
+  std::vector<ChunkPayload> payloads(chunks);
   const auto on_two_threads = [&](auto work) {
     std::thread other([&] {
       for (uint64_t chunk = 0; chunk < chunks; chunk += 2) work(chunk);
@@ -201,13 +202,20 @@ TEST_P(Threads, ChunksMayBeCodedInAnyOrderAtTheSameTime) {
     other.join();
   };
   on_two_threads([&](uint64_t chunk) {
-    EXPECT_EQ(encode_chunk(made.header, made.levels, made.encode_tables(), chunk, buffer),
+    buffers[chunk].resize(chunk_bound(made.header, chunk));
+    EXPECT_EQ(encode_chunk(made.header, made.levels, made.encode_tables(), chunk, buffers[chunk],
+                           payloads[chunk]),
               Status::kOk);
   });
+  std::vector<uint8_t> buffer(stream_bound(made.header), 0xEE);
   size_t used = 0;
-  ASSERT_EQ(finish_stream(made.header, buffer, used), Status::kOk);
+  ASSERT_EQ(finish_stream(made.header, payloads, buffer, used), Status::kOk);
+  EXPECT_TRUE(std::all_of(buffer.begin() + static_cast<std::ptrdiff_t>(used), buffer.end(),
+                          [](uint8_t byte) { return byte == 0xEE; }));
   buffer.resize(used);
   EXPECT_EQ(buffer, made.stream);
+  payloads.pop_back();
+  EXPECT_EQ(finish_stream(made.header, payloads, buffer, used), Status::kBadArgument);
 
   StreamHeader header;
   size_t size = 0;

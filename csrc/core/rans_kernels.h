@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fmtc {
+
+// The vector code of the rANS coder: whole rounds of a chunk, a value of each state, for tables of
+// 2^12 slots. rans.cpp does the rest in scalar code and decides what the kernels are given.
+//
+// Lane i of a round belongs to state i and has a table of its own, so a round may cross the border
+// between two components. [S] arrays are aligned to 64 bytes.
+
+inline constexpr int kKernelLog2Total = 12;
+
+struct RansEncodeRounds {
+  const uint32_t* entries;  // of all tables, as rans_encode_table makes them
+  const uint32_t* table;    // [S] where the lane's table begins in `entries`, below 2^32
+  const uint32_t* escape;   // [S] the lane's entry of the escape
+  int32_t lo;               // lo + direct <= 32768
+  uint32_t direct;          // entries of a table before that of the escape
+  uint32_t* states;         // [S]
+  // Words end here, escaped levels begin: for each value there are 2 bytes to be written before and
+  // behind. The last round is encoded first.
+  uint8_t* words;
+  uint8_t* escapes;
+};
+
+struct RansDecodeRounds {
+  const uint32_t* entries;  // of all tables, as rans_decode_table makes them
+  const uint32_t* table;    // [S] where the lane's table begins in `entries`, below 2^32
+  const uint16_t* offset;   // [S] the level of the lane's symbol 0, modulo 2^16
+  uint32_t* states;         // [S]
+  const uint8_t* words;     // the next word
+  const uint8_t* words_end;
+  const uint8_t* escapes;  // the next escaped level ends here
+  const uint8_t* escapes_begin;
+};
+
+// For one number of states.
+struct RansKernel {
+  // Encodes `rounds` * S levels.
+  void (*encode)(RansEncodeRounds& state, const int16_t* levels, size_t rounds);
+  // Decodes up to `rounds` * S levels; returns the rounds done. Stops early, before a round, where
+  // fewer than S words are left before words_end; or in a round, which then does not count, where
+  // an escaped level is not between the two ends: the payload is damaged. Any bytes and entries
+  // (whose frequencies are then any) are safe.
+  size_t (*decode)(RansDecodeRounds& state, int16_t* levels, size_t rounds);
+};
+
+// Of one instruction set: for 8, 16, 32 and 64 states.
+struct RansKernels {
+  static constexpr int kMinLog2States = 3;
+  RansKernel of_states[4];
+};
+
+extern const RansKernels kRansAvx2;
+extern const RansKernels kRansAvx512;
+
+}  // namespace fmtc
