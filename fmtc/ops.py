@@ -276,7 +276,8 @@ def rans_decode(
     """Levels of streams of ``rans_encode``; as ``huffman_decode``, with rANS.
 
     decode_table, base: of ``rans_tables``; table_of may be one for classes of positions. Returns
-    levels int16 [N, channels, height, width] and status i32 [N] (see ``check_status``). Never raises for damaged bytes.
+    levels int16 [N, channels, height, width] and status i32 [N] (see ``check_status``). Never
+    raises for damaged bytes.
     """
     return _ops.rans_decode(
         bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width

@@ -76,9 +76,9 @@ size_t rans_smallest_payload(size_t values, int states) noexcept;
 // begins; the words in the order in which the decoder takes them, which fills a state below 2^16
 // up right after the value that made it so; the escaped levels as int16, the first one last.
 //   levels  the chunk's values, of which the first has index `first` in the tensor
-//   tables  checked by rans_check_encode_tables, first + levels.size() <= all values of the
-//   segments states  1..64, a power of two out     rans_chunk_bound bytes; `used` becomes the
-//   payload's size
+//   tables  checked by rans_check_encode_tables, first + levels.size() <= their values
+//   states  1..64, a power of two
+//   out     rans_chunk_bound bytes; `used` becomes the payload's size
 Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
                          const ComponentTables& tables, int states, std::span<uint8_t> out,
                          size_t& used) noexcept;
