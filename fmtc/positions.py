@@ -54,7 +54,7 @@ class PositionClasses:
         planes, classes = symbols.shape[1], self.of(symbols)
         values, positions = ops.arrange(symbols, classes, self.count)
         values = values.clamp(lo, hi)
-        in_map = classes[0].numel() if len(classes) else 0
+        in_map = classes.shape[1:].numel()
         counts = ops.histogram(values[:, None, :in_map], lo, hi, groups[:1], num_groups)
         levels = values[:, in_map:].unflatten(1, (planes, -1))
         for image, sizes in zip(levels, positions.tolist(), strict=True):

@@ -26,15 +26,21 @@ def varint(value):
     return bytes([low | 128]) + varint(rest) if rest else bytes([low])
 
 
-def container(coder, fields, payloads):
-    """A stream of (table_id, K, H, W, log2 of chunk values, lanes, crop_h, crop_w) and payloads."""
+def container(coder, fields, payloads, positions=()):
+    """A stream of (table_id, K, H, W, log2 of chunk values, lanes, crop_h, crop_w) and payloads.
+
+    positions: of each class, if there are any.
+    """
     table_id, components, height, width, log2, lanes, *crop = fields
     kind = 2 << 4 | (8 if any(crop) else 0) | coder
-    header = b"fm" + bytes([kind, lanes.bit_length() - 1 << 4 | log2 - 8])
+    sizes = (128 if positions else 0) | lanes.bit_length() - 1 << 4 | log2 - 8
+    header = b"fm" + bytes([kind, sizes])
     header += struct.pack("<H", table_id)
     total = sum(len(p) for p in payloads)
     header += b"".join(varint(number) for number in (components, height, width, total))
     header += bytes(crop) if any(crop) else b""
+    if positions:
+        header += bytes([len(positions)]) + b"".join(varint(p) for p in positions[:-1])
     data = b"".join(payloads)
     if len(payloads) < 2:
         return header + checksum(header + data) + data

@@ -108,21 +108,28 @@ inline std::vector<int64_t> bell_counts(size_t tables, size_t symbols) {
   return counts;
 }
 
-// Levels of a tensor with components * plane values, drawn from each component's own counts.
+// Levels of segments of these sizes, drawn from the counts of each segment's table.
 inline std::vector<int16_t> draw_levels(const Codebook& book, std::span<const int64_t> counts,
-                                        uint64_t plane, std::mt19937& random) {
+                                        std::span<const uint64_t> sizes, std::mt19937& random) {
   std::vector<std::discrete_distribution<int>> draw;
   for (size_t first = 0; first < counts.size(); first += book.symbols) {
     const auto table = counts.subspan(first, book.symbols);
     draw.emplace_back(table.begin(), table.end());
   }
   std::vector<int16_t> levels;
-  for (const int64_t table : book.table_of) {
-    for (uint64_t i = 0; i < plane; ++i) {
-      levels.push_back(static_cast<int16_t>(book.lo + draw[static_cast<size_t>(table)](random)));
+  for (size_t segment = 0; segment < sizes.size(); ++segment) {
+    const auto table = static_cast<size_t>(book.table_of[segment]);
+    for (uint64_t i = 0; i < sizes[segment]; ++i) {
+      levels.push_back(static_cast<int16_t>(book.lo + draw[table](random)));
     }
   }
   return levels;
+}
+
+// Levels of a tensor with components * plane values, likewise.
+inline std::vector<int16_t> draw_levels(const Codebook& book, std::span<const int64_t> counts,
+                                        uint64_t plane, std::mt19937& random) {
+  return draw_levels(book, counts, std::vector<uint64_t>(book.table_of.size(), plane), random);
 }
 
 }  // namespace fmtc

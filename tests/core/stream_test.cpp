@@ -22,7 +22,8 @@ namespace {
 struct Case {
   StreamHeader header;
   Codebook book;
-  std::vector<int16_t> levels;
+  std::vector<int16_t> levels;  // or their arrangement, with the map of its classes
+  std::vector<uint8_t> map;
   std::vector<uint8_t> stream;
 
   ComponentTables encode_tables() const { return book.encode_tables(header.plane()); }
@@ -35,22 +36,63 @@ struct Case {
 
 constexpr std::array kCoders = {Coder::kHuffman, Coder::kRans};
 
+Codebook book_of(Coder coder, std::span<const int64_t> counts, size_t symbols, size_t segments,
+                 std::mt19937& random) {
+  const int lo = -static_cast<int>(symbols / 2);
+  return coder == Coder::kRans ? make_rans_codebook(counts, symbols, lo, segments, 12, random)
+                               : make_codebook(counts, symbols, lo, segments, 15, random);
+}
+
+void encode_whole(Case& made) {
+  made.stream.resize(stream_bound(made.header));
+  size_t used = 0;
+  EXPECT_EQ(stream_encode(made.header, made.levels, made.encode_tables(), made.stream, used),
+            Status::kOk);
+  EXPECT_LE(used, made.stream.size());
+  made.stream.resize(used);
+}
+
 Case make_case(StreamHeader header, size_t tables, size_t symbols, uint32_t seed) {
   std::mt19937 random(seed);
   Case made;
   made.header = header;
   const auto counts = bell_counts(tables, symbols);
-  const int lo = -static_cast<int>(symbols / 2);
-  made.book = header.coder == Coder::kRans
-                  ? make_rans_codebook(counts, symbols, lo, header.components, 12, random)
-                  : make_codebook(counts, symbols, lo, header.components, 15, random);
+  made.book = book_of(header.coder, counts, symbols, header.components, random);
   made.levels = draw_levels(made.book, counts, header.plane(), random);
-  made.stream.resize(stream_bound(header));
-  size_t used = 0;
-  EXPECT_EQ(stream_encode(header, made.levels, made.encode_tables(), made.stream, used),
-            Status::kOk);
-  EXPECT_LE(used, made.stream.size());
-  made.stream.resize(used);
+  encode_whole(made);
+  return made;
+}
+
+// With classes of positions but those of which `without` has the bit; levels are the arrangement.
+Case make_case_with_classes(StreamHeader header, unsigned without, size_t tables, size_t symbols,
+                            uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<uint8_t> allowed;
+  for (uint8_t c = 0; c < header.classes; ++c) {
+    if ((without >> c & 1) == 0) allowed.push_back(c);
+  }
+  Layout layout = header.layout();
+  std::vector<uint8_t> map(layout.map_size());
+  for (uint8_t& c : map) c = allowed[random() % allowed.size()];
+  EXPECT_EQ(count_positions(map, layout), Status::kOk);
+  header.positions = layout.positions;
+  std::vector<uint64_t> sizes;
+  for (uint32_t k = 0; k < header.components; ++k) {
+    sizes.insert(sizes.end(), layout.positions.begin(), layout.positions.begin() + header.classes);
+  }
+  sizes.insert(sizes.begin(), layout.map_size());
+  Case made;
+  made.header = header;
+  made.map = map;
+  const auto counts = bell_counts(tables, symbols);
+  made.book = book_of(header.coder, counts, symbols, sizes.size(), random);
+  made.levels = draw_levels(made.book, counts, sizes, random);
+  // In place of what was drawn for the map: the map itself.
+  std::vector<int16_t> values(layout.values());
+  const std::vector<int16_t> nothing(layout.levels());
+  EXPECT_EQ(arrange(nothing, map, layout, values), Status::kOk);
+  std::copy_n(values.begin(), map.size(), made.levels.begin());
+  encode_whole(made);
   return made;
 }
 
@@ -71,11 +113,16 @@ void expect_round_trip(const Case& made) {
 // Where the fields of a stream end, found without the library.
 size_t field_bytes(std::span<const uint8_t> stream) {
   size_t position = 6;
-  for (int i = 0; i < 4; ++i) {
-    while (position < stream.size() && stream[position] >= 128) ++position;
-    ++position;
-  }
-  return position + ((stream[2] & 8) != 0 ? 2 : 0);
+  const auto skip_numbers = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      while (position < stream.size() && stream[position] >= 128) ++position;
+      ++position;
+    }
+  };
+  skip_numbers(4);
+  if ((stream[2] & 8) != 0) position += 2;
+  if ((stream[3] & 128) != 0 && position < stream.size()) skip_numbers(stream[position++] - 1);
+  return position;
 }
 
 // All checksums, made right after a change that leaves the fields' length and the directory's
@@ -185,10 +232,7 @@ TEST(Stream, EncoderChoosesChunksBySize) {
   EXPECT_EQ(rans(UINT32_MAX, UINT32_MAX, UINT32_MAX).lanes(), 32);
 }
 
-class Threads : public testing::TestWithParam<Coder> {};
-
-TEST_P(Threads, ChunksMayBeCodedInAnyOrderAtTheSameTime) {
-  const Case made = make_case(header_of(GetParam(), 10, 40, 41, 8, 2), 3, 50, 8);
+void expect_any_order(const Case& made) {
   const uint64_t chunks = made.header.chunks();
   std::vector<std::vector<uint8_t>> buffers(chunks);
   std::vector<ChunkPayload> payloads(chunks);
@@ -227,6 +271,15 @@ TEST_P(Threads, ChunksMayBeCodedInAnyOrderAtTheSameTime) {
   EXPECT_EQ(decoded, made.levels);
 }
 
+class Threads : public testing::TestWithParam<Coder> {};
+
+TEST_P(Threads, ChunksMayBeCodedInAnyOrderAtTheSameTime) {
+  StreamHeader header = header_of(GetParam(), 10, 40, 41, 8, 2);
+  expect_any_order(make_case(header, 3, 50, 8));
+  header.classes = 5;
+  expect_any_order(make_case_with_classes(header, 0, 3, 50, 8));
+}
+
 INSTANTIATE_TEST_SUITE_P(Coders, Threads, testing::ValuesIn(kCoders));
 
 TEST(Stream, HeaderCarriesItsFields) {
@@ -252,6 +305,76 @@ TEST(Stream, HeaderCarriesItsFields) {
     EXPECT_EQ(read.field_bytes, field_bytes(made.stream));
     EXPECT_EQ(read.payload, made.stream.size() - read.field_bytes - 4);
   }
+}
+
+// What comes out is the arrangement of some levels with the map that went in.
+void expect_round_trip_of_classes(const Case& made) {
+  expect_round_trip(made);
+  StreamHeader header;
+  size_t size = 0;
+  ASSERT_EQ(read_header(made.stream, header, size), Status::kOk);
+  EXPECT_EQ(header.classes, made.header.classes);
+  EXPECT_EQ(header.positions, made.header.positions);
+  EXPECT_EQ(header.field_bytes, field_bytes(made.stream));
+  std::vector<int16_t> levels(header.layout().levels());
+  ASSERT_EQ(restore(made.levels, header.layout(), levels), Status::kOk);
+  std::vector<int16_t> again(made.levels.size());
+  ASSERT_EQ(arrange(levels, made.map, header.layout(), again), Status::kOk);
+  EXPECT_EQ(again, made.levels);
+}
+
+TEST(Stream, RoundTripWithClasses) {
+  for (const Coder coder : kCoders) {
+    for (const auto& [k, h, w] : std::vector<std::array<uint32_t, 3>>{
+             {1, 1, 1}, {3, 1, 5}, {2, 6, 1}, {5, 7, 7}, {64, 8, 6}, {3, 61, 90}, {300, 3, 2}}) {
+      for (uint8_t classes = 2; classes <= 8; ++classes) {
+        const StreamHeader header = make_header(coder, k, h, w, 3, 0, 0, classes);
+        const unsigned last = 1u << (classes - 1);
+        for (const unsigned without : {0u, 1u, last, last - 1}) {  // these classes are empty
+          expect_round_trip_of_classes(
+              make_case_with_classes(header, without, 4, 40, k + h + classes));
+        }
+      }
+    }
+  }
+}
+
+TEST(Stream, RoundTripWithClassesOverChunksAndLanes) {
+  for (const Coder coder : kCoders) {
+    for (const int log2_chunk : {8, 9, 12, 23}) {
+      for (int log2_lanes = 0; log2_lanes <= (coder == Coder::kRans ? 6 : 4); ++log2_lanes) {
+        StreamHeader header = header_of(coder, 11, 13, 29, log2_chunk, log2_lanes);
+        header.classes = 4;
+        expect_round_trip_of_classes(make_case_with_classes(header, 2, 4, 90, 6));
+      }
+    }
+  }
+}
+
+// Among these widths are those with which the first chunk ends with the map (512), and the last one
+// with the arrangement (likewise), one value before it and one behind.
+TEST(Stream, RoundTripWithClassesAtTheBordersOfChunks) {
+  for (const Coder coder : kCoders) {
+    for (uint32_t width = 500; width < 520; ++width) {
+      StreamHeader header = header_of(coder, 2, 1, width, 8, 2);
+      header.classes = 2;
+      const Case made = make_case_with_classes(header, 0, 3, 20, width);
+      expect_round_trip_of_classes(made);
+      EXPECT_EQ(made.header.values(), (width + 1) / 2 + 2 * width);
+      EXPECT_EQ(made.header.chunks(), (made.header.values() + 255) / 256);
+    }
+  }
+}
+
+TEST(Stream, EncoderCountsTheMapAmongTheValues) {
+  const auto lanes = [](Coder coder, uint32_t side, uint8_t classes) {
+    return make_header(coder, 1, side, side, 0, 0, 0, classes).lanes();
+  };
+  EXPECT_EQ(lanes(Coder::kRans, 81, 1), 1);  // 6561 values
+  EXPECT_EQ(lanes(Coder::kRans, 81, 2), 2);  // and a map of 41 * 41
+  EXPECT_EQ(lanes(Coder::kHuffman, 60, 1), 1);
+  EXPECT_EQ(lanes(Coder::kHuffman, 60, 8), 4);
+  EXPECT_EQ(make_header(Coder::kRans, 3, 9, 5, 0, 0, 0, 2).values(), 3u * 45 + 15);
 }
 
 // The examples of docs/stream_format.md.
@@ -308,9 +431,11 @@ class Damage : public testing::TestWithParam<std::tuple<Coder, int>> {
  protected:
   static Case small_case() {
     const auto [coder, which] = GetParam();
-    const auto header = [&](uint32_t k, uint32_t h, uint32_t w, int log2_chunk, int lanes) {
+    const auto header = [&](uint32_t k, uint32_t h, uint32_t w, int log2_chunk, int lanes,
+                            uint8_t classes = 1) {
       StreamHeader made = header_of(coder, k, h, w, log2_chunk, lanes);
-      made.crop_w = which == 1 ? 5 : 0;
+      made.crop_w = which == 1 || which == 5 ? 5 : 0;
+      made.classes = classes;
       return made;
     };
     switch (which) {
@@ -320,6 +445,12 @@ class Damage : public testing::TestWithParam<std::tuple<Coder, int>> {
         return make_case(header(5, 11, 13, 8, 2), 2, 30, 11);
       case 2:
         return make_case(header(3, 10, 10, 8, 4), 1, 1, 12);
+      case 3:
+        return make_case_with_classes(header(2, 3, 5, 16, 0, 3), 0, 2, 9, 10);
+      case 4:
+        return make_case_with_classes(header(1, 1, 1, 16, 1, 2), 1, 1, 9, 11);
+      case 5:
+        return make_case_with_classes(header(5, 11, 13, 8, 2, 8), 4, 3, 30, 12);
       default:
         return make_case(header(0, 3, 4, 16, 0), 1, 2, 13);
     }
@@ -373,11 +504,17 @@ TEST_P(Damage, SurvivesAnyBytesWithGoodChecksums) {
     std::vector<int16_t> decoded;
     const Status status = made.decode(bytes, decoded);
     EXPECT_NE(status, Status::kBadArgument);
+    if (status != Status::kOk || made.header.classes == 1) continue;
+    StreamHeader header;
+    size_t size = 0;
+    ASSERT_EQ(read_header(bytes, header, size), Status::kOk);
+    std::vector<int16_t> levels(header.layout().levels());
+    EXPECT_NE(restore(decoded, header.layout(), levels), Status::kBadArgument);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Streams, Damage,
-                         testing::Combine(testing::ValuesIn(kCoders), testing::Range(0, 4)));
+                         testing::Combine(testing::ValuesIn(kCoders), testing::Range(0, 7)));
 
 TEST(Stream, EachWrongFieldHasItsStatus) {
   for (const Coder coder : kCoders) {
@@ -532,6 +669,161 @@ TEST(Stream, EncoderRefusesBadArguments) {
     levels[60] = 1000;
     EXPECT_EQ(encode(made.header, levels, 20, out.size()),
               coder == Coder::kRans ? Status::kOk : Status::kNoCode);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Classes of positions
+
+// K = 1, H = W = 3, classes 1 0 / 1 1 of the blocks. Values -1, 0, 1 have the codes 10, 0, 11 in
+// table 0 and 0, 10, 11 in table 1, that of class 0.
+//
+//   levels   0  1 | -1      map (table 0)    1 - 0, 0 - 1, 1 - 1, 1 - 1    11 10 0 0
+//            0  0 |  1      class 0          -1  1                         0 11
+//           -1  0 |  0      class 1          0 1 0 0  -1 0  0              0 11 0 0 10 0 0
+//
+// The bits 11100001 10110010 00 make the bytes 87 4D 00. Class 0 has 2 positions, class 1 the rest.
+TEST(Stream, WorkedExampleWithClasses) {
+  const std::vector<uint8_t> lengths = {2, 1, 2, 1, 2, 2};
+  std::vector<uint32_t> encode(6), decode(8);
+  for (size_t t = 0; t < 2; ++t) {
+    const auto table = std::span(lengths).subspan(3 * t, 3);
+    ASSERT_EQ(huffman_encode_table(table, std::span(encode).subspan(3 * t, 3)), Status::kOk);
+    ASSERT_EQ(huffman_decode_table(table, 2, std::span(decode).subspan(4 * t, 4)), Status::kOk);
+  }
+  const std::vector<int64_t> table_of = {0, 1, 0};
+  const std::vector<uint8_t> map = {1, 0, 1, 1};
+  const std::vector<int16_t> levels = {0, 1, -1, 0, 0, 1, -1, 0, 0};
+  StreamHeader header = make_header(Coder::kHuffman, 1, 3, 3, 7, 0, 0, 2);
+  Layout layout = header.layout();
+  ASSERT_EQ(count_positions(map, layout), Status::kOk);
+  header.positions = layout.positions;
+  std::vector<int16_t> values(13);
+  ASSERT_EQ(arrange(levels, map, layout, values), Status::kOk);
+  EXPECT_EQ(values, (std::vector<int16_t>{1, -1, 0, 0, -1, 1, 0, 1, 0, 0, -1, 0, 0}));
+  std::vector<uint8_t> stream(stream_bound(header));
+  size_t used = 0;
+  ASSERT_EQ(stream_encode(header, values, {-1, 3, encode, table_of, 9}, stream, used), Status::kOk);
+  stream.resize(used);
+  const std::vector<uint8_t> expected = {0x66, 0x6D, 0x21, 0x88, 0x07, 0x00,  // flag, 2^16, S = 1
+                                         0x01, 0x03, 0x03, 0x03,              // K, H, W, P
+                                         0x02, 0x02,              // classes, positions of the first
+                                         0xC9, 0x6B, 0xFF, 0x2D,  // checksum
+                                         0x87, 0x4D, 0x00};       // payload
+  EXPECT_EQ(stream, expected);
+  std::vector<int16_t> decoded(13), restored(9);
+  ASSERT_EQ(stream_decode(expected, header, {-1, 4, decode, table_of, 9}, decoded), Status::kOk);
+  EXPECT_EQ(decoded, values);
+  StreamHeader read;
+  ASSERT_EQ(read_header(expected, read, used), Status::kOk);
+  EXPECT_EQ(read.positions, (std::array<uint64_t, kMaxPositionClasses>{2, 7}));
+  EXPECT_EQ(restore(decoded, read.layout(), restored), Status::kOk);
+  EXPECT_EQ(restored, levels);
+}
+
+// Fields of a stream with classes: K, H, W, P, C and the positions of all classes but the last.
+std::vector<uint8_t> fields_with_classes(std::vector<uint32_t> numbers, uint8_t kind = 0x22,
+                                         uint8_t sizes = 0x8F) {
+  std::vector<uint8_t> made = {'f', 'm', kind, sizes, 7, 0};
+  for (uint32_t number : numbers) {
+    for (; number >= 128; number >>= 7) made.push_back(static_cast<uint8_t>(number | 128));
+    made.push_back(static_cast<uint8_t>(number));
+  }
+  return made;
+}
+
+TEST(Stream, ClassesThatCannotBeAreRefused) {
+  const auto status = [](std::vector<uint32_t> numbers) {
+    return header_status(fields_with_classes(std::move(numbers)), 0, 15);
+  };
+  EXPECT_EQ(status({1, 3, 5, 15, 2, 4}), Status::kOk);
+  EXPECT_EQ(status({1, 3, 5, 15, 2, 0}), Status::kOk);
+  EXPECT_EQ(status({1, 3, 5, 15, 2, 15}), Status::kOk);
+  EXPECT_EQ(status({1, 3, 5, 15, 2, 16}), Status::kBadHeader);
+  EXPECT_EQ(status({1, 3, 5, 15, 3, 7, 8}), Status::kOk);
+  EXPECT_EQ(status({1, 3, 5, 15, 3, 7, 9}), Status::kBadHeader);
+  EXPECT_EQ(status({1, 3, 5, 15, 3, UINT32_MAX, 16}), Status::kBadHeader);
+  EXPECT_EQ(status({1, 3, 5, 15, 8, 1, 2, 3, 4, 5, 0, 0}), Status::kOk);
+  EXPECT_EQ(status({1, 3, 5, 15, 8, 1, 2, 3, 4, 5, 0, 1}), Status::kBadHeader);
+  EXPECT_EQ(status({1, 3, 5, 15, 0}), Status::kBadHeader);
+  EXPECT_EQ(status({1, 3, 5, 15, 1}), Status::kBadHeader);
+  EXPECT_EQ(status({1, 3, 5, 15, 9, 1, 1, 1, 1, 1, 1, 1, 1}), Status::kBadHeader);
+  EXPECT_EQ(status({0, 3, 5, 15, 2, 4}), Status::kBadHeader) << "no components";
+  EXPECT_EQ(status({1, 0, 5, 15, 2, 0}), Status::kBadHeader) << "no rows";
+  EXPECT_EQ(status({1, 3, 0, 15, 2, 0}), Status::kBadHeader) << "no columns";
+  EXPECT_EQ(status({1, 65535, 65537, 15, 2, 0}), Status::kTruncated) << "2^32 - 1 positions";
+  EXPECT_EQ(status({1, 65536, 65536, 15, 2, 0}), Status::kBadHeader) << "2^32 positions";
+  EXPECT_EQ(status({1u << 8, 65536, 65535, 15, 2, 0}), Status::kTruncated);
+  EXPECT_EQ(status({1u << 9, 65536, 65535, 15, 2, 0}), Status::kBadHeader) << "2^41 values";
+  std::vector<uint8_t> longer = fields_with_classes({1, 3, 5, 15, 2});
+  longer.insert(longer.end(), {0x84, 0x00});
+  EXPECT_EQ(header_status(longer, 0, 15), Status::kBadNumber) << "not the shortest form";
+}
+
+// Cropping stands before the classes.
+TEST(Stream, HeaderWithClassesCarriesItsFields) {
+  std::vector<uint8_t> fields = fields_with_classes({2, 40, 50, 15}, 0x2A, 0x91);
+  fields.insert(fields.end(), {3, 4, 3, 0xE8, 0x07, 10});  // crops, 3 classes, 1000 and 10
+  const std::vector<uint8_t> bytes = stream_of(fields, 8 * 9, 15);
+  StreamHeader header;
+  size_t size = 0;
+  // The directory is empty, so that only the fields are read.
+  EXPECT_EQ(read_header(bytes, header, size), Status::kBadDirectory);
+  EXPECT_EQ(header.crop_h, 3);
+  EXPECT_EQ(header.crop_w, 4);
+  EXPECT_EQ(header.classes, 3);
+  EXPECT_EQ(header.positions, (std::array<uint64_t, kMaxPositionClasses>{1000, 10, 990}));
+  EXPECT_EQ(header.log2_chunk, 9);
+  EXPECT_EQ(header.lanes(), 2);
+  EXPECT_EQ(header.values(), 500u + 4000);
+  EXPECT_EQ(header.chunks(), 9u);
+  EXPECT_EQ(header.field_bytes, fields.size());
+}
+
+TEST(Stream, AnotherNumberOfClassesIsRefused) {
+  for (const Coder coder : kCoders) {
+    const auto header = [&](uint8_t classes) {
+      return make_header(coder, 2, 5, 4, 7, 0, 0, classes);
+    };
+    const Case plain = make_case(header(1), 1, 20, 16);
+    const Case three = make_case_with_classes(header(3), 0, 1, 20, 16);
+    StreamHeader read;
+    EXPECT_EQ(open_stream(plain.stream, header(1), read), Status::kOk);
+    EXPECT_EQ(open_stream(plain.stream, header(3), read), Status::kWrongShape);
+    EXPECT_EQ(open_stream(three.stream, header(3), read), Status::kOk);
+    for (const uint8_t classes : {1, 2, 4, 8}) {
+      EXPECT_EQ(open_stream(three.stream, header(classes), read), Status::kWrongShape);
+    }
+    std::vector<int16_t> decoded(plain.levels.size(), -1);
+    EXPECT_EQ(stream_decode(three.stream, header(1), plain.decode_tables(), decoded),
+              Status::kWrongShape);
+    EXPECT_EQ(decoded, std::vector<int16_t>(plain.levels.size()));
+  }
+}
+
+TEST(Stream, EncoderRefusesBadClasses) {
+  for (const Coder coder : kCoders) {
+    const Case made = make_case_with_classes(make_header(coder, 2, 5, 4, 7, 0, 0, 3), 0, 1, 20, 18);
+    std::vector<uint8_t> out(stream_bound(made.header));
+    size_t used = 0;
+    const auto encode = [&](const StreamHeader& header) {
+      return stream_encode(header, made.levels, made.encode_tables(), out, used);
+    };
+    EXPECT_EQ(encode(made.header), Status::kOk);
+    for (const uint8_t classes : {0, 9, 255}) {
+      StreamHeader bad = made.header;
+      bad.classes = classes;
+      EXPECT_EQ(encode(bad), Status::kBadHeader) << int{classes};
+    }
+    StreamHeader bad = made.header;
+    bad.classes = 2;  // table_of is for three
+    EXPECT_NE(encode(bad), Status::kOk);
+    bad = made.header;
+    ++bad.positions[1];
+    EXPECT_EQ(encode(bad), Status::kBadArgument);
+    bad = made.header;
+    bad.components = 0;
+    EXPECT_EQ(encode(bad), Status::kBadHeader);
   }
 }
 
