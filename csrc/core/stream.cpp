@@ -11,6 +11,8 @@
 
 #include "core/bytes.h"
 #include "core/crc32c.h"
+#include "core/dct_cm.h"
+#include "core/ebpc.h"
 #include "core/huffman.h"
 #include "core/rans.h"
 
@@ -43,20 +45,78 @@ int rans_log2_states(uint64_t chunk_values) noexcept {
 // ---------------------------------------------------------------------------------------------
 // What differs between the coders
 
+bool coder_known(Coder coder) noexcept {
+  return coder >= Coder::kHuffman && coder <= Coder::kDctCm;
+}
+
 size_t bound_of(const StreamHeader& header, size_t values) noexcept {
-  return header.coder == Coder::kRans ? rans_chunk_bound(values, header.lanes())
-                                      : huffman_chunk_bound(values, header.lanes());
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_chunk_bound(values, header.lanes());
+    case Coder::kRans:
+      return rans_chunk_bound(values, header.lanes());
+    case Coder::kEbpc:
+      return ebpc_chunk_bound(values);
+    case Coder::kDctCm:
+      return dct_cm_chunk_bound(values);
+  }
+  return 0;
 }
 
 size_t smallest_payload(const StreamHeader& header, uint64_t chunk) noexcept {
   const size_t values = header.chunk_values(chunk);
-  return header.coder == Coder::kRans ? rans_smallest_payload(values, header.lanes())
-                                      : huffman_smallest_payload(values, header.lanes());
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_smallest_payload(values, header.lanes());
+    case Coder::kRans:
+      return rans_smallest_payload(values, header.lanes());
+    case Coder::kEbpc:
+      return ebpc_smallest_payload(values);
+    case Coder::kDctCm:
+      return dct_cm_smallest_payload(values);
+  }
+  return 0;
 }
 
-int max_lanes(Coder coder) noexcept { return coder == Coder::kRans ? kMaxStates : kMaxSubstreams; }
+int max_lanes(Coder coder) noexcept {
+  if (coder == Coder::kHuffman) return kMaxSubstreams;
+  return coder == Coder::kRans ? kMaxStates : 1;
+}
 
-bool coder_known(Coder coder) noexcept { return coder == Coder::kHuffman || coder == Coder::kRans; }
+Status check_words(const ComponentTables& tables) noexcept {
+  return words_valid(tables) ? Status::kOk : Status::kBadArgument;
+}
+
+Status encode_payload(const StreamHeader& header, std::span<const int16_t> levels, uint64_t first,
+                      const ComponentTables& tables, std::span<uint8_t> out,
+                      size_t& used) noexcept {
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_chunk_encode(levels, first, tables, header.lanes(), out, used);
+    case Coder::kRans:
+      return rans_chunk_encode(levels, first, tables, header.lanes(), out, used);
+    case Coder::kEbpc:
+      return ebpc_chunk_encode(levels, Words(tables), out, used);
+    case Coder::kDctCm:
+      return dct_cm_chunk_encode(levels, Words(tables), out, used);
+  }
+  return Status::kBadCoder;
+}
+
+Status decode_payload(const StreamHeader& header, std::span<const uint8_t> payload, uint64_t first,
+                      const ComponentTables& tables, std::span<int16_t> levels) noexcept {
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_chunk_decode(payload, first, tables, header.lanes(), levels);
+    case Coder::kRans:
+      return rans_chunk_decode(payload, first, tables, header.lanes(), levels);
+    case Coder::kEbpc:
+      return ebpc_chunk_decode(payload, Words(tables), levels);
+    case Coder::kDctCm:
+      return dct_cm_chunk_decode(payload, Words(tables), levels);
+  }
+  return Status::kBadCoder;
+}
 
 // ---------------------------------------------------------------------------------------------
 // Fields
@@ -141,7 +201,8 @@ class FieldReader {
 bool size_valid(const StreamHeader& header) noexcept {
   const uint64_t plane = header.plane();
   if (header.classes == 1) return plane == 0 || header.components <= kMaxValues / plane;
-  return header.classes >= kMinPositionClasses && header.classes <= kMaxPositionClasses &&
+  const bool tables = header.coder == Coder::kHuffman || header.coder == Coder::kRans;
+  return tables && header.classes >= kMinPositionClasses && header.classes <= kMaxPositionClasses &&
          plane > 0 && plane <= std::numeric_limits<uint32_t>::max() && header.components > 0 &&
          header.components <= kMaxValues / plane;
 }
@@ -299,6 +360,20 @@ ComponentTables with_segments(const ComponentTables& tables, const StreamHeader&
 
 }  // namespace
 
+const char* coder_name(Coder coder) noexcept {
+  switch (coder) {
+    case Coder::kHuffman:
+      return "huffman";
+    case Coder::kRans:
+      return "rans";
+    case Coder::kEbpc:
+      return "ebpc";
+    case Coder::kDctCm:
+      return "dct-cm";
+  }
+  return "unknown";
+}
+
 StreamHeader make_header(Coder coder, uint32_t components, uint32_t height, uint32_t width,
                          uint16_t table_id, uint8_t crop_h, uint8_t crop_w,
                          uint8_t classes) noexcept {
@@ -314,9 +389,10 @@ StreamHeader make_header(Coder coder, uint32_t components, uint32_t height, uint
   header.log2_chunk = coder == Coder::kRans ? kRansLog2Chunk : kHuffmanLog2Chunk;
   const uint64_t values = size_valid(header) ? header.values() : kMaxValues;
   const uint64_t in_chunk = std::min(values, uint64_t{1} << header.log2_chunk);
-  const int huffman = values < kHuffmanSmall ? 0 : kHuffmanLog2Substreams;
-  header.log2_lanes =
-      static_cast<uint8_t>(coder == Coder::kRans ? rans_log2_states(in_chunk) : huffman);
+  int lanes = 0;
+  if (coder == Coder::kRans) lanes = rans_log2_states(in_chunk);
+  if (coder == Coder::kHuffman && values >= kHuffmanSmall) lanes = kHuffmanLog2Substreams;
+  header.log2_lanes = static_cast<uint8_t>(lanes);
   return header;
 }
 
@@ -329,14 +405,26 @@ Status check_shape(const StreamHeader& header) noexcept {
 
 Status check_encode_tables(const StreamHeader& header, const ComponentTables& tables) noexcept {
   const ComponentTables segments = with_segments(tables, header);
-  return header.coder == Coder::kRans ? rans_check_encode_tables(segments, header.components)
-                                      : huffman_check_encode_tables(segments, header.components);
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_check_encode_tables(segments, header.components);
+    case Coder::kRans:
+      return rans_check_encode_tables(segments, header.components);
+    default:
+      return check_words(tables);
+  }
 }
 
 Status check_decode_tables(const StreamHeader& header, const ComponentTables& tables) noexcept {
   const ComponentTables segments = with_segments(tables, header);
-  return header.coder == Coder::kRans ? rans_check_decode_tables(segments, header.components)
-                                      : huffman_check_decode_tables(segments, header.components);
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_check_decode_tables(segments, header.components);
+    case Coder::kRans:
+      return rans_check_decode_tables(segments, header.components);
+    default:
+      return check_words(tables);
+  }
 }
 
 size_t chunk_bound(const StreamHeader& header, uint64_t chunk) noexcept {
@@ -360,10 +448,7 @@ Status encode_chunk(const StreamHeader& header, std::span<const int16_t> levels,
   const auto values = levels.subspan(static_cast<size_t>(first), header.chunk_values(chunk));
   const ComponentTables segments = with_segments(tables, header);
   size_t used = 0;
-  const Status status =
-      header.coder == Coder::kRans
-          ? rans_chunk_encode(values, first, segments, header.lanes(), out, used)
-          : huffman_chunk_encode(values, first, segments, header.lanes(), out, used);
+  const Status status = encode_payload(header, values, first, segments, out, used);
   if (status != Status::kOk) return status;
   payload.bytes = out.first(used);
   payload.checksum = header.chunks() > 1 ? crc32c(payload.bytes) : 0;
@@ -427,9 +512,7 @@ Status decode_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
   const uint64_t first = header.chunk_first(chunk);
   const auto values = levels.subspan(static_cast<size_t>(first), header.chunk_values(chunk));
   const ComponentTables segments = with_segments(tables, header);
-  return header.coder == Coder::kRans
-             ? rans_chunk_decode(payload, first, segments, header.lanes(), values)
-             : huffman_chunk_decode(payload, first, segments, header.lanes(), values);
+  return decode_payload(header, payload, first, segments, values);
 }
 
 Status stream_encode(const StreamHeader& header, std::span<const int16_t> levels,

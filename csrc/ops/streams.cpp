@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/positions.h"
+#include "core/words.h"
 #include "ops/arrange.h"
 #include "ops/parallel.h"
 #include "ops/zeros.h"
@@ -253,6 +254,32 @@ int64_t classes_of(const Tensor& table_of, int64_t components) {
   const int64_t segments = table_of.dim() == 1 ? table_of.size(0) : 0;
   const int64_t classes = components > 0 ? (segments - 1) / components : 1;
   return segments == 1 + components * classes && classes >= kMinPositionClasses ? classes : 1;
+}
+
+Coding make_word_coding(const char* op, Coder coder, int64_t lo, int64_t word_bits,
+                        int64_t table_id, int64_t components, int64_t height, int64_t width,
+                        int64_t crop_h, int64_t crop_w) {
+  check_between(op, "word_bits", word_bits, 1, kMaxWordBits);
+  check_between(op, "lo", lo, std::numeric_limits<int16_t>::min(),
+                kMax<int16_t> - (int64_t{1} << word_bits) + 1);
+  const StreamHeader header =
+      checked_header(op, coder, components, height, width, table_id, crop_h, crop_w, 1);
+  const ComponentTables tables = {
+      static_cast<int32_t>(lo), static_cast<size_t>(word_bits), {}, {}, header.plane()};
+  return {Tensor(), Tensor(), header, tables};
+}
+
+void throw_no_word(const char* op, const Coding& coding, std::span<const int16_t> levels,
+                   int64_t image) {
+  const Words words(coding.tables);
+  const auto wrong = std::find_if(levels.begin(), levels.end(), [&](int16_t level) {
+    return words.word(level) >= words.count();
+  });
+  const auto component = static_cast<uint64_t>(wrong - levels.begin()) / coding.header.plane();
+  STD_TORCH_CHECK(false, "fmtc::", op, ": level ", wrong == levels.end() ? 0 : *wrong,
+                  " of component ", component, " in image ", image, " has no word of ", words.bits,
+                  " bits; these are for levels from ", words.lo, " to ",
+                  words.level(words.count() - 1));
 }
 
 void check_levels(const char* op, const Tensor& levels) {
