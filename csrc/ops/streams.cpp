@@ -1,12 +1,13 @@
 #include "ops/streams.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <new>
 #include <vector>
 
+#include "ops/memory.h"
 #include "ops/parallel.h"
-#include "ops/zeros.h"
 
 namespace fmtc::ops {
 namespace {
@@ -224,7 +225,7 @@ std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, co
   const Tensor input = torch::stable::contiguous(levels);
   Batch batch(coding, input);
   encode_chunks(op, batch, no_code);
-  const Tensor bytes = zeros({batch.images, buffer});
+  const Tensor bytes = zeros(batch.images, buffer);
   const Tensor used = torch::stable::empty({batch.images}, ScalarType::Long);
   finish_streams(op, batch, mutable_values<uint8_t>(bytes), buffer, mutable_values<int64_t>(used));
   return {bytes, used};
@@ -238,8 +239,9 @@ std::tuple<Tensor, Tensor> decode_batch(const char* op, const Coding& coding, co
   const StreamHeader& expected = coding.header;
   const int64_t images = bytes.size(0);
   const auto values_of_image = static_cast<int64_t>(expected.values());
-  const Tensor levels = torch::stable::empty(
-      {images, expected.components, expected.height, expected.width}, ScalarType::Short);
+  const std::array<int64_t, 4> shape = {images, expected.components, expected.height,
+                                        expected.width};
+  const Tensor levels = empty(shape, ScalarType::Short);
   const Tensor status = torch::stable::empty({images}, ScalarType::Int);
   const auto all_levels = mutable_values<int16_t>(levels);
   std::vector<Stream> streams =
