@@ -372,7 +372,8 @@ def stream_info(data: bytes | bytearray | memoryview) -> dict[str, Any]:
 
 def build_info() -> dict[str, Any]:
     """How the compiled part was built: version, compiler, build_type, flags, torch_built_with,
-    cuda (bool) and simd, the instruction set its loops use on this CPU."""
+    cuda (bool), simd, the instruction set its loops use on this CPU, and coder_simd, that of the
+    rANS coder: scalar, avx2 or avx512. FMTC_SIMD in the environment names a lower one."""
     return _C.build_info()
 
 

@@ -303,7 +303,11 @@ const RansKernel* kernel_of(const RansKernels* kernels, int states, const Compon
   const int index = std::countr_zero(static_cast<uint32_t>(states)) - RansKernels::kMinLog2States;
   const bool fits = kernels != nullptr && index >= 0 && log2_total == kKernelLog2Total &&
                     tables.entries.size() <= std::numeric_limits<uint32_t>::max();
-  return fits ? &kernels->of_states[index] : nullptr;
+  if (!fits) return nullptr;
+#if defined(FMTC_X86_KERNELS)
+  if (kernels->of_states[index].encode == nullptr) kernels = &kRansAvx2;
+#endif
+  return &kernels->of_states[index];
 }
 
 const RansKernel* encode_kernel(const RansKernels* kernels, int states,
@@ -345,6 +349,7 @@ void encode_rounds(const RansKernel& kernel, const int16_t* levels, size_t round
   RansEncodeRounds shared = {tables.entries.data(),
                              lanes.table.data(),
                              lanes.escape.data(),
+                             false,
                              tables.lo,
                              static_cast<uint32_t>(tables.width - 1),
                              state.states.data(),
@@ -352,6 +357,7 @@ void encode_rounds(const RansKernel& kernel, const int16_t* levels, size_t round
                              state.escapes};
   while (rounds > 0) {
     size_t together = run.size() / count;
+    shared.one_table = together > 0;
     if (together > 0) {
       lanes.set(tables, run.table(), 0, count);
       run.advance(together * count);
@@ -422,6 +428,59 @@ bool decode_rounds(const RansKernel& kernel, std::span<const uint8_t> payload, s
   state.words = shared.words;
   state.escapes = shared.escapes;
   return state.words <= state.escapes;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Self-test
+
+// Whether kernels give the bytes of the scalar code for a block of levels, with frequencies from 1
+// to 2048, two tables in a round and escapes; and give the levels back.
+bool codes_like_scalar(const RansKernels* kernels) noexcept {
+  constexpr size_t kPlane = 200, kValues = 2 * kPlane, kLevels = 11;
+  constexpr int32_t kLo = -5;
+  std::array<int32_t, 2 * (kLevels + 1)> frequencies = {
+      1, 3, 60, 200, 700, 2048, 800, 230, 50, 2, 1, 1, 1, 1, 1, 1, 1, 4000, 80, 7, 1, 1, 1, 1};
+  std::array<uint32_t, 2 * (kLevels + 1)> encode;
+  std::array<uint32_t, 2 * kMaxTotal> decode;
+  std::array<int64_t, 2> base;
+  for (size_t table = 0; table < 2; ++table) {
+    const auto of_table = std::span(frequencies).subspan(table * (kLevels + 1), kLevels + 1);
+    if (rans_encode_table(of_table, std::span(encode).subspan(table * (kLevels + 1),
+                                                              kLevels + 1)) != Status::kOk ||
+        rans_decode_table(of_table, std::span(decode).subspan(table * kMaxTotal, kMaxTotal),
+                          base[table]) != Status::kOk) {
+      return false;
+    }
+  }
+  std::array<int16_t, kValues> levels;
+  uint32_t random = 1;
+  for (int16_t& level : levels) {
+    random = random * 1664525 + 1013904223;
+    // The sum of two dice, now and then one that has no slots.
+    level = static_cast<int16_t>(random >> 24 == 7 ? random >> 8
+                                                   : (random >> 28) % 6 + (random >> 16) % 6 + kLo);
+  }
+  const std::array<int64_t, 2> table_of = {0, 1};
+  const ComponentTables encode_tables = {kLo, kLevels + 1, encode, table_of, kPlane};
+  const ComponentTables decode_tables = {kLo, kMaxTotal, decode, table_of, kPlane, base};
+  for (int states = 8; states <= kMaxStates; states *= 2) {
+    std::array<uint8_t, kStateBytes * kMaxStates + 2 * kWordBytes * kValues> expected, coded;
+    std::array<int16_t, kValues> decoded{};
+    size_t expected_size = 0, coded_size = 0;
+    const bool same =
+        rans_chunk_encode(levels, 0, encode_tables, states, expected, expected_size, nullptr) ==
+            Status::kOk &&
+        rans_chunk_encode(levels, 0, encode_tables, states, coded, coded_size, kernels) ==
+            Status::kOk &&
+        coded_size == expected_size &&
+        std::equal(coded.begin(), coded.begin() + static_cast<std::ptrdiff_t>(coded_size),
+                   expected.begin()) &&
+        rans_chunk_decode(std::span(coded).first(coded_size), 0, decode_tables, states, decoded,
+                          kernels) == Status::kOk &&
+        decoded == levels;
+    if (!same) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -530,11 +589,22 @@ size_t rans_smallest_payload(size_t values, int states) noexcept {
 const RansKernels* rans_kernels([[maybe_unused]] Simd simd) noexcept {
 #if defined(FMTC_X86_KERNELS)
   if (simd == Simd::kAvx2) return &kRansAvx2;
+  if (simd == Simd::kAvx512) return &kRansAvx512;
 #endif
   return nullptr;
 }
 
-Simd rans_simd() noexcept { return cpu_simd(); }
+Simd rans_simd() noexcept {
+  // A wrong byte would be found only where the stream is decoded, or never. So what the CPU offers
+  // is tried first, each instruction set on its own; this costs some microseconds once.
+  static const Simd best = [] {
+    for (const Simd simd : {Simd::kAvx512, Simd::kAvx2}) {
+      if (simd <= cpu_simd() && codes_like_scalar(rans_kernels(simd))) return simd;
+    }
+    return Simd::kScalar;
+  }();
+  return best;
+}
 
 Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
                          const ComponentTables& tables, int states, std::span<uint8_t> out,

@@ -1,49 +1,53 @@
 // rANS kernels for CPUs with AVX2, BMI2 and FMA; see rans_rounds.h for what may be included here.
 #include <immintrin.h>
 
+#include "core/rans_lookup.h"
 #include "core/rans_rounds.h"
 
 namespace fmtc {
 namespace {
 
-// For each set of lanes, where pshufb takes the 8 words of a vector from.
+// For each set of lanes, where pshufb takes words of a vector from.
+template <int kBytes>
 struct Shuffles {
-  // Word j goes to the j-th lane of the set; other lanes become 0.
-  alignas(16) uint8_t expand[256][16];
-  // The words of the set's lanes go to the end, in order.
-  alignas(16) uint8_t compress[256][16];
-
-  constexpr Shuffles() : expand(), compress() {
-    for (int set = 0; set < 256; ++set) {
-      int taken = 0;
-      for (int lane = 0; lane < 8; ++lane) {
-        const bool in_set = (set >> lane & 1) != 0;
-        expand[set][2 * lane] = static_cast<uint8_t>(in_set ? 2 * taken : 0x80);
-        expand[set][2 * lane + 1] = static_cast<uint8_t>(in_set ? 2 * taken + 1 : 0x80);
-        taken += in_set;
-      }
-      int to = 8 - taken;
-      for (int lane = 0; lane < 8; ++lane) {
-        if ((set >> lane & 1) == 0) continue;
-        compress[set][2 * to] = static_cast<uint8_t>(2 * lane);
-        compress[set][2 * to + 1] = static_cast<uint8_t>(2 * lane + 1);
-        ++to;
-      }
-    }
-  }
+  alignas(kBytes) uint8_t of[256][kBytes];
 };
 
-constexpr Shuffles kShuffles;
-
-// entries[index] of 4 indices.
-FMTC_INLINE __m128i lookup_4(const uint32_t* entries, __m128i index) {
-  const auto pair = [entries](int64_t indices) __attribute__((always_inline)) {
-    const auto i = static_cast<uint64_t>(indices);
-    const __m128i first = _mm_cvtsi32_si128(static_cast<int>(entries[static_cast<uint32_t>(i)]));
-    return _mm_insert_epi32(first, static_cast<int>(entries[i >> 32]), 1);
-  };
-  return _mm_unpacklo_epi64(pair(_mm_cvtsi128_si64(index)), pair(_mm_extract_epi64(index, 1)));
+// Word j of 8 goes to the j-th lane of the set; other lanes become 0. Twice the bytes that the
+// words need, but a shuffle of whole lanes, which takes the states a step less to be ready.
+constexpr Shuffles<32> make_expand() {
+  Shuffles<32> expand{};
+  for (int set = 0; set < 256; ++set) {
+    int taken = 0;
+    for (int lane = 0; lane < 8; ++lane) {
+      const bool in_set = (set >> lane & 1) != 0;
+      uint8_t* from = expand.of[set] + 4 * lane;
+      from[0] = static_cast<uint8_t>(in_set ? 2 * taken : 0x80);
+      from[1] = static_cast<uint8_t>(in_set ? 2 * taken + 1 : 0x80);
+      from[2] = from[3] = 0x80;
+      taken += in_set;
+    }
+  }
+  return expand;
 }
+
+// Of 8 words, those of the set's lanes go to the end, in order.
+constexpr Shuffles<16> make_compress() {
+  Shuffles<16> compress{};
+  for (int set = 0; set < 256; ++set) {
+    int to = 8;
+    for (int lane = 7; lane >= 0; --lane) {
+      if ((set >> lane & 1) == 0) continue;
+      --to;
+      compress.of[set][2 * to] = static_cast<uint8_t>(2 * lane);
+      compress.of[set][2 * to + 1] = static_cast<uint8_t>(2 * lane + 1);
+    }
+  }
+  return compress;
+}
+
+constexpr Shuffles<32> kExpand = make_expand();
+constexpr Shuffles<16> kCompress = make_compress();
 
 struct Avx2 {
   using Vector = __m256i;
@@ -77,6 +81,9 @@ struct Avx2 {
   FMTC_INLINE static uint32_t bits(Mask mask) {
     return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(mask)));
   }
+  FMTC_INLINE static Mask none() { return _mm256_setzero_si256(); }
+  FMTC_INLINE static Mask either(Mask a, Mask b) { return _mm256_or_si256(a, b); }
+  FMTC_INLINE static bool some(Mask mask) { return _mm256_testz_si256(mask, mask) == 0; }
   FMTC_INLINE static Vector where(Mask mask, Vector a, Vector b) {
     return _mm256_blendv_epi8(b, a, mask);
   }
@@ -84,16 +91,30 @@ struct Avx2 {
   FMTC_INLINE static Vector add_where(Mask mask, Vector a, Vector b) {
     return _mm256_add_epi32(a, _mm256_and_si256(mask, b));
   }
-  FMTC_INLINE static Vector right_16_where(Mask mask, Vector a) {
-    return _mm256_srlv_epi32(a, _mm256_and_si256(mask, all(16)));
-  }
 
-  // entries[index]. Loads one by one: no gather is faster on any AMD CPU so far, nor on Intel ones
-  // whose microcode keeps gathers from leaking data.
   FMTC_INLINE static Vector lookup(const uint32_t* entries, Vector index) {
     const __m128i low = _mm256_castsi256_si128(index);
     const __m128i high = _mm256_extracti128_si256(index, 1);
     return _mm256_set_m128i(lookup_4(entries, high), lookup_4(entries, low));
+  }
+
+  FMTC_INLINE static Vector lookup_levels(const uint32_t* entries, const int16_t* levels,
+                                          int32_t lo) {
+    return _mm256_set_m128i(lookup_levels_4(entries, levels + 4, lo),
+                            lookup_levels_4(entries, levels, lo));
+  }
+
+  // Whether all levels of a round are from lo to lo + direct - 1; direct > 0.
+  template <int kVectors>
+  FMTC_INLINE static bool within(const int16_t* levels, int32_t lo, uint32_t direct) {
+    const __m128i lowest = _mm_set1_epi16(static_cast<int16_t>(lo));
+    __m128i most = _mm_setzero_si128();
+    for (int v = 0; v < kVectors; ++v) {
+      const __m128i level = _mm_loadu_si128(reinterpret_cast<const __m128i*>(levels) + v);
+      most = _mm_max_epu16(most, _mm_sub_epi16(level, lowest));
+    }
+    const __m128i last = _mm_set1_epi16(static_cast<int16_t>(direct - 1));
+    return _mm_testz_si128(_mm_subs_epu16(most, last), _mm_set1_epi16(-1)) != 0;
   }
 
   // level - lo of 8 levels, at most `direct`: what is below lo wraps around to the top.
@@ -122,36 +143,47 @@ struct Avx2 {
     const __m256i low = _mm256_and_si256(x, all(0xFFFF));
     const __m128i packed =
         _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
-    const __m128i shuffle =
-        _mm_load_si128(reinterpret_cast<const __m128i*>(kShuffles.compress[set]));
+    const __m128i shuffle = _mm_load_si128(reinterpret_cast<const __m128i*>(kCompress.of[set]));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(words - 16), _mm_shuffle_epi8(packed, shuffle));
-    return words - 2 * _mm_popcnt_u32(set);
+    return words - 2 * static_cast<size_t>(__builtin_popcount(set));
   }
 
   // Fills up lanes below 2^16, each with the next word; 16 bytes at `words` are read.
   FMTC_INLINE static Vector pull_words(Vector x, const uint8_t*& words) {
     const Mask low = _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256());
     const uint32_t set = bits(low);
-    const __m128i next = _mm_loadu_si128(reinterpret_cast<const __m128i*>(words));
-    const __m128i shuffle = _mm_load_si128(reinterpret_cast<const __m128i*>(kShuffles.expand[set]));
-    const __m256i filling = _mm256_cvtepu16_epi32(_mm_shuffle_epi8(next, shuffle));
-    words += 2 * _mm_popcnt_u32(set);
+    const __m256i next =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(words)));
+    const __m256i filling = _mm256_shuffle_epi8(
+        next, _mm256_load_si256(reinterpret_cast<const __m256i*>(kExpand.of[set])));
+    words += 2 * static_cast<size_t>(__builtin_popcount(set));
     return _mm256_or_si256(_mm256_sllv_epi32(x, _mm256_and_si256(low, all(16))), filling);
   }
 
-  FMTC_INLINE static void store_levels(Vector symbols, const uint16_t* offset, int16_t* levels) {
-    const __m128i packed =
-        _mm_packus_epi32(_mm256_castsi256_si128(symbols), _mm256_extracti128_si256(symbols, 1));
-    const __m128i add = _mm_load_si128(reinterpret_cast<const __m128i*>(offset));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(levels), _mm_add_epi16(packed, add));
-  }
-
-  // Whether any lane is `value`.
+  // Stores the levels of a round; returns whether any symbol is `escape`.
   template <int kVectors>
-  FMTC_INLINE static bool any(const Vector* a, uint32_t value) {
-    Mask found = equal(a[0], all(value));
-    for (int v = 1; v < kVectors; ++v) found = _mm256_or_si256(found, equal(a[v], all(value)));
-    return _mm256_testz_si256(found, found) == 0;
+  FMTC_INLINE static bool store_levels(const Vector* symbols, const uint16_t* offset,
+                                       int16_t* levels, uint32_t escape) {
+    __m256i found = _mm256_setzero_si256();
+    const __m256i wanted = _mm256_set1_epi16(static_cast<int16_t>(escape));
+    for (int v = 0; v < kVectors; v += 2) {
+      // Packing works within halves: the four quarters come out in the order 0 2 1 3.
+      const Vector second = v + 1 < kVectors ? symbols[v + 1] : _mm256_setzero_si256();
+      const __m256i packed = _mm256_packus_epi32(symbols[v], second);
+      const __m256i symbol = _mm256_permute4x64_epi64(packed, 0xD8);
+      found = _mm256_or_si256(found, _mm256_cmpeq_epi16(symbol, wanted));
+      int16_t* to = levels + v * kLanes;
+      if (v + 1 < kVectors) {
+        const __m256i add =
+            _mm256_load_si256(reinterpret_cast<const __m256i*>(offset + v * kLanes));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_add_epi16(symbol, add));
+      } else {
+        const __m128i add = _mm_load_si128(reinterpret_cast<const __m128i*>(offset + v * kLanes));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                         _mm_add_epi16(_mm256_castsi256_si128(symbol), add));
+      }
+    }
+    return some(found);
   }
 };
 

@@ -17,6 +17,7 @@ struct RansEncodeRounds {
   const uint32_t* entries;  // of all tables, as rans_encode_table makes them
   const uint32_t* table;    // [S] where the lane's table begins in `entries`, below 2^32
   const uint32_t* escape;   // [S] the lane's entry of the escape
+  bool one_table;           // whether all lanes have the same
   int32_t lo;               // lo + direct <= 32768
   uint32_t direct;          // entries of a table before that of the escape
   uint32_t* states;         // [S]
@@ -48,7 +49,8 @@ struct RansKernel {
   size_t (*decode)(RansDecodeRounds& state, int16_t* levels, size_t rounds);
 };
 
-// Of one instruction set: for 8, 16, 32 and 64 states.
+// Of one instruction set: for 8, 16, 32 and 64 states. A set that has none for so few leaves them
+// to AVX2.
 struct RansKernels {
   static constexpr int kMinLog2States = 3;
   RansKernel of_states[4];

@@ -17,13 +17,27 @@ namespace {
 constexpr uint32_t kEscape = 255;
 
 // Stores the levels of the lanes in `mask`, the last one first.
-__attribute__((noinline)) uint8_t* store_escapes(uint32_t mask, const int16_t* levels,
-                                                 uint8_t* escapes) {
+FMTC_INLINE uint8_t* store_escapes(uint32_t mask, const int16_t* levels, uint8_t* escapes) {
   while (mask != 0) {
     const uint32_t lane = 31 - static_cast<uint32_t>(__builtin_clz(mask));
     __builtin_memcpy(escapes, levels + lane, 2);
     escapes += 2;
     mask ^= 1u << lane;
+  }
+  return escapes;
+}
+
+// Gives the lanes of a round without slots of their own the entry of the escape and stores their
+// levels.
+template <class V, int kVectors>
+__attribute__((noinline)) uint8_t* escape(typename V::Vector* entries, const uint32_t* escapes_of,
+                                          const int16_t* levels, uint8_t* escapes) {
+  for (int v = kVectors - 1; v >= 0; --v) {
+    const auto of_lane = V::load(escapes_of + v * V::kLanes);
+    entries[v] =
+        V::where(V::equal(V::template right<16>(entries[v]), V::all(0)), of_lane, entries[v]);
+    escapes =
+        store_escapes(V::bits(V::equal(entries[v], of_lane)), levels + v * V::kLanes, escapes);
   }
   return escapes;
 }
@@ -54,28 +68,37 @@ void encode_rounds(RansEncodeRounds& shared, const int16_t* levels, size_t round
   for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kLanes);
   for (const int16_t* next = levels + rounds * kStates; next != levels;) {
     next -= kStates;
+    Vector entries[kVectors];
+    auto rare = V::none();
+    const bool plain =
+        state.one_table && V::template within<kVectors>(next, state.lo, state.direct);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      if (plain) [[likely]] {
+        entries[v] = V::lookup_levels(state.entries + state.table[0], next + v * kLanes, state.lo);
+      } else {
+        const Vector symbol = V::symbols(next + v * kLanes, state.lo, state.direct);
+        entries[v] = V::lookup(state.entries, V::add(symbol, V::load(state.table + v * kLanes)));
+      }
+      rare = V::either(rare, V::equal(entries[v], V::all(0)));
+      rare = V::either(rare, V::equal(entries[v], V::load(state.escape + v * kLanes)));
+    }
+    if (V::some(rare)) [[unlikely]] {
+      escapes = escape<V, kVectors>(entries, state.escape, next, escapes);
+    }
 #pragma GCC unroll 8
     for (int v = kVectors - 1; v >= 0; --v) {
-      const Vector symbol = V::symbols(next + v * kLanes, state.lo, state.direct);
-      const Vector index = V::add(symbol, V::load(state.table + v * kLanes));
-      const Vector escape = V::load(state.escape + v * kLanes);
-      Vector entry = V::lookup(state.entries, index);
-      entry = V::where(V::equal(V::template right<16>(entry), V::all(0)), escape, entry);
-      const uint32_t escaped = V::bits(V::equal(entry, escape));
-      if (escaped != 0) [[unlikely]] {
-        escapes = store_escapes(escaped, next + v * kLanes, escapes);
-      }
-      const Vector frequency = V::template right<16>(entry);
+      const Vector frequency = V::template right<16>(entries[v]);
       const Vector most = V::sub(frequency, V::all(1));
       // Where the state would exceed 32 bits, a word goes out first.
       const auto full = V::greater(V::template right<32 - kLog2>(x[v]), most);
       words = V::push_words(x[v], full, words);
-      const Vector from = V::right_16_where(full, x[v]);
+      const Vector from = V::where(full, V::template right<16>(x[v]), x[v]);
       // x = M * floor(x / f) + start + x mod f, where the quotient is not known to 1 yet.
       const Vector quotient = V::quotient(from, frequency);
       const Vector rest = V::sub(from, V::multiply(quotient, frequency));
       const auto more = V::greater(rest, most);
-      const Vector start = V::bit_and(entry, V::all(0xFFFF));
+      const Vector start = V::bit_and(entries[v], V::all(0xFFFF));
       const Vector to = V::add(V::add(V::template left<kLog2>(quotient), rest), start);
       x[v] = V::add_where(more, to, V::sub(total, frequency));
     }
@@ -101,18 +124,15 @@ size_t decode_rounds(RansDecodeRounds& shared, int16_t* levels, size_t rounds) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const Vector slot = V::bit_and(x[v], V::all((1u << kLog2) - 1));
-      const Vector entry =
-          V::lookup(state.entries, V::add(slot, V::load(state.table + v * kLanes)));
+      const Vector index = V::add(slot, V::load(state.table + v * kLanes));
+      const Vector entry = V::lookup(state.entries, index);
       const Vector less = V::bit_and(V::template right<8>(entry), V::all(0xFFF));
       const Vector frequency = V::add(less, V::all(1));
       const Vector from = V::multiply(frequency, V::template right<kLog2>(x[v]));
       x[v] = V::pull_words(V::add(from, V::template right<20>(entry)), words);
       symbols[v] = V::bit_and(entry, V::all(kEscape));
     }
-    for (int v = 0; v < kVectors; ++v) {
-      V::store_levels(symbols[v], state.offset + v * kLanes, levels + v * kLanes);
-    }
-    if (V::template any<kVectors>(symbols, kEscape)) [[unlikely]] {
+    if (V::template store_levels<kVectors>(symbols, state.offset, levels, kEscape)) [[unlikely]] {
       const uint8_t* left =
           load_escapes(state.offset, kStates, levels, escapes, state.escapes_begin);
       if (left == nullptr) break;

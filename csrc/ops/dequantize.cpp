@@ -4,6 +4,7 @@
 
 #include "core/quantize.h"
 #include "ops/checks.h"
+#include "ops/memory.h"
 #include "ops/parallel.h"
 
 namespace fmtc::ops {
@@ -12,7 +13,7 @@ namespace {
 constexpr const char* kOp = "dequantize";
 
 Tensor to_float(const Tensor& levels, double step) {
-  const Tensor y = torch::stable::empty(levels.sizes(), ScalarType::Float);
+  const Tensor y = empty({levels.sizes().data(), levels.sizes().size()}, ScalarType::Float);
   const auto in = values<int16_t>(levels);
   const auto out = mutable_values<float>(y);
   Failures failures;

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "ops/checks.h"
+#include "ops/memory.h"
 #include "ops/parallel.h"
 
 namespace fmtc::ops {
@@ -44,7 +45,7 @@ std::tuple<Tensor, Tensor> quantize(const Tensor& y, double step, int64_t lo, in
   const bool is_double = y.scalar_type() == ScalarType::Double;
   const ScalarType dtype = is_double ? ScalarType::Double : ScalarType::Float;
   const Tensor input = torch::stable::contiguous(torch::stable::to(y, dtype));
-  const Tensor levels = torch::stable::empty(y.sizes(), ScalarType::Short);
+  const Tensor levels = empty({y.sizes().data(), y.sizes().size()}, ScalarType::Short);
   const int64_t clamped = is_double ? quantize_values<double>(input, step, lo, hi, levels)
                                     : quantize_values<float>(input, step, lo, hi, levels);
   return {levels, scalar(clamped)};

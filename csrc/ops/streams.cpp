@@ -1,6 +1,7 @@
 #include "ops/streams.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <new>
 #include <vector>
@@ -8,8 +9,8 @@
 #include "core/positions.h"
 #include "core/words.h"
 #include "ops/arrange.h"
+#include "ops/memory.h"
 #include "ops/parallel.h"
-#include "ops/zeros.h"
 
 namespace fmtc::ops {
 namespace {
@@ -299,7 +300,7 @@ std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, co
   Batch batch(coding, input);
   if (arranged.has_value()) batch.set_positions(values<int64_t>(arranged->positions));
   encode_chunks(op, batch, no_code);
-  const Tensor bytes = zeros({batch.images, buffer});
+  const Tensor bytes = zeros(batch.images, buffer);
   const Tensor used = torch::stable::empty({batch.images}, ScalarType::Long);
   finish_streams(op, batch, mutable_values<uint8_t>(bytes), buffer, mutable_values<int64_t>(used));
   return {bytes, used};
@@ -315,10 +316,11 @@ std::tuple<Tensor, Tensor> decode_batch(const char* op, const Coding& coding, co
   const bool arranged = expected.classes > 1;
   const auto values_of_image = static_cast<int64_t>(expected.values());
   const auto levels_of_image = static_cast<int64_t>(expected.layout().levels());
-  const Tensor levels = torch::stable::empty(
-      {images, expected.components, expected.height, expected.width}, ScalarType::Short);
-  const Tensor coded =
-      arranged ? torch::stable::empty({images, values_of_image}, ScalarType::Short) : levels;
+  const std::array<int64_t, 4> shape = {images, expected.components, expected.height,
+                                        expected.width};
+  const Tensor levels = empty(shape, ScalarType::Short);
+  const std::array<int64_t, 2> coded_shape = {images, values_of_image};
+  const Tensor coded = arranged ? empty(coded_shape, ScalarType::Short) : levels;
   const Tensor status = torch::stable::empty({images}, ScalarType::Int);
   const auto all_levels = mutable_values<int16_t>(levels);
   std::vector<Stream> streams =

@@ -5,6 +5,7 @@
 #include <span>
 #include <string_view>
 
+#include "core/rans.h"
 #include "core/simd.h"
 #include "core/status.h"
 #include "core/stream.h"
@@ -22,6 +23,7 @@ py::dict build_info() {
   info["torch_built_with"] = FMTC_TORCH_VERSION;
   info["cuda"] = false;
   info["simd"] = fmtc::simd_level();
+  info["coder_simd"] = fmtc::name(fmtc::rans_simd());
   return info;
 }
 

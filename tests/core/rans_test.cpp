@@ -12,8 +12,14 @@
 #include <vector>
 
 #include "coding_fixture.h"
+#include "core/rans_kernels.h"
 
 namespace fmtc {
+
+#if defined(FMTC_EMULATED_AVX512)
+extern const RansKernels kRansAvx512Emulated;
+#endif
+
 namespace {
 
 using Counts = std::vector<int64_t>;
@@ -148,6 +154,9 @@ std::vector<const RansKernels*> all_kernels() {
   for (const Simd simd : {Simd::kScalar, Simd::kAvx2, Simd::kAvx512}) {
     if (simd <= cpu_simd()) all.push_back(rans_kernels(simd));
   }
+#if defined(FMTC_EMULATED_AVX512)
+  all.push_back(&kRansAvx512Emulated);
+#endif
   return all;
 }
 

@@ -1,0 +1,68 @@
+"""The other loops of a codec, each beside what bounds it in the same run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from fmtc import ops
+
+CHANNELS = 64
+
+
+def measure_loops(repeats: int, quick: bool = False) -> list[dict]:
+    """Rows: loop, rate (GB/s of memory read and written, or GFLOP/s), yardstick, times (how many
+    times the yardstick's time, for as many bytes or operations; the median over repeats).
+
+    Memory loops are measured beside a copy of float32, moments beside a float64 matrix product of
+    the same shapes. Tensors are larger than the caches.
+    """
+    pixels = 1 << (16 if quick else 19)
+    x = torch.randn(1, CHANNELS, pixels // 256, 256) * 5
+    levels, _ = ops.quantize(x, 1.0, -127, 127)
+    groups = torch.arange(CHANNELS) // 8
+    copy_of = torch.empty_like(x)
+    half = x[:, :, : pixels // 512].contiguous()
+    rows = half.double().reshape(CHANNELS, -1)
+    values, products = x.numel(), 2 * CHANNELS * CHANNELS * rows.shape[1]
+
+    def matrix_product():
+        return rows @ rows.T
+
+    loops: list[tuple[str, Callable, float, str]] = [
+        ("copy float32", lambda: copy_of.copy_(x), 8 * values, "copy"),
+        ("matrix product float64", matrix_product, products, "product"),
+        ("quantize float32 -> int16", lambda: ops.quantize(x, 1.0, -127, 127), 6 * values, "copy"),
+        ("dequantize int16 -> float32", lambda: ops.dequantize(levels, 1.0), 6 * values, "copy"),
+        ("histogram", lambda: ops.histogram(levels, -127, 127, groups, 8), 2 * values, "copy"),
+        ("moments of channels", lambda: ops.channel_moments(half), products, "product"),
+    ]
+    seconds: dict[str, list[float]] = {name: [] for name, *_ in loops}
+    for repeat in range(repeats + 1):
+        for name, run, _, _ in loops:
+            start = time.thread_time()
+            result = run()
+            elapsed = time.thread_time() - start
+            del result
+            if repeat > 0:
+                seconds[name].append(elapsed)
+    yardsticks = {kind: (name, work) for name, _, work, kind in reversed(loops)}
+    rows_out = []
+    for name, _, work, kind in loops:
+        of, of_work = yardsticks[kind]
+        times = [
+            (mine / work) / (its / of_work)
+            for mine, its in zip(seconds[name], seconds[of], strict=True)
+        ]
+        rows_out.append(
+            {
+                "loop": name,
+                "rate": work / statistics.median(seconds[name]) / 1e9,
+                "yardstick": of,
+                "times": statistics.median(times),
+            }
+        )
+    return rows_out
