@@ -22,6 +22,8 @@ OPERATORS = {
     "dequantize",
     "predict",
     "unpredict",
+    "position_activity",
+    "arrange",
     "histogram",
     "entropy",
     "huffman_lengths",
