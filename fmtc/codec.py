@@ -469,54 +469,64 @@ class Calibration:
     def _tables(self, symbols: list[torch.Tensor], symbol_map: SymbolMap, quantizer: Quantizer):
         """Tables, the class of each segment, the histogram of each class, classes of positions."""
         lo, hi = quantizer.lo, quantizer.hi
-        most = self.preset.position_classes if self.coder == "rans" else 1
         if self.coder == "rans":
-            lo = max(lo, min(1 - most, *(int(part.min()) for part in symbols)), -MAX_LEVELS // 2)
-            hi = min(hi, max(most - 1, *(int(part.max()) for part in symbols)), MAX_LEVELS // 2 - 1)
+            lo = max(lo, min(int(part.min()) for part in symbols), -MAX_LEVELS // 2)
+            hi = min(hi, max(int(part.max()) for part in symbols), MAX_LEVELS // 2 - 1)
             lo, hi = min(lo, hi), max(lo, hi)
         shifts = symbol_map.plane_shifts()
         each = torch.arange(len(shifts))
         within = (part.clamp(lo, hi) for part in symbols)
         counts = sum(ops.histogram(part, lo, hi, each, len(shifts)) for part in within)
         class_of = plane_classes(counts, lo, shifts, self.preset.classes)
-        histogram, position_classes = _sum_by(class_of, counts), None
-        if most > 1:
-            by_position = self._position_classes(symbols, counts, lo, hi, shifts)
-            saved = _bits(histogram) - _bits(by_position[1])
-            if saved > POSITION_HEADER_BITS * sum(len(part) for part in symbols):
-                class_of, histogram, position_classes = by_position
-        number = position_classes.count if position_classes else 1
-        if self.preset.table_per_class and self.coder in WITH_TABLES:
-            tables = Tables(lo, histogram, class_of, self.coder, number)
-        else:
-            one = torch.zeros_like(class_of)
-            tables = Tables(lo, histogram.sum(0, keepdim=True), one, self.coder, number)
-        return tables, class_of, histogram, position_classes
+        coded = _Segments(lo, class_of, _sum_by(class_of, counts))
+        if self.preset.position_classes > 1 and self.coder == "rans":
+            by_position = self._by_position(symbols, counts, lo, hi, shifts)
+            header = POSITION_HEADER_BITS * sum(len(part) for part in symbols)
+            coded = min(coded, by_position, key=lambda c: c.bits(header))
+        class_of, histogram, positions = coded.class_of, coded.histogram, coded.positions
+        table_of, counts = class_of, histogram
+        if not (self.preset.table_per_class and self.coder in WITH_TABLES):
+            table_of, counts = torch.zeros_like(class_of), histogram.sum(0, keepdim=True)
+        number = positions.count if positions else 1
+        tables = Tables(coded.lo, counts, table_of, self.coder, number)
+        return tables, class_of, histogram, positions
 
-    def _position_classes(self, symbols, counts, lo: int, hi: int, shifts: torch.Tensor):
-        """The class of each segment, their histograms, and the classes of positions."""
+    def _by_position(self, symbols, counts, lo: int, hi: int, shifts: torch.Tensor) -> _Segments:
+        """With classes of positions; lo, hi, counts: of the planes."""
         magnitudes = torch.arange(lo, hi + 1).abs()
         scales = (counts * magnitudes).sum(1).double() / counts.sum(1).clamp(min=1)
         scales[shifts > 0] = torch.inf  # low bits
-        found = PositionClasses.fit(symbols, scales, self.preset.position_classes)
+        classes = self.preset.position_classes
+        found = PositionClasses.fit(symbols, scales, classes)
+        lo, hi = min(lo, 1 - classes), max(hi, classes - 1)  # the map has its place in the tables
         each = torch.arange(found.segments)
         counts = sum(found.histogram(part, lo, hi, each, found.segments) for part in symbols)
         of_planes = plane_classes(
-            counts[1:], lo, shifts.repeat_interleave(found.count), self.preset.classes
+            counts[1:], lo, shifts.repeat_interleave(classes), self.preset.classes
         )
-        class_of = torch.cat([of_planes.max()[None] + 1, of_planes])  # the map has its own
-        return class_of, _sum_by(class_of, counts), found
+        class_of = torch.cat([of_planes.max()[None] + 1, of_planes])  # the map's is its own
+        return _Segments(lo, class_of, _sum_by(class_of, counts), found)
+
+
+@dataclass(frozen=True)
+class _Segments:
+    """The class of each segment of a stream, and the histograms of classes from level ``lo`` on."""
+
+    lo: int
+    class_of: torch.Tensor
+    histogram: torch.Tensor
+    positions: PositionClasses | None = None
+
+    def bits(self, header: int) -> float:
+        """Of all symbols at their entropy, and of a larger header with classes of positions."""
+        bits = float((ops.entropy(self.histogram) * self.histogram.sum(1)).sum())
+        return bits + (header if self.positions else 0)
 
 
 def _sum_by(class_of: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     """Histograms i64 [classes, L] of those [segments, L] whose classes are given."""
     histogram = torch.zeros(int(class_of.max()) + 1, counts.shape[1], dtype=torch.int64)
     return histogram.index_add_(0, class_of, counts)
-
-
-def _bits(histogram: torch.Tensor) -> float:
-    """Bits of all symbols of these histograms i64 [classes, L], at their entropy."""
-    return float((ops.entropy(histogram) * histogram.sum(1)).sum())
 
 
 class _Tails:

@@ -359,9 +359,9 @@ def stream_info(data: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Header fields of the stream that ``data`` begins with; more bytes may follow it.
 
     Keys: version, coder ("huffman", "rans", "ebpc" or "dct-cm"), channels, height, width, table_id,
-    chunks, lanes (sub-streams or states of a chunk), crop_h, crop_w, size (bytes of the whole
-    stream). Checked is what the stream's first checksum covers: header and directory, or all of a
-    stream of one chunk.
+    chunks, lanes (sub-streams or states of a chunk), classes (of positions), crop_h, crop_w, size
+    (bytes of the whole stream). Checked is what the stream's first checksum covers: header and
+    directory, or all of a stream of one chunk.
     Raises StreamError where data does not begin with a stream.
     """
     try:

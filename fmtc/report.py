@@ -22,7 +22,8 @@ class Report:
     each class of components, ``cross_entropy`` under the calibrated tables, ``huffman`` the
     calibrated code lengths, ``stream`` the bytes produced, all side information included (None
     where no stream was made). layers: the same for each layer, with the step, the number of kept
-    components and ``mse``, the mean squared error of the decoded calibration tensors.
+    components and ``mse``, the mean squared error of the decoded calibration tensors. Where
+    positions have classes, their map is among the symbols of all these rates.
     """
 
     values: int

@@ -34,6 +34,10 @@ OPERATORS = {
     "rans_tables",
     "rans_encode",
     "rans_decode",
+    "ebpc_encode",
+    "ebpc_decode",
+    "dct_cm_encode",
+    "dct_cm_decode",
 }
 
 

@@ -3,9 +3,11 @@
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <tuple>
 
+#include "ops/memory.h"
 #include "ops/parallel.h"
 #include "ops/streams.h"
 
@@ -39,7 +41,7 @@ Arranged arrange_images(const char* op, const Tensor& levels, const Tensor& maps
   check_size(op, "classes", maps, 2, static_cast<int64_t>(layout.map_width()), "ceil(W / 2)");
   const Tensor blocks = torch::stable::contiguous(maps);
   const auto size = static_cast<int64_t>(layout.values());
-  const Arranged result = {torch::stable::empty({levels.size(0), size}, ScalarType::Short),
+  const Arranged result = {empty(std::array<int64_t, 2>{levels.size(0), size}, ScalarType::Short),
                            torch::stable::empty({levels.size(0), classes}, ScalarType::Long)};
   Failures failures;
   for_each_task(levels.size(0), failures, [&](int64_t n) {

@@ -50,6 +50,7 @@ py::dict stream_info(const py::buffer& data) {
   info["table_id"] = header.table_id;
   info["chunks"] = header.chunks();
   info["lanes"] = header.lanes();
+  info["classes"] = header.classes;
   info["crop_h"] = header.crop_h;
   info["crop_w"] = header.crop_w;
   info["size"] = size;

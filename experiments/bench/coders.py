@@ -11,8 +11,9 @@ and the same 8 classes of tables. A symbol counts as a byte: MB/s are millions o
 
 All coders take turns within each repeat, so that what else the machine does meets all alike; the
 table shows the median over repeats, ratios are medians of the ratios within a repeat. Everything
-runs on one thread, and its CPU time counts: what others do on the machine is not in it. Peers come from PyPI (zstandard, constriction, torch-ans, compressai); those that
-are not installed are left out, and it says so.
+runs on one thread, and its CPU time counts: what others do on the machine is not in it. Peers come
+from PyPI (zstandard, constriction, torch-ans, compressai); those that are not installed are left
+out, and it says so.
 """
 
 from __future__ import annotations
