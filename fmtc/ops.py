@@ -166,8 +166,10 @@ def huffman_tables(lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Packed look-up tables of the canonical codes with these lengths (u8 [T, L]).
 
     Returns encode_table i32 [T, L]: length << 16 | bit-reversed code, 0 where there is no code, and
-    decode_table i32 [T, 2**longest]: symbol << 8 | length, indexed by the next bits of the stream,
-    where longest is the greatest length of all tables. Raises RuntimeError where lengths are not
+    decode_table i32 [T, 2**longest], indexed by the next bits of the stream: first symbol | second
+    length << 12 | second symbol << 16 | length of both << 28, the second one 0 where it does not
+    lie within the first min(longest, 11) bits, 0 where there is no code; longest is the greatest
+    length of all tables. Raises RuntimeError where lengths are not
     those of a complete prefix code or of one symbol of length 1.
     """
     return _ops.huffman_tables(lengths)

@@ -227,13 +227,23 @@ def test_tables(name):
     assert encode_table.dtype == decode_table.dtype == torch.int32
     assert decode_table.shape == (lengths.shape[0], 2**longest)
     for row, encode, decode in zip(lengths.tolist(), encode_table, decode_table, strict=True):
-        expected = [0] * 2**longest
-        for symbol, code in reference_codes(row).items():
+        codes = reference_codes(row)
+        for symbol, code in codes.items():
             assert int(encode[symbol]) == len(code) << 16 | int(code[::-1], 2)
-            for rest in range(2 ** (longest - len(code))):
-                index = rest << len(code) | int(code[::-1], 2)
-                expected[index] = symbol << 8 | len(code)
-        assert decode.tolist() == expected
+        symbols = {code: symbol for symbol, code in codes.items()}
+        for index, entry in enumerate(decode.tolist()):
+            bits = format(index, f"0{longest}b")[::-1]
+            first = _first_code(bits, symbols)
+            second = _first_code(bits[len(first) : 11], symbols) if first else ""
+            length = len(first) + len(second)
+            packed = length << 28 | len(second) << 12
+            packed |= symbols.get(second, 0) << 16 | symbols.get(first, 0)
+            assert entry % 2**32 == packed
+
+
+def _first_code(bits, symbols):
+    """The code that a string of bits begins with, empty where there is none."""
+    return next((bits[:n] for n in range(1, len(bits) + 1) if bits[:n] in symbols), "")
 
 
 # -- Streams --------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -72,25 +73,17 @@ class BitWriter {
 // available() tells how many bits are real.
 class BitReader {
  public:
-  // How many bits are at hand after refill_fast().
+  // How many bits are at hand after refill(), unless there are no more.
   static constexpr int kBitsPerRefill = 56;
 
   BitReader() noexcept = default;
   explicit BitReader(std::span<const uint8_t> in) noexcept
       : next_(in.data()), end_(in.data() + in.size()) {}
 
-  // How often refill_fast() may be called in a row: it loads 8 bytes and moves on by at most 7.
-  size_t fast_refills() const noexcept { return static_cast<size_t>(end_ - next_) / 8; }
+  // Bytes that are not in the buffer yet.
+  size_t left() const noexcept { return static_cast<size_t>(end_ - next_); }
 
-  // Fills the buffer to at least kBitsPerRefill bits. Only where fast_refills() allows it.
-  FMTC_ALWAYS_INLINE void refill_fast() noexcept {
-    buffer_ |= load_le<uint64_t>(next_) << available_;
-    next_ += (63 - available_) >> 3;
-    available_ |= 56;
-  }
-
-  // Fills the buffer to at least kBitsPerRefill bits, or with all that is left. The bits above
-  // available() are whatever refill_fast() loaded ahead: the bytes at next_, or zeros.
+  // Fills the buffer to at least kBitsPerRefill bits, or with all that is left.
   void refill() noexcept {
     for (; available_ < kBitsPerRefill && next_ != end_; available_ += 8) {
       buffer_ |= static_cast<uint64_t>(*next_++) << available_;
@@ -112,10 +105,51 @@ class BitReader {
   bool at_end() const noexcept { return next_ == end_ && available_ < 8 && buffer_ == 0; }
 
  private:
+  friend class UncheckedBitReader;
+
   const uint8_t* next_ = nullptr;
   const uint8_t* end_ = nullptr;
   uint64_t buffer_ = 0;
   int available_ = 0;  // bits of the buffer that precede the byte at next_
+};
+
+// Takes bits from where a BitReader stands, without looking at the end: for inner loops. It has two
+// words of state alone, so that several fit into registers side by side: a mark above the bits
+// tells by where it is how many of them were taken.
+class UncheckedBitReader {
+ public:
+  // How many bits are at hand after refill().
+  static constexpr int kBitsPerRefill = 56;
+
+  // Reads 8 bytes, as does each refill(): those from the byte that holds the next bit.
+  explicit UncheckedBitReader(const BitReader& reader) noexcept
+      : next_(reader.next_ - (reader.available_ + 7) / 8),
+        bits_(kMark >> (-reader.available_ & 7)) {}
+
+  FMTC_ALWAYS_INLINE void refill() noexcept {
+    const int taken = std::countl_zero(bits_);
+    next_ += taken >> 3;
+    bits_ = (load_le<uint64_t>(next_) | kMark) >> (taken & 7);
+  }
+
+  FMTC_ALWAYS_INLINE uint64_t peek() const noexcept { return bits_; }
+  FMTC_ALWAYS_INLINE void skip(int count) noexcept { bits_ >>= count; }
+
+  // Lets the BitReader stand here.
+  void store(BitReader& reader) const noexcept {
+    const int taken = std::countl_zero(bits_);
+    reader.next_ = next_ + (taken >> 3);
+    reader.buffer_ = 0;
+    reader.available_ = 0;
+    reader.refill();
+    reader.skip(taken & 7);
+  }
+
+ private:
+  static constexpr uint64_t kMark = uint64_t{1} << 63;
+
+  const uint8_t* next_;
+  uint64_t bits_;  // behind the mark
 };
 
 }  // namespace fmtc

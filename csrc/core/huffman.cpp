@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "core/bytes.h"
 #include "core/histogram.h"
@@ -20,6 +22,25 @@ static_assert(kGroup * kMaxCodeLength <= BitReader::kBitsPerRefill);
 static_assert(kGroup * kMaxCodeLength + 7 <= BitWriter::kBitsPerFlush);
 // Sub-streams that are decoded side by side.
 constexpr int kLanes = 4;
+
+// Decode entries: first symbol in bits 0..11, length of the second code in 12..15, second symbol in
+// 16..27, length of both codes in 28..31.
+constexpr int kLengthShift = 12;
+constexpr int kSecondShift = 16;
+constexpr int kTotalShift = 28;
+static_assert(kMaxSymbols == 1u << kLengthShift);
+// Entries are first looked up by this many bits, so that what is used stays in the L1 cache; two
+// codes are in one entry where they have no more bits together.
+constexpr int kPairBits = 11;
+// An entry from which on the code is longer than that.
+constexpr uint32_t kLongEntry = (kPairBits + 1u) << kTotalShift;
+// Look-ups between two refills; the levels that they may write, and the bytes that they may need
+// where all codes are long.
+constexpr size_t kLookups = 5;
+constexpr size_t kGroupLevels = 2 * kLookups;
+constexpr size_t kGroupBytes = 20;
+static_assert(kLookups * kPairBits <= UncheckedBitReader::kBitsPerRefill);
+static_assert(kLookups * kMaxCodeLength + 64 + 7 <= 8 * kGroupBytes);
 
 // ---------------------------------------------------------------------------------------------
 // Code lengths
@@ -116,16 +137,61 @@ void for_each_code(std::span<const uint8_t> lengths, Visit visit) noexcept {
   }
 }
 
+// Puts the second code into entries that have bits for it. Bits behind an index are not known, so
+// both codes must lie within the `bits` bits by which entries are looked up first.
+void add_second_codes(int bits, std::span<uint32_t> entries) noexcept {
+  // Downwards: the rest of an index is below it, so what is looked up still has its first code
+  // alone. Only index 0 is its own rest; it is read before it is written.
+  for (size_t i = entries.size(); i-- > 0;) {
+    const uint32_t length = entries[i] >> kTotalShift;
+    if (length == 0) continue;
+    const uint32_t second = entries[(i & ((size_t{1} << bits) - 1)) >> length];
+    const uint32_t second_length = second >> kTotalShift;
+    if (second_length == 0 || length + second_length > static_cast<uint32_t>(bits)) continue;
+    entries[i] += (second & (kMaxSymbols - 1)) << kSecondShift | second_length << kLengthShift |
+                  second_length << kTotalShift;
+  }
+}
+
 // ---------------------------------------------------------------------------------------------
 // Runs
 
 // Tables are data that a caller may have read from a file, so whatever the entries are, lengths
 // are limited to what the bit buffers can take.
 FMTC_ALWAYS_INLINE int encode_length(uint32_t entry) noexcept { return entry >> 16 & 15; }
-FMTC_ALWAYS_INLINE int decode_length(uint32_t entry) noexcept { return entry & 15; }
-FMTC_ALWAYS_INLINE int16_t decode_level(uint32_t entry, int32_t lo) noexcept {
-  return static_cast<int16_t>(lo + static_cast<int32_t>(entry >> 8));
+FMTC_ALWAYS_INLINE int total_length(uint32_t entry) noexcept {
+  return static_cast<int>(entry >> kTotalShift);
 }
+FMTC_ALWAYS_INLINE int second_length(uint32_t entry) noexcept {
+  return static_cast<int>(entry >> kLengthShift & 15);
+}
+FMTC_ALWAYS_INLINE int first_length(uint32_t entry) noexcept {
+  return (total_length(entry) - second_length(entry)) & 15;
+}
+FMTC_ALWAYS_INLINE int16_t first_level(uint32_t entry, int32_t lo) noexcept {
+  return static_cast<int16_t>(lo + static_cast<int32_t>(entry & (kMaxSymbols - 1)));
+}
+
+// Adds lo to both symbols of an entry at once, each in its 16 bits, and stores the two levels.
+class LevelPair {
+ public:
+  explicit LevelPair(int32_t lo) noexcept {
+    const uint32_t both = (static_cast<uint32_t>(lo) & 0xFFFF) * 0x10001u;
+    // A symbol has 12 bits: without its highest bit, lo does not carry over into the other half.
+    low_ = both & 0x7FFF7FFF;
+    high_ = both & 0x80008000;
+  }
+
+  FMTC_ALWAYS_INLINE void store(uint32_t entry, int16_t* out) const noexcept {
+    const uint32_t levels = ((entry & 0x0FFF0FFF) + low_) ^ high_;
+    const std::array<int16_t, 2> both = {static_cast<int16_t>(levels),
+                                         static_cast<int16_t>(levels >> 16)};
+    std::memcpy(out, both.data(), sizeof(both));
+  }
+
+ private:
+  uint32_t low_, high_;
+};
 
 // Levels within the table; false where one has no code.
 FMTC_MULTIVERSION bool encode_levels(const int16_t* levels, size_t count, int32_t lo,
@@ -154,10 +220,10 @@ bool decode_levels(BitReader& reader, int32_t lo, const uint32_t* entries, size_
   for (size_t i = 0; i < count; ++i) {
     reader.refill();
     const uint32_t entry = entries[reader.peek() & mask];
-    const int length = decode_length(entry);
+    const int length = first_length(entry);
     if (length == 0 || length > reader.available()) return false;
     reader.skip(length);
-    levels[i] = decode_level(entry, lo);
+    levels[i] = first_level(entry, lo);
   }
   return true;
 }
@@ -169,7 +235,9 @@ struct Lane {
   int16_t* out = nullptr;
 
   // Groups that decode_groups may take without looking at the end of the bits or of the run.
-  size_t groups() const noexcept { return std::min(run.size() / kGroup, reader.fast_refills()); }
+  size_t groups() const noexcept {
+    return std::min(run.size() / kGroupLevels, reader.left() / kGroupBytes);
+  }
 
   bool decode(size_t count, int32_t lo, size_t mask) noexcept {
     if (!decode_levels(reader, lo, run.entries(), mask, out, count)) return false;
@@ -179,37 +247,57 @@ struct Lane {
   }
 };
 
-// Decodes `groups` (> 0) groups of kGroup codes in each lane. Nothing is checked on the way: bits
-// that are no code consume nothing, so that a lane which met them stays on them, and looking at
-// its last entry is enough.
+template <size_t... kIndex>
+std::array<UncheckedBitReader, sizeof...(kIndex)> readers_of(
+    const Lane* lanes, std::index_sequence<kIndex...>) noexcept {
+  return {UncheckedBitReader(lanes[kIndex].reader)...};
+}
+
+// Decodes `groups` groups of kLookups look-ups in each lane, each of which gives one level or two;
+// false for bits that are no code.
 template <int kCount>
 FMTC_ALWAYS_INLINE bool decode_groups(Lane* lanes, size_t groups, int32_t lo,
                                       size_t mask) noexcept {
-  BitReader readers[kCount];
+  std::array<UncheckedBitReader, kCount> readers =
+      readers_of(lanes, std::make_index_sequence<kCount>());
   const uint32_t* entries[kCount];
   int16_t* out[kCount];
-  uint32_t entry[kCount] = {};
   for (int lane = 0; lane < kCount; ++lane) {
-    readers[lane] = lanes[lane].reader;
     entries[lane] = lanes[lane].run.entries();
     out[lane] = lanes[lane].out;
   }
-  for (size_t i = 0; i < groups * kGroup; i += kGroup) {
-    for (int lane = 0; lane < kCount; ++lane) readers[lane].refill_fast();
-    for (size_t j = 0; j < kGroup; ++j) {
+  const LevelPair pair(lo);
+  const size_t fast_mask = std::min(mask, (size_t{1} << kPairBits) - 1);
+  bool all_codes = true;
+  for (size_t group = 0; group < groups; ++group) {
+#pragma GCC unroll 4
+    for (int lane = 0; lane < kCount; ++lane) readers[lane].refill();
+#pragma GCC unroll 5
+    for (size_t j = 0; j < kLookups; ++j) {
+#pragma GCC unroll 4
       for (int lane = 0; lane < kCount; ++lane) {
-        entry[lane] = entries[lane][readers[lane].peek() & mask];
-        readers[lane].skip(decode_length(entry[lane]));
-        out[lane][i + j] = decode_level(entry[lane], lo);
+        uint32_t entry = entries[lane][readers[lane].peek() & fast_mask];
+        if (entry - 1 >= kLongEntry - 1) [[unlikely]] {
+          // A longer code, or none: all bits of the table's index are needed, and what is left must
+          // again be enough for the other look-ups of the group.
+          readers[lane].refill();
+          entry = entries[lane][readers[lane].peek() & mask];
+          all_codes = all_codes && entry != 0;
+          *out[lane]++ = first_level(entry, lo);
+          readers[lane].skip(first_length(entry));
+          readers[lane].refill();
+          continue;
+        }
+        pair.store(entry, out[lane]);
+        readers[lane].skip(total_length(entry));
+        out[lane] += second_length(entry) != 0 ? 2 : 1;
       }
     }
   }
-  bool all_codes = true;
   for (int lane = 0; lane < kCount; ++lane) {
-    lanes[lane].reader = readers[lane];
-    lanes[lane].out += groups * kGroup;
-    lanes[lane].run.advance(groups * kGroup);
-    all_codes = all_codes && decode_length(entry[lane]) != 0;
+    readers[lane].store(lanes[lane].reader);
+    lanes[lane].run.advance(static_cast<size_t>(out[lane] - lanes[lane].out));
+    lanes[lane].out = out[lane];
   }
   return all_codes;
 }
@@ -230,7 +318,7 @@ bool decode_interleaved(std::span<Lane, kLanes> lanes, int32_t lo, size_t mask) 
     size_t groups = std::numeric_limits<size_t>::max();
     for (Lane& lane : lanes) {
       // The last values before the next table would stop all lanes: take them one by one.
-      while (lane.run.size() > 0 && lane.run.size() < kGroup) {
+      while (lane.run.size() > 0 && lane.run.size() < kGroupLevels) {
         if (!lane.decode(lane.run.size(), lo, mask)) return false;
       }
       groups = std::min(groups, lane.groups());
@@ -245,7 +333,7 @@ bool decode_rest(Lane& lane, int32_t lo, size_t mask) noexcept {
   while (lane.run.size() > 0) {
     const size_t groups = lane.groups();
     const bool good = groups > 0 ? decode_groups_1(&lane, groups, lo, mask)
-                                 : lane.decode(std::min(lane.run.size(), kGroup), lo, mask);
+                                 : lane.decode(std::min(lane.run.size(), kGroupLevels), lo, mask);
     if (!good) return false;
   }
   return true;
@@ -352,9 +440,10 @@ Status huffman_decode_table(std::span<const uint8_t> lengths, int table_bits,
   std::fill(entries.begin(), entries.end(), 0u);
   for_each_code(lengths, [&](uint32_t symbol, int length, uint32_t code) {
     for (size_t i = code; i < entries.size(); i += size_t{1} << length) {
-      entries[i] = symbol << 8 | static_cast<uint32_t>(length);
+      entries[i] = symbol | static_cast<uint32_t>(length) << kTotalShift;
     }
   });
+  add_second_codes(std::min(table_bits, kPairBits), entries);
   return Status::kOk;
 }
 

@@ -36,8 +36,10 @@ Status huffman_lengths(std::span<const int64_t> counts, int max_length,
 // one-symbol code (a single length 1).
 Status huffman_encode_table(std::span<const uint8_t> lengths, std::span<uint32_t> entries) noexcept;
 
-// entries[the next table_bits bits] = symbol << 8 | length, the first bit read in bit 0 of the
-// index. The unused half of the one-symbol code is 0.
+// entries[the next table_bits bits]: the first symbol in bits 0..11 and the length of its code in
+// bits 28..31, the first bit read in bit 0 of the index. Where the second code, too, lies within
+// the first min(table_bits, 11) bits, its symbol is in bits 16..27, its length in 12..15,
+// and 28..31 hold the length of both. The unused half of the one-symbol code is 0.
 //   table_bits  from the longest length to 15;  entries: [2^table_bits]
 Status huffman_decode_table(std::span<const uint8_t> lengths, int table_bits,
                             std::span<uint32_t> entries) noexcept;

@@ -198,8 +198,13 @@ TEST(HuffmanTables, CanonicalCodesAreReversed) {
   EXPECT_EQ(encode, (std::vector<uint32_t>{3u << 16 | 0b011, 2u << 16 | 0b01, 1u << 16, 0,
                                            3u << 16 | 0b111}));
   ASSERT_EQ(huffman_decode_table(lengths, 3, decode), Status::kOk);
-  const uint32_t one = 2 << 8 | 1, two = 1 << 8 | 2, first = 0 << 8 | 3, last = 4 << 8 | 3;
-  EXPECT_EQ(decode, (std::vector<uint32_t>{one, two, one, first, one, two, one, last}));
+  // By bits, the first one lowest: 0 is symbol 2, 10 is 1, 110 is 0 and 111 is 4.
+  const uint32_t one_one = 2u << 28 | 1u << 12 | 2u << 16 | 2,
+                 one_two = 3u << 28 | 2u << 12 | 1u << 16 | 2;
+  const uint32_t two_one = 3u << 28 | 1u << 12 | 2u << 16 | 1, two = 2u << 28 | 1;
+  const uint32_t one = 1u << 28 | 2, first = 3u << 28, last = 3u << 28 | 4;
+  EXPECT_EQ(decode,
+            (std::vector<uint32_t>{one_one, two_one, one_two, first, one_one, two, one, last}));
 }
 
 TEST(HuffmanTables, OneSymbolUsesHalfOfTheTable) {
@@ -207,7 +212,8 @@ TEST(HuffmanTables, OneSymbolUsesHalfOfTheTable) {
   ASSERT_EQ(huffman_encode_table(Lengths{0, 1, 0}, encode), Status::kOk);
   EXPECT_EQ(encode, (std::vector<uint32_t>{0, 1u << 16, 0}));
   ASSERT_EQ(huffman_decode_table(Lengths{0, 1, 0}, 2, decode), Status::kOk);
-  EXPECT_EQ(decode, (std::vector<uint32_t>{0x101, 0, 0x101, 0}));
+  EXPECT_EQ(decode,
+            (std::vector<uint32_t>{2u << 28 | 1u << 12 | 1u << 16 | 1, 0, 1u << 28 | 1, 0}));
 }
 
 TEST(HuffmanTables, RefuseLengthsThatAreNoCompleteCode) {
