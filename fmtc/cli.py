@@ -260,7 +260,8 @@ def _add_plot(commands: argparse._SubParsersAction) -> None:
         "plot",
         help="draw a figure from a result.json",
         description="Draw accuracy and SNR against bits per value from a result.json, or with "
-        "--layers the rates of one point's layers.",
+        "--layers the rates of one point's layers; or the figure of an experiment's JSON, as PNG "
+        "and SVG.",
     )
     plot.add_argument("result", metavar="RESULT.json")
     plot.add_argument(
@@ -269,7 +270,9 @@ def _add_plot(commands: argparse._SubParsersAction) -> None:
         help="draw the layers of the point with this setting, such as 8 or b=8, or snr_db=15",
     )
     plot.add_argument(
-        "--out", metavar="PNG", help="default: rate_distortion.png or layers.png beside the result"
+        "--out",
+        metavar="FILE",
+        help="PNG or SVG; default: rate_distortion.png or layers.png beside the result",
     )
     plot.set_defaults(run=_plot)
 

@@ -240,7 +240,7 @@ class Calibration:
         channels = tensors[0].shape[1]
         given = self.weighting.given if self.weighting else None
         moments = None if given else self._moments(tensors, channels, start)
-        transform = given or self._transform(moments)
+        transform = given or self._transform(moments).strongest(self.preset.kept)
         low, high, span = self._ranges(tensors, transform)
         quantizer = self._quantizer(low, high, span)
         # Ranges are those of the exact basis: rounding it first would leak variance of the strong

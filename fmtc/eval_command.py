@@ -21,9 +21,9 @@ from .data import Dataset, open_dataset, split
 from .evaluate import Reference, first_tensor
 from .model import Compressor
 from .models import load_model
-from .plot import layers, rate_distortion
+from .plot import experiment, layers, rate_distortion
 from .presets import PRESETS
-from .result import environment, load_result, new_result, setting_label
+from .result import environment, is_experiment, load_result, new_result, setting_label
 from .sweep import sweep
 from .targets import SNR, AccuracyDrop, Bits, Target, parse_targets, target_of
 from .transform import Block
@@ -62,8 +62,19 @@ def run_eval(args: argparse.Namespace) -> None:
 
 
 def run_plot(file: str, out: str | None, setting: str | None) -> None:
-    """Draw the curve of a result file or, with a setting (8, b=8), the layers of that point."""
+    """Draw the curve of a result file or, with a setting (8, b=8), the layers of that point.
+
+    An experiment's figure is drawn as PNG and SVG beside its file.
+    """
     result = load_result(file)
+    if is_experiment(result):
+        if setting is not None:
+            raise UsageError(f"{file} is an experiment; it has no layers to draw")
+        targets = [Path(out)] if out else [Path(file).with_suffix(s) for s in (".png", ".svg")]
+        for target in targets:
+            experiment(result, target)
+            print(f"wrote {target}")
+        return
     if setting is None:
         target = Path(out or Path(file).with_name("rate_distortion.png"))
         rate_distortion(result, target)

@@ -1,7 +1,7 @@
 """The one place that measures: accuracy, agreement, divergence and noise of a network's outputs.
 
 `evaluate` runs a plain or a compressed model over a dataset and returns one point of the result
-schema ("fmtc.result/1", see `fmtc.result`). The reference is always the uncompressed network; a
+schema ("fmtc.result/2", see `fmtc.result`). The reference is always the uncompressed network; a
 `Reference` holds its outputs, so that the points of a curve share one run of it.
 """
 
@@ -21,7 +21,7 @@ SNR_CAP_DB = 200.0
 Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 RATES = ("entropy", "entropy_classes", "cross_entropy", "huffman", "stream")
-LAYER_KEYS = ("name", "shape", "components", "values", "step", "mse", "bits_per_value")
+LAYER_KEYS = ("name", "shape", "components", "values", "reads", "step", "mse", "bits_per_value")
 
 Batch = tuple[Tensor, Tensor | None]
 
@@ -300,12 +300,14 @@ def _point(measures: Measures, seconds: float) -> dict[str, Any]:
         "preset": None,
         "weight_bits": None,
         "setting": None,
+        "block": None,
         "coder": None,
         "mode": None,
         **measures.summary(),
         "values": None,
         "clamped_fraction": None,
         "bits_per_value": _rates({}),
+        "joules_per_image": _rates({}),
         "multiply_adds": {"plain": None, "compressed": None},
         "seconds": {"calibrate": None, "evaluate": seconds},
         "layers": [],
@@ -319,11 +321,13 @@ def _with_coding(point: dict[str, Any], compressed: Any) -> dict[str, Any]:
         "preset": compressed.preset,
         "weight_bits": compressed.weight_bits,
         "setting": dict(compressed.setting),
+        "block": compressed.block,
         "coder": compressed.coder,
         "mode": compressed.mode,
         "values": report.values,
         "clamped_fraction": report.clamped_fraction,
         "bits_per_value": _rates(report.bits_per_value),
+        "joules_per_image": _rates(report.joules_per_image),
         "multiply_adds": dict(compressed.multiply_adds),
         "seconds": {
             "calibrate": compressed.seconds_calibrate,

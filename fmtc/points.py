@@ -28,12 +28,16 @@ class Counted:
 
 
 class CodingPoint(nn.Module):
-    """Common part: mode, counters. ``counted`` is None until something has passed."""
+    """Common part: mode, counters. ``counted`` is None until something has passed.
+
+    reads: how often the tensor is read after it was written (for the energy of the accesses).
+    """
 
     def __init__(self):
         super().__init__()
         self.mode = "stream"
         self.counted: Counted | None = None
+        self.reads = 1
 
     def reset(self) -> None:
         self.counted = None

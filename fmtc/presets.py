@@ -23,6 +23,7 @@ class Preset:
     drop_components: leave out components whose level is zero on the whole calibration set.
     outliers: share of the transformed calibration values left out at each end where the range that
     sets the step is measured; they stay codable. 0 takes the extremes.
+    kept: share of a layer's components that is kept at most, those of the largest variance.
     margin: levels added at each end of the calibrated range, as a share of the range.
     classes: table classes; table_per_class: each has its own table, instead of one for the layer.
     predict: code differences from a spatial prediction. coder: "huffman" or "rans".
@@ -32,6 +33,7 @@ class Preset:
     knob: str = "b"
     transform_bits: int | None = None
     drop_components: bool = True
+    kept: float = 1.0
     outliers: float = 0.0
     margin: float = 0.125
     classes: int = CLASSES
