@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from .entropy_coding import CODERS
@@ -76,19 +76,28 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 2 for an error of use, 130 when interrupted."""
+
+    def command() -> None:
+        args = build_parser().parse_args(argv)
+        args.run(args)
+
+    return main_with_errors("fmtc", command)
+
+
+def main_with_errors(name: str, command: Callable[[], None]) -> int:
+    """Run a command, showing its errors and warnings in a line each; returns the exit code."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            args = build_parser().parse_args(argv)
-            args.run(args)
+            command()
     except KeyboardInterrupt:
-        print("fmtc: interrupted; what was finished is saved", file=sys.stderr)
+        print(f"{name}: interrupted; what was finished is saved", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         if os.environ.get("FMTC_DEBUG", "0") != "0":
             raise
         message = " ".join(str(error).split()) or type(error).__name__
-        print(f"fmtc: error: {message}", file=sys.stderr)
+        print(f"{name}: error: {message}", file=sys.stderr)
         return 2
     return 0
 

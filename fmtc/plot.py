@@ -117,7 +117,7 @@ def experiment(result: Mapping[str, Any], path: str | Path) -> None:
     """The panels of an experiment's figure: curves, or groups of bars with markers over them."""
     figure_data = result["figure"]
     panels = figure_data["panels"]
-    columns = min(len(panels), COLUMNS)
+    columns = 2 if len(panels) == 4 else min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
     with matplotlib.rc_context(STYLE):
         width = 4.7 * columns if columns > 1 else 7.0
@@ -154,8 +154,10 @@ def _draw_series(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
             markerfacecolor=color if series["line"] == "solid" else "white",
         )
         handles[series["label"]] = handle
+    handles.pop("", None)  # what has no name stays out of the legend
     axis.margins(x=0.05)
-    for dimension in (axis.xaxis, axis.yaxis):
+    axis.set_yscale(panel["yscale"])
+    for dimension in (axis.xaxis, axis.yaxis)[: 1 if panel["yscale"] == "log" else 2]:
         dimension.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
     return handles
 

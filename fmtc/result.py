@@ -170,9 +170,9 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
 
 def load_result(path: str | Path) -> dict[str, Any]:
-    """Read and check a result file, as version 2. FileNotFoundError; ResultError says what is wrong.
+    """Read and check a result file. FileNotFoundError; ResultError names what is wrong.
 
-    Version 1 had no blocks, energies and readers: they are None.
+    Version 1 is given as version 2; it had no blocks, energies and readers, which are None.
     """
     try:
         result = json.loads(Path(path).read_text(encoding="utf-8"))
