@@ -306,6 +306,11 @@ def points_of(result: Result, preset: str, weight_bits: int, block: str = "1,1,C
 
 # -- Figures and tables ----------------------------------------------------------------------------
 
+# A scheme's place in the palette, the same in all figures.
+COLOR_OF = {
+    "Q": 0, "PCA → Q": 1, "Q → VLC": 2, "PCA → Q → VLC": 3, "paper": 3, "fmtc": 4,
+    "paper-robust": 5, "gemmlowp": 0, "aciq": 1, "kld": 2, "ebpc": 0,
+}  # fmt: skip
 FAR = 0.2  # points that lose more than this are left out of figures of the accuracy
 
 
@@ -322,6 +327,11 @@ def accuracy_panel(title: str, xlabel: str, result: Result, series: list[dict]) 
     title += f" (uncompressed: {100 * reference:.1f} %)"
     levels = [{"label": "", "y": 100 * reference}]
     return panel(title, xlabel, "top-1 accuracy (%)", series, levels=levels)
+
+
+def color_of(scheme: str) -> int:
+    """Other schemes have black."""
+    return COLOR_OF.get(scheme, 6)
 
 
 def near(points: Sequence[Point], result: Result) -> list[Point]:

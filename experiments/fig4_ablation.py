@@ -25,6 +25,7 @@ from .common import (
     Result,
     accuracy,
     accuracy_panel,
+    color_of,
     curve,
     near,
     panel,
@@ -124,10 +125,10 @@ def _rate(point: Point, kind: str) -> float:
 
 def _left(result: Result, options: argparse.Namespace) -> dict:
     series = []
-    for color, (label, points, kind) in enumerate(_encoders(result, options)):
+    for label, points, kind in _encoders(result, options):
         shown = near(points, result)
         y = [percent(accuracy(point), 3) for point in shown]
-        series.append(curve(label, color, [_rate(point, kind) for point in shown], y))
+        series.append(curve(label, color_of(label), [_rate(point, kind) for point in shown], y))
     return accuracy_panel(result["model"], "bits per value", result, series)
 
 

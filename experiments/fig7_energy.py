@@ -21,6 +21,7 @@ from .common import (
     Result,
     accuracy,
     accuracy_panel,
+    color_of,
     curve,
     millijoules,
     near,
@@ -66,11 +67,11 @@ def present(results: list[Result], options: argparse.Namespace):
         eight_bits = 1e3 * image_joules(result["points"][0]["layers"], BASELINE_BITS)
         rows.append([result["model"], "8 bits", rounded(eight_bits, 4), 0.0, ""])
         series = []
-        for color, (label, points, energies) in enumerate(_schemes(result, options)):
+        for label, points, energies in _schemes(result, options):
             shown = near(points, result)
             x = [energies[points.index(point)] for point in shown]
             y = [percent(accuracy(point), 3) for point in shown]
-            series.append(curve(label, color, x, y))
+            series.append(curve(label, color_of(label), x, y))
             best = _least(points, energies, criterion)
             saved = None if best is None else percent(1 - best / eight_bits)
             rows.append([result["model"], label, rounded(best, 4), saved, str(criterion)])

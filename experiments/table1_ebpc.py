@@ -19,6 +19,7 @@ from .common import (
     Result,
     bars,
     coded,
+    color_of,
     panel,
     percent,
     points_of,
@@ -32,6 +33,7 @@ from .common import (
 from .store import Store
 
 WEIGHT_BITS = 8
+LOSSLESS = "lossless"
 # (bits a value, top-1 %) on ImageNet, as published in the paper.
 PAPER = {
     "resnet34": {"ebpc": [(3.33, 73.3)], "paper": [(3.9, 72.9), (3.11, 72.1)]},
@@ -52,24 +54,25 @@ def measure(store: Store, options: argparse.Namespace) -> Result:
 
 
 def present(results: list[Result], options: argparse.Namespace):
+    """Groups of bars: each network at each tolerance, EBPC's one rate beside both."""
     rows = [row for result in results for row in _rows(result, options)]
-    methods = list(dict.fromkeys((row[1], row[2]) for row in rows))
-    names = [result["model"] for result in results]
+    cells = {(row[0], row[1], row[2]): dict(zip(COLUMNS, row, strict=True)) for row in rows}
+    groups = list(dict.fromkeys((row[0], row[2]) for row in rows if row[2] != LOSSLESS))
     series = []
-    for color, (method, chosen) in enumerate(methods):
-        own = {row[0]: row for row in rows if (row[1], row[2]) == (method, chosen)}
-        label = method if chosen == "lossless" else f"{method}, {chosen}"
-        series.append(bars(label, color, [own.get(name, [None] * 5)[4] for name in names]))
-        published = [own.get(name, [None] * 13)[11] for name in names]
-        if any(value is not None for value in published):
-            series.append(bars("published", color, published, "D"))
+    for method in ("ebpc", *options.presets):
+        own = [cells[n, method, LOSSLESS if method == "ebpc" else how] for n, how in groups]
+        series.append(bars(method, color_of(method), [cell["coded bits"] for cell in own]))
+        published = [cell["paper's bits"] for cell in own]
+        if any(bits is not None for bits in published):
+            series.append(bars("published", color_of(method), published, "D"))
+    names = [f"{network}\n{how}" for network, how in groups]
     shown = panel("", "", "bits per value, coded", series, groups=names)
     return [shown], [table("Against EBPC", COLUMNS, rows)]
 
 
 def _rows(result: Result, options: argparse.Namespace) -> list[list]:
     published = PAPER.get(result["model"], {})
-    chosen = [("ebpc", "lossless", points_of(result, "ebpc", WEIGHT_BITS)[0], 0)]
+    chosen = [("ebpc", LOSSLESS, points_of(result, "ebpc", WEIGHT_BITS)[0], 0)]
     tolerances = [
         (options.drop, options.agreement),
         (options.lower_drop, options.lower_agreement),

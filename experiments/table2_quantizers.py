@@ -23,6 +23,7 @@ from .common import (
     Result,
     bars,
     coded,
+    color_of,
     panel,
     percent,
     points_of,
@@ -89,12 +90,12 @@ def present(results: list[Result], options: argparse.Namespace):
     ]
     groups = list(dict.fromkeys((row[0], row[1]) for row in rows))
     series = []
-    for color, method in enumerate(methods(options)):
+    for method in methods(options):
         own = {(row[0], row[1]): row for row in rows if row[2] == method}
-        series.append(bars(method, color, [own[group][5] for group in groups]))
+        series.append(bars(method, color_of(method), [own[group][5] for group in groups]))
         published = [own[group][10] for group in groups]
         if any(value is not None for value in published):
-            series.append(bars("published", color, published, "D"))
+            series.append(bars("published", color_of(method), published, "D"))
     names = [f"{network}\n{weight_bits}-bit weights" for network, weight_bits in groups]
     shown = panel("", "", "bits per value (entropy, one table a layer)", series, groups=names)
     return [shown], [table("Smallest rate that keeps the accuracy", COLUMNS, rows)]

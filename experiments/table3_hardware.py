@@ -25,6 +25,7 @@ from .common import (
     Result,
     bars,
     coded,
+    color_of,
     panel,
     percent,
     points_of,
@@ -38,7 +39,7 @@ from .store import Store
 
 WEIGHT_BITS = PLAIN_BITS = 8
 CHANNEL_ROWS = 3584  # channels x rows (or columns) of the paper's layers: 64 x 56, ..., 512 x 7
-METHODS = ("Q", "Q+VLC", "Q+VLC+PCA", "fmtc")
+METHODS = {"Q": "Q", "Q+VLC": "Q → VLC", "Q+VLC+PCA": "paper", "fmtc": "fmtc"}  # colours by
 # LUTs, DSPs, uJ, saving of energy %, Gbit/s, saving of bandwidth %, as published. The uJ of Q+VLC
 # at C = 128 and of Q+VLC+PCA from C = 128 on contradict the savings beside them, which agree with
 # the bandwidths: the savings are what to compare with.
@@ -126,16 +127,19 @@ def _row(result: Result, point: Point | None, channels: int, method: str, where:
 
 
 def _panels(name: str, rows: list[list], widths: list[int]) -> list[dict]:
-    """Energies on the paper's layers and bandwidths; diamonds are the paper's, by its savings."""
+    """Savings of energy and bandwidths; the paper's own energies contradict its savings."""
     groups = [f"C = {channels}" for channels in widths]
     energy, bandwidth = [], []
-    for color, method in enumerate(METHODS):
+    for method, scheme in METHODS.items():
+        color = color_of(scheme)
         own = [dict(zip(COLUMNS, row, strict=True)) for row in rows if row[2] == method]
-        energy.append(bars(method, color, [row["saved %"] for row in own]))
+        if method != "Q":
+            energy.append(bars(method, color, [row["saved %"] for row in own]))
         bandwidth.append(bars(method, color, [row["Gbit/s"] for row in own]))
         if any(row["paper's uJ"] is not None for row in own):
             saved = [row["paper's energy saved %"] for row in own]
-            energy.append(bars("published", color, saved, "D"))
+            if method != "Q":
+                energy.append(bars("published", color, saved, "D"))
             bandwidth.append(bars("published", color, [r["paper's Gbit/s"] for r in own], "D"))
     return [
         panel(name, "", "memory energy saved (%)", energy, groups=groups),
@@ -149,7 +153,7 @@ def conclude(tables: list[dict]) -> str:
     for network in dict.fromkeys(row["network"] for row in rows):
         own = [row for row in rows if row["network"] == network]
         shown = []
-        for method in METHODS[1:]:
+        for method in list(METHODS)[1:]:
             saved = [
                 r["saved %"] for r in own if r["method"] == method and r["saved %"] is not None
             ]

@@ -6,12 +6,13 @@ of rate also differ in line style and marker.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -110,7 +111,7 @@ def layers(report: Mapping[str, Any], path: str | Path) -> None:
 
 COLUMNS = 3  # panels in a row
 LINES = {"solid": "-", "dashed": (0, (4, 2)), "dotted": ":", "none": "none"}
-LIGHTER = 0.55  # of bars beside which markers stand
+LIGHTER = 0.6  # bars over which markers stand keep this share of their colour
 
 
 def experiment(result: Mapping[str, Any], path: str | Path) -> None:
@@ -123,22 +124,30 @@ def experiment(result: Mapping[str, Any], path: str | Path) -> None:
         width = 4.7 * columns if columns > 1 else 7.0
         figure = Figure(figsize=(width, 3.7 * rows + 0.9), layout="constrained", dpi=150)
         axes = figure.subplots(rows, columns, squeeze=False).flatten()
-        handles: dict[str, Any] = {}
+        legends = []
         for axis, panel in zip(axes, panels, strict=False):
             draw = _draw_bars if panel["groups"] else _draw_series
-            handles |= draw(axis, panel)
+            legends.append(draw(axis, panel))
             axis.set_title(panel["title"])
             axis.set_xlabel(panel["xlabel"])
             axis.set_ylabel(panel["ylabel"])
             _draw_levels(axis, panel["levels"])
         for axis in axes[len(panels) :]:
             axis.remove()
-        across = 2 if columns == 1 else 2 * columns
-        figure.legend(
-            handles.values(), handles, loc="outside lower center", ncols=min(len(handles), across)
-        )
+        _draw_legends(figure, axes, legends)
         figure.suptitle(figure_data["title"], fontsize=12)
         _save(figure, path)
+
+
+def _draw_legends(figure: Figure, axes: Sequence[Axes], legends: list[dict[str, Any]]) -> None:
+    """One below the panels where it serves them all, otherwise one in each."""
+    largest = max(legends, key=len)
+    if all(legend.keys() <= largest.keys() for legend in legends):
+        across = min(len(largest), 4 if len(legends) == 1 else 6)
+        figure.legend(largest.values(), largest, loc="outside lower center", ncols=across)
+        return
+    for axis, legend in zip(axes, legends, strict=False):
+        axis.legend(legend.values(), legend, fontsize=9)
 
 
 def _draw_series(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,12 +183,10 @@ def _draw_bars(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
         places, heights = _known(series)
         places = [place + shift for place in places]
         if series["marker"] is None:
-            alpha = LIGHTER if marked else 1.0
-            handle = axis.bar(places, heights, 0.92 * width, color=color, alpha=alpha)
+            rgb = [1 - LIGHTER * (1 - part) if marked else part for part in to_rgb(color)]
+            handle = axis.bar(places, heights, 0.92 * width, color=rgb)
         else:
-            handle = axis.scatter(
-                places, heights, s=36, marker=series["marker"], color=color, zorder=3
-            )
+            handle = axis.scatter(places, heights, 36, "black", series["marker"], zorder=3)
         handles[series["label"]] = handle
     axis.set_xticks(range(len(panel["groups"])), panel["groups"])
     axis.grid(axis="x", visible=False)
