@@ -35,8 +35,14 @@ streams), accuracy, agreement with the uncompressed network and SNR of the outpu
 OUT/result.json after every point, and OUT/rate_distortion.png.
 
 Preset fmtc has one quantiser step for the whole network. --target says what it shall reach on the
-calibration images; the step is then searched for, with some calibrations a point. Presets paper
-and paper-robust have a step a layer, from --bits."""
+calibration images; the step is then searched for, with some calibrations a point. All others have
+a step a layer, from --bits: paper and paper-robust, and what they are compared with, at the same
+coding points and with the same Huffman coder:
+  q, q-vlc     the paper's quantiser without PCA, at b bits a value and Huffman coded
+  gemmlowp     range [min, max] of the activation's output
+  aciq, kld    range by analytical clipping, by least Kullback-Leibler divergence
+  pca+aciq, pca+kld   the same after the paper's PCA
+--table-classes 8 gives each layer the 8 coder tables that preset fmtc has, instead of one."""
 
 EVAL_EXAMPLES = """\
 examples:
@@ -46,8 +52,9 @@ examples:
   the points you want: rates in bits per value, and the coarsest step that loses 0.1 % of accuracy:
     fmtc eval --model resnet50 --data imagenet/val --target rate=1.0,1.5,2.0 drop=0.1
 
-  the paper's scheme, b = 6, 7 and 8:
-    fmtc eval --model resnet50 --data imagenet/val --preset paper --bits 6 7 8
+  the paper's scheme and another one, b = 6, 7 and 8:
+    fmtc eval --model resnet50 --data imagenet/val --preset paper --bits 6 7 8 --out paper
+    fmtc eval --model resnet50 --data imagenet/val --preset aciq --bits 6 7 8 --out aciq
 
   a flat folder with labels.csv (file,label) and weights of your own:
     fmtc eval --model mobilenet_v2 --weights weights.safetensors --data images \\
@@ -196,8 +203,8 @@ def add_eval_options(parser: Parser) -> Parser:
         type=int,
         nargs="+",
         metavar="B",
-        help="presets paper and paper-robust: b, one point each; a layer's step is its range / "
-        "(2^b - 2) (default: 8)",
+        help="all other presets: b, one point each, 2 to 12, or to 10 with the methods compared "
+        "with; with paper a layer's step is its range / (2^b - 2) (default: 8)",
     )
     coding.add_argument(
         "--block",
@@ -215,6 +222,13 @@ def add_eval_options(parser: Parser) -> Parser:
         help="leave these layers out; they are quantised to 8 bit and counted so",
     )
     coding.add_argument("--coder", choices=CODERS, help="(default: the preset's)")
+    coding.add_argument(
+        "--table-classes",
+        type=int,
+        metavar="N",
+        help="coder tables of a layer: 1, or one for each of up to N (16) classes of components "
+        "(default: the preset's)",
+    )
     coding.add_argument(
         "--compensate",
         action=argparse.BooleanOptionalAction,

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
-from . import ops
-from .entropy_coding import Tables, plane_classes
+from . import baselines, ops
+from .entropy_coding import WITH_TABLES, Tables, plane_classes
 from .presets import MAX_LEVELS, Preset, get_preset
 from .symbols import SymbolMap
-from .transform import Block, Moments, Transform, weighted_klt
+from .transform import Block, Identity, Moments, Transform, weighted_klt
 
 # A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
 # than this, no component is taken for empty.
@@ -31,11 +32,16 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Quantizer:
-    """level = clamp(round(y / step), lo, hi); ``step`` is exactly representable in float32."""
+    """level = clamp(round(y / step), lo, hi); ``step`` is exactly representable in float32.
+
+    each: (step, lo, hi) of each component, where they differ; ``step`` is then the largest of them,
+    and ``lo`` and ``hi`` are the outermost.
+    """
 
     step: float
     lo: int
     hi: int
+    each: tuple[tuple[float, int, int], ...] | None = None
 
     @classmethod
     def fit(cls, span: float, low: float, high: float, bits: int, margin: float) -> Quantizer:
@@ -58,12 +64,48 @@ class Quantizer:
         limits = np.iinfo(np.int16)
         return cls(float(np.float32(step)), int(limits.min), int(limits.max))
 
+    @classmethod
+    def of_ranges(cls, low: torch.Tensor, high: torch.Tensor, bits: torch.Tensor) -> Quantizer:
+        """2^bits levels for [low, high] as GEMMLOWP has them; all [] or, for components, [K]."""
+        if not low.dim():
+            return cls(*baselines.grid(float(low), float(high), int(bits)))
+        ranges = zip(low.tolist(), high.tolist(), bits.tolist(), strict=True)
+        return cls.of_each(baselines.grid(*one) for one in ranges)
+
+    @classmethod
+    def of_each(cls, each: Iterable[Iterable]) -> Quantizer:
+        """From (step, lo, hi) of each component."""
+        each = tuple(map(tuple, each))
+        steps, los, his = zip(*each, strict=True)
+        return cls(max(steps), min(los), max(his), each)
+
+    def keep(self, mask: torch.Tensor) -> Quantizer:
+        """The quantiser of the components of ``mask`` (bool [components])."""
+        if self.each is None:
+            return self
+        return self.of_each(one for one, kept in zip(self.each, mask.tolist(), strict=True) if kept)
+
     def quantize(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Levels int16 and the number of values that were clamped, i64 []."""
-        return ops.quantize(y, self.step, self.lo, self.hi)
+        """Levels int16 of y [N, K, ...] and the number of values that were clamped, i64 []."""
+        if self.each is None:
+            return ops.quantize(y, self.step, self.lo, self.hi)
+        step, lo, hi = self._columns(y)
+        nearest = (y / step).round()
+        levels = nearest.nan_to_num().clamp(lo, hi)
+        return levels.to(torch.int16), (levels != nearest).sum()
 
     def dequantize(self, levels: torch.Tensor) -> torch.Tensor:
-        return ops.dequantize(levels, self.step)
+        if self.each is None:
+            return ops.dequantize(levels, self.step)
+        return levels * self._columns(levels)[0]
+
+    @cached_property
+    def _by_component(self) -> torch.Tensor:
+        return torch.tensor(self.each, dtype=torch.float32).T
+
+    def _columns(self, like: torch.Tensor) -> torch.Tensor:
+        """step, lo and hi, f32 [3, K, 1...], such that they broadcast over [N, K, ...]."""
+        return self._by_component.view(3, -1, *[1] * (like.dim() - 2))
 
 
 @dataclass
@@ -93,6 +135,11 @@ class TensorCodec:
     @property
     def components(self) -> int:
         return self.transform.components
+
+    @property
+    def foldable(self) -> bool:
+        """True where the transform can be part of the convolutions around the tensor."""
+        return self.block.is_pixel and not isinstance(self.transform, Identity)
 
     def count_symbols(self, levels: torch.Tensor) -> torch.Tensor:
         """Histogram of what is coded for these levels, like ``histogram``.
@@ -188,10 +235,11 @@ class TensorCodec:
             raise ValueError("encode: the tensor contains NaN or Inf")
 
 
-def check_bits(bits: int) -> None:
-    """Raise ValueError for a b that the paper preset's step cannot use."""
-    if not 2 <= bits <= 12:
-        raise ValueError(f"bits must be 2 to 12, got {bits}")
+def check_bits(bits: int, preset: Preset | None = None) -> None:
+    """Raise ValueError for a b that a preset (by default, any) cannot use."""
+    most, of = (12, "") if preset is None else (preset.max_bits, f" with preset '{preset.name}'")
+    if not 2 <= bits <= most:
+        raise ValueError(f"bits must be 2 to {most}{of}, got {bits}")
 
 
 @dataclass(frozen=True)
@@ -229,8 +277,10 @@ class Calibration:
         self.coder = coder or preset.coder
         self.name, self.keep_moments = name, keep_moments
         self.few: tuple[int, int] | None = None
+        if preset.transform == "none" and not block.is_pixel:
+            raise ValueError(f"preset '{preset.name}' transforms nothing: no blocks {block}")
         if weighting is None:
-            check_bits(bits)
+            check_bits(bits, preset)
         elif weighting.metric is not None and not block.is_pixel:
             raise ValueError(f"sensitivities are for blocks 1,1,C, not for {block}")
 
@@ -238,30 +288,65 @@ class Calibration:
     def fit(self, tensors: list[torch.Tensor], start: TensorCodec | None = None) -> TensorCodec:
         """The codec of these tensors; ``start``: a codec whose moments are continued."""
         channels = tensors[0].shape[1]
-        given = self.weighting.given if self.weighting else None
-        moments = None if given else self._moments(tensors, channels, start)
+        given, moments = self._given(channels), None
+        self._check(tensors)
+        if not given:
+            moments = self._moments(tensors, channels, start)
         transform = given or self._transform(moments).strongest(self.preset.kept)
-        low, high, span = self._ranges(tensors, transform)
-        quantizer = self._quantizer(low, high, span)
+
+        def values() -> Iterable[torch.Tensor]:
+            return (transform.forward(self.block.split(x)) for x in tensors if x.numel())
+
+        low, high, inner = self._ranges(values, sum(x.numel() for x in tensors))
+        quantizer = self._quantizer(low, high, inner, values)
         # Ranges are those of the exact basis: rounding it first would leak variance of the strong
         # components into empty ones, which would then be coded, and add that leak to the output.
         if self.preset.drop_components and not given and not self.undersampled(moments):
-            transform = transform.keep(self._used(low, high, quantizer, transform))
+            used = self._used(low, high, quantizer, transform)
+            transform, quantizer = transform.keep(used), quantizer.keep(used)
         if self.preset.transform_bits is not None:
             transform = transform.quantize(self.preset.transform_bits)
         return self._fit_tables(tensors, channels, moments, transform, quantizer)
+
+    def _given(self, channels: int) -> Transform | None:
+        """The transform, where it does not hang on the data."""
+        if self.preset.transform == "none":
+            return Identity(channels)
+        return self.weighting.given if self.weighting else None
+
+    def _check(self, tensors: list[torch.Tensor]) -> None:
+        if not any(x.numel() for x in tensors):
+            raise CalibrationError(f"{self.name}: the calibration set is empty")
+        if not all(x.isfinite().all() for x in tensors):
+            raise CalibrationError(f"{self.name}: calibration values contain NaN or Inf")
 
     def _transform(self, moments: Moments) -> Transform:
         metric = self.weighting.metric if self.weighting else None
         return moments.fit() if metric is None else weighted_klt(moments, metric)
 
-    def _quantizer(self, low: torch.Tensor, high: torch.Tensor, span: float) -> Quantizer:
+    def _quantizer(
+        self,
+        low: torch.Tensor,
+        high: torch.Tensor,
+        inner: tuple[float, float],
+        values: baselines.Values,
+    ) -> Quantizer:
         if self.weighting is not None and self.coder == "rans":
             return Quantizer.of_step(self.weighting.step)
         extremes = float(low.min()), float(high.max())
         if self.weighting is not None:
             return Quantizer.between(self.weighting.step, *extremes, self.preset.margin)
-        return Quantizer.fit(span, *extremes, self.bits, self.preset.margin)
+        if self.preset.rule != "range":
+            rule = baselines.RULES[self.preset.rule]
+            if self.preset.transform != "pca":
+                return Quantizer.of_ranges(*rule(values, self.bits, True))
+            strongest = int((high - low).argmax())
+            one = rule(lambda: (y[:, [strongest]] for y in values()), self.bits, False)
+            return Quantizer.of_ranges(*one)
+        start, end = inner
+        if self.preset.transform != "pca":  # no mean was taken off: 0 is to be a level
+            start, end = min(start, 0.0), max(end, 0.0)
+        return Quantizer.fit(end - start, *extremes, self.bits, self.preset.margin)
 
     def undersampled(self, moments: Moments) -> bool:
         """True where there are too few samples for the size of the blocks; noted in ``few``."""
@@ -276,9 +361,7 @@ class Calibration:
         for x in tensors:
             if x.numel():
                 moments.update(self.block.split(x), self.block.groups(channels))
-        if moments.parts is None:
-            raise CalibrationError(f"{self.name}: the calibration set is empty")
-        if not moments.is_finite():
+        if not moments.is_finite():  # of finite values, where their squares are too large
             raise CalibrationError(f"{self.name}: calibration values contain NaN or Inf")
         if start is not None:
             same = getattr(start, "block", None) == self.block and start.channels == channels
@@ -294,19 +377,18 @@ class Calibration:
             moments = Moments(list(start.moments.parts)).merge(moments)
         return moments
 
-    def _ranges(self, tensors, transform: Transform) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Smallest and largest value of each component, f32 [K]; the span of all but outliers."""
-        values = sum(x.numel() for x in tensors)
-        tails = _Tails(1 + int(self.preset.outliers * values))
+    def _ranges(
+        self, values: baselines.Values, count: int
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float]]:
+        """Smallest and largest value of each component, f32 [K], and of all but outliers."""
+        tails = _Tails(1 + int(self.preset.outliers * count))
         lows, highs = [], []
-        for x in tensors:
-            if x.numel():
-                y = transform.forward(self.block.split(x))
-                low, high = torch.aminmax(y.transpose(0, 1).flatten(1), dim=1)
-                tails.update(y if self.preset.outliers else torch.stack([low, high]))
-                lows.append(low)
-                highs.append(high)
-        return torch.stack(lows).amin(0), torch.stack(highs).amax(0), tails.span()
+        for y in values():
+            low, high = torch.aminmax(y.transpose(0, 1).flatten(1), dim=1)
+            tails.update(y if self.preset.outliers else torch.stack([low, high]))
+            lows.append(low)
+            highs.append(high)
+        return torch.stack(lows).amin(0), torch.stack(highs).amax(0), tails.inner()
 
     @staticmethod
     def _used(low, high, quantizer: Quantizer, transform: Transform) -> torch.Tensor:
@@ -366,14 +448,14 @@ class Calibration:
         class_of = plane_classes(counts, lo, symbol_map.plane_shifts(), self.preset.classes)
         histogram = torch.zeros(int(class_of.max()) + 1, hi - lo + 1, dtype=torch.int64)
         histogram.index_add_(0, class_of, counts)
-        if self.preset.table_per_class:
+        if self.preset.table_per_class and self.coder in WITH_TABLES:
             return Tables(lo, histogram, class_of, self.coder), class_of, histogram
         one = torch.zeros_like(class_of)
         return Tables(lo, histogram.sum(0, keepdim=True), one, self.coder), class_of, histogram
 
 
 class _Tails:
-    """The ``size`` smallest and largest of many values, and what lies between the innermost two."""
+    """The ``size`` smallest and largest of many values, and the innermost two of them."""
 
     def __init__(self, size: int):
         self.size = size
@@ -387,8 +469,9 @@ class _Tails:
     def _extreme(self, values: torch.Tensor, largest: bool) -> torch.Tensor:
         return values.topk(min(self.size, len(values)), largest=largest, sorted=False).values
 
-    def span(self) -> float:
-        return max(0.0, float(self.high.min()) - float(self.low.max()))
+    def inner(self) -> tuple[float, float]:
+        low, high = float(self.low.max()), float(self.high.min())
+        return min(low, high), high
 
 
 def calibrate_tensor(
@@ -403,10 +486,10 @@ def calibrate_tensor(
 ) -> TensorCodec:
     """Codec for bare tensors, without a model.
 
-    samples: float [N, C, H, W], or an iterable of such batches. bits: b of the paper preset (2-12).
+    samples: float [N, C, H, W], or an iterable of such batches. bits: b of presets that have it.
     step: of the quantiser instead, in units of the tensor; preset "fmtc" needs it (a bare tensor
-    has no network to be sensitive for: every error counts by its square). coder: "huffman" or
-    "rans"; the preset's by default.
+    has no network to be sensitive for: every error counts by its square). coder: one of
+    ``entropy_coding.CODERS``; the preset's by default.
     keep_moments: keep (and save) count, mean and covariance, so that they can be continued;
     start: such a codec; the basis then comes from all samples, step, ranges and tables from the new
     ones. Raises CalibrationError for empty, NaN or Inf data.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .cli import Parser, UsageError, add_eval_options
+from .codec import check_bits
 from .console import console, result_table
 from .data import Dataset, open_dataset, split
 from .evaluate import Reference, first_tensor
@@ -97,6 +98,9 @@ def chosen_targets(args: argparse.Namespace) -> list[Target]:
             else f"preset {args.preset} has no b: give --target rate=1.0,2.0 or snr_db=15, or "
             "--preset paper with --bits"
         )
+    for target in targets:
+        if isinstance(target, Bits):
+            check_bits(target.value, PRESETS[args.preset])
     return list(dict.fromkeys(targets or DEFAULT_TARGETS[knob]))
 
 
@@ -156,6 +160,7 @@ def _measure(
         args.preset,
         block=args.block,
         coder=args.coder,
+        table_classes=args.table_classes,
         include=args.include,
         exclude=args.exclude,
         weight_bits=args.weight_bits,

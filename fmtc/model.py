@@ -23,10 +23,12 @@ from .codec import (
     CalibrationError,
     TensorCodec,
     Weighting,
+    check_bits,
 )
-from .entropy_coding import CODERS
+from .entropy_coding import CODERS, WITH_TABLES
 from .evaluate import Reference, evaluate, first_tensor
 from .graph import (
+    AFTER,
     BEFORE,
     Group,
     TraceError,
@@ -179,7 +181,7 @@ def compress(
     target: what to reach with preset "fmtc": fmtc.Rate(bits a value), fmtc.SNR(dB) (15 dB by
     default), fmtc.Agreement(share), fmtc.AccuracyDrop(percent, labelled) or fmtc.Step(step). Rate
     and the like are measured on a quarter of the images, held back from calibration.
-    bits: b of the other presets, 2 to 12 (8 by default); a layer's step is its range / (2^b - 2).
+    bits: b of the other presets, 2 to 12 or, with those of ``fmtc.baselines``, 10 (8 by default).
     options: those of ``Compressor``, which serves several targets at once.
     The model itself is not changed. Raises TraceError, CalibrationError, TargetError or ValueError.
 
@@ -195,8 +197,10 @@ class Compressor:
     """Compresses one model at several settings, and does only once what they share.
 
     model, images, preset: as for ``compress``. block: h,w,c of the transform (1,1,C for "fmtc").
-    coder: "huffman" or "rans", the preset's by default. include/exclude: layer name patterns such
-    as "layer1.*"; layers left out are quantised to 8 bits and counted so. weight_bits: 32, 8 or 4.
+    coder: one of ``entropy_coding.CODERS``, the preset's by default. table_classes: 1 for a table a
+    layer, up to 16 for a table for each of that many classes of components, None as the preset
+    says. include/exclude: layer name patterns such as "layer1.*"; layers left out are quantised to
+    8 bits and counted so. weight_bits: 32, 8 or 4.
     mode: of the compressed model. micro_batch: images run at a time. leaf_modules: paths of modules
     to run as they are, with hooks (what torch.fx cannot trace is treated so by itself, with a
     warning). keep_moments: keep (and save) the calibration moments, so that it can be continued
@@ -213,6 +217,7 @@ class Compressor:
         *,
         block: Block | str | tuple = (1, 1, None),
         coder: str | None = None,
+        table_classes: int | None = None,
         include: Iterable[str] | None = None,
         exclude: Iterable[str] | None = None,
         weight_bits: int = 32,
@@ -235,8 +240,14 @@ class Compressor:
             self.preset = replace(self.preset, compensate=compensate)
         if coder is not None:
             self.preset = replace(self.preset, coder=coder)
+        if table_classes is not None:
+            self.preset = self.preset.with_classes(table_classes)
         if self.preset.coder not in CODERS:
             raise ValueError(f"unknown coder '{coder}'; known: {', '.join(CODERS)}")
+        if (table_classes or 1) > 1 and self.preset.coder not in WITH_TABLES:
+            raise ValueError(f"coder '{self.preset.coder}' has no tables that classes could have")
+        if self.preset.transform != "pca" and (start is not None or keep_moments):
+            raise ValueError(f"preset '{self.preset.name}' has no moments to keep or continue")
         self.by_step = self.preset.knob == "step"
         if self.by_step and not self.block.is_pixel:
             raise ValueError(f"preset '{self.preset.name}' is for blocks 1,1,C, not {self.block}")
@@ -274,6 +285,7 @@ class Compressor:
             knob = "a target such as fmtc.SNR(15)" if self.by_step else "bits"
             raise ValueError(f"preset '{self.preset.name}' takes {knob}, not {target}")
         if isinstance(target, Bits):
+            check_bits(target.value, self.preset)
             compressed = self._calibrated(self.batches, bits=target.value)
         elif isinstance(target, Step):
             compressed = self._calibrated(self.batches, step=target.value)
@@ -417,6 +429,9 @@ class Compressor:
         network, groups, grids = self._prepare()
         if step is not None and self.preset.choose_sides:
             placement.choose_sides(groups, self._spectra, step)
+        if self.preset.side == AFTER:
+            for group in groups:
+                group.side = AFTER if AFTER in group.sides else group.side
         fitting = _Fitting(self, network, groups, grids, bits, step)
         clean = prepare(self.model, {**self.settings, "weight_bits": 32})[0]
         refit = fitting.refit if self.preset.compensate else None
@@ -628,7 +643,7 @@ def assemble(
 
 def _insert(network: fx.GraphModule, group: Group, codec) -> CodingPoint:
     """Rewrite one group: fold what can be folded, then insert its coding point."""
-    foldable = isinstance(codec, TensorCodec) and codec.block.is_pixel
+    foldable = isinstance(codec, TensorCodec) and codec.foldable
     folded, consumers = foldable and group.foldable, group.consumers if foldable else []
     if folded:
         _fold_forward(network, group, codec)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 MAX_LEVELS = 4096  # symbols in a table
 CLASSES = 8  # table classes by component scale (METHOD section 4)
+MAX_CLASSES = 16  # so that the tables stay in the cache
 
 
 @dataclass(frozen=True)
@@ -19,23 +20,32 @@ class Preset:
         choose_sides: code after an activation where that is estimated to take less.
         reuse_levels: behind a 1x1 convolution code the levels that went into it.
         compensate: refit convolutions to their decoded inputs.
+    transform: "pca" (weighted where there are sensitivities), "none", or "dct" (DCT-CM).
     transform_bits: width of the quantised basis and its inverse, None keeps float32.
     drop_components: leave out components whose level is zero on the whole calibration set.
     outliers: share of the transformed calibration values left out at each end where the range that
     sets the step is measured; they stay codable. 0 takes the extremes.
     kept: share of a layer's components that is kept at most, those of the largest variance.
-    margin: levels added at each end of the calibrated range, as a share of the range.
+    rule: what sets the step of a preset with b: "range", as said above, or one of
+    ``fmtc.baselines.RULES``, for 2^b levels to which values are clamped. max_bits: the largest b.
+    margin: levels added at each end of the calibrated range, as a share of the range ("range").
+    side: "before" the activation, where METHOD section 1 puts the coding points, or "after" it
+    wherever there is one.
     classes: table classes; table_per_class: each has its own table, instead of one for the layer.
-    predict: code differences from a spatial prediction. coder: "huffman" or "rans".
+    predict: code differences from a spatial prediction. coder: one of ``entropy_coding.CODERS``.
     """
 
     name: str
     knob: str = "b"
+    transform: str = "pca"
     transform_bits: int | None = None
     drop_components: bool = True
     kept: float = 1.0
     outliers: float = 0.0
+    rule: str = "range"
+    max_bits: int = 12
     margin: float = 0.125
+    side: str = "before"
     classes: int = CLASSES
     table_per_class: bool = False
     predict: bool = False
@@ -46,6 +56,22 @@ class Preset:
     reuse_levels: bool = False
     compensate: bool = False
 
+    def with_classes(self, classes: int) -> Preset:
+        """The same with one table a layer (1), or one for each of up to so many classes."""
+        if not 1 <= classes <= MAX_CLASSES:
+            raise ValueError(f"table classes must be 1 to {MAX_CLASSES}, got {classes}")
+        if classes == 1:
+            return replace(self, table_per_class=False)
+        return replace(self, table_per_class=True, classes=classes)
+
+
+# -- What the paper is compared with (METHOD section 7) --------------------------------------------
+# The same coding points, values and coder for all; only the paper's PCA is taken away. Methods made
+# for the activation's output code that, as their authors do.
+
+_PLAIN = Preset("", transform="none", drop_components=False, max_bits=10, margin=0.0)
+_BASELINE = replace(_PLAIN, side="after")
+_PCA_BASELINE = Preset("", transform_bits=8, max_bits=10)
 
 PRESETS = {
     # The best we know (METHOD section 9): codes what the output depends on.
@@ -64,6 +90,16 @@ PRESETS = {
     # The same with a step that does not hang on the farthest of all calibration values
     # (docs/measurements.md): one image among hundreds can otherwise make a layer's step useless.
     "paper-robust": Preset("paper-robust", transform_bits=8, outliers=1e-4),
+    # The paper's own quantiser alone (its figure 4): b bits for each value, and Huffman coded.
+    "q": replace(_PLAIN, name="q", coder="fixed"),
+    "q-vlc": replace(_PLAIN, name="q-vlc"),
+    # Other quantisers (fmtc/baselines.py), Huffman coded.
+    "gemmlowp": replace(_BASELINE, name="gemmlowp", rule="gemmlowp"),
+    "aciq": replace(_BASELINE, name="aciq", rule="aciq"),
+    "kld": replace(_BASELINE, name="kld", rule="kld"),
+    # The paper's remark that PCA can stand before any of them: its coding points and its basis.
+    "pca+aciq": replace(_PCA_BASELINE, name="pca+aciq", rule="aciq"),
+    "pca+kld": replace(_PCA_BASELINE, name="pca+kld", rule="kld"),
 }
 
 

@@ -21,11 +21,12 @@ from .fold import conv_like
 from .points import PlainCodec
 from .result import write_atomically
 from .symbols import SymbolMap
-from .transform import Block, Moments, Transform
+from .transform import Block, Identity, Moments, Transform
 
-SCHEMA = "fmtc.codec/2"
-# Version 1 knew Huffman tables of the levels alone, and no refitted convolutions.
-READABLE = ("fmtc.codec/1", SCHEMA)
+SCHEMA = "fmtc.codec/3"
+# Version 1 knew Huffman tables of the levels alone, and no refitted convolutions; version 2 neither
+# layers without a transform nor steps of single components.
+READABLE = ("fmtc.codec/1", "fmtc.codec/2", SCHEMA)
 
 
 class StorageError(ValueError):
@@ -133,7 +134,7 @@ def _read(path) -> tuple[dict, dict, dict[str, torch.Tensor]]:
         if header.get("schema") not in READABLE:
             raise StorageError(
                 f"{path} has schema {header.get('schema')!r}; this version reads "
-                f"{' and '.join(map(repr, READABLE))}"
+                f"{', '.join(map(repr, READABLE))}"
             )
         if header["checksum"] != _checksum(tensors, header["layers"]):
             raise StorageError(f"{path} is damaged: its checksum is wrong")
@@ -160,7 +161,14 @@ def _checksum(tensors: dict[str, torch.Tensor], layers: list[dict]) -> int:
 
 
 def _quantizer(quantizer: Quantizer) -> dict:
-    return {"step": quantizer.step, "lo": quantizer.lo, "hi": quantizer.hi}
+    each = {} if quantizer.each is None else {"each": quantizer.each}
+    return {"step": quantizer.step, "lo": quantizer.lo, "hi": quantizer.hi, **each}
+
+
+def _load_quantizer(layer: dict) -> Quantizer:
+    if "each" in layer:
+        return Quantizer.of_each(layer["each"])
+    return Quantizer(layer["step"], layer["lo"], layer["hi"])
 
 
 def _pack(codec: TensorCodec) -> tuple[dict, dict]:
@@ -197,9 +205,10 @@ def _unpack(layer: dict, tensors: dict, prefix: str) -> TensorCodec:
         return tensors[prefix + name]
 
     groups = range(layer["groups"])
-    transform = Transform(
-        *([part(f"{n}.{g}") for g in groups] for n in ("matrix", "inverse", "mean"))
-    )
+    transform = Identity(layer["channels"])
+    if groups:
+        names = ("matrix", "inverse", "mean")
+        transform = Transform(*([part(f"{n}.{g}") for g in groups] for n in names))
     moments = None
     if f"{prefix}count.0" in tensors:
         names = ("count", "moment1", "moment2")
@@ -213,7 +222,7 @@ def _unpack(layer: dict, tensors: dict, prefix: str) -> TensorCodec:
         channels=layer["channels"],
         block=Block.parse(layer["block"]),
         transform=transform,
-        quantizer=Quantizer(layer["step"], layer["lo"], layer["hi"]),
+        quantizer=_load_quantizer(layer),
         symbol_map=symbol_map,
         tables=Tables(lo, part("counts"), part("table_of"), coder),
         class_of=part("class_of"),

@@ -216,3 +216,24 @@ class Transform:
             for part, v, mean in zip(parts, self.inverses, self.means, strict=True)
         ]
         return made[0] if len(made) == 1 else torch.cat(made, 1)
+
+
+class Identity(Transform):
+    """No transform: the components are the channels."""
+
+    def __init__(self, channels: int):
+        super().__init__([], [], [])
+        self.channels = channels
+
+    @property
+    def components(self) -> int:
+        return self.channels
+
+    def quantize(self, bits: int) -> Transform:
+        return self
+
+    def forward(self, blocks: torch.Tensor) -> torch.Tensor:
+        return blocks
+
+    def inverse(self, y: torch.Tensor) -> torch.Tensor:
+        return y

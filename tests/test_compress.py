@@ -267,8 +267,8 @@ def test_nan_inside_the_network_names_the_layer():
     [
         ({"bits": 1}, "bits must be 2 to 12"),
         ({"bits": 13}, "bits must be 2 to 12"),
-        ({"preset": "papper"}, "unknown preset 'papper'; known: fmtc, paper, paper-robust"),
-        ({"coder": "zip"}, "unknown coder 'zip'; known: huffman, rans"),
+        ({"preset": "papper"}, "unknown preset 'papper'; known: fmtc, paper, paper-robust, q"),
+        ({"coder": "zip"}, "unknown coder 'zip'; known: huffman, rans, fixed"),
         ({"block": "1,1"}, "expected h,w,c"),
         ({"block": (0, 1, None)}, "expected h,w,c"),
         ({"mode": "strean"}, "mode must be one of"),
