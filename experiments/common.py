@@ -216,9 +216,10 @@ def _networks(options: argparse.Namespace, paper: Sequence[str]) -> list[Network
 
 
 def targets_of(preset: str, options: argparse.Namespace) -> list[Target]:
-    """The points of a preset's curve."""
+    """The points of a preset's curve, those of --bits that it can have."""
     if PRESETS[preset].knob == "b":
-        return [Bits(b) for b in options.bits or (QUICK_BITS if options.quick else BITS)]
+        bits = options.bits or (QUICK_BITS if options.quick else BITS)
+        return [Bits(b) for b in sorted(bits) if b <= PRESETS[preset].max_bits]
     steps = options.steps or (QUICK_STEPS if options.quick else STEPS)
     return [Step(step) for step in sorted(steps, reverse=True)]
 
@@ -393,6 +394,11 @@ def csv_of(table: dict[str, Any]) -> str:
 
 def rounded(value: float | None, digits: int = 3) -> float | None:
     return None if value is None else round(value, digits)
+
+
+def beside(value: float, other: float) -> str:
+    """ "58% below": how a rate stands to another."""
+    return f"{abs(1 - value / other):.0%} {'below' if value <= other else 'above'}"
 
 
 def percent(share: float | None, digits: int = 1) -> float | None:

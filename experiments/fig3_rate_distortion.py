@@ -20,6 +20,7 @@ from .common import (
     Result,
     accuracy,
     accuracy_panel,
+    beside,
     coded,
     curve,
     near,
@@ -119,7 +120,7 @@ def _concluded(rows: list[dict]) -> str:
         return f"{where}: reached by {', '.join(row['preset'] for row in known) or 'none'}"
     return (
         f"{where}: fmtc {ours['bits']:.2f} bits of entropy, {paper['preset']} "
-        f"{paper['bits']:.2f}: {1 - ours['bits'] / paper['bits']:.0%} below"
+        f"{paper['bits']:.2f}: {beside(ours['bits'], paper['bits'])}"
     )
 
 

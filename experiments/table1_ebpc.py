@@ -18,6 +18,7 @@ from .common import (
     Experiment,
     Result,
     bars,
+    beside,
     coded,
     color_of,
     panel,
@@ -107,7 +108,7 @@ def conclude(tables: list[dict]) -> str:
         ebpc, *ours = [row for row in rows if row["network"] == network]
         shown = [
             f"{row['method']} {row['coded bits']:.2f} "
-            f"({1 - row['coded bits'] / ebpc['coded bits']:.0%} below, {row['chosen by']})"
+            f"({beside(row['coded bits'], ebpc['coded bits'])}, {row['chosen by']})"
             for row in ours
             if row["coded bits"] is not None
         ]

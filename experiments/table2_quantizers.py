@@ -17,11 +17,13 @@ from fmtc.presets import PRESETS
 from fmtc.targets import Bits
 
 from .common import (
+    OURS,
     Criterion,
     Experiment,
     Point,
     Result,
     bars,
+    beside,
     coded,
     color_of,
     panel,
@@ -54,7 +56,7 @@ COLUMNS = [
 
 
 def methods(options: argparse.Namespace) -> list[str]:
-    return [*QUANTIZERS, *options.presets]
+    return [*options.quantizers, *options.presets]
 
 
 def measure(store: Store, options: argparse.Namespace) -> Result:
@@ -129,16 +131,24 @@ def _concluded(rows: list[dict]) -> str:
     """Ours beside the best of the other quantisers."""
     bits = "entropy, one table"
     known = [row for row in rows if row[bits] is not None]
-    others = [row for row in known if row["method"] in QUANTIZERS]
-    ours = [row for row in known if row["method"] not in QUANTIZERS]
+    others = [row for row in known if row["method"] not in OURS]
+    ours = [row for row in known if row["method"] in OURS]
+    where = rows[0]["criterion"]
     if not others or not ours:
-        return f"{rows[0]['criterion']}: {'no other method' if ours else 'none of ours'} reaches it"
+        return f"{where}: {'no other method' if ours else 'none of ours'} reaches it"
     best = min(others, key=lambda row: row[bits])
     shown = ", ".join(
-        f"{row['method']} {row[bits]:.2f} bits ({1 - row[bits] / best[bits]:.0%} below)"
-        for row in ours
+        f"{row['method']} {row[bits]:.2f} ({beside(row[bits], best[bits])})" for row in ours
     )
-    return f"{shown} {best['method']}'s {best[bits]:.2f} at {rows[0]['criterion']}"
+    return f"{where}: {best['method']} {best[bits]:.2f} bits, {shown}"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    others = [name for name in PRESETS if name not in OURS and PRESETS[name].knob == "b"]
+    parser.add_argument_group("quantisers").add_argument(
+        "--quantizers", nargs="+", choices=others, default=list(QUANTIZERS), metavar="PRESET",
+        help=f"to compare with, of {', '.join(others)} (default: {' '.join(QUANTIZERS)})",
+    )  # fmt: skip
 
 
 EXPERIMENT = Experiment(
@@ -149,6 +159,7 @@ EXPERIMENT = Experiment(
     measure=measure,
     present=present,
     conclude=conclude,
+    add_options=add_options,
 )
 
 if __name__ == "__main__":

@@ -111,6 +111,7 @@ def layers(report: Mapping[str, Any], path: str | Path) -> None:
 
 COLUMNS = 3  # panels in a row
 LINES = {"solid": "-", "dashed": (0, (4, 2)), "dotted": ":", "none": "none"}
+LEGEND_LETTERS = 13  # an inch
 LIGHTER = 0.6  # bars over which markers stand keep this share of their colour
 
 
@@ -143,7 +144,8 @@ def _draw_legends(figure: Figure, axes: Sequence[Axes], legends: list[dict[str, 
     """One below the panels where it serves them all, otherwise one in each."""
     largest = max(legends, key=len)
     if all(legend.keys() <= largest.keys() for legend in legends):
-        across = min(len(largest), 4 if len(legends) == 1 else 6)
+        room = LEGEND_LETTERS * figure.get_figwidth() / (max(map(len, largest)) + 6)
+        across = min(len(largest), max(1, int(room)))
         figure.legend(largest.values(), largest, loc="outside lower center", ncols=across)
         return
     for axis, legend in zip(axes, legends, strict=False):

@@ -183,6 +183,29 @@ def test_load_errors_name_the_file(tmp_path):
         load_result(path)
 
 
+def test_version_1_is_still_read_and_drawn(tmp_path):
+    """What it did not have is None; it is checked against its own schema."""
+    old = make_result(make_point(7), make_point(8)) | {"schema": "fmtc.result/1"}
+    for point in old["points"]:
+        del point["block"], point["joules_per_image"]
+        for layer in point["layers"]:
+            del layer["reads"]
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(old))
+    result = load_result(path)
+    assert result["schema"] == "fmtc.result/2"
+    assert result["points"][0]["block"] is None
+    assert set(result["points"][0]["joules_per_image"].values()) == {None}
+    assert result["points"][1]["layers"][0]["reads"] is None
+    validate(result)
+    plot.rate_distortion(result, tmp_path / "old.png")
+    figure_size(tmp_path / "old.png")
+    old["points"][0]["block"] = "1,1,C"
+    path.write_text(json.dumps(old))
+    with pytest.raises(ResultError, match="'block' was unexpected"):
+        load_result(path)
+
+
 # Figures and table
 
 
