@@ -67,6 +67,9 @@ examples:
   your own network: net.py has a function make_net() that returns it, weights and all:
     fmtc eval --model net.py:make_net --data images --calib-images 32
 
+  several processes, each evaluating a share of the images:
+    torchrun --nproc-per-node 4 -m fmtc eval --model resnet50 --data imagenet/val
+
 The same command again goes on where it was interrupted; more targets add points."""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import distributed
 from .cli import Parser, UsageError, add_eval_options
 from .codec import check_bits
 from .console import console, result_table
@@ -37,7 +38,16 @@ SAME_ENVIRONMENT = ("fmtc", "commit", "torch", "torchvision")
 
 
 def run_eval(args: argparse.Namespace) -> None:
-    """Measure what OUT/result.json does not have yet, draw the curve, print the table."""
+    """Measure what OUT/result.json does not have yet, draw the curve, print the table.
+
+    Under torchrun every process evaluates a share of the images; the first one writes and speaks.
+    """
+    with distributed.process_group():
+        args.quiet = args.quiet or not distributed.is_first()
+        _run_eval(args)
+
+
+def _run_eval(args: argparse.Namespace) -> None:
     Block.parse(args.block)
     targets = chosen_targets(args)
     if args.threads is not None:
@@ -55,6 +65,8 @@ def run_eval(args: argparse.Namespace) -> None:
         result = earlier
     if not result["points"]:
         raise UsageError("none of the targets can be met; there is no point to show")
+    if not distributed.is_first():
+        return
     console().print(result_table(result))
     figure = path.with_name("rate_distortion.png")
     rate_distortion(result, figure)
@@ -144,15 +156,20 @@ def _measure(
     calibration, labels = dataset.subset(calibration_indices).tensor()
     _check_classes(model, calibration[:1], dataset)
     targets = [_with_labels(target, calibration, labels) for target in targets]
-    test = dataset.subset(test_indices)
+    test = dataset.subset(distributed.share(test_indices))
+    if len(test_indices) < distributed.processes():
+        raise UsageError(
+            f"{len(test_indices)} images are too few for {distributed.processes()} processes"
+        )
     progress = not args.quiet
-    reference = Reference(model, test, batch=args.batch, progress=progress)
+    reference = Reference(model, test, batch=args.batch, progress=progress, sharded=True)
+    dataset.skipped[:] = sorted(set().union(*distributed.gathered(dataset.skipped)))
     result = _new_result(args, dataset, len(calibration), reference)
     if earlier is not None:
         _check_same_data(earlier, result)
     result["points"] = earlier["points"] if earlier else []
     result["command"] = command_line(args, _targets_in(result) + targets)
-    if dataset.skipped:
+    if dataset.skipped and distributed.is_first():
         _say(f"skipped {len(dataset.skipped)} unreadable images: {', '.join(dataset.skipped)}")
     compressor = Compressor(
         model,
@@ -197,7 +214,7 @@ def _new_result(
     described: dict[str, Any] = {
         "path": args.data,
         "calibration_images": calibration_images,
-        "evaluated_images": len(reference.outputs),
+        "evaluated_images": reference.images,
     }
     if dataset.skipped:
         described["skipped"] = sorted(dataset.skipped)
