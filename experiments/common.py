@@ -215,10 +215,12 @@ def _networks(options: argparse.Namespace, paper: Sequence[str]) -> list[Network
     return read_networks(options.networks, **given)
 
 
-def targets_of(preset: str, options: argparse.Namespace) -> list[Target]:
-    """The points of a preset's curve, those of --bits that it can have."""
+def targets_of(
+    preset: str, options: argparse.Namespace, bits: Sequence[int] = BITS
+) -> list[Target]:
+    """The points of a preset's curve: those of --bits that it can have, otherwise of ``bits``."""
     if PRESETS[preset].knob == "b":
-        bits = options.bits or (QUICK_BITS if options.quick else BITS)
+        bits = options.bits or (QUICK_BITS if options.quick else bits)
         return [Bits(b) for b in sorted(bits) if b <= PRESETS[preset].max_bits]
     steps = options.steps or (QUICK_STEPS if options.quick else STEPS)
     return [Step(step) for step in sorted(steps, reverse=True)]
@@ -289,7 +291,10 @@ def rate_at(points: Sequence[Point], criterion: Criterion, rate: str = "entropy"
 
 
 def coded(point: Point) -> str:
-    """The rate of what the point's own coder writes: the paper's Huffman codes, our streams."""
+    """The rate of what the point's own coder writes: the paper's Huffman codes, or streams.
+
+    Where rANS streams were not made, the cross-entropy that they are within some percent of.
+    """
     if point["coder"] == "huffman":
         return "huffman"
     return "cross_entropy" if point["bits_per_value"]["stream"] is None else "stream"

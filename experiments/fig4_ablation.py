@@ -40,8 +40,8 @@ from .common import (
 )
 from .store import Store
 
-SHARES = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15)
-Q_BITS = range(3, 11)
+SHARES = (1.0, 0.75, 0.5, 0.35, 0.2)
+PLAIN_BITS = range(4, 11)
 
 
 def measure(store: Store, options: argparse.Namespace) -> Result:
@@ -55,8 +55,7 @@ def measure(store: Store, options: argparse.Namespace) -> Result:
 
 def plain_targets(options: argparse.Namespace) -> list[Target]:
     """The points of plain quantisation, which needs more bits to begin with."""
-    wider = argparse.Namespace(**{**vars(options), "bits": options.bits or list(Q_BITS)})
-    return targets_of("q-vlc", options if options.quick else wider)
+    return targets_of("q-vlc", options, PLAIN_BITS)
 
 
 def _truncated(options: argparse.Namespace) -> list[Preset]:

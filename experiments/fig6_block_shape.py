@@ -41,11 +41,12 @@ BLOCKS = (
     "1,1,64", "2,2,16", "4,4,4", "8,8,1",
     "1,1,256", "2,2,64", "4,4,16", "16,16,1",
 )  # fmt: skip
+BITS = (6, 8, 10)
 QUICK_BLOCKS = ("1,1,64", "2,2,16", "8,8,1")
 
 
 def measure(store: Store, options: argparse.Namespace) -> Result:
-    targets = targets_of("paper", options)
+    targets = targets_of("paper", options, BITS)
     weight_bits = options.weight_bits[0]
     return store.part(
         point

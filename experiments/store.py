@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from fmtc.cli import UsageError
+from fmtc.entropy_coding import WITH_TABLES
 from fmtc.evaluate import evaluate
 from fmtc.model import Compressor
 from fmtc.presets import Preset, get_preset
@@ -62,12 +63,14 @@ class Store:
         A preset with changes must have another name, under which its points are found again.
         """
         preset = get_preset(preset)
+        # Other coders' rates are known by coding alone.
+        mode = self.mode if preset.coder in WITH_TABLES else "stream"
         wanted = {
             "preset": preset.name,
             "weight_bits": weight_bits,
             "setting": target.setting,
             "block": block,
-            "mode": self.mode,
+            "mode": mode,
         }
         for point in self.result["points"] if self.result else []:
             if all(point[key] == value for key, value in wanted.items()):
@@ -76,7 +79,7 @@ class Store:
         compressed = self._compressor_of(preset, weight_bits, block).compress(target)
         loaded = self.loaded
         point = evaluate(
-            compressed, loaded.test, reference=loaded.reference, batch=self.network.batch
+            compressed, loaded.test, reference=loaded.reference, batch=self.network.batch, mode=mode
         )
         self.result["points"].append(point)
         write_result(self.result, self.path)
@@ -122,7 +125,6 @@ class Store:
                 preset,
                 block=block,
                 weight_bits=weight_bits,
-                mode=self.mode,
                 seed=self.network.seed,
             )
             self._compressor = key, compressor
