@@ -39,7 +39,7 @@ from .store import Store
 # One channel block and ever larger spatial ones, for each size.
 BLOCKS = (
     "1,1,64", "2,2,16", "4,4,4", "8,8,1",
-    "1,1,256", "2,2,64", "4,4,16", "16,16,1",
+    "1,1,256", "2,2,64", "4,4,16",
 )  # fmt: skip
 BITS = (6, 8, 10)
 QUICK_BLOCKS = ("1,1,64", "2,2,16", "8,8,1")

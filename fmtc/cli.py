@@ -42,6 +42,7 @@ coding points and with the same Huffman coder:
   gemmlowp     range [min, max] of the activation's output
   aciq, kld    range by analytical clipping, by least Kullback-Leibler divergence
   pca+aciq, pca+kld   the same after the paper's PCA
+  ebpc, dct-cm lossless bit-plane coding, masked DCT over channels, with coders of their own
 --table-classes 8 gives each layer the 8 coder tables that preset fmtc has, instead of one."""
 
 EVAL_EXAMPLES = """\

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,11 +18,12 @@ from . import baselines, ops
 from .entropy_coding import WITH_TABLES, Tables, plane_classes
 from .presets import MAX_LEVELS, Preset, get_preset
 from .symbols import SymbolMap
-from .transform import Block, Identity, Moments, Transform, weighted_klt
+from .transform import Block, Identity, Moments, Transform, dct, weighted_klt
 
 # A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
 # than this, no component is taken for empty.
 SAMPLES_PER_COMPONENT = 2
+DCT_CM_BLOCK = Block(1, 1, 8)
 PLAIN_BITS = 8  # width of an uncoded value: excluded layers, and what savings are counted against
 
 
@@ -277,8 +278,8 @@ class Calibration:
         self.coder = coder or preset.coder
         self.name, self.keep_moments = name, keep_moments
         self.few: tuple[int, int] | None = None
-        if preset.transform == "none" and not block.is_pixel:
-            raise ValueError(f"preset '{preset.name}' transforms nothing: no blocks {block}")
+        if preset.transform in ("none", "dct-cm") and not block.is_pixel:
+            raise ValueError(f"preset '{preset.name}' does not transform blocks such as {block}")
         if weighting is None:
             check_bits(bits, preset)
         elif weighting.metric is not None and not block.is_pixel:
@@ -287,6 +288,8 @@ class Calibration:
     @torch.no_grad()
     def fit(self, tensors: list[torch.Tensor], start: TensorCodec | None = None) -> TensorCodec:
         """The codec of these tensors; ``start``: a codec whose moments are continued."""
+        if self.preset.transform == "dct-cm":
+            return self._fit_dct_cm(tensors)
         channels = tensors[0].shape[1]
         given, moments = self._given(channels), None
         self._check(tensors)
@@ -308,10 +311,27 @@ class Calibration:
             transform = transform.quantize(self.preset.transform_bits)
         return self._fit_tables(tensors, channels, moments, transform, quantizer)
 
+    def _fit_dct_cm(self, tensors: list[torch.Tensor]) -> TensorCodec:
+        """DCT of 8 channels, or none: what takes fewer bits for the mask and what is not masked."""
+
+        def fitted(transform: str, block: Block) -> TensorCodec:
+            preset = replace(self.preset, transform=transform)
+            of_kind = Calibration(preset, block, self.bits, coder=self.coder, name=self.name)
+            return of_kind.fit(tensors)
+
+        def bits(codec: TensorCodec) -> int:
+            zeros = codec.histogram[:, -codec.tables.lo].sum()
+            counts = codec.histogram.sum()
+            return int(counts + (counts - zeros) * codec.tables.word_bits)
+
+        return min(fitted("dct", DCT_CM_BLOCK), fitted("none", Block()), key=bits)
+
     def _given(self, channels: int) -> Transform | None:
         """The transform, where it does not hang on the data."""
         if self.preset.transform == "none":
             return Identity(channels)
+        if self.preset.transform == "dct":
+            return dct(channels, self.block)
         return self.weighting.given if self.weighting else None
 
     def _check(self, tensors: list[torch.Tensor]) -> None:

@@ -12,8 +12,9 @@ from . import ops
 from .presets import MAX_LEVELS
 from .symbols import rms_symbols
 
-CODERS = ("huffman", "rans", "fixed")  # "fixed": every level the same number of bits
-WITH_TABLES = ("huffman", "rans")
+# "fixed": the same number of bits for every level. "ebpc" and "dct-cm": docs/stream_format.md.
+CODERS = ("huffman", "rans", "fixed", "ebpc", "dct-cm")
+WITH_TABLES = ("huffman", "rans")  # these can have several
 # Slots of a rANS table, as a power of two. 11 would halve the decode tables and cost 0.2% more rate
 # at 1.6 bits/value, 0.5% at 4.6 (docs/measurements.md).
 RANS_LOG2_TOTAL = 12
@@ -36,12 +37,6 @@ def table_max_length(levels: int) -> int:
     return min(MAX_LENGTH, math.ceil(math.log2(max(levels, 2))) + HEADROOM)
 
 
-def fixed_lengths(tables: int, levels: int) -> torch.Tensor:
-    """Code lengths u8 [tables, 2^b] of b bits for each of these levels: a Huffman code, too."""
-    bits = max(1, (levels - 1).bit_length())
-    return torch.full((tables, 2**bits), bits, dtype=torch.uint8)
-
-
 @dataclass
 class Tables:
     """Tables of a layer for one of the CODERS.
@@ -49,7 +44,8 @@ class Tables:
     counts: i64 [T, L] calibration histogram of each table over the levels lo .. lo+L-1.
     table_of: i64 [K], the table of each component. The rest is derived.
     lengths: u8 [T, L] Huffman code lengths, also where the coder is another one.
-    frequencies: i32 [T, L + 1] of ``ops.rans_frequencies``, None for Huffman codes.
+    frequencies: i32 [T, L + 1] of ``ops.rans_frequencies``, None for other coders.
+    encode_table, decode_table: of the coder, None where it has none.
     table_id: 0..65535, from all that decides how a stream is decoded.
     Raises ValueError for an unknown coder or too many levels.
     """
@@ -60,8 +56,8 @@ class Tables:
     coder: str = "huffman"
     lengths: torch.Tensor = field(init=False)
     frequencies: torch.Tensor | None = field(init=False, default=None)
-    encode_table: torch.Tensor = field(init=False)
-    decode_table: torch.Tensor = field(init=False)
+    encode_table: torch.Tensor | None = field(init=False, default=None)
+    decode_table: torch.Tensor | None = field(init=False, default=None)
     base: torch.Tensor | None = field(init=False, default=None)
     table_id: int = field(init=False)
 
@@ -77,10 +73,12 @@ class Tables:
             self.frequencies = ops.rans_frequencies(counts, RANS_LOG2_TOTAL)
             tables = ops.rans_tables(self.frequencies)
             self.encode_table, self.decode_table, self.base = tables
-        else:
-            fixed = self.coder == "fixed"
-            codes = fixed_lengths(*self.counts.shape) if fixed else self.lengths
-            self.encode_table, self.decode_table = ops.huffman_tables(codes)
+        elif self.coder == "huffman":
+            self.encode_table, self.decode_table = ops.huffman_tables(self.lengths)
+        elif self.coder == "fixed":  # a Huffman code whose lengths are all the same
+            bits = self.word_bits
+            equal = torch.full((len(self.counts), 2**bits), bits, dtype=torch.uint8)
+            self.encode_table, self.decode_table = ops.huffman_tables(equal)
         self.table_id = self._identifier()
 
     def _identifier(self) -> int:
@@ -89,6 +87,11 @@ class Tables:
         for part in (self.table_of.to(torch.int64), codes):
             checksum = zlib.crc32(part.cpu().numpy().tobytes(), checksum)
         return checksum & 0xFFFF
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of a number for each level."""
+        return max(1, (self.counts.shape[1] - 1).bit_length())
 
     @property
     def hi(self) -> int:
@@ -100,22 +103,23 @@ class Tables:
         """One stream for each image of levels int16 [N, K, H, W].
 
         crop: rows and columns of block padding, kept in the header. Returns bytes u8 [N, bound] and
-        used sizes i64 [N]. Raises RuntimeError for a level that Huffman tables have no code for;
-        rANS escapes it.
+        used sizes i64 [N]. Raises RuntimeError for a level outside the tables; rANS escapes it.
         """
-        encode = ops.rans_encode if self.coder == "rans" else ops.huffman_encode
-        return encode(levels, self.lo, self.table_of, self.encode_table, self.table_id, *crop)
+        coded_by = {"rans": ops.rans_encode, "ebpc": ops.ebpc_encode, "dct-cm": ops.dct_cm_encode}
+        encode = coded_by.get(self.coder, ops.huffman_encode)
+        how = (self.word_bits,) if self.encode_table is None else (self.table_of, self.encode_table)
+        return encode(levels, self.lo, *how, self.table_id, *crop)
 
     def decode(
         self, data: torch.Tensor, used: torch.Tensor, height: int, width: int
     ) -> torch.Tensor:
         """Levels int16 [N, K, height, width] of such streams. Raises StreamError for damage."""
         shape = len(self.table_of), height, width
-        start = data, used, self.lo, self.table_of, self.decode_table
-        if self.coder == "rans":
-            levels, status = ops.rans_decode(*start, self.base, self.table_id, *shape)
-        else:
-            levels, status = ops.huffman_decode(*start, self.table_id, *shape)
+        coded_by = {"rans": ops.rans_decode, "ebpc": ops.ebpc_decode, "dct-cm": ops.dct_cm_decode}
+        decode = coded_by.get(self.coder, ops.huffman_decode)
+        how = (self.word_bits,) if self.decode_table is None else (self.table_of, self.decode_table)
+        base = () if self.base is None else (self.base,)
+        levels, status = decode(data, used, self.lo, *how, *base, self.table_id, *shape)
         ops.check_status(status)
         return levels
 

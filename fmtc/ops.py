@@ -22,6 +22,7 @@ _ops = torch.ops.fmtc
 _HEADER_BYTES = 32
 _HUFFMAN_CHUNK_VALUES = 65536
 _RANS_CHUNK_VALUES = 131072
+_WORDS_CHUNK_VALUES = 65536
 
 
 class StreamError(ValueError):
@@ -254,6 +255,65 @@ def rans_decode(
     )
 
 
+# -- Coders without tables ------------------------------------------------------------------------
+
+
+def ebpc_encode(
+    levels: Tensor, lo: int, word_bits: int, table_id: int, crop_h: int = 0, crop_w: int = 0
+) -> tuple[Tensor, Tensor]:
+    """One stream for each image by extended bit-plane compression (Cavigelli et al., 2019).
+
+    levels: int16 [N, K, H, W], from lo to lo + 2**word_bits - 1; word_bits: 1..15. Zeros are coded
+    in runs, all others in blocks of 8 words, level - lo. The rest is as for ``huffman_encode``.
+    Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
+    Raises RuntimeError for a level outside that range.
+    """
+    return _ops.ebpc_encode(levels, lo, word_bits, table_id, crop_h, crop_w)
+
+
+def ebpc_decode(
+    bytes: Tensor,
+    used: Tensor,
+    lo: int,
+    word_bits: int,
+    table_id: int,
+    channels: int,
+    height: int,
+    width: int,
+) -> tuple[Tensor, Tensor]:
+    """Levels of streams of ``ebpc_encode``; as ``huffman_decode``.
+
+    Returns levels int16 [N, channels, height, width] and status i32 [N] (see ``check_status``).
+    Never raises for damaged bytes.
+    """
+    return _ops.ebpc_decode(bytes, used, lo, word_bits, table_id, channels, height, width)
+
+
+def dct_cm_encode(
+    levels: Tensor, lo: int, word_bits: int, table_id: int, crop_h: int = 0, crop_w: int = 0
+) -> tuple[Tensor, Tensor]:
+    """One stream for each image: a mask with a bit for each level, and the words of the others.
+
+    That is the coding format of DCT-CM (2021), as far as its abstract tells. Arguments and results
+    are those of ``ebpc_encode``.
+    """
+    return _ops.dct_cm_encode(levels, lo, word_bits, table_id, crop_h, crop_w)
+
+
+def dct_cm_decode(
+    bytes: Tensor,
+    used: Tensor,
+    lo: int,
+    word_bits: int,
+    table_id: int,
+    channels: int,
+    height: int,
+    width: int,
+) -> tuple[Tensor, Tensor]:
+    """Levels of streams of ``dct_cm_encode``; as ``ebpc_decode``."""
+    return _ops.dct_cm_decode(bytes, used, lo, word_bits, table_id, channels, height, width)
+
+
 # -- Streams --------------------------------------------------------------------------------------
 
 
@@ -268,9 +328,10 @@ def check_status(status: Tensor) -> None:
 def stream_info(data: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Header fields of the stream that ``data`` begins with; more bytes may follow it.
 
-    Keys: version, coder ("huffman" or "rans"), channels, height, width, table_id, chunks, lanes
-    (sub-streams or states of a chunk), crop_h, crop_w, size (bytes of the whole stream). Checked is
-    what the stream's first checksum covers: header and directory, or all of a stream of one chunk.
+    Keys: version, coder ("huffman", "rans", "ebpc" or "dct-cm"), channels, height, width, table_id,
+    chunks, lanes (sub-streams or states of a chunk), crop_h, crop_w, size (bytes of the whole
+    stream). Checked is what the stream's first checksum covers: header and directory, or all of a
+    stream of one chunk.
     Raises StreamError where data does not begin with a stream.
     """
     try:
@@ -407,4 +468,20 @@ def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0):
 
 @torch.library.register_fake("fmtc::rans_decode")
 def _(bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width):
+    return _fake_levels(bytes, channels, height, width)
+
+
+@torch.library.register_fake("fmtc::ebpc_encode")
+def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0):
+    return _fake_streams(levels, _buffer_bytes(levels, 3, _WORDS_CHUNK_VALUES, 24))
+
+
+@torch.library.register_fake("fmtc::dct_cm_encode")
+def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0):
+    return _fake_streams(levels, _buffer_bytes(levels, 2, _WORDS_CHUNK_VALUES, 8))
+
+
+@torch.library.register_fake("fmtc::ebpc_decode")
+@torch.library.register_fake("fmtc::dct_cm_decode")
+def _(bytes, used, lo, word_bits, table_id, channels, height, width):
     return _fake_levels(bytes, channels, height, width)

@@ -20,7 +20,8 @@ class Preset:
         choose_sides: code after an activation where that is estimated to take less.
         reuse_levels: behind a 1x1 convolution code the levels that went into it.
         compensate: refit convolutions to their decoded inputs.
-    transform: "pca" (weighted where there are sensitivities), "none", or "dct" (DCT-CM).
+    transform: "pca" (weighted where there are sensitivities), "none", "dct" over the channels of a
+        block, or "dct-cm", in each layer the DCT of 8 channels or none, whichever is sparser.
     transform_bits: width of the quantised basis and its inverse, None keeps float32.
     drop_components: leave out components whose level is zero on the whole calibration set.
     outliers: share of the transformed calibration values left out at each end where the range that
@@ -67,7 +68,7 @@ class Preset:
 
 # -- What the paper is compared with (METHOD section 7) --------------------------------------------
 # The same coding points, values and coder for all; only the paper's PCA is taken away. Methods made
-# for the activation's output code that, as their authors do.
+# for the activation's output code that, as their authors do. Quantisers are Huffman coded.
 
 _PLAIN = Preset("", transform="none", drop_components=False, max_bits=10, margin=0.0)
 _BASELINE = replace(_PLAIN, side="after")
@@ -97,6 +98,14 @@ PRESETS = {
     "gemmlowp": replace(_BASELINE, name="gemmlowp", rule="gemmlowp"),
     "aciq": replace(_BASELINE, name="aciq", rule="aciq"),
     "kld": replace(_BASELINE, name="kld", rule="kld"),
+    # EBPC: Cavigelli et al.'s lossless coder on GEMMLOWP's integers of b bits, 8 in their paper.
+    "ebpc": replace(_BASELINE, name="ebpc", rule="gemmlowp", coder="ebpc"),
+    # DCT-CM, reinterpreted, as only its abstract is public: of the DCT's coefficients over the
+    # channels those that round to zero at b bits are masked; layers that are sparser without skip
+    # it; a mask and words of b bits are what is stored.
+    "dct-cm": replace(
+        _BASELINE, name="dct-cm", rule="gemmlowp", transform="dct-cm", coder="dct-cm"
+    ),
     # The paper's remark that PCA can stand before any of them: its coding points and its basis.
     "pca+aciq": replace(_PCA_BASELINE, name="pca+aciq", rule="aciq"),
     "pca+kld": replace(_PCA_BASELINE, name="pca+kld", rule="kld"),

@@ -237,3 +237,16 @@ class Identity(Transform):
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
         return y
+
+
+def dct(channels: int, block: Block) -> Transform:
+    """The orthonormal DCT-II over the channels of each 1x1xc block."""
+    if block.h * block.w != 1:
+        raise ValueError(f"the DCT is over channels, in blocks 1,1,c, not {block}")
+    size = block.depth(channels)
+    n = torch.arange(size, dtype=torch.float64)
+    basis = (2 / size) ** 0.5 * torch.cos(torch.pi / size * (n + 0.5) * n[:, None])
+    basis[0] /= 2**0.5
+    groups, basis = block.groups(channels), basis.float()
+    zero = torch.zeros(size, dtype=torch.float64)
+    return Transform([basis] * groups, [basis.T.contiguous()] * groups, [zero] * groups)

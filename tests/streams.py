@@ -1,11 +1,11 @@
-"""The stream container of docs/stream_format.md, slow and obvious, for the tests of both coders."""
+"""The stream container of docs/stream_format.md, slow and obvious, for the tests of all coders."""
 
 import itertools
 import struct
 
 import torch
 
-HUFFMAN, RANS = 1, 2
+HUFFMAN, RANS, EBPC, DCT_CM = 1, 2, 3, 4
 
 
 def crc32c(data):

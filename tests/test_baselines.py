@@ -14,9 +14,10 @@ from fmtc import baselines, ops
 from fmtc.codec import Quantizer
 from fmtc.evaluate import first_tensor
 from fmtc.graph import AFTER
+from fmtc.transform import dct
 
-BASELINES = ["q", "q-vlc", "gemmlowp", "aciq", "kld", "pca+aciq", "pca+kld"]
-AFTER_ACTIVATION = ["gemmlowp", "aciq", "kld"]
+BASELINES = ["q", "q-vlc", "gemmlowp", "aciq", "kld", "pca+aciq", "pca+kld", "ebpc", "dct-cm"]
+AFTER_ACTIVATION = ["gemmlowp", "aciq", "kld", "ebpc", "dct-cm"]
 
 
 def stored(*tensors):
@@ -273,7 +274,7 @@ def test_float_mode_is_the_network(preset, kind):
     compressed = fmtc.compress(model, images(8), preset, mode="float")
     with torch.no_grad():
         torch.testing.assert_close(compressed(x), model(x), rtol=1e-3, atol=1e-3)
-    if not preset.startswith("pca"):  # and costs what it costs
+    if not preset.startswith(("pca", "dct")):  # and costs what it costs
         assert compressed.multiply_adds["compressed"] == compressed.multiply_adds["plain"]
 
 
@@ -313,6 +314,53 @@ def test_plain_quantiser_takes_b_bits_and_vlc_less(bits):
         assert codec.quantizer.hi - codec.quantizer.lo < 2**bits
 
 
+def test_ebpc_loses_nothing():
+    """Its levels are GEMMLOWP's, at any number of bits."""
+    model, x = tiny(), images(8)
+    for bits in (2, 5, 8, 10):
+        levels, coded = (fmtc.compress(model, x, p, bits=bits) for p in ("gemmlowp", "ebpc"))
+        assert torch.equal(levels(x), coded(x))
+        assert levels.report().bits_per_value["entropy"] == coded.report().bits_per_value["entropy"]
+
+
+def smooth_over_channels(channels=16):
+    """Tensors that the DCT over channels makes sparse."""
+    torch.manual_seed(0)
+    waves = torch.cos(torch.pi / 8 * (torch.arange(channels) + 0.5) * torch.arange(2)[:, None])
+    return torch.einsum("nshw,sc->nchw", torch.randn(4, 2, 9, 10), waves) + 3
+
+
+def test_dct_is_that_of_the_definition():
+    x = torch.randn(2, 11, 3, 4)
+    block = fmtc.Block(1, 1, 4)
+    y = dct(11, block).forward(block.split(x))
+    padded = torch.cat([x, x[:, -1:]], 1)  # a twelfth channel, the last one again
+    for group in range(3):
+        for k in range(4):
+            scale = math.sqrt((1 if k == 0 else 2) / 4)
+            expected = sum(
+                scale * math.cos(math.pi / 4 * (n + 0.5) * k) * padded[:, 4 * group + n]
+                for n in range(4)
+            )
+            torch.testing.assert_close(y[:, 4 * group + k], expected, rtol=1e-5, atol=1e-5)
+    back = block.join(dct(11, block).inverse(y), 11, (0, 0))
+    torch.testing.assert_close(back, x, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="over channels, in blocks 1,1,c, not 2,1,4"):
+        dct(11, fmtc.Block(2, 1, 4))
+
+
+def test_dct_cm_skips_the_dct_where_the_layer_is_sparser_without():
+    dense, sparse = smooth_over_channels(), sample(torch.distributions.Normal(-1.0, 1.0)).relu()
+    with_dct, without = (fmtc.calibrate_tensor(x, "dct-cm", bits=8) for x in (dense, sparse))
+    assert str(with_dct.block) == "1,1,8" and str(without.block) == "1,1,C"
+    for codec, x in ((with_dct, dense), (without, sparse)):
+        levels, _ = codec.quantizer.quantize(codec.forward(x))
+        [stream] = [codec.encode(x[:1])]
+        others = int((levels[:1] != 0).sum())
+        assert len(stream) - 20 <= (levels[:1].numel() + 8 * others) / 8 <= len(stream) - 14
+    assert others / levels[:1].numel() < 0.2
+
+
 def test_table_classes():
     model, x = tiny(), images(16, size=36)
     one, many = (
@@ -335,7 +383,8 @@ def test_bare_tensors():
         codec = fmtc.calibrate_tensor(x, preset, bits=4)
         data = codec.encode(x)
         assert torch.equal(codec.decode(data), codec.simulate(x))
-        assert ops.stream_info(data)["coder"] == "huffman"
+        coder = preset if preset in ("ebpc", "dct-cm") else "huffman"
+        assert ops.stream_info(data)["coder"] == coder
         assert 0 < codec.mse < 0.1
 
 
@@ -344,17 +393,18 @@ def test_bare_tensors():
     [
         ({"bits": 1}, "bits must be 2 to 12, got 1"),
         ({"bits": 11}, "bits must be 2 to 10 with preset 'aciq', got 11"),
-        ({"block": "2,2,C"}, "preset 'aciq' transforms nothing: no blocks 2,2,C"),
+        ({"block": "2,2,C"}, "preset 'aciq' does not transform blocks such as 2,2,C"),
         ({"keep_moments": True}, "preset 'aciq' has no moments to keep"),
         ({"table_classes": 0}, "table classes must be 1 to 16, got 0"),
         ({"table_classes": 17}, "table classes must be 1 to 16, got 17"),
         ({"target": fmtc.SNR(12)}, "preset 'aciq' takes bits"),
         ({"coder": "fixed", "table_classes": 8}, "coder 'fixed' has no tables"),
+        ({"preset": "ebpc", "table_classes": 8}, "coder 'ebpc' has no tables"),
     ],
 )
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
-        fmtc.compress(tiny(), images(), "aciq", **options)
+        fmtc.compress(tiny(), images(), **{"preset": "aciq", **options})
 
 
 def test_constant_and_negative_tensors():

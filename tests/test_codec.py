@@ -267,6 +267,8 @@ def test_tables_code_with_either_coder(coder):
     ideal = float((counts * tables.cross_entropy_bits()).sum()) / 8
     if coder == "rans":  # 2 streams with a header of 17 bytes and 4 bytes for each of 2 states
         assert 0 <= int(used.sum()) - ideal <= 2 * (17 + 8) + 1e-4 * ideal
+    elif coder in ("ebpc", "dct-cm"):  # with contexts, without tables
+        assert int(used.sum()) < levels.numel() * 6 / 8
     elif coder == "fixed":  # 6 bits for 41 levels
         assert levels.numel() * 6 / 8 <= int(used.sum()) <= levels.numel() * 6 / 8 + 2 * 40
     else:

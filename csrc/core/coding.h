@@ -7,7 +7,7 @@
 
 namespace fmtc {
 
-// What both entropy coders share. A symbol of a table is level - lo.
+// What the entropy coders share. A symbol of a table is level - lo.
 
 inline constexpr size_t kMaxSymbols = 4096;
 
@@ -18,7 +18,8 @@ bool counts_valid(std::span<const int64_t> counts) noexcept;
 // i / plane (plane = H * W) and is coded with table table_of[component].
 struct ComponentTables {
   int32_t lo = 0;                      // the level of symbol 0
-  size_t width = 0;                    // entries of a table, as its coder makes them
+  size_t width = 0;                    // entries of a table, as its coder makes them; of a coder
+                                       // without tables the bits of a word (core/words.h)
   std::span<const uint32_t> entries;   // [tables, width]
   std::span<const int64_t> table_of;   // [K], each below the number of tables
   uint64_t plane = 0;                  // H * W

@@ -8,6 +8,8 @@
 
 #include "core/bytes.h"
 #include "core/crc32c.h"
+#include "core/dct_cm.h"
+#include "core/ebpc.h"
 #include "core/huffman.h"
 #include "core/rans.h"
 
@@ -37,20 +39,78 @@ int rans_log2_states(uint64_t chunk_values) noexcept {
 // ---------------------------------------------------------------------------------------------
 // What differs between the coders
 
+bool coder_known(Coder coder) noexcept {
+  return coder >= Coder::kHuffman && coder <= Coder::kDctCm;
+}
+
 size_t chunk_bound(const StreamHeader& header, size_t values) noexcept {
-  return header.coder == Coder::kRans ? rans_chunk_bound(values, header.lanes())
-                                      : huffman_chunk_bound(values, header.lanes());
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_chunk_bound(values, header.lanes());
+    case Coder::kRans:
+      return rans_chunk_bound(values, header.lanes());
+    case Coder::kEbpc:
+      return ebpc_chunk_bound(values);
+    case Coder::kDctCm:
+      return dct_cm_chunk_bound(values);
+  }
+  return 0;
 }
 
 size_t smallest_payload(const StreamHeader& header, uint64_t chunk) noexcept {
   const size_t values = header.chunk_values(chunk);
-  return header.coder == Coder::kRans ? rans_smallest_payload(values, header.lanes())
-                                      : huffman_smallest_payload(values, header.lanes());
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_smallest_payload(values, header.lanes());
+    case Coder::kRans:
+      return rans_smallest_payload(values, header.lanes());
+    case Coder::kEbpc:
+      return ebpc_smallest_payload(values);
+    case Coder::kDctCm:
+      return dct_cm_smallest_payload(values);
+  }
+  return 0;
 }
 
-int max_lanes(Coder coder) noexcept { return coder == Coder::kRans ? kMaxStates : kMaxSubstreams; }
+int max_lanes(Coder coder) noexcept {
+  if (coder == Coder::kHuffman) return kMaxSubstreams;
+  return coder == Coder::kRans ? kMaxStates : 1;
+}
 
-bool coder_known(Coder coder) noexcept { return coder == Coder::kHuffman || coder == Coder::kRans; }
+Status check_words(const ComponentTables& tables) noexcept {
+  return words_valid(tables) ? Status::kOk : Status::kBadArgument;
+}
+
+Status encode_payload(const StreamHeader& header, std::span<const int16_t> levels, uint64_t first,
+                      const ComponentTables& tables, std::span<uint8_t> out,
+                      size_t& used) noexcept {
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_chunk_encode(levels, first, tables, header.lanes(), out, used);
+    case Coder::kRans:
+      return rans_chunk_encode(levels, first, tables, header.lanes(), out, used);
+    case Coder::kEbpc:
+      return ebpc_chunk_encode(levels, Words(tables), out, used);
+    case Coder::kDctCm:
+      return dct_cm_chunk_encode(levels, Words(tables), out, used);
+  }
+  return Status::kBadCoder;
+}
+
+Status decode_payload(const StreamHeader& header, std::span<const uint8_t> payload, uint64_t first,
+                      const ComponentTables& tables, std::span<int16_t> levels) noexcept {
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_chunk_decode(payload, first, tables, header.lanes(), levels);
+    case Coder::kRans:
+      return rans_chunk_decode(payload, first, tables, header.lanes(), levels);
+    case Coder::kEbpc:
+      return ebpc_chunk_decode(payload, Words(tables), levels);
+    case Coder::kDctCm:
+      return dct_cm_chunk_decode(payload, Words(tables), levels);
+  }
+  return Status::kBadCoder;
+}
 
 // ---------------------------------------------------------------------------------------------
 // Fields
@@ -256,6 +316,20 @@ bool chunk_valid(const StreamHeader& header, uint64_t chunk, size_t levels,
 
 }  // namespace
 
+const char* coder_name(Coder coder) noexcept {
+  switch (coder) {
+    case Coder::kHuffman:
+      return "huffman";
+    case Coder::kRans:
+      return "rans";
+    case Coder::kEbpc:
+      return "ebpc";
+    case Coder::kDctCm:
+      return "dct-cm";
+  }
+  return "unknown";
+}
+
 StreamHeader make_header(Coder coder, uint32_t components, uint32_t height, uint32_t width,
                          uint16_t table_id, uint8_t crop_h, uint8_t crop_w) noexcept {
   StreamHeader header;
@@ -269,9 +343,10 @@ StreamHeader make_header(Coder coder, uint32_t components, uint32_t height, uint
   header.log2_chunk = coder == Coder::kRans ? kRansLog2Chunk : kHuffmanLog2Chunk;
   const uint64_t values = size_valid(header) ? header.values() : kMaxValues;
   const uint64_t in_chunk = std::min(values, uint64_t{1} << header.log2_chunk);
-  const int huffman = values < kHuffmanSmall ? 0 : kHuffmanLog2Substreams;
-  header.log2_lanes =
-      static_cast<uint8_t>(coder == Coder::kRans ? rans_log2_states(in_chunk) : huffman);
+  int lanes = 0;
+  if (coder == Coder::kRans) lanes = rans_log2_states(in_chunk);
+  if (coder == Coder::kHuffman && values >= kHuffmanSmall) lanes = kHuffmanLog2Substreams;
+  header.log2_lanes = static_cast<uint8_t>(lanes);
   return header;
 }
 
@@ -283,13 +358,25 @@ Status check_shape(const StreamHeader& header) noexcept {
 }
 
 Status check_encode_tables(const StreamHeader& header, const ComponentTables& tables) noexcept {
-  return header.coder == Coder::kRans ? rans_check_encode_tables(tables, header.components)
-                                      : huffman_check_encode_tables(tables, header.components);
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_check_encode_tables(tables, header.components);
+    case Coder::kRans:
+      return rans_check_encode_tables(tables, header.components);
+    default:
+      return check_words(tables);
+  }
 }
 
 Status check_decode_tables(const StreamHeader& header, const ComponentTables& tables) noexcept {
-  return header.coder == Coder::kRans ? rans_check_decode_tables(tables, header.components)
-                                      : huffman_check_decode_tables(tables, header.components);
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return huffman_check_decode_tables(tables, header.components);
+    case Coder::kRans:
+      return rans_check_decode_tables(tables, header.components);
+    default:
+      return check_words(tables);
+  }
 }
 
 size_t stream_bound(const StreamHeader& header) noexcept {
@@ -308,10 +395,7 @@ Status encode_chunk(const StreamHeader& header, std::span<const int16_t> levels,
   const auto values = levels.subspan(static_cast<size_t>(first), count);
   const auto slot = buffer.subspan(slot_offset(header, chunk), chunk_bound(header, count));
   size_t used = 0;
-  const Status status =
-      header.coder == Coder::kRans
-          ? rans_chunk_encode(values, first, tables, header.lanes(), slot, used)
-          : huffman_chunk_encode(values, first, tables, header.lanes(), slot, used);
+  const Status status = encode_payload(header, values, first, tables, slot, used);
   if (status != Status::kOk) return status;
   const uint32_t checksum = header.chunks() > 1 ? crc32c(slot.first(used)) : 0;
   store_entry(buffer.data() + kMaxFieldBytes, chunk, {static_cast<uint32_t>(used), checksum});
@@ -371,9 +455,7 @@ Status decode_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
   }
   const uint64_t first = header.chunk_first(chunk);
   const auto values = levels.subspan(static_cast<size_t>(first), header.chunk_values(chunk));
-  return header.coder == Coder::kRans
-             ? rans_chunk_decode(payload, first, tables, header.lanes(), values)
-             : huffman_chunk_decode(payload, first, tables, header.lanes(), values);
+  return decode_payload(header, payload, first, tables, values);
 }
 
 Status stream_encode(const StreamHeader& header, std::span<const int16_t> levels,

@@ -29,7 +29,10 @@ inline constexpr size_t kChecksumBytes = 4;
 inline constexpr size_t kDirectoryEntryBytes = 8;
 inline constexpr uint64_t kMaxValues = uint64_t{1} << 40;
 
-enum class Coder : uint8_t { kHuffman = 1, kRans = 2 };
+enum class Coder : uint8_t { kHuffman = 1, kRans = 2, kEbpc = 3, kDctCm = 4 };
+
+// "huffman", "rans", "ebpc" or "dct-cm".
+const char* coder_name(Coder coder) noexcept;
 
 // The fields of the header; every number of a stream that read_header accepted is consistent.
 struct StreamHeader {
@@ -39,7 +42,7 @@ struct StreamHeader {
   uint32_t height = 0;      // H
   uint32_t width = 0;       // W
   uint8_t log2_chunk = 16;  // 8..23: a chunk holds 2^log2_chunk values, the last one the rest
-  uint8_t log2_lanes = 0;   // Huffman: 0..4, of the sub-streams; rANS: 0..6, of the states
+  uint8_t log2_lanes = 0;   // Huffman: 0..4, of the sub-streams; rANS: 0..6, of the states; else 0
   uint8_t crop_h = 0;       // rows and columns of block padding; the coder only carries them
   uint8_t crop_w = 0;
   uint32_t payload = 0;     // bytes of all payloads, known to read_header alone
@@ -64,13 +67,15 @@ struct StreamHeader {
 // The header of a new stream with the encoder's choice of chunks and lanes. Huffman: 2^16 values a
 // chunk; 4 sub-streams, or 1 where the tensor has fewer than 4096 values. rANS: 2^17 values a
 // chunk; one state for each 4096 values of a chunk, rounded down to a power of two from 1 to 32.
+// Others: 2^16 values a chunk.
 StreamHeader make_header(Coder coder, uint32_t components, uint32_t height, uint32_t width,
                          uint16_t table_id, uint8_t crop_h = 0, uint8_t crop_w = 0) noexcept;
 
 // kBadHeader where a field is outside its range or the tensor has more than kMaxValues values.
 Status check_shape(const StreamHeader& header) noexcept;
 
-// Whether tables are such that the header's coder can use them; see {huffman,rans}_check_*.
+// Whether tables are such that the header's coder can use them; see {huffman,rans}_check_*, and
+// words_valid for coders without tables.
 Status check_encode_tables(const StreamHeader& header, const ComponentTables& tables) noexcept;
 Status check_decode_tables(const StreamHeader& header, const ComponentTables& tables) noexcept;
 
@@ -81,7 +86,7 @@ size_t stream_bound(const StreamHeader& header) noexcept;
 // Codes chunk `chunk` into its own part of `buffer` (stream_bound(header) bytes): calls for
 // different chunks touch different bytes.
 //   levels  all values of the tensor, [header.values()]
-// kNoCode where a level has no code (Huffman), kBadArgument for a wrong size or chunk number.
+// kNoCode where a level has no code (all but rANS), kBadArgument for a wrong size or chunk number.
 Status encode_chunk(const StreamHeader& header, std::span<const int16_t> levels,
                     const ComponentTables& tables, uint64_t chunk,
                     std::span<uint8_t> buffer) noexcept;
@@ -93,9 +98,9 @@ Status finish_stream(const StreamHeader& header, std::span<uint8_t> buffer, size
 
 // Reads and checks header and directory, and the payload where it is covered by the same checksum
 // (a stream of one chunk). `size` becomes the size of the stream; `bytes` may hold more behind it.
-// An accepted header has no more values than its payload can hold: 8 a byte with Huffman codes,
-// kMaxValuesPerWord for 2 bytes with rANS. So what a caller allocates by it is bounded by the size
-// of its input.
+// An accepted header has no more values than its payload can hold: 8 a byte with Huffman codes and
+// DCT-CM, kMaxValuesPerWord for 2 bytes with rANS, 128 for 5 bytes with EBPC. So what a caller
+// allocates by it is bounded by the size of its input.
 Status read_header(std::span<const uint8_t> bytes, StreamHeader& header, size_t& size) noexcept;
 
 // kWrongShape, kWrongTables or kBadCoder where the stream is not the one that is expected: compares

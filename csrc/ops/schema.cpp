@@ -35,4 +35,16 @@ STABLE_TORCH_LIBRARY(fmtc, m) {
       "rans_decode(Tensor bytes, Tensor used, int lo, Tensor table_of, Tensor decode_table, "
       "Tensor base, int table_id, SymInt channels, SymInt height, SymInt width) "
       "-> (Tensor levels, Tensor status)");
+  m.def(
+      "ebpc_encode(Tensor levels, int lo, int word_bits, int table_id, "
+      "SymInt crop_h=0, SymInt crop_w=0) -> (Tensor bytes, Tensor used)");
+  m.def(
+      "ebpc_decode(Tensor bytes, Tensor used, int lo, int word_bits, int table_id, "
+      "SymInt channels, SymInt height, SymInt width) -> (Tensor levels, Tensor status)");
+  m.def(
+      "dct_cm_encode(Tensor levels, int lo, int word_bits, int table_id, "
+      "SymInt crop_h=0, SymInt crop_w=0) -> (Tensor bytes, Tensor used)");
+  m.def(
+      "dct_cm_decode(Tensor bytes, Tensor used, int lo, int word_bits, int table_id, "
+      "SymInt channels, SymInt height, SymInt width) -> (Tensor levels, Tensor status)");
 }

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/words.h"
 #include "ops/parallel.h"
 
 namespace fmtc::ops {
@@ -183,6 +184,32 @@ Coding make_coding(const char* op, Coder coder, const TableArgument& argument, i
       static_cast<int32_t>(lo), static_cast<size_t>(table_entries.size(1)), entries(table_entries),
       values<int64_t>(component_table), header.plane()};
   return {table_entries, component_table, header, tables};
+}
+
+Coding make_word_coding(const char* op, Coder coder, int64_t lo, int64_t word_bits,
+                        int64_t table_id, int64_t components, int64_t height, int64_t width,
+                        int64_t crop_h, int64_t crop_w) {
+  check_between(op, "word_bits", word_bits, 1, kMaxWordBits);
+  check_between(op, "lo", lo, std::numeric_limits<int16_t>::min(),
+                kMax<int16_t> - (int64_t{1} << word_bits) + 1);
+  const StreamHeader header =
+      checked_header(op, coder, components, height, width, table_id, crop_h, crop_w);
+  const ComponentTables tables = {
+      static_cast<int32_t>(lo), static_cast<size_t>(word_bits), {}, {}, header.plane()};
+  return {Tensor(), Tensor(), header, tables};
+}
+
+void throw_no_word(const char* op, const Coding& coding, std::span<const int16_t> levels,
+                   int64_t image) {
+  const Words words(coding.tables);
+  const auto wrong = std::find_if(levels.begin(), levels.end(), [&](int16_t level) {
+    return words.word(level) >= words.count();
+  });
+  const auto component = static_cast<uint64_t>(wrong - levels.begin()) / coding.header.plane();
+  STD_TORCH_CHECK(false, "fmtc::", op, ": level ", wrong == levels.end() ? 0 : *wrong,
+                  " of component ", component, " in image ", image, " has no word of ", words.bits,
+                  " bits; these are for levels from ", words.lo, " to ",
+                  words.level(words.count() - 1));
 }
 
 void check_levels(const char* op, const Tensor& levels) {

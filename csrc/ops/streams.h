@@ -1,6 +1,6 @@
 #pragma once
 
-// What the operators of both entropy coders share: checks of tables and streams, and the coding of
+// What the operators of the entropy coders share: checks of tables and streams, and the coding of
 // a batch by chunks on torch's threads.
 #include <cstdint>
 #include <span>
@@ -24,7 +24,8 @@ inline std::span<uint32_t> mutable_entries(const Tensor& contiguous) {
           static_cast<size_t>(contiguous.numel())};
 }
 
-// The tables of a coder and the header of the streams, checked, with the tensors they refer to.
+// The tables of a coder and the header of the streams, checked, with the tensors they refer to,
+// which are nothing where the coder has no tables.
 struct Coding {
   Tensor entries;   // int32 [T, width], contiguous
   Tensor table_of;  // int64 [K], contiguous
@@ -38,12 +39,21 @@ struct TableArgument {
   const Tensor& entries;
 };
 
-// Checks what all four operators take: tables int32 [T, width], table_of int64 [components], lo,
-// table_id, crop, and the shape of an image. All that is left to the core is whether the width and
-// contents of the tables suit the coder.
+// Checks what the operators of coders with tables take: tables int32 [T, width], table_of int64
+// [components], lo, table_id, crop, and the shape of an image. All that is left to the core is
+// whether the width and contents of the tables suit the coder.
 Coding make_coding(const char* op, Coder coder, const TableArgument& argument, int64_t lo,
                    const Tensor& table_of, int64_t table_id, int64_t components, int64_t height,
                    int64_t width, int64_t crop_h = 0, int64_t crop_w = 0);
+
+// The same for coders without tables, whose words have `word_bits` bits from level `lo` on.
+Coding make_word_coding(const char* op, Coder coder, int64_t lo, int64_t word_bits,
+                        int64_t table_id, int64_t components, int64_t height, int64_t width,
+                        int64_t crop_h = 0, int64_t crop_w = 0);
+
+// Throws for the first of an image's levels that has no word.
+[[noreturn]] void throw_no_word(const char* op, const Coding& coding,
+                                std::span<const int16_t> levels, int64_t image);
 
 // The streams of levels int16 [N, K, H, W]: bytes uint8 [N, buffer] with zeros behind each stream,
 // and used int64 [N].

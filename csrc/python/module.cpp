@@ -41,7 +41,7 @@ py::dict stream_info(const py::buffer& data) {
   if (status != fmtc::Status::kOk) throw py::value_error(fmtc::message(status));
   py::dict info;
   info["version"] = fmtc::kStreamVersion;  // the only one that read_header accepts
-  info["coder"] = header.coder == fmtc::Coder::kRans ? "rans" : "huffman";
+  info["coder"] = fmtc::coder_name(header.coder);
   info["channels"] = header.components;
   info["height"] = header.height;
   info["width"] = header.width;
@@ -61,7 +61,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info,
         "How this library was built and what it uses: dict of str or bool.");
   m.def("status_message", &status_message, py::arg("status"),
-        "The sentence that explains a status number of huffman_decode or rans_decode.");
+        "The sentence that explains a status number of a decoder.");
   m.def("stream_info", &stream_info, py::arg("data"),
         "Header fields of the stream that the bytes begin with. ValueError where there is none.");
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <random>
@@ -92,6 +93,18 @@ inline Codebook make_rans_codebook(std::span<const int64_t> counts, size_t symbo
               Status::kOk);
   }
   deal_tables(book, tables, components, random);
+  return book;
+}
+
+// What coders without tables need for the same levels; tables are dealt out for draw_levels alone.
+inline Codebook make_word_book(std::span<const int64_t> counts, size_t symbols, int32_t lo,
+                               size_t components, std::mt19937& random) {
+  Codebook book;
+  book.lo = lo;
+  book.symbols = symbols;
+  book.encode_width = book.decode_width =
+      std::max<size_t>(static_cast<size_t>(std::bit_width(symbols - 1)), 1);
+  deal_tables(book, counts.size() / symbols, components, random);
   return book;
 }
 

@@ -33,7 +33,24 @@ struct Case {
   }
 };
 
-constexpr std::array kCoders = {Coder::kHuffman, Coder::kRans};
+constexpr std::array kCoders = {Coder::kHuffman, Coder::kRans, Coder::kEbpc, Coder::kDctCm};
+
+int most_log2_lanes(Coder coder) {
+  if (coder == Coder::kHuffman) return 4;
+  return coder == Coder::kRans ? 6 : 0;
+}
+
+Codebook book_of(const StreamHeader& header, std::span<const int64_t> counts, size_t symbols,
+                 int32_t lo, std::mt19937& random) {
+  switch (header.coder) {
+    case Coder::kHuffman:
+      return make_codebook(counts, symbols, lo, header.components, 15, random);
+    case Coder::kRans:
+      return make_rans_codebook(counts, symbols, lo, header.components, 12, random);
+    default:
+      return make_word_book(counts, symbols, lo, header.components, random);
+  }
+}
 
 Case make_case(StreamHeader header, size_t tables, size_t symbols, uint32_t seed) {
   std::mt19937 random(seed);
@@ -41,9 +58,7 @@ Case make_case(StreamHeader header, size_t tables, size_t symbols, uint32_t seed
   made.header = header;
   const auto counts = bell_counts(tables, symbols);
   const int lo = -static_cast<int>(symbols / 2);
-  made.book = header.coder == Coder::kRans
-                  ? make_rans_codebook(counts, symbols, lo, header.components, 12, random)
-                  : make_codebook(counts, symbols, lo, header.components, 15, random);
+  made.book = book_of(header, counts, symbols, lo, random);
   made.levels = draw_levels(made.book, counts, header.plane(), random);
   made.stream.resize(stream_bound(header));
   size_t used = 0;
@@ -54,11 +69,12 @@ Case make_case(StreamHeader header, size_t tables, size_t symbols, uint32_t seed
   return made;
 }
 
+// With so many lanes, or as many as the coder has.
 StreamHeader header_of(Coder coder, uint32_t components, uint32_t height, uint32_t width,
                        int log2_chunk, int log2_lanes) {
   StreamHeader header = make_header(coder, components, height, width, 77);
   header.log2_chunk = static_cast<uint8_t>(log2_chunk);
-  header.log2_lanes = static_cast<uint8_t>(log2_lanes);
+  header.log2_lanes = static_cast<uint8_t>(std::min(log2_lanes, most_log2_lanes(coder)));
   return header;
 }
 
@@ -128,7 +144,7 @@ TEST(Stream, RoundTripOverTables) {
 TEST(Stream, RoundTripOverChunksAndLanes) {
   for (const Coder coder : kCoders) {
     for (const int log2_chunk : {8, 9, 12, 23}) {
-      for (int log2_lanes = 0; log2_lanes <= (coder == Coder::kRans ? 6 : 4); ++log2_lanes) {
+      for (int log2_lanes = 0; log2_lanes <= most_log2_lanes(coder); ++log2_lanes) {
         expect_round_trip(
             make_case(header_of(coder, 11, 13, 29, log2_chunk, log2_lanes), 4, 90, 6));
       }
@@ -296,6 +312,58 @@ TEST(Stream, WorkedExampleOfTheFormatRans) {
   EXPECT_EQ(decoded, levels);
 }
 
+TEST(Stream, WorkedExampleOfTheFormatEbpc) {
+  const std::vector<int16_t> levels = {0, 0, 0, 5, 6, 0, 7, 7, 7, 7, 7, 7};
+  const StreamHeader header = make_header(Coder::kEbpc, 3, 2, 2, 7);
+  std::vector<uint8_t> stream(stream_bound(header));
+  size_t used = 0;
+  ASSERT_EQ(stream_encode(header, levels, {0, 4, {}, {}, 4}, stream, used), Status::kOk);
+  stream.resize(used);
+  const std::vector<uint8_t> expected = {0x66, 0x6D, 0x23, 0x08, 0x07,
+                                         0x00, 0x03, 0x02, 0x02, 0x05,   // fields
+                                         0x2E, 0x3B, 0x3B, 0xF3,         // checksum
+                                         0x64, 0xF0, 0x97, 0x22, 0x00};  // payload
+  EXPECT_EQ(stream, expected);
+  std::vector<int16_t> decoded(12);
+  EXPECT_EQ(stream_decode(expected, header, {0, 4, {}, {}, 4}, decoded), Status::kOk);
+  EXPECT_EQ(decoded, levels);
+}
+
+TEST(Stream, WorkedExampleOfTheFormatDctCm) {
+  const std::vector<int16_t> levels = {0, 3, 0, 0, -1, 0, 0, 0, 0, 2};
+  const StreamHeader header = make_header(Coder::kDctCm, 2, 1, 5, 7);
+  std::vector<uint8_t> stream(stream_bound(header));
+  size_t used = 0;
+  ASSERT_EQ(stream_encode(header, levels, {-4, 3, {}, {}, 5}, stream, used), Status::kOk);
+  stream.resize(used);
+  const std::vector<uint8_t> expected = {0x66, 0x6D, 0x24, 0x08, 0x07,
+                                         0x00, 0x02, 0x01, 0x05, 0x03,  // fields
+                                         0x35, 0x71, 0xCF, 0x83,        // checksum
+                                         0x12, 0x7E, 0x06};             // payload
+  EXPECT_EQ(stream, expected);
+  std::vector<int16_t> decoded(10);
+  EXPECT_EQ(stream_decode(expected, header, {-4, 3, {}, {}, 5}, decoded), Status::kOk);
+  EXPECT_EQ(decoded, levels);
+}
+
+TEST(Stream, WordsAreOneTo15BitsOfInt16Levels) {
+  for (const Coder coder : {Coder::kEbpc, Coder::kDctCm}) {
+    const StreamHeader header = make_header(coder, 1, 1, 1, 0);
+    const auto status = [&](int32_t lo, size_t bits) {
+      const ComponentTables tables = {lo, bits, {}, {}, 1};
+      EXPECT_EQ(check_encode_tables(header, tables), check_decode_tables(header, tables));
+      return check_encode_tables(header, tables);
+    };
+    EXPECT_EQ(status(-32768, 1), Status::kOk);
+    EXPECT_EQ(status(0, 15), Status::kOk);
+    EXPECT_EQ(status(32766, 1), Status::kOk);
+    EXPECT_EQ(status(0, 0), Status::kBadArgument);
+    EXPECT_EQ(status(-32768, 16), Status::kBadArgument);
+    EXPECT_EQ(status(1, 15), Status::kBadArgument);
+    EXPECT_EQ(status(-32769, 1), Status::kBadArgument);
+  }
+}
+
 class Damage : public testing::TestWithParam<std::tuple<Coder, int>> {
  protected:
   static Case small_case() {
@@ -388,9 +456,9 @@ TEST(Stream, EachWrongFieldHasItsStatus) {
     EXPECT_EQ(status_with(2, 0x10 | kind), Status::kBadVersion);
     EXPECT_EQ(status_with(2, 0x30 | kind), Status::kBadVersion);
     EXPECT_EQ(status_with(2, 0x20), Status::kBadCoder);
-    EXPECT_EQ(status_with(2, 0x23), Status::kBadCoder);
+    EXPECT_EQ(status_with(2, 0x25), Status::kBadCoder);
     EXPECT_EQ(status_with(2, 0x27), Status::kBadCoder);
-    EXPECT_EQ(status_with(2, 0x20 | (3 - kind)), Status::kBadCoder);
+    EXPECT_EQ(status_with(2, 0x20 | (kind % 2 == 1 ? kind + 1 : kind - 1)), Status::kBadCoder);
     EXPECT_EQ(status_with(3, 0xF0), Status::kBadHeader);
     EXPECT_EQ(status_with(3, 0x70), Status::kBadHeader);
     EXPECT_EQ(status_with(3, 0x50), coder == Coder::kRans ? Status::kBadDirectory  // no room

@@ -1,0 +1,345 @@
+#include "core/ebpc.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+
+namespace fmtc {
+namespace {
+
+constexpr int kDeltas = kEbpcBlock - 1;  // and bits of a plane
+constexpr uint32_t kAllOnes = (1u << kDeltas) - 1;
+constexpr int kLengthBits = 4;    // of a run of zeros
+constexpr int kPositionBits = 3;  // in a plane
+constexpr int kMaxPlanes = kMaxWordBits + 1;
+constexpr int kLongestCode = 8;  // of a plane
+
+using Block = std::array<uint32_t, kEbpcBlock>;  // words
+using Planes = std::array<uint8_t, 16>;          // bit k of plane p is bit p of difference k
+
+// Bits of the length of a run of planes, minus 2: ceil(log2 word_bits), as there are word_bits + 1.
+int run_bits(int word_bits) noexcept {
+  return std::bit_width(static_cast<uint32_t>(word_bits - 1));
+}
+
+// ---------------------------------------------------------------------------------------------
+// Codes. A string of bits is a number whose lowest bit comes first.
+
+struct Code {
+  uint8_t bits;
+  uint8_t length;
+};
+
+// "0" and "1" in the order of the string.
+constexpr uint8_t bits_of(const char* string) {
+  int bits = 0;
+  for (int i = 0; string[i] != 0; ++i) bits |= (string[i] - '0') << i;
+  return static_cast<uint8_t>(bits);
+}
+
+constexpr Code kZeroPlane = {bits_of("001"), 3};
+constexpr Code kZeroPlanes = {bits_of("01"), 2};  // followed by how many there are beyond 2
+constexpr Code kOnes = {bits_of("00000"), 5};
+constexpr Code kZeroDbp = {bits_of("00001"), 5};
+constexpr Code kPair = {bits_of("00010"), 5};    // followed by the first position
+constexpr Code kSingle = {bits_of("00011"), 5};  // followed by the position
+constexpr Code kRaw = {bits_of("1"), 1};         // followed by the plane
+
+constexpr Code followed(Code code, uint32_t bits, int length) {
+  return {static_cast<uint8_t>(code.bits | bits << code.length),
+          static_cast<uint8_t>(code.length + length)};
+}
+
+constexpr Code plane_code(uint32_t dbx) {
+  if (dbx == kAllOnes) return kOnes;
+  const auto first = static_cast<uint32_t>(std::countr_zero(dbx));
+  if (dbx == 3u << first) return followed(kPair, first, kPositionBits);
+  if (dbx == 1u << first) return followed(kSingle, first, kPositionBits);
+  return followed(kRaw, dbx, kDeltas);
+}
+
+// Of planes that are not zero.
+constexpr std::array<Code, kAllOnes + 1> kPlaneCodes = [] {
+  std::array<Code, kAllOnes + 1> codes{};
+  for (uint32_t dbx = 1; dbx <= kAllOnes; ++dbx) codes[dbx] = plane_code(dbx);
+  return codes;
+}();
+
+enum class Kind : uint8_t { kBad, kDbx, kZeroDbp, kZeroPlanes };
+
+struct Entry {
+  Kind kind = Kind::kBad;
+  uint8_t dbx = 0;
+  uint8_t length = 0;
+};
+
+// By the next 8 bits of the string.
+constexpr std::array<Entry, 1 << kLongestCode> kEntries = [] {
+  std::array<Entry, 1 << kLongestCode> entries{};
+  const auto enter = [&](Code code, Kind kind, uint32_t dbx) {
+    for (uint32_t i = code.bits; i < entries.size(); i += 1u << code.length) {
+      entries[i] = {kind, static_cast<uint8_t>(dbx), code.length};
+    }
+  };
+  // Any plane may be written raw; an encoder does so for those without a code of their own.
+  for (uint32_t dbx = 0; dbx <= kAllOnes; ++dbx) {
+    enter(followed(kRaw, dbx, kDeltas), Kind::kDbx, dbx);
+  }
+  for (uint32_t dbx = 1; dbx <= kAllOnes; ++dbx) enter(kPlaneCodes[dbx], Kind::kDbx, dbx);
+  enter(kZeroPlane, Kind::kDbx, 0);
+  enter(kZeroDbp, Kind::kZeroDbp, 0);
+  enter(kZeroPlanes, Kind::kZeroPlanes, 0);
+  return entries;
+}();
+
+void put(BitWriter& writer, Code code) noexcept { writer.put(code.bits, code.length); }
+
+// ---------------------------------------------------------------------------------------------
+// Zeros
+
+// Writes the marks of all values.
+void put_marks(std::span<const int16_t> levels, BitWriter& writer) noexcept {
+  size_t zeros = 0;
+  const auto put_zeros = [&] {
+    for (; zeros > 0; zeros -= std::min<size_t>(zeros, kEbpcBurst)) {
+      writer.put((std::min<size_t>(zeros, kEbpcBurst) - 1) << 1, 1 + kLengthBits);
+      writer.flush();
+    }
+  };
+  for (const int16_t level : levels) {
+    if (level == 0) {
+      ++zeros;
+      continue;
+    }
+    put_zeros();
+    writer.put(1, 1);
+    writer.flush();
+  }
+  put_zeros();
+}
+
+// Sets levels to 0 where they are zeros, else to 1; false where the marks are not those of so many
+// values.
+bool take_marks(BitReader& reader, std::span<int16_t> levels, size_t& others) noexcept {
+  others = 0;
+  for (size_t i = 0; i < levels.size();) {
+    refill(reader);
+    const size_t left = levels.size() - i;
+    size_t count = static_cast<size_t>(std::countr_one(reader.peek()));
+    if (count > 0) {
+      count = std::min({count, left, static_cast<size_t>(reader.available())});
+      if (count == 0) return false;
+      reader.skip(static_cast<int>(count));
+      std::fill_n(levels.begin() + static_cast<std::ptrdiff_t>(i), count, int16_t{1});
+      others += count;
+    } else {
+      if (reader.available() < 1 + kLengthBits) return false;
+      count = (reader.peek() >> 1 & (kEbpcBurst - 1)) + 1;
+      if (count > left) return false;
+      reader.skip(1 + kLengthBits);
+      std::fill_n(levels.begin() + static_cast<std::ptrdiff_t>(i), count, int16_t{0});
+    }
+    i += count;
+  }
+  return true;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Blocks
+
+// Bit j of byte i becomes bit i of byte j: halves of 1, 2, 4 bits and bytes change places.
+constexpr uint64_t transpose(uint64_t bytes) noexcept {
+  uint64_t t = (bytes ^ bytes >> 7) & 0x00AA00AA00AA00AAu;
+  bytes ^= t ^ t << 7;
+  t = (bytes ^ bytes >> 14) & 0x0000CCCC0000CCCCu;
+  bytes ^= t ^ t << 14;
+  t = (bytes ^ bytes >> 28) & 0x00000000F0F0F0F0u;
+  return bytes ^ t ^ t << 28;
+}
+
+// The planes of differences of up to 16 bits.
+Planes planes_of(const std::array<uint32_t, kDeltas>& deltas) noexcept {
+  Planes planes;
+  for (int half = 0; half < 2; ++half) {
+    uint64_t bytes = 0;
+    for (int k = 0; k < kDeltas; ++k) {
+      bytes |= uint64_t{deltas[static_cast<size_t>(k)] >> 8 * half & 0xFF} << 8 * k;
+    }
+    store_le(planes.data() + 8 * half, transpose(bytes));
+  }
+  return planes;
+}
+
+// The inverse.
+std::array<uint32_t, kDeltas> deltas_of(const Planes& planes) noexcept {
+  std::array<uint32_t, kDeltas> deltas{};
+  for (int half = 0; half < 2; ++half) {
+    const uint64_t bytes = transpose(load_le<uint64_t>(planes.data() + 8 * half));
+    for (int k = 0; k < kDeltas; ++k) {
+      deltas[static_cast<size_t>(k)] |= static_cast<uint32_t>(bytes >> 8 * k & 0xFF) << 8 * half;
+    }
+  }
+  return deltas;
+}
+
+void put_zero_planes(int run, int bits, BitWriter& writer) noexcept {
+  if (run == 1) {
+    put(writer, kZeroPlane);
+  } else if (run > 1) {
+    put(writer, kZeroPlanes);
+    writer.put(static_cast<uint64_t>(run - 2), bits);
+  }
+}
+
+void put_block(const Block& block, int word_bits, BitWriter& writer) noexcept {
+  const uint32_t mask = (2u << word_bits) - 1;  // of a difference, which has a bit more
+  std::array<uint32_t, kDeltas> deltas;
+  std::array<uint32_t, kDeltas> changes;
+  for (size_t k = 0; k < kDeltas; ++k) {
+    deltas[k] = (block[k + 1] - block[k]) & mask;
+    changes[k] = deltas[k] ^ deltas[k] >> 1;
+  }
+  const Planes dbp = planes_of(deltas), dbx = planes_of(changes);
+  writer.put(block[0], word_bits);
+  const int bits = run_bits(word_bits);
+  int run = 0;
+  for (int p = word_bits; p >= 0; --p) {
+    const auto plane = static_cast<size_t>(p);
+    if (dbx[plane] == 0) {
+      ++run;
+      continue;
+    }
+    put_zero_planes(run, bits, writer);
+    run = 0;
+    put(writer, dbp[plane] == 0 && dbx[plane] != kAllOnes ? kZeroDbp : kPlaneCodes[dbx[plane]]);
+    writer.flush();
+  }
+  put_zero_planes(run, bits, writer);
+  writer.flush();
+}
+
+bool take_planes(BitReader& reader, int word_bits, Planes& planes) noexcept {
+  const int bits = run_bits(word_bits);
+  planes.fill(0);
+  uint8_t above = 0;
+  for (int p = word_bits; p >= 0;) {
+    refill(reader);
+    const Entry entry = kEntries[reader.peek() & (kEntries.size() - 1)];
+    int run = 1, length = entry.length;
+    switch (entry.kind) {
+      case Kind::kDbx:
+        above ^= entry.dbx;
+        break;
+      case Kind::kZeroDbp:
+        above = 0;
+        break;
+      case Kind::kZeroPlanes:
+        run = 2 + static_cast<int>(reader.peek() >> length & ((1u << bits) - 1));
+        length += bits;
+        break;
+      case Kind::kBad:
+        return false;
+    }
+    if (length > reader.available() || run > p + 1) return false;
+    reader.skip(length);
+    for (; run > 0; --run, --p) planes[static_cast<size_t>(p)] = above;
+  }
+  return true;
+}
+
+// False for bits that are no block.
+bool take_block(BitReader& reader, int word_bits, Block& block) noexcept {
+  refill(reader);
+  if (reader.available() < word_bits) return false;
+  block[0] = static_cast<uint32_t>(reader.peek() & ((1u << word_bits) - 1));
+  reader.skip(word_bits);
+  Planes planes;
+  if (!take_planes(reader, word_bits, planes)) return false;
+  const std::array<uint32_t, kDeltas> deltas = deltas_of(planes);
+  const uint32_t mask = (2u << word_bits) - 1;
+  uint32_t above = 0;
+  for (size_t k = 0; k < kDeltas; ++k) {
+    block[k + 1] = (block[k] + deltas[k]) & mask;
+    above |= block[k + 1] >> word_bits;  // no word
+  }
+  return above == 0;
+}
+
+// Fills the values that are marked 1 with the words of a block, in order.
+class Filler {
+ public:
+  Filler(std::span<int16_t> levels, Words words, size_t others) noexcept
+      : next_(levels.data()), words_(words), left_(others) {}
+
+  size_t left() const noexcept { return left_; }
+
+  // False where a word is that of zero, or what fills up the last block does not repeat its last
+  // word.
+  bool fill(const Block& block) noexcept {
+    const size_t count = std::min<size_t>(left_, kEbpcBlock);
+    for (size_t k = 0; k < count; ++k) {
+      while (*next_ == 0) ++next_;
+      *next_ = words_.level(block[k]);
+      if (*next_++ == 0) return false;
+    }
+    left_ -= count;
+    return std::all_of(block.begin() + static_cast<std::ptrdiff_t>(count), block.end(),
+                       [&](uint32_t word) { return word == block[count - 1]; });
+  }
+
+ private:
+  int16_t* next_;
+  Words words_;
+  size_t left_;
+};
+
+}  // namespace
+
+size_t ebpc_chunk_bound(size_t values) noexcept {
+  const size_t blocks = values / kEbpcBlock + (values % kEbpcBlock != 0);
+  const size_t marks = 3 * values + 2;  // most where zeros and others take turns
+  return (marks + blocks * (kMaxWordBits + kMaxPlanes * kLongestCode) + 7) / 8;
+}
+
+size_t ebpc_smallest_payload(size_t values) noexcept {
+  const size_t bursts = values / kEbpcBurst, others = values % kEbpcBurst;
+  return (bursts * (1 + kLengthBits) + (others > 0) + 7) / 8;
+}
+
+Status ebpc_chunk_encode(std::span<const int16_t> levels, Words words, std::span<uint8_t> out,
+                         size_t& used) noexcept {
+  if (!words.all_have_words(levels)) return Status::kNoCode;
+  BitWriter writer(out);
+  put_marks(levels, writer);
+  Block block;
+  size_t filled = 0;
+  for (const int16_t level : levels) {
+    if (level == 0) continue;
+    block[filled++] = words.word(level);
+    if (filled == kEbpcBlock) {
+      put_block(block, words.bits, writer);
+      filled = 0;
+    }
+  }
+  if (filled > 0) {
+    std::fill(block.begin() + static_cast<std::ptrdiff_t>(filled), block.end(), block[filled - 1]);
+    put_block(block, words.bits, writer);
+  }
+  return writer.finish(used);
+}
+
+Status ebpc_chunk_decode(std::span<const uint8_t> payload, Words words,
+                         std::span<int16_t> levels) noexcept {
+  BitReader reader(payload);
+  size_t others = 0;
+  if (!take_marks(reader, levels, others)) return Status::kBadCode;
+  Filler filler(levels, words, others);
+  while (filler.left() > 0) {
+    Block block;
+    if (!take_block(reader, words.bits, block) || !filler.fill(block)) return Status::kBadCode;
+  }
+  reader.refill();
+  return reader.at_end() ? Status::kOk : Status::kBadCode;
+}
+
+}  // namespace fmtc

@@ -1,0 +1,25 @@
+#include <torch/csrc/stable/library.h>
+
+#include <tuple>
+
+#include "ops/checks.h"
+#include "ops/streams.h"
+
+namespace fmtc::ops {
+namespace {
+
+constexpr const char* kOp = "ebpc_decode";
+
+std::tuple<Tensor, Tensor> ebpc_decode(const Tensor& bytes, const Tensor& used, int64_t lo,
+                                       int64_t word_bits, int64_t table_id, int64_t channels,
+                                       int64_t height, int64_t width) {
+  const Coding coding =
+      make_word_coding(kOp, Coder::kEbpc, lo, word_bits, table_id, channels, height, width);
+  return decode_batch(kOp, coding, bytes, used);
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("ebpc_decode", TORCH_BOX(&ebpc_decode)); }
+
+}  // namespace fmtc::ops
