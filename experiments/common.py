@@ -234,39 +234,40 @@ FEWEST_IMAGES = 10
 
 @dataclass(frozen=True)
 class Criterion:
-    """When a compressed network is as good as the uncompressed one, up to a tolerance.
+    """When a compressed network is as good as it was before, up to a tolerance.
 
-    Top-1 within ``drop`` (a share) of the reference's or, where that is None, a share of images
-    that keep their class.
+    The figure of a point ("top1" or "agreement") that must be ``least`` or more.
     """
 
-    reference: float | None
-    drop: float
-    agreement: float
+    figure: str
+    least: float
+    text: str
 
     @classmethod
-    def of(cls, result: Result, drop_percent: float, agreement_percent: float) -> Criterion:
-        """By accuracy where there are labels, and images enough for the drop to show."""
+    def of(
+        cls, result: Result, drop_percent: float, agreement_percent: float, weight_bits: int = 32
+    ) -> Criterion:
+        """Of a network whose weights alone were quantised: what they cost is no fault of the rest.
+
+        By accuracy where there are labels, and images enough for the drop to show; otherwise the
+        agreement with the uncompressed network may fall by what agreement_percent leaves to 100.
+        """
         reference, images = result["reference"]["top1"], result["dataset"]["evaluated_images"]
-        shows = reference is not None and images * drop_percent / 100 >= FEWEST_IMAGES
-        return cls(reference if shows else None, drop_percent / 100, agreement_percent / 100)
-
-    @property
-    def figure(self) -> str:
-        """Of a point, which it is about."""
-        return "agreement" if self.reference is None else "top1"
-
-    @property
-    def least(self) -> float:
-        return self.agreement if self.reference is None else self.reference - self.drop
+        before = {"top1": reference, "agreement": 1.0}
+        for point in result["points"]:
+            if point["preset"] is None and point["weight_bits"] == weight_bits:
+                before = point
+        if reference is not None and images * drop_percent / 100 >= FEWEST_IMAGES:
+            text = f"top-1 within {drop_percent:g} %"
+            return cls("top1", before["top1"] - drop_percent / 100, text)
+        least = before["agreement"] - (1 - agreement_percent / 100)
+        return cls("agreement", least, f"agreement ≥ {100 * least:.4g} %")
 
     def met_by(self, point: Point) -> bool:
         return point[self.figure] is not None and point[self.figure] >= self.least - 1e-9
 
     def __str__(self) -> str:
-        if self.reference is None:
-            return f"agreement ≥ {100 * self.agreement:g} %"
-        return f"top-1 within {100 * self.drop:g} %"
+        return self.text
 
 
 def smallest(points: Sequence[Point], criterion: Criterion, rate: str = "entropy") -> Point | None:
@@ -340,10 +341,11 @@ def color_of(scheme: str) -> int:
     return COLOR_OF.get(scheme, 6)
 
 
-def near(points: Sequence[Point], result: Result) -> list[Point]:
-    """The points that figures of the accuracy show: not those far below the uncompressed one."""
-    best = 1.0 if result["reference"]["top1"] is None else result["reference"]["top1"]
-    return [p for p in points if accuracy(p) is not None and accuracy(p) >= best - FAR]
+def near(points: Sequence[Point]) -> list[Point]:
+    """The points of a curve that figures of the accuracy show: not those far below its best."""
+    known = [point for point in points if accuracy(point) is not None]
+    best = max(map(accuracy, known), default=None)
+    return [point for point in known if accuracy(point) >= best - FAR]
 
 
 def panel(
@@ -428,14 +430,21 @@ def point_rows(results: Sequence[Result]) -> list[list]:
     """A row for every point, with POINT_COLUMNS."""
     return [
         [
-            result["model"], point["preset"], point["weight_bits"], point["block"],
-            f"{point['setting']['kind']}={point['setting']['value']:g}", *rate_cells(point),
+            result["model"], point["preset"] or "weights alone", point["weight_bits"],
+            point["block"],
+            setting_of(point), *rate_cells(point),
             percent(point["top1"]), percent(point["agreement"]), rounded(point["snr_db"], 2),
             rounded(millijoules(point), 4),
         ]
         for result in results
         for point in result["points"]
     ]  # fmt: skip
+
+
+def setting_of(point: Point) -> str | None:
+    """ "b=8", "step=0.001", as on the command line."""
+    setting = point["setting"]
+    return None if setting is None else f"{setting['kind']}={setting['value']:g}"
 
 
 def millijoules(point: Point) -> float | None:

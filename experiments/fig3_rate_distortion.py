@@ -41,12 +41,11 @@ COLORS = {8: 0, 4: 1, 32: 2}  # by bits of the weights: blue and red, as in the 
 
 
 def measure(store: Store, options: argparse.Namespace) -> Result:
-    return store.part(
-        point
-        for preset in options.presets
-        for weight_bits in options.weight_bits
-        for point in store.points(preset, targets_of(preset, options), weight_bits)
-    )
+    points = [store.baseline(weight_bits) for weight_bits in options.weight_bits]
+    for preset in options.presets:
+        for weight_bits in options.weight_bits:
+            points += store.points(preset, targets_of(preset, options), weight_bits)
+    return store.part(points)
 
 
 def present(results: list[Result], options: argparse.Namespace):
@@ -73,7 +72,7 @@ def present(results: list[Result], options: argparse.Namespace):
 
 
 def _curves(result: Result, preset: str, weight_bits: int, marker: str) -> list[dict]:
-    points = near(points_of(result, preset, weight_bits), result)
+    points = near(points_of(result, preset, weight_bits))
     if not points:
         return []
     y = [percent(accuracy(point), 3) for point in points]
@@ -88,10 +87,10 @@ def _curves(result: Result, preset: str, weight_bits: int, marker: str) -> list[
 
 def _summary(result: Result, options: argparse.Namespace) -> list[list]:
     """Where each curve reaches the tolerance, interpolated."""
-    criterion = Criterion.of(result, options.drop, options.agreement)
     rows = []
     for preset in options.presets:
         for weight_bits in options.weight_bits:
+            criterion = Criterion.of(result, options.drop, options.agreement, weight_bits)
             points = points_of(result, preset, weight_bits)
             bits = rate_at(points, criterion)
             coded_bits = rate_at(points, criterion, coded(points[0]))

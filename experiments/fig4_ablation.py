@@ -46,7 +46,8 @@ PLAIN_BITS = range(4, 11)
 
 def measure(store: Store, options: argparse.Namespace) -> Result:
     weight_bits = options.weight_bits[0]
-    points = store.points("q-vlc", plain_targets(options), weight_bits)
+    points = [store.baseline(weight_bits)]
+    points += store.points("q-vlc", plain_targets(options), weight_bits)
     for preset in (*_truncated(options), PRESETS["fmtc"]):
         name = "fmtc" if preset.name == "fmtc" else options.pca
         points += store.points(preset, targets_of(name, options), weight_bits)
@@ -92,15 +93,8 @@ def present(results: list[Result], options: argparse.Namespace):
 
 def _rows(results: list[Result]) -> list[list]:
     points = [point for result in results for point in result["points"]]
-    plain = [
-        rounded(fixed_width(p)) if p["setting"]["kind"] == "b" and _all_coded(p) else None
-        for p in points
-    ]
+    plain = [rounded(fixed_width(p)) if p["preset"] not in (None, "fmtc") else None for p in points]
     return [[*row, bits] for row, bits in zip(point_rows(results), plain, strict=True)]
-
-
-def _all_coded(point: Point) -> bool:
-    return all(layer["components"] is not None for layer in point["layers"])
 
 
 def _encoders(result: Result, options: argparse.Namespace) -> list[tuple[str, list[Point], str]]:
@@ -125,7 +119,7 @@ def _rate(point: Point, kind: str) -> float:
 def _left(result: Result, options: argparse.Namespace) -> dict:
     series = []
     for label, points, kind in _encoders(result, options):
-        shown = near(points, result)
+        shown = near(points)
         y = [percent(accuracy(point), 3) for point in shown]
         series.append(curve(label, color_of(label), [_rate(point, kind) for point in shown], y))
     return accuracy_panel(result["model"], "bits per value", result, series)
@@ -133,8 +127,8 @@ def _left(result: Result, options: argparse.Namespace) -> dict:
 
 def _right(result: Result, options: argparse.Namespace, rows: list[list]) -> dict:
     criteria = [
-        Criterion.of(result, options.drop, options.agreement),
-        Criterion.of(result, options.lower_drop, options.lower_agreement),
+        Criterion.of(result, options.drop, options.agreement, options.weight_bits[0]),
+        Criterion.of(result, options.lower_drop, options.lower_agreement, options.weight_bits[0]),
     ]
     needed = []
     for share in options.shares:
@@ -153,7 +147,7 @@ def _encoder_rows(results: list[Result], options: argparse.Namespace) -> list[li
     """The rate at which each encoder's curve reaches the tolerance."""
     rows = []
     for result in results:
-        criterion = Criterion.of(result, options.drop, options.agreement)
+        criterion = Criterion.of(result, options.drop, options.agreement, options.weight_bits[0])
         for label, points, kind in _encoders(result, options):
             moved = [{**point, "bits_per_value": {"rate": _rate(point, kind)}} for point in points]
             bits = rounded(rate_at(moved, criterion, "rate"))

@@ -48,11 +48,10 @@ QUICK_BLOCKS = ("1,1,64", "2,2,16", "8,8,1")
 def measure(store: Store, options: argparse.Namespace) -> Result:
     targets = targets_of("paper", options, BITS)
     weight_bits = options.weight_bits[0]
-    return store.part(
-        point
-        for block in _blocks(options)
-        for point in store.points("paper", targets, weight_bits, block)
-    )
+    points = [store.baseline(weight_bits)]
+    for block in _blocks(options):
+        points += store.points("paper", targets, weight_bits, block)
+    return store.part(points)
 
 
 def _blocks(options: argparse.Namespace) -> list[str]:
@@ -64,8 +63,10 @@ def _size(block: str) -> int:
     return math.prod(int(part) for part in block.split(","))
 
 
-def mean_squared_error(point: Point) -> float:
+def mean_squared_error(point: Point) -> float | None:
     """Of the decoded calibration tensors, over all values of all layers."""
+    if not point["layers"]:
+        return None
     values = sum(layer["values"] for layer in point["layers"])
     return sum(layer["mse"] * layer["values"] for layer in point["layers"]) / values
 
@@ -76,13 +77,13 @@ def present(results: list[Result], options: argparse.Namespace):
     for result in results:
         for size in dict.fromkeys(map(_size, blocks)):
             panels += _panels(result, size, [b for b in blocks if _size(b) == size], options)
-        criterion = Criterion.of(result, options.drop, options.agreement)
+        criterion = Criterion.of(result, options.drop, options.agreement, options.weight_bits[0])
         for block in blocks:
             bits = rate_at(points_of(result, "paper", options.weight_bits[0], block), criterion)
             rows.append([result["model"], _size(block), block, rounded(bits), str(criterion)])
     errors = [mean_squared_error(p) for result in results for p in result["points"]]
     points = [
-        [*row, float(f"{error:.4g}")]
+        [*row, None if error is None else float(f"{error:.4g}")]
         for row, error in zip(point_rows(results), errors, strict=True)
     ]
     return panels, [
@@ -97,7 +98,7 @@ def _panels(result: Result, size: int, blocks: list[str], options: argparse.Name
         label = "×".join(block.split(","))
         points = points_of(result, "paper", options.weight_bits[0], block)
         rates = [point["bits_per_value"]["entropy"] for point in points]
-        shown = near(points, result)
+        shown = near(points)
         y = [percent(accuracy(point), 3) for point in shown]
         x = [point["bits_per_value"]["entropy"] for point in shown]
         accuracies.append(curve(label, color, x, y))

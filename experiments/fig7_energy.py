@@ -42,7 +42,8 @@ BASELINE_BITS = 8  # what an accelerator without compression moves
 
 def measure(store: Store, options: argparse.Namespace) -> Result:
     weight_bits = options.weight_bits[0]
-    points = store.points(PLAIN, plain_targets(options), weight_bits)
+    points = [store.baseline(weight_bits)]
+    points += store.points(PLAIN, plain_targets(options), weight_bits)
     for preset in options.presets:
         points += store.points(preset, targets_of(preset, options), weight_bits)
     return store.part(points)
@@ -63,12 +64,13 @@ def _schemes(result: Result, options: argparse.Namespace) -> list[tuple[str, lis
 def present(results: list[Result], options: argparse.Namespace):
     panels, rows = [], []
     for result in results:
-        criterion = Criterion.of(result, options.drop, options.agreement)
-        eight_bits = 1e3 * image_joules(result["points"][0]["layers"], BASELINE_BITS)
+        criterion = Criterion.of(result, options.drop, options.agreement, options.weight_bits[0])
+        coded = points_of(result, PLAIN, options.weight_bits[0])[0]
+        eight_bits = 1e3 * image_joules(coded["layers"], BASELINE_BITS)
         rows.append([result["model"], "8 bits", rounded(eight_bits, 4), 0.0, ""])
         series = []
         for label, points, energies in _schemes(result, options):
-            shown = near(points, result)
+            shown = near(points)
             x = [energies[points.index(point)] for point in shown]
             y = [percent(accuracy(point), 3) for point in shown]
             series.append(curve(label, color_of(label), x, y))

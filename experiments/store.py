@@ -18,7 +18,7 @@ import torch
 from fmtc.cli import UsageError
 from fmtc.entropy_coding import WITH_TABLES
 from fmtc.evaluate import evaluate
-from fmtc.model import Compressor
+from fmtc.model import Compressor, prepare
 from fmtc.presets import Preset, get_preset
 from fmtc.result import environment, load_result, new_result, setting_label, write_result
 from fmtc.targets import Bits, Target
@@ -89,6 +89,25 @@ class Store:
             f"{block}: {rate:.3f} bits of entropy a value, {point['seconds']['calibrate']:.0f} + "
             f"{point['seconds']['evaluate']:.0f} s"
         )
+        return point
+
+    def baseline(self, weight_bits: int) -> dict[str, Any]:
+        """The point of the network with quantised weights alone; its preset and setting are None.
+
+        Accuracy that is lost there is none that the coding of feature maps could keep.
+        """
+        for point in self.result["points"] if self.result else []:
+            if point["preset"] is None and point["weight_bits"] == weight_bits:
+                return point
+        self._begin()
+        loaded = self.loaded
+        settings = {"leaf_modules": [], "include": None, "exclude": None}
+        settings |= {"input_shape": list(loaded.calibration.shape[1:]), "weight_bits": weight_bits}
+        network, _, _ = prepare(loaded.model, settings)
+        point = evaluate(network, loaded.test, reference=loaded.reference, batch=self.network.batch)
+        point["weight_bits"] = weight_bits
+        self.result["points"].append(point)
+        write_result(self.result, self.path)
         return point
 
     def spectrum(self) -> dict[str, list[float]]:

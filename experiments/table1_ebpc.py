@@ -27,6 +27,7 @@ from .common import (
     rate_cells,
     records,
     rounded,
+    setting_of,
     smallest,
     table,
     targets_of,
@@ -48,7 +49,7 @@ COLUMNS = [
 
 
 def measure(store: Store, options: argparse.Namespace) -> Result:
-    points = [store.point("ebpc", Bits(8), WEIGHT_BITS)]
+    points = [store.baseline(WEIGHT_BITS), store.point("ebpc", Bits(8), WEIGHT_BITS)]
     for preset in options.presets:
         points += store.points(preset, targets_of(preset, options), WEIGHT_BITS)
     return store.part(points)
@@ -81,7 +82,7 @@ def _rows(result: Result, options: argparse.Namespace) -> list[list]:
     for preset in options.presets:
         points = points_of(result, preset, WEIGHT_BITS)
         for place, tolerance in enumerate(tolerances):
-            criterion = Criterion.of(result, *tolerance)
+            criterion = Criterion.of(result, *tolerance, WEIGHT_BITS)
             rate = coded(points[0])
             chosen.append((preset, str(criterion), smallest(points, criterion, rate), place))
     rows = []
@@ -90,10 +91,9 @@ def _rows(result: Result, options: argparse.Namespace) -> list[list]:
         if point is None:
             rows.append([result["model"], method, how, *[None] * 8, *reference])
             continue
-        setting = point["setting"]
         rows.append(
             [
-                result["model"], method, how, f"{setting['kind']}={setting['value']:g}",
+                result["model"], method, how, setting_of(point),
                 rounded(point["bits_per_value"][coded(point)]), *rate_cells(point),
                 percent(point["top1"]), percent(point["agreement"]), *reference,
             ]

@@ -31,6 +31,7 @@ from .common import (
     points_of,
     records,
     rounded,
+    setting_of,
     smallest,
     table,
     targets_of,
@@ -62,6 +63,7 @@ def methods(options: argparse.Namespace) -> list[str]:
 def measure(store: Store, options: argparse.Namespace) -> Result:
     points = []
     for weight_bits in options.weight_bits:
+        points.append(store.baseline(weight_bits))
         for method in methods(options):
             points += _searched(store, method, weight_bits, options)
     return store.part(points)
@@ -76,7 +78,7 @@ def _searched(
     points, missed = [], 0
     for b in BITS:
         points.append(store.point(method, Bits(b), weight_bits))
-        criterion = Criterion.of(store.result, options.drop, options.agreement)
+        criterion = Criterion.of(store.result, options.drop, options.agreement, weight_bits)
         missed = 0 if criterion.met_by(points[-1]) else missed + 1
         if missed == MISSES:
             break
@@ -104,15 +106,15 @@ def present(results: list[Result], options: argparse.Namespace):
 
 
 def _row(result: Result, weight_bits: int, method: str, options: argparse.Namespace) -> list:
-    criterion = Criterion.of(result, options.drop, options.agreement)
+    criterion = Criterion.of(result, options.drop, options.agreement, weight_bits)
     published = PAPER.get((result["model"], weight_bits), {}).get(method)
     point = smallest(points_of(result, method, weight_bits), criterion)
     head = [result["model"], weight_bits, method, str(criterion)]
     if point is None:
         return [*head, *[None] * 6, published]
-    rates, setting = point["bits_per_value"], point["setting"]
+    rates = point["bits_per_value"]
     return [
-        *head, f"{setting['kind']}={setting['value']:g}", rounded(rates["entropy"]),
+        *head, setting_of(point), rounded(rates["entropy"]),
         rounded(rates["entropy_classes"]), rounded(rates[coded(point)]), percent(point["top1"]),
         percent(point["agreement"]), published,
     ]  # fmt: skip

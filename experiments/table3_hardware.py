@@ -31,6 +31,7 @@ from .common import (
     points_of,
     records,
     rounded,
+    setting_of,
     smallest,
     table,
     targets_of,
@@ -65,7 +66,7 @@ COLUMNS = [
 
 
 def measure(store: Store, options: argparse.Namespace) -> Result:
-    points = [store.point("q-vlc", Bits(PLAIN_BITS), WEIGHT_BITS)]
+    points = [store.baseline(WEIGHT_BITS), store.point("q-vlc", Bits(PLAIN_BITS), WEIGHT_BITS)]
     for preset in (options.pca, "fmtc"):
         points += store.points(preset, targets_of(preset, options), WEIGHT_BITS)
     return store.part(points)
@@ -73,7 +74,7 @@ def measure(store: Store, options: argparse.Namespace) -> Result:
 
 def _chosen(result: Result, options: argparse.Namespace) -> dict[str, Point | None]:
     """The point of each method; where none is good enough, the nearest."""
-    criterion = Criterion.of(result, options.drop, options.agreement)
+    criterion = Criterion.of(result, options.drop, options.agreement, WEIGHT_BITS)
     chosen = {"Q+VLC": points_of(result, "q-vlc", WEIGHT_BITS)[0]}
     chosen["Q"] = chosen["Q+VLC"]
     for method, preset in (("Q+VLC+PCA", options.pca), ("fmtc", "fmtc")):
@@ -100,7 +101,7 @@ def present(results: list[Result], options: argparse.Namespace):
     for result in results:
         chosen = _chosen(result, options)
         widths = sorted({layer["shape"][0] for layer in chosen["Q"]["layers"]})
-        where = str(Criterion.of(result, options.drop, options.agreement))
+        where = str(Criterion.of(result, options.drop, options.agreement, WEIGHT_BITS))
         own = [_row(result, chosen[m], c, m, where) for c in widths for m in METHODS]
         panels += _panels(result["model"], own, widths)
         rows += own
@@ -115,12 +116,11 @@ def _row(result: Result, point: Point | None, channels: int, method: str, where:
     where = "8 bits" if method in ("Q", "Q+VLC") else where
     if point is None:
         return [*head, *[None] * 6, *published, where]
-    setting = point["setting"]
     bits = PLAIN_BITS if method == "Q" else width_bits(point, channels, coded(point))
     layer = 1e6 * access_joules(bits * layer_values(point, channels), reads=1)
     paper_layer = 1e6 * access_joules(bits * CHANNEL_ROWS**2 / channels, reads=1)
     return [
-        *head, f"{setting['kind']}={setting['value']:g}", rounded(bits), rounded(layer),
+        *head, setting_of(point), rounded(bits), rounded(layer),
         rounded(paper_layer, 2), rounded(bits_a_second(bits) / 1e9), percent(1 - bits / PLAIN_BITS),
         *published, where,
     ]  # fmt: skip

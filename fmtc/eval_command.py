@@ -277,14 +277,15 @@ def _different_options(command: str, args: argparse.Namespace) -> list[str]:
 def _point_with(result: dict[str, Any], setting: str, file: str) -> dict[str, Any]:
     """The point with this setting: "8" or "b=8"."""
     wanted = setting.replace(" ", "")
-    names = [str(target) for target in _targets_in(result)]
+    points = [point for point in result["points"] if point["setting"] is not None]
+    names = [str(target_of(point["setting"])) for point in points]
     if "=" not in wanted:
         names = [name.partition("=")[2] for name in names]
         with suppress(ValueError):
             wanted = f"{float(wanted):.12g}"
     if names.count(wanted) == 1:
-        return result["points"][names.index(wanted)]
-    known = ", ".join(map(str, _targets_in(result))) or "none"
+        return points[names.index(wanted)]
+    known = ", ".join(str(target_of(point["setting"])) for point in points) or "none"
     many = "several points" if wanted in names else "no point"
     raise UsageError(f"{file} has {many} with setting {setting}; it has {known}")
 

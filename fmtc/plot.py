@@ -143,13 +143,16 @@ def experiment(result: Mapping[str, Any], path: str | Path) -> None:
 def _draw_legends(figure: Figure, axes: Sequence[Axes], legends: list[dict[str, Any]]) -> None:
     """One below the panels where it serves them all, otherwise one in each."""
     largest = max(legends, key=len)
+    if not largest:
+        return
     if all(legend.keys() <= largest.keys() for legend in legends):
         room = LEGEND_LETTERS * figure.get_figwidth() / (max(map(len, largest)) + 6)
         across = min(len(largest), max(1, int(room)))
         figure.legend(largest.values(), largest, loc="outside lower center", ncols=across)
         return
     for axis, legend in zip(axes, legends, strict=False):
-        axis.legend(legend.values(), legend, fontsize=9)
+        if legend:
+            axis.legend(legend.values(), legend, fontsize=9)
 
 
 def _draw_series(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,14 +160,19 @@ def _draw_series(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
     handles = {}
     for series in panel["series"]:
         color = COLORS[series["color"] % len(COLORS)]
+        known = _known(series)
+        if not known[0]:
+            continue
         [handle] = axis.plot(
-            *_known(series),
+            *known,
             color=color,
             linestyle=LINES[series["line"]],
             marker=series["marker"],
             markerfacecolor=color if series["line"] == "solid" else "white",
         )
         handles[series["label"]] = handle
+    if not handles:
+        axis.text(0.5, 0.5, "no point", transform=axis.transAxes, ha="center", color=GREY)
     handles.pop("", None)  # what has no name stays out of the legend
     axis.margins(x=0.05)
     axis.set_yscale(panel["yscale"])
@@ -183,6 +191,8 @@ def _draw_bars(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
         color = COLORS[series["color"] % len(COLORS)]
         shift = (colors.index(series["color"]) - (len(colors) - 1) / 2) * width
         places, heights = _known(series)
+        if not places:
+            continue
         places = [place + shift for place in places]
         if series["marker"] is None:
             rgb = [1 - LIGHTER * (1 - part) if marked else part for part in to_rgb(color)]

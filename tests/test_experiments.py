@@ -92,10 +92,12 @@ def test_figure_is_redrawn_from_the_json_alone(out, name, tmp_path, monkeypatch,
 
 def test_points_are_shared_and_are_a_result_of_their_own(out, tmp_path, capsys):
     points = load_result(out / "points" / "digits.json")["points"]
-    keys = [(p["preset"], p["weight_bits"], p["block"], *p["setting"].values()) for p in points]
+    keys = [(p["preset"], p["weight_bits"], p["block"], str(p["setting"])) for p in points]
     assert len(set(keys)) == len(keys)  # none was measured twice
     assert {"paper", "fmtc", "q-vlc", "gemmlowp", "ebpc"} <= {p["preset"] for p in points}
-    assert all(p["joules_per_image"][coded(p)] > 0 for p in points)
+    [baseline] = [p for p in points if p["preset"] is None]  # 8-bit weights alone
+    assert baseline["weight_bits"] == 8 and 20 < baseline["snr_db"] < 200
+    assert all(p["joules_per_image"][coded(p)] > 0 for p in points if p is not baseline)
     figure = tmp_path / "all.png"
     assert cli.main(["plot", str(out / "points" / "digits.json"), "--out", str(figure)]) == 0
     assert figure.stat().st_size > 10_000
@@ -125,7 +127,8 @@ def test_interrupted_runs_go_on(tmp_path, monkeypatch, capsys):
     assert (
         run("fig3_rate_distortion", tmp_path, "--bits", "4", "--presets", "paper", "--fresh") == 0
     )
-    assert len(load_result(tmp_path / "points" / "digits.json")["points"]) == 1
+    baseline, only = load_result(tmp_path / "points" / "digits.json")["points"]
+    assert baseline["preset"] is None and only["setting"] == {"kind": "b", "value": 4}
 
 
 def test_module_command_and_bad_options(tmp_path, capsys):
@@ -243,6 +246,18 @@ def test_few_images_are_judged_by_agreement():
     assert rate_at(CURVE, criterion) == pytest.approx(2.5)
     assert Criterion.of(make_result(200), 5, 97).figure == "top1"
     assert Criterion.of(make_result(50_000, top1=None), 0.1, 97).figure == "agreement"
+
+
+def test_what_weights_lose_is_not_asked_back():
+    """4-bit weights at 74 % and 90 % agreement: 73.9 % are within 0.1 %, or 87 % agreement."""
+    weights = make_point(0, 0.74, 0.9, preset=None, weight_bits=4)
+    of_4, of_8 = (
+        Criterion.of(make_result(50_000, points=[weights]), 0.1, 97, bits) for bits in (4, 8)
+    )
+    assert of_4.least == pytest.approx(0.739) and of_8.least == pytest.approx(0.749)
+    few = Criterion.of(make_result(200, points=[weights]), 0.1, 97, 4)
+    assert few.least == pytest.approx(0.87) and str(few) == "agreement ≥ 87 %"
+    assert few.met_by(make_point(1, 0.5, 0.87)) and not few.met_by(make_point(1, 0.5, 0.869))
 
 
 def test_table_2_takes_the_smallest_rate_and_says_by_what():
