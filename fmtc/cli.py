@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from .entropy_coding import CODERS
@@ -68,6 +68,9 @@ examples:
   your own network: net.py has a function make_net() that returns it, weights and all:
     fmtc eval --model net.py:make_net --data images --calib-images 32
 
+  several processes, each evaluating a share of the images:
+    torchrun --nproc-per-node 4 -m fmtc eval --model resnet50 --data imagenet/val
+
 The same command again goes on where it was interrupted; more targets add points."""
 
 
@@ -84,19 +87,28 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 2 for an error of use, 130 when interrupted."""
+
+    def command() -> None:
+        args = build_parser().parse_args(argv)
+        args.run(args)
+
+    return main_with_errors("fmtc", command)
+
+
+def main_with_errors(name: str, command: Callable[[], None]) -> int:
+    """Run a command, showing its errors and warnings in a line each; returns the exit code."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            args = build_parser().parse_args(argv)
-            args.run(args)
+            command()
     except KeyboardInterrupt:
-        print("fmtc: interrupted; what was finished is saved", file=sys.stderr)
+        print(f"{name}: interrupted; what was finished is saved", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         if os.environ.get("FMTC_DEBUG", "0") != "0":
             raise
         message = " ".join(str(error).split()) or type(error).__name__
-        print(f"fmtc: error: {message}", file=sys.stderr)
+        print(f"{name}: error: {message}", file=sys.stderr)
         return 2
     return 0
 
@@ -275,7 +287,8 @@ def _add_plot(commands: argparse._SubParsersAction) -> None:
         "plot",
         help="draw a figure from a result.json",
         description="Draw accuracy and SNR against bits per value from a result.json, or with "
-        "--layers the rates of one point's layers.",
+        "--layers the rates of one point's layers; or the figure of an experiment's JSON, as PNG "
+        "and SVG.",
     )
     plot.add_argument("result", metavar="RESULT.json")
     plot.add_argument(
@@ -284,7 +297,9 @@ def _add_plot(commands: argparse._SubParsersAction) -> None:
         help="draw the layers of the point with this setting, such as 8 or b=8, or snr_db=15",
     )
     plot.add_argument(
-        "--out", metavar="PNG", help="default: rate_distortion.png or layers.png beside the result"
+        "--out",
+        metavar="FILE",
+        help="PNG or SVG; default: rate_distortion.png or layers.png beside the result",
     )
     plot.set_defaults(run=_plot)
 

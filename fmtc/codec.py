@@ -305,7 +305,7 @@ class Calibration:
         self._check(tensors)
         if not given:
             moments = self._moments(tensors, channels, start)
-        transform = given or self._transform(moments)
+        transform = given or self._transform(moments).strongest(self.preset.kept)
 
         def values() -> Iterable[torch.Tensor]:
             return (transform.forward(self.block.split(x)) for x in tensors if x.numel())

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import distributed
 from .cli import Parser, UsageError, add_eval_options
 from .codec import check_bits
 from .console import console, result_table
@@ -22,9 +23,9 @@ from .data import Dataset, open_dataset, split
 from .evaluate import Reference, first_tensor
 from .model import Compressor
 from .models import load_model
-from .plot import layers, rate_distortion
+from .plot import experiment, layers, rate_distortion
 from .presets import PRESETS
-from .result import environment, load_result, new_result, setting_label
+from .result import environment, is_experiment, load_result, new_result, setting_label
 from .sweep import sweep
 from .targets import SNR, AccuracyDrop, Bits, Target, parse_targets, target_of
 from .transform import Block
@@ -37,7 +38,16 @@ SAME_ENVIRONMENT = ("fmtc", "commit", "torch", "torchvision")
 
 
 def run_eval(args: argparse.Namespace) -> None:
-    """Measure what OUT/result.json does not have yet, draw the curve, print the table."""
+    """Measure what OUT/result.json does not have yet, draw the curve, print the table.
+
+    Under torchrun every process evaluates a share of the images; the first one writes and speaks.
+    """
+    with distributed.process_group():
+        args.quiet = args.quiet or not distributed.is_first()
+        _run_eval(args)
+
+
+def _run_eval(args: argparse.Namespace) -> None:
     Block.parse(args.block)
     targets = chosen_targets(args)
     if args.threads is not None:
@@ -55,6 +65,8 @@ def run_eval(args: argparse.Namespace) -> None:
         result = earlier
     if not result["points"]:
         raise UsageError("none of the targets can be met; there is no point to show")
+    if not distributed.is_first():
+        return
     console().print(result_table(result))
     figure = path.with_name("rate_distortion.png")
     rate_distortion(result, figure)
@@ -63,8 +75,19 @@ def run_eval(args: argparse.Namespace) -> None:
 
 
 def run_plot(file: str, out: str | None, setting: str | None) -> None:
-    """Draw the curve of a result file or, with a setting (8, b=8), the layers of that point."""
+    """Draw the curve of a result file or, with a setting (8, b=8), the layers of that point.
+
+    An experiment's figure is drawn as PNG and SVG beside its file.
+    """
     result = load_result(file)
+    if is_experiment(result):
+        if setting is not None:
+            raise UsageError(f"{file} is an experiment; it has no layers to draw")
+        targets = [Path(out)] if out else [Path(file).with_suffix(s) for s in (".png", ".svg")]
+        for target in targets:
+            experiment(result, target)
+            print(f"wrote {target}")
+        return
     if setting is None:
         target = Path(out or Path(file).with_name("rate_distortion.png"))
         rate_distortion(result, target)
@@ -133,15 +156,20 @@ def _measure(
     calibration, labels = dataset.subset(calibration_indices).tensor()
     _check_classes(model, calibration[:1], dataset)
     targets = [_with_labels(target, calibration, labels) for target in targets]
-    test = dataset.subset(test_indices)
+    test = dataset.subset(distributed.share(test_indices))
+    if len(test_indices) < distributed.processes():
+        raise UsageError(
+            f"{len(test_indices)} images are too few for {distributed.processes()} processes"
+        )
     progress = not args.quiet
-    reference = Reference(model, test, batch=args.batch, progress=progress)
+    reference = Reference(model, test, batch=args.batch, progress=progress, sharded=True)
+    dataset.skipped[:] = sorted(set().union(*distributed.gathered(dataset.skipped)))
     result = _new_result(args, dataset, len(calibration), reference)
     if earlier is not None:
         _check_same_data(earlier, result)
     result["points"] = earlier["points"] if earlier else []
     result["command"] = command_line(args, _targets_in(result) + targets)
-    if dataset.skipped:
+    if dataset.skipped and distributed.is_first():
         _say(f"skipped {len(dataset.skipped)} unreadable images: {', '.join(dataset.skipped)}")
     compressor = Compressor(
         model,
@@ -186,7 +214,7 @@ def _new_result(
     described: dict[str, Any] = {
         "path": args.data,
         "calibration_images": calibration_images,
-        "evaluated_images": len(reference.outputs),
+        "evaluated_images": reference.images,
     }
     if dataset.skipped:
         described["skipped"] = sorted(dataset.skipped)
@@ -249,14 +277,15 @@ def _different_options(command: str, args: argparse.Namespace) -> list[str]:
 def _point_with(result: dict[str, Any], setting: str, file: str) -> dict[str, Any]:
     """The point with this setting: "8" or "b=8"."""
     wanted = setting.replace(" ", "")
-    names = [str(target) for target in _targets_in(result)]
+    points = [point for point in result["points"] if point["setting"] is not None]
+    names = [str(target_of(point["setting"])) for point in points]
     if "=" not in wanted:
         names = [name.partition("=")[2] for name in names]
         with suppress(ValueError):
             wanted = f"{float(wanted):.12g}"
     if names.count(wanted) == 1:
-        return result["points"][names.index(wanted)]
-    known = ", ".join(map(str, _targets_in(result))) or "none"
+        return points[names.index(wanted)]
+    known = ", ".join(str(target_of(point["setting"])) for point in points) or "none"
     many = "several points" if wanted in names else "no point"
     raise UsageError(f"{file} has {many} with setting {setting}; it has {known}")
 

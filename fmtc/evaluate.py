@@ -1,7 +1,7 @@
 """The one place that measures: accuracy, agreement, divergence and noise of a network's outputs.
 
 `evaluate` runs a plain or a compressed model over a dataset and returns one point of the result
-schema ("fmtc.result/1", see `fmtc.result`). The reference is always the uncompressed network; a
+schema ("fmtc.result/2", see `fmtc.result`). The reference is always the uncompressed network; a
 `Reference` holds its outputs, so that the points of a curve share one run of it.
 """
 
@@ -11,17 +11,21 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from . import distributed
+from .points import Counted
+
 SNR_CAP_DB = 200.0
 Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 RATES = ("entropy", "entropy_classes", "cross_entropy", "huffman", "stream")
-LAYER_KEYS = ("name", "shape", "components", "values", "step", "mse", "bits_per_value")
+LAYER_KEYS = ("name", "shape", "components", "values", "reads", "step", "mse", "bits_per_value")
 
 Batch = tuple[Tensor, Tensor | None]
 
@@ -31,12 +35,21 @@ class Reference:
 
     Attributes: `outputs` one CPU tensor an image (only outputs are kept, never images or feature
     maps); `measures` of the network compared with itself; `seconds` in its forward passes;
-    `top1`, `top5` fractions or None.
+    `top1`, `top5` fractions or None; `images` how many there are.
+    sharded: `data` is this process's share of the images (`fmtc.distributed`); all figures, also
+    of what is evaluated against this reference, are those of all processes, which must take part.
     """
 
     def __init__(
-        self, model: nn.Module, data: Any, *, batch: int = 25, progress: bool = False
+        self,
+        model: nn.Module,
+        data: Any,
+        *,
+        batch: int = 25,
+        progress: bool = False,
+        sharded: bool = False,
     ) -> None:
+        self.sharded = sharded
         self.measures = Measures()
         self.outputs: list[Tensor] = []
         self.seconds = 0.0
@@ -44,6 +57,9 @@ class Reference:
             self.measures.add(output, output, labels)
             self.outputs += output.unbind()
             self.seconds += seconds
+        if sharded:
+            self.measures, self.seconds = _of_all_processes(self.measures, self.seconds)
+        self.images = self.measures.images
         summary = self.measures.summary()
         self.top1: float | None = summary["top1"]
         self.top5: float | None = summary["top5"]
@@ -53,6 +69,7 @@ class Measures:
     """Collects the figures of each image; `summary` averages them."""
 
     def __init__(self) -> None:
+        self.images = 0
         self.top1: list[bool] = []
         self.top5: list[bool] = []
         self.agreement: list[bool] = []
@@ -64,6 +81,7 @@ class Measures:
 
         ValueError: a label that the output has no class for, outputs of different shapes.
         """
+        self.images += len(output)
         if reference.shape != output.shape:
             raise ValueError(
                 f"the model's output is {list(output.shape)}, the reference's "
@@ -76,6 +94,12 @@ class Measures:
             self.kl += kl_divergence(reference, output).tolist()
         defined = (snr for snr in snr_db(reference, output).tolist() if not math.isnan(snr))
         self.snr_db += defined
+
+    def merge(self, other: Measures) -> Measures:
+        """Take in the figures of other images."""
+        for name, figures in vars(other).items():
+            setattr(self, name, getattr(self, name) + figures)
+        return self
 
     def _add_accuracy(self, output: Tensor, labels: Tensor) -> None:
         classes = output.shape[1]
@@ -142,6 +166,9 @@ def evaluate(
     with _mode(model, mode):
         model.reset_statistics()
         point = _point(*_measure(model, data, reference, batch, progress))
+        if reference.sharded:
+            for coded in model.points.values():
+                coded.counted = Counted.sum(distributed.gathered(coded.counted))
         return _with_coding(point, model)
 
 
@@ -209,7 +236,16 @@ def _measure(
         total += seconds
     if done != len(reference.outputs):
         raise ValueError(f"the reference covers {len(reference.outputs)} images, the data {done}")
-    return measures, total
+    return _of_all_processes(measures, total) if reference.sharded else (measures, total)
+
+
+def _of_all_processes(measures: Measures, seconds: float) -> tuple[Measures, float]:
+    """Measures of all shares together, and the time of the slowest process."""
+    everything = distributed.gathered((measures, seconds))
+    return (
+        reduce(Measures.merge, (part for part, _ in everything), Measures()),
+        max(seconds for _, seconds in everything),
+    )
 
 
 @torch.no_grad()
@@ -300,12 +336,14 @@ def _point(measures: Measures, seconds: float) -> dict[str, Any]:
         "preset": None,
         "weight_bits": None,
         "setting": None,
+        "block": None,
         "coder": None,
         "mode": None,
         **measures.summary(),
         "values": None,
         "clamped_fraction": None,
         "bits_per_value": _rates({}),
+        "joules_per_image": _rates({}),
         "multiply_adds": {"plain": None, "compressed": None},
         "seconds": {"calibrate": None, "evaluate": seconds},
         "layers": [],
@@ -319,11 +357,13 @@ def _with_coding(point: dict[str, Any], compressed: Any) -> dict[str, Any]:
         "preset": compressed.preset,
         "weight_bits": compressed.weight_bits,
         "setting": dict(compressed.setting),
+        "block": compressed.block,
         "coder": compressed.coder,
         "mode": compressed.mode,
         "values": report.values,
         "clamped_fraction": report.clamped_fraction,
         "bits_per_value": _rates(report.bits_per_value),
+        "joules_per_image": _rates(report.joules_per_image),
         "multiply_adds": dict(compressed.multiply_adds),
         "seconds": {
             "calibrate": compressed.seconds_calibrate,

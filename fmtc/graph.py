@@ -303,6 +303,28 @@ def select(layers: list[Group | HookedConv], include, exclude) -> None:
         layer.excluded = not chosen or any(fnmatchcase(layer.name, p) for p in exclude)
 
 
+def count_reads(groups: list[Group]) -> dict[str, int]:
+    """How often what each group writes is read: once by each group that it goes into (by its
+    convolution or its residual add, through pooling and the like), and once for the output."""
+    performed_by = {node: group.name for group in groups for node in (group.conv, *group.adds)}
+    reads = {}
+    for group in groups:
+        readers, seen, front = set(), set(), list(group.output.users)
+        while front:
+            node = front.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node in performed_by:
+                readers.add(performed_by[node])
+            elif node.op == "output":
+                readers.add("output")
+            else:
+                front.extend(node.users)
+        reads[group.name] = len(readers)
+    return reads
+
+
 def _shape(node: fx.Node) -> tuple[int, ...] | None:
     meta = node.meta.get("tensor_meta")
     return tuple(meta.shape) if hasattr(meta, "shape") else None

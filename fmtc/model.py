@@ -27,7 +27,17 @@ from .codec import (
 )
 from .entropy_coding import CODERS, WITH_TABLES
 from .evaluate import Reference, evaluate, first_tensor
-from .graph import AFTER, BEFORE, Group, TraceError, find_groups, select, trace, untraced_modules
+from .graph import (
+    AFTER,
+    BEFORE,
+    Group,
+    TraceError,
+    count_reads,
+    find_groups,
+    select,
+    trace,
+    untraced_modules,
+)
 from .placement import Spectrum
 from .points import CodingPoint, PlainCodec, make_point
 from .presets import Preset, get_preset
@@ -86,6 +96,10 @@ class CompressedModel(nn.Module):
     @property
     def setting(self) -> dict:
         return self.settings["setting"]
+
+    @property
+    def block(self) -> str:
+        return self.settings["block"]
 
     @property
     def coder(self) -> str:
@@ -627,7 +641,10 @@ def assemble(
     for group in groups:
         if group.name in refitted:
             network.add_submodule(group.conv.target, refitted[group.name])
+    reads = count_reads(groups)
     points = {group.name: _insert(network, group, codecs[group.name]) for group in groups}
+    for name, point in points.items():
+        point.reads = reads[name]
     fold.tidy(network)
     for module in untraced_modules(network):
         for layer in module.layers:

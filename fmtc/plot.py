@@ -1,4 +1,4 @@
-"""Figures, drawn from a result document (or a report) alone.
+"""Figures, drawn from a result document (or a report) alone: curves, layers, experiments' panels.
 
 Colours are Okabe and Ito's, which people with any kind of colour vision can tell apart; the kinds
 of rate also differ in line style and marker.
@@ -6,12 +6,13 @@ of rate also differ in line style and marker.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -108,6 +109,123 @@ def layers(report: Mapping[str, Any], path: str | Path) -> None:
         _save(figure, path)
 
 
+COLUMNS = 3  # panels in a row
+LINES = {"solid": "-", "dashed": (0, (4, 2)), "dotted": ":", "none": "none"}
+LEGEND_LETTERS = 13  # an inch
+LIGHTER = 0.6  # bars over which markers stand keep this share of their colour
+
+
+def experiment(result: Mapping[str, Any], path: str | Path) -> None:
+    """The panels of an experiment's figure: curves, or groups of bars with markers over them."""
+    figure_data = result["figure"]
+    panels = figure_data["panels"]
+    columns = 2 if len(panels) == 4 else min(len(panels), COLUMNS)
+    rows = -(-len(panels) // columns)
+    with matplotlib.rc_context(STYLE):
+        width = 4.7 * columns if columns > 1 else 7.0
+        figure = Figure(figsize=(width, 3.7 * rows + 0.9), layout="constrained", dpi=150)
+        axes = figure.subplots(rows, columns, squeeze=False).flatten()
+        legends = []
+        for axis, panel in zip(axes, panels, strict=False):
+            draw = _draw_bars if panel["groups"] else _draw_series
+            legends.append(draw(axis, panel))
+            axis.set_title(panel["title"])
+            axis.set_xlabel(panel["xlabel"])
+            axis.set_ylabel(panel["ylabel"])
+            _draw_levels(axis, panel["levels"])
+        for axis in axes[len(panels) :]:
+            axis.remove()
+        _draw_legends(figure, axes, legends)
+        figure.suptitle(figure_data["title"], fontsize=12)
+        _save(figure, path)
+
+
+def _draw_legends(figure: Figure, axes: Sequence[Axes], legends: list[dict[str, Any]]) -> None:
+    """One below the panels where it serves them all, otherwise one in each."""
+    largest = max(legends, key=len)
+    if not largest:
+        return
+    if all(legend.keys() <= largest.keys() for legend in legends):
+        room = LEGEND_LETTERS * figure.get_figwidth() / (max(map(len, largest)) + 6)
+        across = min(len(largest), max(1, int(room)))
+        figure.legend(largest.values(), largest, loc="outside lower center", ncols=across)
+        return
+    for axis, legend in zip(axes, legends, strict=False):
+        if legend:
+            axis.legend(legend.values(), legend, fontsize=9)
+
+
+def _draw_series(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
+    """Curves; markers are filled on solid lines only. Returns the legend's handles by label."""
+    handles = {}
+    for series in panel["series"]:
+        color = COLORS[series["color"] % len(COLORS)]
+        known = _known(series)
+        if not known[0]:
+            continue
+        [handle] = axis.plot(
+            *known,
+            color=color,
+            linestyle=LINES[series["line"]],
+            marker=series["marker"],
+            markerfacecolor=color if series["line"] == "solid" else "white",
+        )
+        handles[series["label"]] = handle
+    if not handles:
+        axis.text(0.5, 0.5, "no point", transform=axis.transAxes, ha="center", color=GREY)
+    handles.pop("", None)  # what has no name stays out of the legend
+    axis.margins(x=0.05)
+    axis.set_yscale(panel["yscale"])
+    for dimension in (axis.xaxis, axis.yaxis)[: 1 if panel["yscale"] == "log" else 2]:
+        dimension.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
+    return handles
+
+
+def _draw_bars(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
+    """Groups of bars, a place in them for each colour; markers stand over the same colour's bar."""
+    colors = list(dict.fromkeys(series["color"] for series in panel["series"]))
+    width = 0.8 / len(colors)
+    marked = any(series["marker"] for series in panel["series"])
+    handles = {}
+    for series in panel["series"]:
+        color = COLORS[series["color"] % len(COLORS)]
+        shift = (colors.index(series["color"]) - (len(colors) - 1) / 2) * width
+        places, heights = _known(series)
+        if not places:
+            continue
+        places = [place + shift for place in places]
+        if series["marker"] is None:
+            rgb = [1 - LIGHTER * (1 - part) if marked else part for part in to_rgb(color)]
+            handle = axis.bar(places, heights, 0.92 * width, color=rgb)
+        else:
+            handle = axis.scatter(places, heights, 36, "black", series["marker"], zorder=3)
+        handles[series["label"]] = handle
+    axis.set_xticks(range(len(panel["groups"])), panel["groups"])
+    axis.grid(axis="x", visible=False)
+    return handles
+
+
+def _known(series: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    pairs = zip(series["x"], series["y"], strict=True)
+    known = [(x, y) for x, y in pairs if x is not None and y is not None]
+    return [x for x, _ in known], [y for _, y in known]
+
+
+def _draw_levels(axis: Axes, levels: list[Mapping[str, Any]]) -> None:
+    """Dashed lines across the panel, named at their left end."""
+    for level in levels:
+        axis.axhline(level["y"], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axis.annotate(
+            level["label"],
+            (0, level["y"]),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 3),
+            textcoords="offset points",
+            color=GREY,
+            fontsize=8.5,
+        )
+
+
 def _mark_layers(axis: Axes, rows: list[Mapping[str, Any]], rate: str, color: str) -> None:
     places = [i for i, row in enumerate(rows) if row["bits_per_value"][rate] is not None]
     if places:
@@ -191,16 +309,8 @@ def _finish(axis: Axes, measure: str, result: Mapping[str, Any]) -> None:
     axis.set_ylabel("top-1 accuracy (%)")
     reference = result["reference"]["top1"]
     if reference is not None:
-        axis.axhline(100 * reference, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        axis.annotate(
-            f"uncompressed {100 * reference:.1f} %",
-            (0, 100 * reference),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 3),
-            textcoords="offset points",
-            color=GREY,
-            fontsize=8.5,
-        )
+        label = f"uncompressed {100 * reference:.1f} %"
+        _draw_levels(axis, [{"label": label, "y": 100 * reference}])
         axis.margins(y=0.1)
 
 

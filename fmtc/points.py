@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -26,14 +27,36 @@ class Counted:
     stream_bytes: int = 0
     shape: tuple[int, ...] = ()
 
+    @classmethod
+    def sum(cls, parts: Iterable[Counted | None]) -> Counted | None:
+        """What was counted in several processes; None where nothing has passed in any."""
+        total: Counted | None = None
+        for part in parts:
+            if part is None:
+                continue
+            if total is None:
+                total = cls(None, shape=part.shape)
+            if part.histogram is not None:
+                before = 0 if total.histogram is None else total.histogram
+                total.histogram = before + part.histogram
+            total.values += part.values
+            total.clamped += part.clamped
+            total.streamed += part.streamed
+            total.stream_bytes += part.stream_bytes
+        return total
+
 
 class CodingPoint(nn.Module):
-    """Common part: mode, counters. ``counted`` is None until something has passed."""
+    """Common part: mode, counters. ``counted`` is None until something has passed.
+
+    reads: how often the tensor is read after it was written (for the energy of the accesses).
+    """
 
     def __init__(self):
         super().__init__()
         self.mode = "stream"
         self.counted: Counted | None = None
+        self.reads = 1
 
     def reset(self) -> None:
         self.counted = None

@@ -26,6 +26,7 @@ class Preset:
     drop_components: leave out components whose level is zero on the whole calibration set.
     outliers: share of the transformed calibration values left out at each end where the range that
     sets the step is measured; they stay codable. 0 takes the extremes.
+    kept: share of a layer's components that is kept at most, those of the largest variance.
     rule: what sets the step of a preset with b: "range", as said above, or one of
     ``fmtc.baselines.RULES``, for 2^b levels to which values are clamped. max_bits: the largest b.
     margin: levels added at each end of the calibrated range, as a share of the range ("range").
@@ -42,6 +43,7 @@ class Preset:
     transform: str = "pca"
     transform_bits: int | None = None
     drop_components: bool = True
+    kept: float = 1.0
     outliers: float = 0.0
     rule: str = "range"
     max_bits: int = 12

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from . import ops
+from .energy import image_joules
 from .points import CodedPoint, CodingPoint, Counted
 
 RATES = ("entropy", "entropy_classes", "cross_entropy", "huffman", "stream")
@@ -22,8 +23,10 @@ class Report:
     each class of components, ``cross_entropy`` under the calibrated tables, ``huffman`` the
     calibrated code lengths, ``stream`` the bytes produced, all side information included (None
     where no stream was made). layers: the same for each layer, with the step, the number of kept
-    components and ``mse``, the mean squared error of the decoded calibration tensors. Where
-    positions have classes, their map is among the symbols of all these rates.
+    components, how often it is read, and ``mse``, the mean squared error of the decoded
+    calibration tensors. joules_per_image: energy of writing and reading them at each of these
+    rates, see ``fmtc.energy``. Where positions have classes, their map is among the symbols of all
+    these rates.
     """
 
     values: int
@@ -53,11 +56,16 @@ class Report:
             calibration=calibration,
         )
 
+    @property
+    def joules_per_image(self) -> dict[str, float | None]:
+        return {rate: image_joules(self.layers, rate) for rate in RATES}
+
     def to_dict(self) -> dict:
         return {
             "values": self.values,
             "clamped_fraction": self.clamped_fraction,
             "bits_per_value": self.bits_per_value,
+            "joules_per_image": self.joules_per_image,
             "multiply_adds": self.multiply_adds,
             "layers": self.layers,
         }
@@ -164,6 +172,7 @@ def _layer(name: str, point: CodingPoint, counted: Counted, bits: dict) -> dict:
         "shape": list(counted.shape),
         "components": codec.components if isinstance(point, CodedPoint) else None,
         "values": values,
+        "reads": point.reads,
         "step": codec.quantizer.step,
         "mse": codec.mse,
         "bits_per_value": {

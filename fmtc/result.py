@@ -1,6 +1,8 @@
-"""The result document "fmtc.result/1": made, checked, written whole or not at all, read again.
+"""The result document "fmtc.result/2": made, checked, written whole or not at all, read again.
 
-The JSON Schema in ``schemas/result-1.json`` says what each field means and in which unit.
+It is an evaluation (one network, the points of a sweep) or an experiment (several networks' points
+with the figure and the tables made of them). The JSON Schema in ``schemas/result-2.json`` says what
+each field means and in which unit. Documents of version 1 are still read.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import Any
 
 import torch
 
-SCHEMA = "fmtc.result/1"
+SCHEMA = "fmtc.result/2"
+SCHEMA_1 = "fmtc.result/1"
 
 
 class ResultError(ValueError):
@@ -31,7 +34,7 @@ def new_result(
     seed: int,
     reference: dict[str, float | None],
 ) -> dict[str, Any]:
-    """A document without points.
+    """An evaluation without points.
 
     command: what was run; model: its name; dataset: ``path``, ``calibration_images``,
     ``evaluated_images`` and, where there are any, the names ``skipped``; reference: ``top1`` and
@@ -46,6 +49,36 @@ def new_result(
         "reference": reference,
         "points": [],
     }
+
+
+def new_experiment(
+    name: str,
+    command: str,
+    environment: dict[str, Any],
+    results: list[dict[str, Any]],
+    figure: dict[str, Any],
+    tables: list[dict[str, Any]],
+    conclusion: str,
+) -> dict[str, Any]:
+    """An experiment made of evaluations; their points' layers are left out to save space."""
+    keys = ("model", "dataset", "reference", "points", "spectrum")
+    networks = [{key: result[key] for key in keys if key in result} for result in results]
+    for network in networks:
+        network["points"] = [{**point, "layers": []} for point in network["points"]]
+    return {
+        "schema": SCHEMA,
+        "command": command,
+        "experiment": name,
+        "environment": environment,
+        "results": networks,
+        "figure": figure,
+        "tables": tables,
+        "conclusion": conclusion,
+    }
+
+
+def is_experiment(result: dict[str, Any]) -> bool:
+    return "experiment" in result
 
 
 def environment(seed: int | None = None) -> dict[str, Any]:
@@ -137,7 +170,10 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
 
 def load_result(path: str | Path) -> dict[str, Any]:
-    """Read and check a result file. FileNotFoundError; ResultError names what is wrong."""
+    """Read and check a result file. FileNotFoundError; ResultError names what is wrong.
+
+    Version 1 is given as version 2; it had no blocks, energies and readers, which are None.
+    """
     try:
         result = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
@@ -146,12 +182,22 @@ def load_result(path: str | Path) -> dict[str, Any]:
         validate(result)
     except ResultError as error:
         raise ResultError(f"{path}: {error}") from error
-    return result
+    return _upgraded(result) if result["schema"] == SCHEMA_1 else result
 
 
-def schema() -> dict[str, Any]:
+def _upgraded(result: dict[str, Any]) -> dict[str, Any]:
+    for point in result["points"]:
+        point["block"] = None
+        point["joules_per_image"] = dict.fromkeys(point["bits_per_value"])
+        for layer in point["layers"]:
+            layer["reads"] = None
+    return {**result, "schema": SCHEMA}
+
+
+def schema(version: str = SCHEMA) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a result document."""
-    file = resources.files(__package__) / "schemas" / "result-1.json"
+    name = version.removeprefix("fmtc.").replace("/", "-")
+    file = resources.files(__package__) / "schemas" / f"{name}.json"
     return json.loads(file.read_text(encoding="utf-8"))
 
 
@@ -161,7 +207,7 @@ def validate(result: Any) -> None:
     The last is checked where the package `jsonschema` is installed.
     """
     found = result.get("schema") if isinstance(result, dict) else None
-    if found != SCHEMA:
+    if found not in (SCHEMA, SCHEMA_1):
         raise ResultError(f"not a result of schema {SCHEMA!r} (its schema is {found!r})")
     _require_finite(result, "")
     try:
@@ -169,7 +215,7 @@ def validate(result: Any) -> None:
     except ImportError:
         return
     error = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema()).iter_errors(result)
+        jsonschema.Draft202012Validator(schema(found)).iter_errors(result)
     )
     if error is not None:
         where = error.json_path.removeprefix("$").lstrip(".") or "the document"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from .distributed import is_first
 from .evaluate import Reference, evaluate
 from .model import Compressor
 from .result import write_result
@@ -40,6 +41,7 @@ def sweep(
             continue
         point = evaluate(compressed, data, reference=reference, batch=batch, progress=progress)
         result["points"].append(point)
-        write_result(result, path)
+        if is_first():
+            write_result(result, path)
         on_point(point)
     return result

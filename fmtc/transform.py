@@ -178,6 +178,13 @@ class Transform:
             self.means,
         )
 
+    def strongest(self, share: float) -> Transform:
+        """The transform with this share of the components of each channel group, at least one."""
+        if share >= 1:
+            return self
+        sizes = [m.shape[0] for m in self.matrices]
+        return self.keep(torch.cat([torch.arange(k) < max(1, round(share * k)) for k in sizes]))
+
     def quantize(self, bits: int) -> Transform:
         """The transform with both matrices quantised row by row (paper preset: 8 bits)."""
         return Transform(

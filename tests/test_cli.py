@@ -306,6 +306,16 @@ def test_torchvision_name_image_folder_and_half_precision_weights(here, capsys):
     assert not Path("ten").exists()
 
 
+def test_a_folder_without_a_readable_image_is_said(here, capsys):
+    Path("images").mkdir()
+    assert "images: no image files (.jpg, " in error_of(capsys, evaluate(data="images"))
+    for name in ("a.png", "b.jpg"):
+        (Path("images") / name).write_bytes(b"damaged")
+    message = error_of(capsys, evaluate(data="images"))
+    assert "images: no readable image among 2 files" in message
+    assert not Path("fmtc-results").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -34,14 +34,16 @@ class FakeReport:
     clamped_fraction = 0.25
     bits_per_value = {"entropy": 1.0, "entropy_classes": 0.9, "cross_entropy": 1.1, "huffman": 1.2,
                       "stream": None}  # fmt: skip
-    layers = [{"name": "conv1", "shape": (4, 2, 3), "components": 3, "values": 96, "step": 0.5,
-               "mse": 0.01, "bits_per_value": bits_per_value}]  # fmt: skip
+    joules_per_image = bits_per_value
+    layers = [{"name": "conv1", "shape": (4, 2, 3), "components": 3, "values": 96, "reads": 1,
+               "step": 0.5, "mse": 0.01, "bits_per_value": bits_per_value}]  # fmt: skip
 
 
 class FakeCompressed(nn.Module):
     """What `evaluate` needs of a compressed model, with everything it does written down."""
 
     preset, weight_bits, coder, seconds_calibrate = "paper", 32, "huffman", 1.5
+    block = "1,1,C"
     setting = {"kind": "b", "value": 8}
     multiply_adds = {"plain": 10, "compressed": 15}
 

@@ -40,6 +40,7 @@ def make_point(b: int = 8, labels: bool = True, weight_bits: int = 32, stream: b
         "preset": "paper",
         "weight_bits": weight_bits,
         "setting": {"kind": "b", "value": b},
+        "block": "1,1,C",
         "coder": "huffman",
         "mode": "stream" if stream else "simulate",
         "top1": 0.08 * b if labels else None,
@@ -51,6 +52,7 @@ def make_point(b: int = 8, labels: bool = True, weight_bits: int = 32, stream: b
         "values": 1000,
         "clamped_fraction": 1e-4,
         "bits_per_value": make_rates(entropy, stream),
+        "joules_per_image": make_rates(1e-4 * entropy, stream),
         "multiply_adds": {"plain": 100, "compressed": 150},
         "seconds": {"calibrate": 1.0, "evaluate": 2.0},
         "layers": [
@@ -59,6 +61,7 @@ def make_point(b: int = 8, labels: bool = True, weight_bits: int = 32, stream: b
                 "shape": [16, 8, 8],
                 "components": 16 - i,
                 "values": 500,
+                "reads": 2,
                 "step": 0.1,
                 "mse": 1e-3,
                 "bits_per_value": make_rates(entropy / (i + 1), stream),
@@ -93,7 +96,7 @@ def test_schema_is_itself_valid_and_strict():
     assert len(found) >= 9
     for node in found:
         assert node["additionalProperties"] is False
-        assert set(node["required"]) >= set(node["properties"]) - {"skipped"}
+        assert set(node["required"]) >= set(node["properties"]) - {"skipped", "spectrum"}
 
 
 def test_environment_says_what_ran():
@@ -110,7 +113,7 @@ def test_valid_documents():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["schema"], "fmtc.result/2", "not a result of schema 'fmtc.result/1'"),
+        (["schema"], "fmtc.result/3", "not a result of schema 'fmtc.result/2'"),
         (["extra"], 1, "'extra' was unexpected"),
         (["dataset", "evaluated_images"], 0, "dataset.evaluated_images: 0 is less than"),
         (["points", 0, "top1"], 1.5, "points[0].top1: 1.5 is greater than"),
@@ -177,6 +180,29 @@ def test_load_errors_name_the_file(tmp_path):
         load_result(path)
     path.write_text(json.dumps({**make_result(), "points": [{}]}))
     with pytest.raises(ResultError, match=r"points\[0\]"):
+        load_result(path)
+
+
+def test_version_1_is_still_read_and_drawn(tmp_path):
+    """What it did not have is None; it is checked against its own schema."""
+    old = make_result(make_point(7), make_point(8)) | {"schema": "fmtc.result/1"}
+    for point in old["points"]:
+        del point["block"], point["joules_per_image"]
+        for layer in point["layers"]:
+            del layer["reads"]
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(old))
+    result = load_result(path)
+    assert result["schema"] == "fmtc.result/2"
+    assert result["points"][0]["block"] is None
+    assert set(result["points"][0]["joules_per_image"].values()) == {None}
+    assert result["points"][1]["layers"][0]["reads"] is None
+    validate(result)
+    plot.rate_distortion(result, tmp_path / "old.png")
+    figure_size(tmp_path / "old.png")
+    old["points"][0]["block"] = "1,1,C"
+    path.write_text(json.dumps(old))
+    with pytest.raises(ResultError, match="'block' was unexpected"):
         load_result(path)
 
 

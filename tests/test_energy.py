@@ -1,0 +1,79 @@
+"""Energy and bandwidth of the memory accesses, against the paper's own numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+
+import fmtc
+from fmtc import energy
+from fmtc.graph import count_reads, find_groups, trace
+
+
+def layer(shape, reads, **rates) -> dict:
+    return {"shape": shape, "reads": reads, "bits_per_value": {"stream": None, **rates}}
+
+
+@pytest.mark.parametrize(("channels", "size", "microjoules"), [(64, 56, 225.93), (128, 28, 112.96)])
+def test_table_3_quantization(channels, size, microjoules):
+    """The rows of the paper's Table III that agree with its percentages: 8 bits, one reader."""
+    bits = 8 * channels * size * size
+    assert energy.access_joules(bits, 1) * 1e6 == pytest.approx(microjoules, abs=0.01)
+    assert energy.bits_a_second(8) == 1.28e9
+
+
+def test_image_by_hand():
+    """16 bits are one transfer of 4/1066e6 s at 1.5 V: 0.27 W writing, 0.33 W reading."""
+    assert energy.write_joules(16) == pytest.approx(0.27 * 4 / 1066e6)
+    assert energy.read_joules(32) == pytest.approx(2 * 0.33 * 4 / 1066e6)
+    layers = [layer([2, 2, 2], 1, huffman=2.0), layer([1, 4, 4], 3, huffman=1.0)]
+    expected = (0.27 + 0.33 + 0.27 + 3 * 0.33) * 4 / 1066e6  # 16 bits each
+    assert energy.image_joules(layers, "huffman") == pytest.approx(expected)
+    assert energy.image_joules(layers[1:], 2) == pytest.approx(2 * (0.27 + 0.99) * 4 / 1066e6)
+    assert energy.image_joules([], "huffman") == 0
+
+
+@pytest.mark.parametrize("unknown", [layer([2, 2, 2], 1), layer([2, 2, 2], None, stream=1.0),
+                                     layer([2], 1, stream=1.0)])  # fmt: skip
+def test_what_is_not_known_has_no_energy(unknown):
+    assert energy.image_joules([unknown], "stream") is None
+
+
+def reads_of(model, example) -> dict[str, int]:
+    return count_reads(find_groups(trace(model), example))
+
+
+def test_readers_of_residual_blocks():
+    """A block's input goes into its first convolution and into its shortcut or residual add."""
+    reads = reads_of(torchvision.models.resnet18(), torch.zeros(1, 3, 64, 64))
+    assert reads["conv1"] == 2  # through the pooling
+    assert reads["layer1.0.conv1"] == 1 and reads["layer1.0.conv2"] == 2
+    # The shortcut's convolution runs last there, and performs the add.
+    assert reads["layer2.0.downsample.0"] == 2 and reads["layer2.0.conv2"] == 1
+    assert reads["layer4.1.conv2"] == 1  # the classifier
+    assert sum(reads.values()) == 20 + 8  # eight blocks, each with two readers of its input
+
+
+def test_readers_of_concatenations():
+    """In a dense block every layer reads all before it; each is one reader, by whatever way."""
+    reads = reads_of(torchvision.models.densenet121(), torch.zeros(1, 3, 64, 64))
+    assert reads["features.conv0"] == 7  # six layers and the transition
+    assert reads["features.denseblock1.denselayer6.conv2"] == 1
+    assert reads["features.denseblock1.denselayer1.conv1"] == 1
+
+
+def test_report_of_a_compressed_network():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3)
+    )
+    images = torch.randn(40, 1, 8, 8)
+    compressed = fmtc.compress(model, images, "paper", bits=6)
+    assert compressed.report().joules_per_image["entropy"] is None  # sizes are not known yet
+    compressed(images)
+    report = compressed.report()
+    bits = [layer["bits_per_value"]["stream"] for layer in report.layers]
+    expected = sum(energy.access_joules(b * n, 1) for b, n in zip(bits, (256, 144), strict=True))
+    assert report.joules_per_image["stream"] == pytest.approx(expected)
+    assert [layer["reads"] for layer in report.to_dict()["layers"]] == [1, 1]
