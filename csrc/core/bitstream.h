@@ -83,8 +83,15 @@ class BitReader {
   // Bytes that are not in the buffer yet.
   size_t left() const noexcept { return static_cast<size_t>(end_ - next_); }
 
-  // Fills the buffer to at least kBitsPerRefill bits, or with all that is left.
-  void refill() noexcept {
+  // Fills the buffer to at least kBitsPerRefill bits, or with all that is left. The bits above
+  // available() are the bytes at next_, as far as 8 bytes were loaded at once, or zeros.
+  FMTC_ALWAYS_INLINE void refill() noexcept {
+    if (left() >= sizeof(buffer_)) [[likely]] {
+      buffer_ |= load_le<uint64_t>(next_) << available_;
+      next_ += (63 - available_) >> 3;
+      available_ |= kBitsPerRefill;
+      return;
+    }
     for (; available_ < kBitsPerRefill && next_ != end_; available_ += 8) {
       buffer_ |= static_cast<uint64_t>(*next_++) << available_;
     }

@@ -42,7 +42,7 @@ Status dct_cm_chunk_decode(std::span<const uint8_t> payload, Words words,
   BitReader reader(payload);
   for (size_t i = 0; i < levels.size(); i += kMaskBits) {
     const size_t count = std::min(kMaskBits, levels.size() - i);
-    refill(reader);
+    reader.refill();
     if (reader.available() < static_cast<int>(count)) return Status::kBadCode;
     for (size_t k = 0; k < count; ++k) {
       levels[i + k] = static_cast<int16_t>(reader.peek() >> k & 1);
@@ -51,7 +51,7 @@ Status dct_cm_chunk_decode(std::span<const uint8_t> payload, Words words,
   }
   for (int16_t& level : levels) {
     if (level == 0) continue;
-    refill(reader);
+    reader.refill();
     if (reader.available() < words.bits) return Status::kBadCode;
     level = words.level(static_cast<uint32_t>(reader.peek() & (words.count() - 1)));
     if (level == 0) return Status::kBadCode;

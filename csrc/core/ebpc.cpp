@@ -123,7 +123,7 @@ void put_marks(std::span<const int16_t> levels, BitWriter& writer) noexcept {
 bool take_marks(BitReader& reader, std::span<int16_t> levels, size_t& others) noexcept {
   others = 0;
   for (size_t i = 0; i < levels.size();) {
-    refill(reader);
+    reader.refill();
     const size_t left = levels.size() - i;
     size_t count = static_cast<size_t>(std::countr_one(reader.peek()));
     if (count > 0) {
@@ -223,7 +223,7 @@ bool take_planes(BitReader& reader, int word_bits, Planes& planes) noexcept {
   planes.fill(0);
   uint8_t above = 0;
   for (int p = word_bits; p >= 0;) {
-    refill(reader);
+    reader.refill();
     const Entry entry = kEntries[reader.peek() & (kEntries.size() - 1)];
     int run = 1, length = entry.length;
     switch (entry.kind) {
@@ -249,7 +249,7 @@ bool take_planes(BitReader& reader, int word_bits, Planes& planes) noexcept {
 
 // False for bits that are no block.
 bool take_block(BitReader& reader, int word_bits, Block& block) noexcept {
-  refill(reader);
+  reader.refill();
   if (reader.available() < word_bits) return false;
   block[0] = static_cast<uint32_t>(reader.peek() & ((1u << word_bits) - 1));
   reader.skip(word_bits);

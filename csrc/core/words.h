@@ -43,13 +43,4 @@ inline bool words_valid(const ComponentTables& tables) noexcept {
          tables.lo + (1 << tables.width) - 1 <= 32767;
 }
 
-// Sees to it that the next 56 bits are at hand, or all that are left.
-FMTC_ALWAYS_INLINE void refill(BitReader& reader) noexcept {
-  if (reader.fast_refills() > 0) [[likely]] {
-    reader.refill_fast();
-  } else {
-    reader.refill();
-  }
-}
-
 }  // namespace fmtc
