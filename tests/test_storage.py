@@ -210,6 +210,15 @@ def test_a_tensor_codec_of_schema_1_still_codes_the_same_levels(tmp_path):
     assert again.encode(known["tensor.x"]) == codec.encode(known["tensor.x"])
 
 
+def test_a_tensor_codec_of_schema_2_still_codes_the_same_levels():
+    """Written at commit 96b895e: correlated(2), preset fmtc at the step 0.2."""
+    x = correlated(2)
+    codec = fmtc.TensorCodec.load(OLD / "schema2_tensor.safetensors")
+    known = load_file(OLD / "schema2_levels.safetensors")["levels"]
+    assert_same_levels(codec, x, known)
+    assert codec.tables.coder == "rans"
+
+
 def test_a_model_of_schema_1_still_loads(monkeypatch):
     path, model = OLD / "schema1_model.safetensors", tiny()
     with safe_open(path, "pt") as file:
