@@ -200,36 +200,40 @@ def kld_bins(counts: np.ndarray, levels: int) -> int:
     """
     middle = len(counts) // 2
     total = np.concatenate([[0], np.cumsum(counts)])
+    filled = np.flatnonzero(counts)
     best, fewest = math.inf, middle
     for half in range(levels // 2, middle + 1):
-        first, end = middle - half, middle + half + 1
-        inside = counts[first:end]
-        filled = inside > 0
-        if not filled.any():
+        first, last = middle - half, middle + half
+        # The end bins, and between them those that are not empty: the others add up in one term.
+        inner = filled[slice(*np.searchsorted(filled, (first + 1, last)))]
+        bins = np.concatenate([[first], inner, [last]])
+        inside = counts[bins]
+        if not inside.any():
             continue
-        starts = np.arange(levels) * (len(inside) // levels)
-        merged, bins = np.add.reduceat(inside, starts), np.add.reduceat(filled * 1.0, starts)
-        widths = np.diff(starts, append=len(inside))
-        q = np.repeat(merged / np.maximum(bins, 1), widths) * filled
-        p = inside.copy()
+        level = np.minimum((bins - first) // ((2 * half + 1) // levels), levels - 1)
+        share = np.bincount(level, inside) / np.maximum(np.bincount(level, inside > 0), 1)
+        p, q = inside.copy(), share[level] * (inside > 0)
         p[0] += total[first]
-        p[-1] += total[-1] - total[end]
-        divergence = _divergence(_smoothed(p), _smoothed(q))
+        p[-1] += total[-1] - total[last + 1]
+        divergence = _divergence(p, q, 2 * half + 1 - len(bins))
         if divergence < best:
             best, fewest = divergence, half
     return fewest
 
 
-def _smoothed(counts: np.ndarray) -> np.ndarray:
+def _divergence(p: np.ndarray, q: np.ndarray, empty: int) -> float:
+    """KL(P || Q) of these counts and so many more bins that are empty in both, smoothed."""
+    p, q = _smoothed(p, empty), _smoothed(q, empty)
+    of_p, of_q = p.sum() + empty * SMOOTHING, q.sum() + empty * SMOOTHING
+    in_empty = empty * SMOOTHING / of_p * math.log(of_q / of_p)
+    return in_empty + float((p / of_p * np.log((p / of_p) / (q / of_q))).sum())
+
+
+def _smoothed(counts: np.ndarray, empty: int) -> np.ndarray:
     """SMOOTHING for each empty bin, taken from the others in equal parts."""
-    empty = counts == 0
-    taken = SMOOTHING * empty.sum() / max((~empty).sum(), 1)
-    return np.where(empty, SMOOTHING, np.maximum(counts - taken, SMOOTHING))
-
-
-def _divergence(p: np.ndarray, q: np.ndarray) -> float:
-    p, q = p / p.sum(), q / q.sum()
-    return float((p * np.log(p / q)).sum())
+    zero = counts == 0
+    taken = SMOOTHING * (zero.sum() + empty) / max((~zero).sum(), 1)
+    return np.where(zero, SMOOTHING, np.maximum(counts - taken, SMOOTHING))
 
 
 # -------------------------------------------------------------------------------------------------

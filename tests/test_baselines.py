@@ -271,7 +271,7 @@ def test_stream_equals_simulate_bit_for_bit_also_when_loaded(preset, kind, bits,
 @pytest.mark.parametrize("kind", [TinyResidual, TinyDepthwise])
 def test_float_mode_is_the_network(preset, kind):
     model, x = tiny(kind), images(3, seed=1)
-    compressed = fmtc.compress(model, images(8), preset, mode="float")
+    compressed = fmtc.compress(model, images(8), preset, bits=10, mode="float")
     with torch.no_grad():
         torch.testing.assert_close(compressed(x), model(x), rtol=1e-3, atol=1e-3)
     if not preset.startswith(("pca", "dct")):  # and costs what it costs
@@ -281,7 +281,7 @@ def test_float_mode_is_the_network(preset, kind):
 def test_sides_of_the_activation():
     model = tiny()
     for preset in BASELINES:
-        sides = fmtc.compress(model, images(), preset).settings["sides"]
+        sides = fmtc.compress(model, images(), preset, bits=5).settings["sides"]
         after = {name for name, side in sides.items() if side == AFTER}
         expected = {"stem", "conv1", "shortcut"} if preset in AFTER_ACTIVATION else set()
         assert after == expected
@@ -293,9 +293,9 @@ def test_more_bits_mean_less_error():
     for preset in BASELINES:
         snr = [
             fmtc.evaluate(fmtc.compress(model, x, preset, bits=b), images(8, seed=1))["snr_db"]
-            for b in (3, 5, 8)
+            for b in (2, 4, 6)
         ]
-        assert snr == sorted(snr) and snr[-1] > 15, preset
+        assert snr == sorted(snr) and snr[-1] > 10, preset
 
 
 @pytest.mark.parametrize("bits", [2, 5, 8, 10])

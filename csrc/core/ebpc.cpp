@@ -99,23 +99,21 @@ void put(BitWriter& writer, Code code) noexcept { writer.put(code.bits, code.len
 
 // Writes the marks of all values.
 void put_marks(std::span<const int16_t> levels, BitWriter& writer) noexcept {
-  size_t zeros = 0;
-  const auto put_zeros = [&] {
-    for (; zeros > 0; zeros -= std::min<size_t>(zeros, kEbpcBurst)) {
-      writer.put((std::min<size_t>(zeros, kEbpcBurst) - 1) << 1, 1 + kLengthBits);
-      writer.flush();
+  constexpr size_t kMarks = 32;  // of values that are not zero, at a time
+  for (auto next = levels.begin(); next != levels.end();) {
+    const bool zeros = *next == 0;
+    const size_t most =
+        std::min<size_t>(zeros ? kEbpcBurst : kMarks, static_cast<size_t>(levels.end() - next));
+    size_t count = 1;
+    while (count < most && (next[static_cast<std::ptrdiff_t>(count)] == 0) == zeros) ++count;
+    if (zeros) {
+      writer.put((count - 1) << 1, 1 + kLengthBits);
+    } else {
+      writer.put((uint64_t{1} << count) - 1, static_cast<int>(count));
     }
-  };
-  for (const int16_t level : levels) {
-    if (level == 0) {
-      ++zeros;
-      continue;
-    }
-    put_zeros();
-    writer.put(1, 1);
     writer.flush();
+    next += static_cast<std::ptrdiff_t>(count);
   }
-  put_zeros();
 }
 
 // Sets levels to 0 where they are zeros, else to 1; false where the marks are not those of so many
@@ -194,24 +192,23 @@ void put_zero_planes(int run, int bits, BitWriter& writer) noexcept {
 void put_block(const Block& block, int word_bits, BitWriter& writer) noexcept {
   const uint32_t mask = (2u << word_bits) - 1;  // of a difference, which has a bit more
   std::array<uint32_t, kDeltas> deltas;
-  std::array<uint32_t, kDeltas> changes;
-  for (size_t k = 0; k < kDeltas; ++k) {
-    deltas[k] = (block[k + 1] - block[k]) & mask;
-    changes[k] = deltas[k] ^ deltas[k] >> 1;
-  }
-  const Planes dbp = planes_of(deltas), dbx = planes_of(changes);
+  for (size_t k = 0; k < kDeltas; ++k) deltas[k] = (block[k + 1] - block[k]) & mask;
+  const Planes planes = planes_of(deltas);
   writer.put(block[0], word_bits);
   const int bits = run_bits(word_bits);
   int run = 0;
+  uint8_t above = 0;
   for (int p = word_bits; p >= 0; --p) {
-    const auto plane = static_cast<size_t>(p);
-    if (dbx[plane] == 0) {
+    const uint8_t dbp = planes[static_cast<size_t>(p)];
+    const auto dbx = static_cast<uint8_t>(dbp ^ above);
+    above = dbp;
+    if (dbx == 0) {
       ++run;
       continue;
     }
     put_zero_planes(run, bits, writer);
     run = 0;
-    put(writer, dbp[plane] == 0 && dbx[plane] != kAllOnes ? kZeroDbp : kPlaneCodes[dbx[plane]]);
+    put(writer, dbp == 0 && dbx != kAllOnes ? kZeroDbp : kPlaneCodes[dbx]);
     writer.flush();
   }
   put_zero_planes(run, bits, writer);
