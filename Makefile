@@ -97,6 +97,17 @@ test-cpp: $(VENV)/.installed
 check-sanitizers: $(VENV)/.installed
 	$(call cpp_tests,build/sanitizers,-DCMAKE_BUILD_TYPE=RelWithDebInfo -DFMTC_SANITIZE=ON)
 
+.PHONY: bench-core
+bench-core: $(VENV)/.installed ## Speed of the core's loops (ARGS="--benchmark_filter=rans")
+	@$(CMAKE) -S . -B build/bench -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_TESTS=ON \
+	  -DFMTC_BUILD_BENCHMARKS=ON -DCMAKE_BUILD_TYPE=Release | { grep -v '^-- ' || true; }
+	@$(BIN)/cmake --build build/bench --parallel $(MAX_JOBS) --target fmtc_core_benchmark
+	build/bench/tests/core/fmtc_core_benchmark $(ARGS)
+
+.PHONY: bench
+bench: build ## Coders beside others from PyPI, as far as installed (ARGS="--quick")
+	$(BIN)/python -m experiments.bench.coders $(ARGS)
+
 # $(call wheel_tests,python): the operator tests, where no source tree can stand in for the wheel.
 define wheel_tests
 	rm -rf build/wheel-tests

@@ -1,7 +1,12 @@
 """rANS frequencies, tables and streams against slow, obvious implementations of their own."""
 
+import hashlib
 import math
+import os
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import streams
@@ -336,6 +341,35 @@ def test_worked_example_of_the_format():
     _, decode_table, base = ops.rans_tables(frequencies)
     decoded, status = ops.rans_decode(*to_rows([stream]), -1, one, decode_table, base, 7, 1, 2, 3)
     assert not status.any() and torch.equal(decoded[0], levels)
+
+
+def digest():
+    """Of the streams of all cases; raises where one does not decode to what it was made from."""
+    sha = hashlib.sha256()
+    for case in CASES.values():
+        data, used = case.encode()
+        levels, status = case.decode(data, used)
+        assert not status.any() and torch.equal(levels, case.levels)
+        sha.update(data.numpy().tobytes())
+    return sha.hexdigest()
+
+
+@pytest.mark.parametrize("simd", ["scalar", "avx2", "avx512"])
+def test_streams_are_the_same_with_each_instruction_set(simd):
+    """As far as this CPU has them: FMTC_SIMD names the best that may be used."""
+    code = (
+        "import test_ops_rans as t; from fmtc import ops; "
+        "print(ops.build_info()['coder_simd'], t.digest())"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "FMTC_SIMD": simd, "PYTHONPATH": path}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    used, found = run.stdout.split()
+    order = ["scalar", "avx2", "avx512"]
+    assert order.index(used) <= order.index(simd)
+    assert found == digest()
 
 
 @pytest.mark.parametrize("name", CASES)

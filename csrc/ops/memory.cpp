@@ -39,7 +39,8 @@ std::optional<Tensor> map(std::span<const int64_t> sizes, ScalarType dtype, size
   const auto address = reinterpret_cast<uintptr_t>(mapped);
   const uintptr_t aligned = (address + kHugePage - 1) / kHugePage * kHugePage;
   void* const data = reinterpret_cast<void*>(aligned);
-  madvise(data, bytes, MADV_HUGEPAGE);  // only a wish: where it is not met, the pages are small
+  // Only a wish: where it is not met, the pages are small.
+  if (bytes >= kAlwaysFresh) madvise(data, bytes, MADV_HUGEPAGE);
   std::vector<int64_t> strides(sizes.size(), 1);
   for (size_t i = sizes.size(); i-- > 1;) strides[i - 1] = strides[i] * sizes[i];
   return torch::stable::from_blob(data, {sizes.data(), sizes.size()},

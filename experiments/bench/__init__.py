@@ -1,1 +1,1 @@
-"""Benchmarks of speed and rate beside other libraries: python -m experiments.bench.NAME --help."""
+"""Benchmarks beside other libraries: ``python -m experiments.bench.NAME --help``."""

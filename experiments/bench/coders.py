@@ -11,9 +11,9 @@ and the same 8 classes of tables. A symbol counts as a byte: MB/s are millions o
 
 All coders take turns within each repeat, so that what else the machine does meets all alike; the
 table shows the median over repeats, ratios are medians of the ratios within a repeat. Everything
-runs on one thread, and its CPU time counts: what others do on the machine is not in it. Peers come
-from PyPI (zstandard, constriction, torch-ans, compressai); those that are not installed are left
-out, and it says so.
+runs on one thread, and its CPU time counts: waiting for others on the machine is not in it. Peers
+come from PyPI (zstandard, constriction, torch-ans, compressai); those that are not installed are
+left out, and it says so. Slow ones are run on 2^18 values.
 """
 
 from __future__ import annotations
@@ -316,8 +316,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="1 small image, 3 repeats: seconds")
-    parser.add_argument("--images", type=int, metavar="N", help="images of Laplacians (default: 4)")
-    parser.add_argument("--size", type=int, metavar="S", help="their height and width (512)")
+    parser.add_argument("--images", type=int, metavar="N", help="images of Laplacians (64)")
+    parser.add_argument("--size", type=int, metavar="S", help="their height and width (128)")
     parser.add_argument("--repeats", type=int, metavar="N", help="turns of each coder (9)")
     parser.add_argument("--seed", type=int, default=0, help="of the data (default: 0)")
     parser.add_argument("--out", metavar="DIR", help="where to write JSON, CSV, PNG and SVG")
@@ -337,7 +337,7 @@ def _parser() -> argparse.ArgumentParser:
         args = original(arguments)
         if args.model and not args.data:
             parser.error("--model needs --data")
-        defaults = (1, 128, 3) if args.quick else (4, 512, 9)
+        defaults = (1, 128, 3) if args.quick else (64, 128, 9)
         for name, value in zip(("images", "size", "repeats"), defaults, strict=True):
             if getattr(args, name) is None:
                 setattr(args, name, value)

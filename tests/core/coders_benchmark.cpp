@@ -1,0 +1,135 @@
+// Speed of the core's loops on one thread, without torch: make bench-core. A value counts as a
+// byte.
+#include <benchmark/benchmark.h>
+
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "coding_fixture.h"
+#include "core/crc32c.h"
+#include "core/histogram.h"
+#include "core/quantize.h"
+
+namespace fmtc {
+namespace {
+
+constexpr size_t kValues = size_t{1} << 17;
+constexpr size_t kSymbols = 255;
+constexpr int32_t kLo = -127;
+
+// Levels of a Laplacian of this scale and tables of their distribution.
+struct Data {
+  std::vector<int64_t> counts;
+  std::mt19937 random{1};
+  Codebook book;
+  std::vector<int16_t> levels;
+  std::vector<uint8_t> bytes;
+  std::vector<int16_t> decoded;
+  uint64_t plane;
+
+  Data(double scale, uint64_t plane, bool rans)
+      : bytes(rans_chunk_bound(kValues, kMaxStates)), plane(plane) {
+    // Two tables, so that planes that are small have rounds with both.
+    for (size_t i = 0; i < 2 * kSymbols; ++i) {
+      const double level = std::abs(static_cast<double>(i % kSymbols) + kLo);
+      counts.push_back(1 + static_cast<int64_t>(1e7 * std::exp(-level / scale)));
+    }
+    const size_t components = kValues / plane + 1;
+    book = rans ? make_rans_codebook(counts, kSymbols, kLo, components, 12, random)
+                : make_codebook(counts, kSymbols, kLo, components, 15, random);
+    levels = draw_levels(book, counts, plane, random);
+    levels.resize(kValues);
+    decoded.resize(kValues);
+  }
+};
+
+void report(benchmark::State& state, size_t used) {
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * static_cast<int64_t>(kValues));
+  if (used > 0) state.counters["bits"] = 8.0 * static_cast<double>(used) / kValues;
+}
+
+// Arguments: 10 * scale, values of a component, states, instruction set.
+void rans(benchmark::State& state, bool encode) {
+  Data data(static_cast<double>(state.range(0)) / 10, static_cast<uint64_t>(state.range(1)), true);
+  const int states = static_cast<int>(state.range(2));
+  const auto simd = static_cast<Simd>(state.range(3));
+  state.SetLabel(name(simd));
+  const RansKernels* kernels = rans_kernels(simd);
+  size_t used = 0;
+  const auto run_encode = [&] {
+    return rans_chunk_encode(data.levels, 0, data.book.encode_tables(data.plane), states,
+                             data.bytes, used, kernels);
+  };
+  if (run_encode() != Status::kOk) state.SkipWithError("encoding failed");
+  for (auto _ : state) {
+    const Status status = encode ? run_encode()
+                                 : rans_chunk_decode(std::span(data.bytes).first(used), 0,
+                                                     data.book.decode_tables(data.plane), states,
+                                                     data.decoded, kernels);
+    if (status != Status::kOk) state.SkipWithError("coding failed");
+  }
+  report(state, used);
+}
+
+void huffman(benchmark::State& state, bool encode) {
+  Data data(static_cast<double>(state.range(0)) / 10, kValues, false);
+  size_t used = 0;
+  const auto run_encode = [&] {
+    return huffman_chunk_encode(data.levels, 0, data.book.encode_tables(data.plane), 4, data.bytes,
+                                used);
+  };
+  if (run_encode() != Status::kOk) state.SkipWithError("encoding failed");
+  for (auto _ : state) {
+    const Status status =
+        encode ? run_encode()
+               : huffman_chunk_decode(std::span(data.bytes).first(used), 0,
+                                      data.book.decode_tables(data.plane), 4, data.decoded);
+    if (status != Status::kOk) state.SkipWithError("coding failed");
+  }
+  report(state, used);
+}
+
+void histogram_of_levels(benchmark::State& state) {
+  const Data data(static_cast<double>(state.range(0)) / 10, kValues, true);
+  std::vector<int64_t> counts(kSymbols);
+  for (auto _ : state) histogram(data.levels, kLo, kLo + kSymbols - 1, counts);
+  report(state, 0);
+}
+
+void quantize_floats(benchmark::State& state) {
+  const Data data(2, kValues, true);
+  const std::vector<float> y(data.levels.begin(), data.levels.end());
+  std::vector<int16_t> levels(kValues);
+  int64_t clamped = 0;
+  for (auto _ : state) quantize(y, 0.7F, -127, 127, levels, clamped);
+  report(state, 0);
+}
+
+void checksum(benchmark::State& state) {
+  const std::vector<uint8_t> bytes(kValues, 7);
+  for (auto _ : state) benchmark::DoNotOptimize(crc32c(bytes));
+  report(state, 0);
+}
+
+const std::vector<std::vector<int64_t>> kRansArguments = {
+    {2, 20, 80},
+    {49, int64_t{kValues}},
+    {8, 32, 64},
+    benchmark::CreateDenseRange(0, static_cast<int64_t>(cpu_simd()), 1)};
+const std::vector<std::string> kRansNames = {"scale10", "plane", "states", "simd"};
+
+BENCHMARK_CAPTURE(rans, encode, true)->ArgNames(kRansNames)->ArgsProduct(kRansArguments);
+BENCHMARK_CAPTURE(rans, decode, false)->ArgNames(kRansNames)->ArgsProduct(kRansArguments);
+BENCHMARK_CAPTURE(huffman, encode, true)->ArgName("scale10")->Arg(2)->Arg(20)->Arg(80);
+BENCHMARK_CAPTURE(huffman, decode, false)->ArgName("scale10")->Arg(2)->Arg(20)->Arg(80);
+BENCHMARK(histogram_of_levels)->ArgName("scale10")->Arg(2)->Arg(80);
+BENCHMARK(quantize_floats);
+BENCHMARK(checksum);
+
+}  // namespace
+}  // namespace fmtc
+
+BENCHMARK_MAIN();
