@@ -44,6 +44,18 @@ TEST(Crc32c, EveryLengthAgreesWithTheDefinition) {
   }
 }
 
+// Long enough for the blocks that are done three at a time, whole and with all kinds of rests.
+TEST(Crc32c, LongOnesAgreeWithTheDefinition) {
+  std::vector<uint8_t> bytes;
+  for (uint32_t i = 0; i < 10000; ++i) bytes.push_back(static_cast<uint8_t>(i * i * 31 + i / 7));
+  for (const size_t size : {1024u, 2048u, 3071u, 3072u, 3073u, 3085u, 6143u, 6144u, 9999u}) {
+    const std::vector<uint8_t> part(bytes.begin(), bytes.begin() + static_cast<int64_t>(size));
+    EXPECT_EQ(crc32c(part), slow_crc32c(part)) << "length " << size;
+    EXPECT_EQ(crc32c(std::span(part).subspan(5), crc32c(std::span(part).first(5))),
+              slow_crc32c(part));
+  }
+}
+
 TEST(Crc32c, ContinuesFromASeed) {
   const std::vector<uint8_t> all = bytes_of("a stream of several parts of any length");
   for (size_t cut = 0; cut <= all.size(); ++cut) {
