@@ -366,6 +366,7 @@ def test_stream_info():
         "lanes": 4,
         "crop_h": 3,
         "crop_w": 255,
+        "classes": 1,
         "size": len(stream),
     }
     assert ops.stream_info(stream) == expected

@@ -472,6 +472,7 @@ def test_stream_info():
         "lanes": 32,
         "crop_h": 3,
         "crop_w": 255,
+        "classes": 1,
         "size": len(stream),
     }
     assert ops.stream_info(stream) == expected

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         print_coders(name, result["data"][name])
     result["loops"] = measure_loops(args.repeats, quick=args.quick)
     print_loops(result["loops"])
-    print(_machine_line(result["machine"]))
+    print(machine_line(result["machine"]))
     if args.out:
         write(result, Path(args.out))
 
@@ -225,14 +225,14 @@ def _cpu_model() -> str:
     return names[0] if names else platform.machine()
 
 
-def _machine_line(info: dict) -> str:
+def machine_line(info: dict) -> str:
     return (
         f"{info['cpu']}, one thread; loops {info['simd']}, rANS {info['coder_simd']}; "
         f"{info['compiler']}, torch {info['torch']}"
     )
 
 
-def _table(title: str, *columns: str) -> Table:
+def table_of(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
@@ -245,7 +245,9 @@ def print_coders(name: str, data: dict) -> None:
         f"{name}: {data['values']:,} values in {data['tensors']} tensors, "
         f"{entropy:.4f} bits of entropy a value, channel by channel"
     )
-    table = _table(title, "coder", "encode MB/s", "decode MB/s", "x zstd -1", "", "bits", "entropy")
+    table = table_of(
+        title, "coder", "encode MB/s", "decode MB/s", "x zstd -1", "", "bits", "entropy"
+    )
     for row in data["coders"]:
         table.add_row(
             row["coder"],
@@ -259,7 +261,7 @@ def print_coders(name: str, data: dict) -> None:
 
 
 def print_loops(rows: list[dict]) -> None:
-    table = _table("other loops", "loop", "GB/s or GFLOP/s", "of", "time x")
+    table = table_of("other loops", "loop", "GB/s or GFLOP/s", "of", "time x")
     for row in rows:
         table.add_row(row["loop"], f"{row['rate']:.2f}", row["yardstick"], f"{row['times']:.2f}")
     console().print(table)

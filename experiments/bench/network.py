@@ -1,0 +1,296 @@
+"""A whole network: plain, simulated and with real streams; where the time goes, layer by layer.
+
+    python -m experiments.bench.network --model resnet18 --weights FILE --num-classes 10 \
+        --data cifar10_test.npz --preprocess resize=224,mean=.485/.456/.406,std=.229/.224/.225
+    python -m experiments.bench.network --model mobilenet_v2 --data FOLDER --batches 1 8 --threads 1
+
+The network is compressed with preset fmtc (at 15 dB by default) and run on batches of its images
+in turns: the user's own model, simulate mode (the same output without streams) and stream mode
+(every tensor encoded and decoded). Times are medians over the turns, ratios medians within a turn.
+The table of layers is of stream mode with the last of --batches and the first of --threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import fmtc
+from fmtc.console import console
+from fmtc.data import open_dataset, split
+from fmtc.models import load_model
+from fmtc.points import CodedPoint
+from fmtc.result import write_atomically
+from fmtc.targets import parse_targets
+
+from .coders import machine, machine_line, table_of
+
+MODES = ("plain", "simulate", "stream")
+# What a layer's time is made of, in the order of the tensor.
+STAGES = (
+    "conv", "transform", "quantize", "count", "encode", "decode", "dequant", "inverse",
+)  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Compress, measure, print the tables, write JSON, CSV and a figure."""
+    args = _parser().parse_args(arguments)
+    model, calibration, images = _load(args)
+    print(f"compressing at {args.target} with {len(calibration)} images", file=sys.stderr)
+    compressed = fmtc.compress(model, calibration, target=parse_targets(args.target)[0])
+    runs = []
+    for threads in args.threads:
+        torch.set_num_threads(threads)
+        for batch in args.batches:
+            runs.append(measure(model, compressed, images[:batch], args.repeats))
+    torch.set_num_threads(args.threads[0])
+    layers = by_layer(model, compressed, images[: args.batches[-1]], args.repeats)
+    result = {
+        "machine": machine(),
+        "command": " ".join(sys.argv[1:]),
+        "model": args.model,
+        "setting": compressed.setting,
+        "bits_per_value": compressed.report().bits_per_value["stream"],
+        "multiply_adds": compressed.multiply_adds,
+        "runs": runs,
+        "layers": layers,
+    }
+    print_result(result)
+    if args.out:
+        write(result, Path(args.out))
+
+
+def _load(args: argparse.Namespace) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """The network, images to calibrate with, and a batch of others to run it on."""
+    model = load_model(args.model, args.weights, args.num_classes, args.seed)
+    dataset = open_dataset(args.data, args.labels, None, args.preprocess)
+    chosen = split(dataset, args.calib_images, max(args.batches), args.seed)
+    calibration, test = (dataset.subset(i).tensor()[0] for i in chosen)
+    if len(test) < max(args.batches):
+        sys.exit(f"{args.data}: {len(test)} images are left for a batch of {max(args.batches)}")
+    return model, calibration, test
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module, compressed: fmtc.CompressedModel, x: torch.Tensor, repeats: int
+) -> dict[str, Any]:
+    """Seconds of one batch in each mode, the modes in turns, after one turn that is not counted."""
+    seconds: dict[str, list[float]] = {mode: [] for mode in MODES}
+    for turn in range(repeats + 1):
+        for mode in MODES:
+            run: Callable = model
+            if mode != "plain":
+                compressed.mode, run = mode, compressed
+            start = time.perf_counter()
+            run(x)
+            elapsed = time.perf_counter() - start
+            if turn > 0:
+                seconds[mode].append(elapsed)
+    times = {mode: statistics.median(values) for mode, values in seconds.items()}
+    ratios = {
+        mode: statistics.median(
+            one / plain for one, plain in zip(seconds[mode], seconds["plain"], strict=True)
+        )
+        for mode in MODES
+    }
+    threads = torch.get_num_threads()
+    return {"batch": len(x), "threads": threads, "seconds": times, "times_plain": ratios}
+
+
+@torch.no_grad()
+def by_layer(
+    model: nn.Module, compressed: fmtc.CompressedModel, x: torch.Tensor, repeats: int
+) -> list[dict[str, Any]]:
+    """Seconds of each layer's stages in stream mode, and of the plain convolution; medians."""
+    compressed.mode = "stream"
+    compressed.reset_statistics()
+    plain, coded = [], []
+    for turn in range(repeats + 1):
+        for runs, timed, network in (
+            (plain, timed_convolutions(model, ""), model),
+            (coded, timed_stages(compressed), compressed),
+        ):
+            with timed as seconds:
+                network(x)
+            if turn > 0:
+                runs.append(seconds)
+
+    def median(runs: list[dict], key: tuple[str, str]) -> float:
+        return statistics.median(run[key] for run in runs)
+
+    return [
+        {
+            "layer": name,
+            "values": len(x) * torch.Size(point.counted.shape).numel(),
+            "plain": median(plain, (name, "conv")),
+            **{stage: median(coded, (name, stage)) for stage in STAGES},
+        }
+        for name, point in compressed.points.items()
+    ]
+
+
+Seconds = defaultdict[tuple[str, str], float]  # by layer and stage
+
+
+@contextmanager
+def timed_convolutions(network: nn.Module, prefix: str) -> Iterator[Seconds]:
+    """The time in each convolution below ``prefix``, by the rest of its name."""
+    seconds: Seconds = defaultdict(float)
+    with ExitStack() as stack:
+        for path, module in network.named_modules():
+            if isinstance(module, nn.Conv2d) and path.startswith(prefix):
+                key = path.removeprefix(prefix), "conv"
+                stack.enter_context(_timed(module, "forward", seconds, key))
+        yield seconds
+
+
+@contextmanager
+def timed_stages(compressed: fmtc.CompressedModel) -> Iterator[Seconds]:
+    """The time in each stage of each layer."""
+    with ExitStack() as stack:
+        folded = timed_convolutions(compressed.network, "fmtc_folded.")
+        seconds = stack.enter_context(folded)
+        for name, point in compressed.points.items():
+            if not isinstance(point, CodedPoint):
+                continue
+            codec = point.codec
+            for owner, method, stage in (
+                (codec, "forward", "transform"),
+                (codec.quantizer, "quantize", "quantize"),
+                (point, "_count", "count"),
+                (codec, "encode_levels", "encode"),
+                (codec, "decode_levels", "decode"),
+                (codec.quantizer, "dequantize", "dequant"),
+                (codec, "inverse", "inverse"),
+            ):
+                stack.enter_context(_timed(owner, method, seconds, (name, stage)))
+        yield seconds
+
+
+@contextmanager
+def _timed(owner: Any, method: str, seconds: Seconds, key: tuple[str, str]) -> Iterator[None]:
+    """The time of each call of a method is added to ``seconds[key]``."""
+    original = getattr(owner, method)
+
+    def timed(*args, **kwargs):
+        start = time.perf_counter()
+        try:
+            return original(*args, **kwargs)
+        finally:
+            seconds[key] += time.perf_counter() - start
+
+    # In the instance, where it hides the class's own; some are frozen dataclasses.
+    object.__setattr__(owner, method, timed)
+    try:
+        yield
+    finally:
+        object.__delattr__(owner, method)
+
+
+def print_result(result: dict[str, Any]) -> None:
+    adds = result["multiply_adds"]
+    title = (
+        f"{result['model']}, {result['bits_per_value']:.3f} bits a value; multiply-adds "
+        f"{adds['plain'] / 1e6:.0f} M plain, {adds['compressed'] / 1e6:.0f} M compressed "
+        f"({adds['compressed'] / adds['plain']:.2f} x)"
+    )
+    table = table_of(title, "batch", "threads", *(f"{mode} ms" for mode in MODES), *MODES[1:])
+    for run in result["runs"]:
+        times = (f"{1e3 * run['seconds'][mode]:.1f}" for mode in MODES)
+        ratios = (f"{run['times_plain'][mode]:.2f} x" for mode in MODES[1:])
+        table.add_row(str(run["batch"]), str(run["threads"]), *times, *ratios)
+    console().print(table)
+    layers = table_of(
+        "Stream mode, ms (plain: the model's own convolution)", "layer", "plain", *STAGES
+    )
+    rows = [*result["layers"], _sum(result["layers"])]
+    for row in rows:
+        times = (f"{1e3 * row[key]:.2f}" for key in ("plain", *STAGES))
+        layers.add_row(row["layer"], *times)
+    console().print(layers)
+    print(machine_line(result["machine"]))
+
+
+def _sum(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    keys = ("values", "plain", *STAGES)
+    return {"layer": "all", **{key: sum(row[key] for row in rows) for key in keys}}
+
+
+def write(result: dict[str, Any], out: Path) -> None:
+    """network.json, network.csv (the layers), network.png and network.svg."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "network.json", json.dumps(result, indent=1).encode())
+    with (out / "network.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["layer", "values", "plain", *STAGES])
+        writer.writeheader()
+        writer.writerows(result["layers"])
+    plot(result, out)
+    print(f"written: {out}/network.json, network.csv, network.png, network.svg")
+
+
+def plot(result: dict[str, Any], out: Path) -> None:
+    """Bars of the layers' stages on top of each other, the plain convolutions as marks."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from fmtc.plot import COLORS, STYLE
+
+    layers = result["layers"]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(max(6.4, 0.22 * len(layers)), 4.8), layout="constrained", dpi=150)
+        axis = figure.subplots()
+        base = [0.0] * len(layers)
+        for i, stage in enumerate(STAGES):
+            heights = [1e3 * row[stage] for row in layers]
+            axis.bar(range(len(layers)), heights, 0.8, base, color=COLORS[i % len(COLORS)],
+                     label=stage)  # fmt: skip
+            base = [a + b for a, b in zip(base, heights, strict=True)]
+        plain = [1e3 * row["plain"] for row in layers]
+        axis.plot(range(len(layers)), plain, "k_", label="plain convolution")
+        axis.set_xticks(range(len(layers)), [row["layer"] for row in layers], rotation=90)
+        axis.tick_params(axis="x", labelsize=6)
+        axis.set(ylabel="ms a batch", title=f"{result['model']}, stream mode, layer by layer")
+        axis.legend(fontsize=8)
+        for suffix in ("png", "svg"):
+            figure.savefig(out / f"network.{suffix}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.bench.network",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    network = parser.add_argument_group("network and images, as for `fmtc eval`")
+    network.add_argument("--model", required=True, metavar="NAME", help="e.g. resnet18")
+    network.add_argument("--weights", metavar="FILE|DEFAULT|none")
+    network.add_argument("--num-classes", type=int, metavar="N")
+    network.add_argument("--data", required=True, metavar="PATH")
+    network.add_argument("--labels", metavar="FILE")
+    network.add_argument("--preprocess", metavar="STEPS")
+    network.add_argument("--calib-images", type=int, default=32, metavar="N", help="(32)")
+    network.add_argument("--target", default="snr_db=15", metavar="KIND=VALUE", help="(snr_db=15)")
+    network.add_argument("--seed", type=int, default=0, help="of split and probes (0)")
+    run = parser.add_argument_group("run")
+    run.add_argument("--batches", type=int, nargs="+", default=[1, 8], metavar="N", help="(1 8)")
+    run.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="(1 2)")
+    run.add_argument("--repeats", type=int, default=9, metavar="N", help="turns (9)")
+    run.add_argument("--out", metavar="DIR", help="where to write JSON, CSV, PNG and SVG")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
