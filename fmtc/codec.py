@@ -112,6 +112,17 @@ class Quantizer:
         return self._by_component.view(3, -1, *[1] * (like.dim() - 2))
 
 
+@dataclass(frozen=True)
+class Symbols:
+    """planes: int16 [N, planes, H, W] that the entropy coder codes. classes: of their positions.
+
+    u8 [N, ceil(H/2), ceil(W/2)], or None where all positions are coded alike.
+    """
+
+    planes: torch.Tensor
+    classes: torch.Tensor | None = None
+
+
 @dataclass
 class TensorCodec:
     """Everything that turns tensors [N, C, H, W] of one kind into streams and back.
@@ -147,17 +158,21 @@ class TensorCodec:
         """True where the transform can be part of the convolutions around the tensor."""
         return self.block.is_pixel and not isinstance(self.transform, Identity)
 
-    def count_symbols(self, levels: torch.Tensor) -> torch.Tensor:
-        """Histogram of what is coded for these levels, like ``histogram``.
+    def symbols(self, levels: torch.Tensor) -> Symbols:
+        """What is coded for levels int16 [N, K, H', W']."""
+        planes = self.symbol_map.symbols(levels)
+        return Symbols(planes, self.position_classes and self.position_classes.of(planes))
+
+    def count(self, symbols: Symbols) -> torch.Tensor:
+        """Histogram like ``histogram``.
 
         Symbols beyond the tables' range, which are escaped, count as the nearest one in it.
         """
         lo, hi = self.tables.lo, self.tables.hi
-        symbols = self.symbol_map.symbols(levels)
         by = lo, hi, self.class_of, len(self.histogram)
         if self.position_classes is not None:
-            return self.position_classes.histogram(symbols, *by)
-        return ops.histogram(symbols.clamp(lo, hi), *by)
+            return self.position_classes.histogram(symbols.planes, symbols.classes, *by)
+        return ops.histogram(symbols.planes.clamp(lo, hi), *by)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Transformed values [N, K, H', W'] of x [N, C, H, W]."""
@@ -172,11 +187,13 @@ class TensorCodec:
         levels, _ = self.quantizer.quantize(self.forward(x))
         return self.inverse(self.quantizer.dequantize(levels), self.block.crop(*x.shape[2:]))
 
+    def encode_symbols(self, symbols: Symbols, crop: tuple[int, int] = (0, 0)):
+        """Symbols of levels -> streams: bytes u8 [N, bound], used sizes i64 [N]."""
+        return self.tables.encode(symbols.planes, crop, symbols.classes)
+
     def encode_levels(self, levels: torch.Tensor, crop: tuple[int, int] = (0, 0)):
         """levels int16 [N, K, H', W'] -> streams: bytes u8 [N, bound], used sizes i64 [N]."""
-        symbols = self.symbol_map.symbols(levels)
-        classes = self.position_classes.of(symbols) if self.position_classes else None
-        return self.tables.encode(symbols, crop, classes)
+        return self.encode_symbols(self.symbols(levels), crop)
 
     def decode_levels(self, data: torch.Tensor, used: torch.Tensor, height: int, width: int):
         """Inverse of encode_levels. Raises StreamError for a damaged stream."""
@@ -500,7 +517,9 @@ class Calibration:
         found = PositionClasses.fit(symbols, scales, classes)
         lo, hi = min(lo, 1 - classes), max(hi, classes - 1)  # the map has its place in the tables
         each = torch.arange(found.segments)
-        counts = sum(found.histogram(part, lo, hi, each, found.segments) for part in symbols)
+        counts = sum(
+            found.histogram(part, found.of(part), lo, hi, each, found.segments) for part in symbols
+        )
         of_planes = plane_classes(
             counts[1:], lo, shifts.repeat_interleave(classes), self.preset.classes
         )

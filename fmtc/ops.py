@@ -130,6 +130,24 @@ def arrange(levels: Tensor, classes: Tensor, num_classes: int) -> tuple[Tensor, 
     return _ops.arrange(levels, classes, num_classes)
 
 
+def position_histogram(
+    levels: Tensor,
+    classes: Tensor,
+    num_classes: int,
+    lo: int,
+    hi: int,
+    groups: Tensor,
+    num_groups: int,
+) -> Tensor:
+    """How often each value occurs in each group of segments of what ``arrange`` gives.
+
+    levels, classes, num_classes: as for ``arrange``. groups: i64 [1 + K * num_classes], the group
+    of the map and of each class of each component. Values beyond lo..hi count as the nearest one.
+    Returns counts i64 [num_groups, hi - lo + 1].
+    """
+    return _ops.position_histogram(levels, classes, num_classes, lo, hi, groups, num_groups)
+
+
 # -- Statistics of levels -------------------------------------------------------------------------
 
 
@@ -436,6 +454,11 @@ def _(levels, classes, num_classes):
         levels.new_empty(images, values),
         levels.new_empty(images, num_classes, dtype=torch.int64),
     )
+
+
+@torch.library.register_fake("fmtc::position_histogram")
+def _(levels, classes, num_classes, lo, hi, groups, num_groups):
+    return levels.new_empty(num_groups, hi - lo + 1, dtype=torch.int64)
 
 
 @torch.library.register_fake("fmtc::histogram")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .codec import CalibrationError, Quantizer, TensorCodec
+from .codec import CalibrationError, Quantizer, Symbols, TensorCodec
 
 
 @dataclass
@@ -83,23 +83,24 @@ class CodedPoint(CodingPoint):
         y = x if self.forward_folded else codec.forward(x)
         if self.mode != "float":
             levels, clamped = codec.quantizer.quantize(y)
-            self._count(x, levels, clamped)
+            symbols = codec.symbols(levels)
+            self._count(x, symbols, clamped)
             if self.mode == "stream":
-                levels = self._through_stream(levels, crop)
+                levels = self._through_stream(symbols, crop)
             y = codec.quantizer.dequantize(levels)
         return y if self.inverse_folded else codec.inverse(y, crop)
 
-    def _through_stream(self, levels: torch.Tensor, crop: tuple[int, int]) -> torch.Tensor:
-        data, used = self.codec.encode_levels(levels, crop)
+    def _through_stream(self, symbols: Symbols, crop: tuple[int, int]) -> torch.Tensor:
+        data, used = self.codec.encode_symbols(symbols, crop)
         self.counted.stream_bytes += int(used.sum())
-        return self.codec.decode_levels(data, used, *levels.shape[2:])
+        return self.codec.decode_levels(data, used, *symbols.planes.shape[2:])
 
-    def _count(self, x: torch.Tensor, levels: torch.Tensor, clamped: torch.Tensor) -> None:
+    def _count(self, x: torch.Tensor, symbols: Symbols, clamped: torch.Tensor) -> None:
         codec = self.codec
         if self.counted is None:
             self.counted = Counted(torch.zeros_like(codec.histogram))
         counted = self.counted
-        counted.histogram += codec.count_symbols(levels)
+        counted.histogram += codec.count(symbols)
         values = x.shape[0] * codec.channels * x.shape[2] * x.shape[3]
         counted.values += values
         counted.streamed += values if self.mode == "stream" else 0

@@ -44,24 +44,20 @@ class PositionClasses:
         return torch.bucketize(activity, self.thresholds, right=True).to(torch.uint8)
 
     def histogram(
-        self, symbols: torch.Tensor, lo: int, hi: int, groups: torch.Tensor, num_groups: int
+        self,
+        symbols: torch.Tensor,
+        classes: torch.Tensor,
+        lo: int,
+        hi: int,
+        groups: torch.Tensor,
+        num_groups: int,
     ) -> torch.Tensor:
         """Counts i64 [num_groups, hi - lo + 1] of what is coded, by the group of each segment.
 
-        symbols: int16 [N, planes, H, W]; beyond lo..hi they count as the nearest. groups: i64
-        [segments].
+        symbols: int16 [N, planes, H, W]; beyond lo..hi they count as the nearest. classes: those
+        of their positions (``of``). groups: i64 [segments].
         """
-        planes, classes = symbols.shape[1], self.of(symbols)
-        values, positions = ops.arrange(symbols, classes, self.count)
-        values = values.clamp(lo, hi)
-        in_map = classes.shape[1:].numel()
-        counts = ops.histogram(values[:, None, :in_map], lo, hi, groups[:1], num_groups)
-        levels = values[:, in_map:].unflatten(1, (planes, -1))
-        for image, sizes in zip(levels, positions.tolist(), strict=True):
-            for c, part in enumerate(image.split(sizes, 1)):
-                of_class = groups[1 + c :: self.count]
-                counts += ops.histogram(part[None], lo, hi, of_class, num_groups)
-        return counts
+        return ops.position_histogram(symbols, classes, self.count, lo, hi, groups, num_groups)
 
     @classmethod
     def fit(

@@ -24,6 +24,7 @@ OPERATORS = {
     "unpredict",
     "position_activity",
     "arrange",
+    "position_histogram",
     "histogram",
     "entropy",
     "huffman_lengths",

@@ -149,6 +149,12 @@ def random_weights(components, most=300, seed=3):
     return torch.randint(0, most + 1, (components,), generator=generator, dtype=torch.int32)
 
 
+def histogram_args(case, lo=-5, hi=6, num_groups=3):
+    """Some levels lie beyond lo .. hi."""
+    groups = case.table_of % num_groups
+    return case.levels, case.classes, case.num_classes, lo, hi, groups, num_groups
+
+
 def sample_inputs():
     """Operator name and arguments, for the tests that treat all operators alike."""
     for case in CASES.values():
@@ -157,12 +163,15 @@ def sample_inputs():
         whole_range = laplacian(case.levels.shape, 30000.0).clamp(-32768, 32767)
         yield "position_activity", (whole_range, weights.sign() * 2**15)
         yield "arrange", (case.levels, case.classes, case.num_classes)
+        yield "position_histogram", histogram_args(case)
         yield "rans_encode", case.encode_args()
         yield "rans_decode", case.decode_args(*case.encode())
     for shape in EMPTY:
         levels = torch.empty(shape, dtype=torch.int16)
         yield "position_activity", (levels, random_weights(shape[1]))
-        yield "arrange", (levels, random_classes(shape, [0, 1, 2]), 3)
+        classes, groups = random_classes(shape, [0, 1, 2]), torch.arange(1 + 3 * shape[1])
+        yield "arrange", (levels, classes, 3)
+        yield "position_histogram", (levels, classes, 3, 0, 0, groups, len(groups))
 
 
 SAMPLES = list(sample_inputs())
@@ -198,6 +207,32 @@ def test_arrange(args):
     for image, blocks, *result in zip(levels, classes, values, positions, strict=True):
         expected = reference_arrange(image, blocks, num_classes)
         assert tuple(part.tolist() for part in result) == expected
+
+
+@pytest.mark.parametrize("args", samples_of("position_histogram"))
+def test_position_histogram(args):
+    counts = ops.position_histogram(*args)
+    levels, classes, num_classes, lo, hi, groups, num_groups = args
+    expected = torch.zeros(num_groups, hi - lo + 1, dtype=torch.int64)
+    for image, blocks in zip(levels, classes, strict=True):
+        values, positions = reference_arrange(image, blocks, num_classes)
+        sizes = torch.tensor([blocks.numel(), *positions * len(image)])
+        for value, group in zip(values, groups.repeat_interleave(sizes), strict=True):
+            expected[group, min(max(value, lo), hi) - lo] += 1
+    assert torch.equal(counts, expected)
+
+
+def test_position_histogram_refuses():
+    case = CASES["odd sides"]
+    levels, classes, num_classes, lo, hi, groups, num_groups = histogram_args(case)
+    with pytest.raises(RuntimeError, match=r"dimension 0 of groups must be 16 .*shape is \[15\]"):
+        ops.position_histogram(levels, classes, num_classes, lo, hi, groups[1:], num_groups)
+    with pytest.raises(RuntimeError, match="groups must be from 0 to num_groups - 1 = 0"):
+        ops.position_histogram(levels, classes, num_classes, lo, hi, groups, 1)
+    with pytest.raises(RuntimeError, match="lo must not exceed hi"):
+        ops.position_histogram(levels, classes, num_classes, 3, 2, groups, num_groups)
+    with pytest.raises(RuntimeError, match="classes must be from 0 to 2"):
+        ops.position_histogram(levels, classes + 1, num_classes, lo, hi, groups, num_groups)
 
 
 def test_arrangement_worked_example():

@@ -73,15 +73,15 @@ def listen(compressed):
     streams = {name: [] for name in compressed.points}
 
     def wrap(codec, into):
-        encode = codec.encode_levels
+        encode = codec.encode_symbols
 
-        def spy(levels, crop=(0, 0)):
-            data, used = encode(levels, crop)
+        def spy(symbols, crop=(0, 0)):
+            data, used = encode(symbols, crop)
             for row, size in zip(data, used.tolist(), strict=True):
                 into.append(row[:size].numpy().tobytes())
             return data, used
 
-        codec.encode_levels = spy
+        codec.encode_symbols = spy
 
     for name, codec in compressed.codecs.items():
         if isinstance(codec, TensorCodec):

@@ -239,23 +239,31 @@ struct DecoderState {
   size_t left() const noexcept { return static_cast<size_t>(escapes - words); }
 };
 
-// Decodes values [begin, end) of a chunk, which share a table. `offset`: the level of symbol 0.
+// Decodes values that share a table, one after the other. `offset`: the level of symbol 0.
 // Checked: false where the payload does not hold what a value needs; else it must hold 4 bytes a
 // value.
-template <bool kChecked>
-FMTC_ALWAYS_INLINE bool decode_run(std::span<int16_t> levels, size_t begin, size_t end,
-                                   uint32_t offset, std::span<const uint32_t> entries,
-                                   size_t state_mask, DecoderState& shared) noexcept {
-  const auto slot_mask = static_cast<uint32_t>(entries.size() - 1);
-  const int log2_total = std::countr_zero(entries.size());
-  const uint32_t* table = entries.data();
-  const uint8_t* words = shared.words;
-  const uint8_t* escapes = shared.escapes;
-  for (size_t i = begin; i < end; ++i) {
-    uint32_t x = shared.states[i & state_mask];
-    const uint32_t entry = table[x & slot_mask];
+struct ValueDecoder {
+  const uint32_t* table;
+  uint32_t slot_mask;
+  int log2_total;
+  uint32_t offset;
+  const uint8_t* words;
+  const uint8_t* escapes;
+
+  ValueDecoder(std::span<const uint32_t> entries, uint32_t offset,
+               const DecoderState& state) noexcept
+      : table(entries.data()),
+        slot_mask(static_cast<uint32_t>(entries.size() - 1)),
+        log2_total(std::countr_zero(entries.size())),
+        offset(offset),
+        words(state.words),
+        escapes(state.escapes) {}
+
+  template <bool kChecked>
+  FMTC_ALWAYS_INLINE bool decode(uint32_t& state, int16_t& level) noexcept {
+    const uint32_t entry = table[state & slot_mask];
     const uint32_t symbol = entry & 0xFF;
-    x = ((entry >> 8 & 0xFFF) + 1) * (x >> log2_total) + (entry >> 20);
+    uint32_t x = ((entry >> 8 & 0xFFF) + 1) * (state >> log2_total) + (entry >> 20);
     const uint32_t low = x < kLowest ? 1 : 0;
     if (!kChecked) {
       // No branch for what happens at random: the word is loaded in any case.
@@ -266,17 +274,62 @@ FMTC_ALWAYS_INLINE bool decode_run(std::span<int16_t> levels, size_t begin, size
       x = x << 16 | load_le<uint16_t>(words);
       words += kWordBytes;
     }
-    shared.states[i & state_mask] = x;
-    levels[i] = static_cast<int16_t>(offset + symbol);
-    if (symbol == kEscapeSymbol) {
+    state = x;
+    level = static_cast<int16_t>(offset + symbol);
+    if (symbol == kEscapeSymbol) [[unlikely]] {
       if (kChecked && escapes - words < static_cast<std::ptrdiff_t>(kWordBytes)) return false;
       escapes -= kWordBytes;
-      levels[i] = static_cast<int16_t>(load_le<uint16_t>(escapes));
+      level = static_cast<int16_t>(load_le<uint16_t>(escapes));
     }
+    return true;
   }
-  shared.words = words;
-  shared.escapes = escapes;
+};
+
+// Decodes values [begin, end) of a chunk, which share a table.
+template <bool kChecked>
+bool decode_run(std::span<int16_t> levels, size_t begin, size_t end, size_t state_mask,
+                ValueDecoder& decoder, DecoderState& shared) noexcept {
+  for (size_t i = begin; i < end; ++i) {
+    if (!decoder.decode<kChecked>(shared.states[i & state_mask], levels[i])) return false;
+  }
   return true;
+}
+
+// The same for whole rounds without checks, with a state for each of few, which stay in registers.
+template <size_t kStates>
+void decode_rounds_of(std::span<int16_t> levels, size_t begin, size_t end, ValueDecoder& shared,
+                      DecoderState& state) noexcept {
+  ValueDecoder decoder = shared;
+  std::array<uint32_t, kStates> x;
+  std::copy_n(state.states.begin(), kStates, x.begin());
+  for (int16_t* level = levels.data() + begin; level != levels.data() + end; level += kStates) {
+#pragma GCC unroll 8
+    for (size_t i = 0; i < kStates; ++i) decoder.decode<false>(x[i], level[i]);
+  }
+  std::copy_n(x.begin(), kStates, state.states.begin());
+  shared = decoder;
+}
+
+// Without checks; the states of the first and the last values may be any.
+void decode_unchecked(std::span<int16_t> levels, size_t begin, size_t end, size_t state_mask,
+                      ValueDecoder& decoder, DecoderState& state) noexcept {
+  const size_t first = std::min((begin + state_mask) & ~state_mask, end);
+  const size_t last = std::max(end & ~state_mask, first);
+  decode_run<false>(levels, begin, first, state_mask, decoder, state);
+  switch (state_mask) {
+    case 0:
+      decode_rounds_of<1>(levels, first, last, decoder, state);
+      break;
+    case 1:
+      decode_rounds_of<2>(levels, first, last, decoder, state);
+      break;
+    case 3:
+      decode_rounds_of<4>(levels, first, last, decoder, state);
+      break;
+    default:
+      decode_run<false>(levels, first, last, state_mask, decoder, state);
+  }
+  decode_run<false>(levels, last, end, state_mask, decoder, state);
 }
 
 // Decodes values [begin, end) of a chunk, which share a table: in pieces without checks while the
@@ -286,12 +339,17 @@ bool decode_table_run(std::span<int16_t> levels, size_t begin, size_t end, uint3
                       DecoderState& state) noexcept {
   constexpr size_t kWorst = 2 * kWordBytes;
   constexpr size_t kWorthwhile = 64;  // values in a piece
-  while (begin < end && state.left() >= kWorst * kWorthwhile) {
-    const size_t piece = std::min(end - begin, state.left() / kWorst);
-    decode_run<false>(levels, begin, begin + piece, offset, entries, state_mask, state);
+  ValueDecoder decoder(entries, offset, state);
+  const auto left = [&] { return static_cast<size_t>(decoder.escapes - decoder.words); };
+  while (begin < end && left() >= kWorst * kWorthwhile) {
+    const size_t piece = std::min(end - begin, left() / kWorst);
+    decode_unchecked(levels, begin, begin + piece, state_mask, decoder, state);
     begin += piece;
   }
-  return decode_run<true>(levels, begin, end, offset, entries, state_mask, state);
+  const bool good = decode_run<true>(levels, begin, end, state_mask, decoder, state);
+  state.words = decoder.words;
+  state.escapes = decoder.escapes;
+  return good;
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -27,20 +27,6 @@ Planes planes_of(const Tensor& levels) {
   return {values<int16_t>(levels), count, levels.size(1), count == 0 ? 0 : levels.numel() / count};
 }
 
-void check_groups(const Tensor& groups, int64_t components, int64_t num_groups) {
-  check_dtype(kOp, "groups", groups, ScalarType::Long);
-  check_dim(kOp, "groups", groups, 1, "[K]");
-  check_size(kOp, "groups", groups, 0, components, "dimension 1 of levels");
-  check_between(kOp, "num_groups", num_groups, 0, std::numeric_limits<int32_t>::max());
-  const auto all = values<int64_t>(groups);
-  const auto outside = std::find_if(all.begin(), all.end(), [num_groups](int64_t group) {
-    return group < 0 || group >= num_groups;
-  });
-  STD_TORCH_CHECK(outside == all.end(),
-                  "fmtc::histogram: groups must be from 0 to num_groups - 1 = ", num_groups - 1,
-                  ", but component ", outside - all.begin(), " has ", *outside);
-}
-
 [[noreturn]] void throw_outside(const Planes& planes, int64_t index, int64_t lo, int64_t hi) {
   const auto plane = planes[index];
   const int16_t level =
@@ -57,7 +43,7 @@ Tensor histogram(const Tensor& levels, int64_t lo, int64_t hi, const Tensor& gro
                   "shape ", shape_text(levels));
   check_interval(kOp, lo, hi);
   const Tensor group_of = torch::stable::contiguous(groups);
-  check_groups(group_of, levels.size(1), num_groups);
+  check_groups(kOp, group_of, levels.size(1), "dimension 1 of levels", num_groups);
   const Tensor input = torch::stable::contiguous(levels);
   const Planes planes = planes_of(input);
   const int64_t symbols = hi - lo + 1;

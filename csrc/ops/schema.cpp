@@ -18,6 +18,9 @@ STABLE_TORCH_LIBRARY(fmtc, m) {
   m.def(
       "arrange(Tensor levels, Tensor classes, int num_classes) -> (Tensor values, Tensor "
       "positions)");
+  m.def(
+      "position_histogram(Tensor levels, Tensor classes, int num_classes, int lo, int hi, "
+      "Tensor groups, int num_groups) -> Tensor");
   m.def("histogram(Tensor levels, int lo, int hi, Tensor groups, int num_groups) -> Tensor");
   m.def("entropy(Tensor counts) -> Tensor");
   m.def("huffman_lengths(Tensor counts, int max_length) -> Tensor");

@@ -40,7 +40,7 @@ from .coders import machine, machine_line, table_of
 MODES = ("plain", "simulate", "stream")
 # What a layer's time is made of, in the order of the tensor.
 STAGES = (
-    "conv", "transform", "quantize", "count", "encode", "decode", "dequant", "inverse",
+    "conv", "transform", "quantize", "symbols", "count", "encode", "decode", "dequant", "inverse",
 )  # fmt: skip
 
 
@@ -170,8 +170,9 @@ def timed_stages(compressed: fmtc.CompressedModel) -> Iterator[Seconds]:
             for owner, method, stage in (
                 (codec, "forward", "transform"),
                 (codec.quantizer, "quantize", "quantize"),
-                (point, "_count", "count"),
-                (codec, "encode_levels", "encode"),
+                (codec, "symbols", "symbols"),
+                (codec, "count", "count"),
+                (codec, "encode_symbols", "encode"),
                 (codec, "decode_levels", "decode"),
                 (codec.quantizer, "dequantize", "dequant"),
                 (codec, "inverse", "inverse"),

@@ -117,7 +117,7 @@ void checksum(benchmark::State& state) {
 const std::vector<std::vector<int64_t>> kRansArguments = {
     {2, 20, 80},
     {49, int64_t{kValues}},
-    {8, 32, 64},
+    {1, 4, 8, 32, 64},
     benchmark::CreateDenseRange(0, static_cast<int64_t>(cpu_simd()), 1)};
 const std::vector<std::string> kRansNames = {"scale10", "plane", "states", "simd"};
 
