@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -48,10 +49,10 @@ class Input {
   std::span<const uint8_t> bytes_;
 };
 
-// What encoder and decoder share, made of the first bytes of an input (see run.py, which writes
-// them for the golden streams): coder - 1; log2 of the sum of frequencies minus 8, or bits of a
-// word minus 1, or length limit minus 5; lo (i16); tables - 1; symbols - 1; a count for each
-// symbol.
+// What encoder and decoder share, made of the first bytes of an input (run.py writes them for the
+// golden streams): log2 of the sum of frequencies minus 8, or bits of a word minus 1; lo (i16);
+// tables - 1, symbols - 1; of each table the lengths (u8) or frequencies but the escape's (u16).
+// Any bytes make a codec: what would be no code is made one.
 struct FuzzCodec {
   Coder coder;
   int bits;
@@ -59,31 +60,26 @@ struct FuzzCodec {
   size_t tables, symbols;
   size_t encode_width = 0, decode_width = 0;
   std::vector<uint32_t> encode, decode;
-  std::vector<int64_t> counts, base, table_of;
+  std::vector<int64_t> base, table_of;
 
   FuzzCodec(Coder coder, Input& input)
       : coder(coder),
         bits(input.byte()),
         lo(static_cast<int16_t>(input.u16())),
-        tables(1 + static_cast<size_t>(input.up_to(3))),
+        tables(1 + static_cast<size_t>(input.up_to(2))),
         symbols(1 + static_cast<size_t>(input.up_to(31))) {
-    if (coder == Coder::kEbpc || coder == Coder::kDctCm) {
+    if (coder == Coder::kRans) {
+      make_rans(8 + bits % 5, input);
+    } else if (coder == Coder::kHuffman) {
+      make_huffman(input);
+    } else {
       bits = 1 + bits % kMaxWordBits;
       lo = std::min(lo, 32768 - (1 << bits));
       encode_width = decode_width = static_cast<size_t>(bits);
-      return;
-    }
-    counts.resize(tables * symbols);
-    for (int64_t& count : counts) count = input.byte();
-    base.resize(tables);
-    if (coder == Coder::kRans) {
-      make_rans(8 + bits % 5);
-    } else {
-      make_huffman(5 + bits % 11);
     }
   }
 
-  bool has_tables() const { return !counts.empty(); }
+  bool has_tables() const { return !encode.empty(); }
 
   // Segment s has table s modulo their number.
   void set_segments(uint64_t segments) {
@@ -97,6 +93,11 @@ struct FuzzCodec {
     return {lo, decode_width, decode, table_of, plane, base};
   }
 
+  // False for a 0 that has no word: encoders refuse it, decoders have no need to.
+  bool can_encode(std::span<const int16_t> levels) const {
+    return has_tables() || Words(lo, bits).all_have_words(levels);
+  }
+
   // Levels that can be coded, made of any bytes: of a value's table, and sometimes with rANS
   // others.
   int16_t level(size_t table, uint8_t byte) const {
@@ -108,48 +109,67 @@ struct FuzzCodec {
       return static_cast<int16_t>(lo + static_cast<int>(symbol));
     }
     const int word = byte * 129 & ((1 << bits) - 1);
-    const bool zero_has_a_word = lo <= 0 && -lo < 1 << bits;
-    return static_cast<int16_t>(byte % 3 == 0 && zero_has_a_word ? 0 : lo + word);
+    const std::array<int16_t, 1> zero = {0};
+    return byte % 3 == 0 && can_encode(zero) ? int16_t{0} : static_cast<int16_t>(lo + word);
   }
 
  private:
-  void make_huffman(int limit) {
-    lo = std::min(lo, 32768 - static_cast<int32_t>(symbols));
-    std::vector<uint8_t> lengths(counts.size());
-    for (size_t t = 0; t < tables; ++t) {
-      const auto of_table = std::span(counts).subspan(t * symbols, symbols);
-      if (std::ranges::count(of_table, 0) == std::ssize(of_table)) of_table[0] = 1;
-      FMTC_REQUIRE(
-          huffman_lengths(of_table, limit, std::span(lengths).subspan(t * symbols, symbols)) ==
-          Status::kOk);
+  static constexpr int kLongest = 10;  // longer codes make larger tables, and all slower
+
+  // A complete code of as many symbols: leaves of a tree, split where the bytes say.
+  static void split_leaves(std::span<uint8_t> lengths) {
+    const std::vector<uint8_t> bytes(lengths.begin(), lengths.end());
+    std::ranges::fill(lengths, uint8_t{0});
+    lengths[0] = lengths.size() == 1;
+    for (size_t leaves = 1; leaves < lengths.size(); ++leaves) {
+      size_t leaf = bytes[leaves] % leaves;
+      while (lengths[leaf] == kLongest) leaf = (leaf + 1) % leaves;
+      lengths[leaves] = ++lengths[leaf];
     }
-    const int longest = *std::max_element(lengths.begin(), lengths.end());
+  }
+
+  void make_huffman(Input& input) {
+    lo = std::min(lo, 32768 - static_cast<int32_t>(symbols));
     encode_width = symbols;
+    encode.resize(tables * symbols);
+    std::vector<uint8_t> lengths(encode.size());
+    for (uint8_t& length : lengths) length = input.byte();
+    for (size_t t = 0; t < tables; ++t) {
+      const auto of_table = std::span(lengths).subspan(t * symbols, symbols);
+      const auto entries = std::span(encode).subspan(t * symbols, symbols);
+      if (std::ranges::max(of_table) <= kLongest &&
+          huffman_encode_table(of_table, entries) == Status::kOk) {
+        continue;
+      }
+      split_leaves(of_table);
+      FMTC_REQUIRE(huffman_encode_table(of_table, entries) == Status::kOk);
+    }
+    const int longest = std::ranges::max(lengths);
     decode_width = size_t{1} << longest;
-    encode.resize(counts.size());
     decode.resize(tables * decode_width);
     for (size_t t = 0; t < tables; ++t) {
-      const auto of_table = std::span<const uint8_t>(lengths).subspan(t * symbols, symbols);
-      FMTC_REQUIRE(huffman_encode_table(
-                       of_table, std::span(encode).subspan(t * symbols, symbols)) == Status::kOk);
       FMTC_REQUIRE(huffman_decode_table(
-                       of_table, longest,
+                       std::span(lengths).subspan(t * symbols, symbols), longest,
                        std::span(decode).subspan(t * decode_width, decode_width)) == Status::kOk);
     }
   }
 
-  void make_rans(int log2_total) {
+  void make_rans(int log2_total, Input& input) {
     encode_width = symbols + 1;
     decode_width = size_t{1} << log2_total;
     encode.resize(tables * encode_width);
     decode.resize(tables * decode_width);
+    base.resize(tables);
     std::vector<int32_t> frequencies(encode_width);
     for (size_t t = 0; t < tables; ++t) {
-      const auto of_table = std::span<const int64_t>(counts).subspan(t * symbols, symbols);
-      FMTC_REQUIRE(rans_frequencies(of_table, log2_total, frequencies) == Status::kOk);
-      FMTC_REQUIRE(rans_encode_table(frequencies,
-                                     std::span(encode).subspan(t * encode_width, encode_width)) ==
-                   Status::kOk);
+      int32_t left = 1 << log2_total;
+      for (size_t i = 0; i < symbols; ++i) {
+        frequencies[i] = std::min<int32_t>(input.u16(), left - 1);
+        left -= frequencies[i];
+      }
+      frequencies.back() = left;
+      const auto entries = std::span(encode).subspan(t * encode_width, encode_width);
+      FMTC_REQUIRE(rans_encode_table(frequencies, entries) == Status::kOk);
       FMTC_REQUIRE(rans_decode_table(frequencies,
                                      std::span(decode).subspan(t * decode_width, decode_width),
                                      base[t]) == Status::kOk);

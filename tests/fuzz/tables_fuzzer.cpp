@@ -54,7 +54,7 @@ bool rans_tables(std::span<const int32_t> frequencies) {
 void of_counts(Input& input) {
   const int limit = input.up_to(17), log2_total = 7 + input.up_to(6);
   const bool small = input.up_to(1) == 1;
-  const std::vector<int64_t> counts = numbers<int64_t>(input, small, 300);
+  const std::vector<int64_t> counts = numbers<int64_t>(input, small, 60);
   std::vector<uint8_t> lengths(counts.size());
   if (huffman_lengths(counts, limit, lengths) == Status::kOk) {
     for (size_t i = 0; i < counts.size(); ++i) {
