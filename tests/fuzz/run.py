@@ -60,9 +60,9 @@ def table_seeds(codec: dict):
     """As tables_fuzzer.cpp reads them."""
     for lengths in codec.get("lengths", []):
         yield bytes([1, *lengths])
-        yield bytes([0, 15, 5, 1, *lengths])
+        yield bytes([0, 15, 4, 1, *lengths])
     for row in codec.get("frequencies", []):
-        yield bytes([2, sum(row).bit_length() - 8, 0, 0]) + struct.pack(f"<{len(row)}i", *row)
+        yield bytes([3, sum(row).bit_length() - 8, 0, 0]) + struct.pack(f"<{len(row)}i", *row)
 
 
 def write_seeds(folder: Path) -> None:
