@@ -19,7 +19,8 @@ PIP_INSTALL := $(PIP) install --constraint constraints.txt
 BUILD_REQUIREMENTS := setuptools wheel cmake ninja pybind11 cmeel-eigen torch
 NEWEST := .venv-newest
 
-CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp)
+CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp \
+  tests/fuzz/*.h tests/fuzz/*.cpp)
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
   -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 
@@ -72,7 +73,7 @@ test: build test-cpp ## C++ and Python tests (under 20 minutes on 2 cores)
 	$(BIN)/pytest -q -m "not slow" tests
 
 .PHONY: check
-check: build lint check-sanitizers check-wheel ## What takes longer: lint, sanitizers, wheel, slow tests
+check: build lint check-sanitizers check-threads check-fuzz check-wheel ## What takes longer: lint, sanitizers, fuzzing, wheel, slow tests
 	$(BIN)/pytest -q -m slow tests
 
 # -- Parts ------------------------------------------------------------------------------------------
@@ -96,6 +97,30 @@ test-cpp: $(VENV)/.installed
 .PHONY: check-sanitizers
 check-sanitizers: $(VENV)/.installed
 	$(call cpp_tests,build/sanitizers,-DCMAKE_BUILD_TYPE=RelWithDebInfo -DFMTC_SANITIZE=ON)
+
+.PHONY: check-threads
+check-threads: $(VENV)/.installed
+	$(call cpp_tests,build/threads,-DCMAKE_BUILD_TYPE=RelWithDebInfo -DFMTC_SANITIZE=thread)
+
+# CLANG (clang++) can be set on the command line; FUZZ_SECONDS is for all targets together.
+CLANG ?= clang++
+FUZZ_SECONDS ?= 60
+
+.PHONY: check-fuzz
+check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECONDS=60)
+	@if ! command -v $(CLANG) >/dev/null; then \
+	  echo "Fuzzing skipped: clang is missing. Debian and Ubuntu: apt-get install clang"; \
+	  exit 0; \
+	fi; \
+	$(CMAKE) -S . -B build/fuzz -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_FUZZERS=ON \
+	  -DCMAKE_CXX_COMPILER=$(CLANG) -DCMAKE_BUILD_TYPE=RelWithDebInfo | { grep -v '^-- ' || true; }; \
+	if ! grep -q '^FMTC_HAS_LIBFUZZER:.*=1' build/fuzz/CMakeCache.txt; then \
+	  echo "Fuzzing skipped: $(CLANG) has no libFuzzer. Debian and Ubuntu: apt-get install" \
+	    "libclang-rt-dev (or libclang-rt-VERSION-dev)"; \
+	  exit 0; \
+	fi; \
+	$(BIN)/cmake --build build/fuzz --parallel $(MAX_JOBS); \
+	$(BIN)/python tests/fuzz/run.py build/fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: bench-core
 bench-core: $(VENV)/.installed ## Speed of the core's loops (ARGS="--benchmark_filter=rans")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import zlib
 
@@ -28,6 +29,27 @@ SCHEMA = "fmtc.codec/3"
 # Version 1 knew Huffman tables of the levels alone, and no refitted convolutions; version 2 neither
 # classes of positions nor layers without a transform or steps of single components.
 READABLE = ("fmtc.codec/1", "fmtc.codec/2", SCHEMA)
+
+# What parts that are missing, of another type or not those of a codec lead to.
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
+
+# Type and dimensions of a codec's tensors.
+PARTS = {
+    "table_of": (torch.int64, 1),
+    "counts": (torch.int64, 2),
+    "class_of": (torch.int64, 1),
+    "histogram": (torch.int64, 2),
+    "coefficients": (torch.int16, 2),
+    "shifts": (torch.int64, 1),
+    "position_weights": (torch.int32, 1),
+    "position_thresholds": (torch.int64, 1),
+    "matrix": (torch.float32, 2),
+    "inverse": (torch.float32, 2),
+    "mean": (torch.float64, 1),
+    "count": (torch.int64, 0),
+    "moment1": (torch.float64, 1),
+    "moment2": (torch.float64, 2),
+}
 
 
 class StorageError(ValueError):
@@ -78,8 +100,6 @@ def save_model(compressed, path) -> None:
 
 
 def load_model(path, model: nn.Module):
-    from .model import assemble, prepare
-
     header, codecs, tensors = _read(path)
     if header["kind"] != "model":
         raise StorageError(
@@ -91,7 +111,17 @@ def load_model(path, model: nn.Module):
             f"architecture than the given {type(model).__name__}): load the weights it was "
             "calibrated with, or calibrate anew with fmtc.compress"
         )
-    settings = header["settings"]
+    try:
+        return _assemble(path, model, header["settings"], codecs, tensors)
+    except StorageError:
+        raise
+    except DAMAGE as error:
+        raise StorageError(f"{path} does not fit its model: {error!r}") from error
+
+
+def _assemble(path, model: nn.Module, settings: dict, codecs: dict, tensors: dict):
+    from .model import assemble, prepare
+
     network, groups, _ = prepare(model, settings)
     missing = [group.name for group in groups if group.name not in codecs]
     if missing:
@@ -145,10 +175,12 @@ def _read(path) -> tuple[dict, dict, dict[str, torch.Tensor]]:
             layer["name"]: (_unpack_plain if layer["plain"] else _unpack)(layer, tensors, f"{i}.")
             for i, layer in enumerate(header["layers"])
         }
+        if header["kind"] == "tensor":
+            _require(isinstance(codecs["tensor"], TensorCodec), "a plain codec of a tensor")
         return header, codecs, tensors
-    except (KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
-        raise StorageError(f"{path} is damaged: {error!r}") from error
-    except json.JSONDecodeError as error:
+    except StorageError:
+        raise
+    except DAMAGE as error:
         raise StorageError(f"{path} is damaged: {error!r}") from error
 
 
@@ -168,8 +200,28 @@ def _quantizer(quantizer: Quantizer) -> dict:
 
 def _load_quantizer(layer: dict) -> Quantizer:
     if "each" in layer:
-        return Quantizer.of_each(layer["each"])
-    return Quantizer(layer["step"], layer["lo"], layer["hi"])
+        quantizer = Quantizer.of_each(layer["each"])
+    else:
+        quantizer = Quantizer(layer["step"], layer["lo"], layer["hi"])
+    for step, lo, hi in quantizer.each or [(quantizer.step, quantizer.lo, quantizer.hi)]:
+        _require(0 < _number(step) < math.inf, f"a step of {step}")
+        _require(-(2**15) <= _integer(lo) <= _integer(hi) < 2**15, f"levels from {lo} to {hi}")
+    return quantizer
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _integer(value, least: int = -(2**63)) -> int:
+    _require(type(value) is int and least <= value < 2**63, f"{value!r} as a whole number")
+    return value
+
+
+def _number(value) -> float:
+    _require(type(value) in (int, float), f"{value!r} as a number")
+    return float(value)
 
 
 def _pack(codec: TensorCodec) -> tuple[dict, dict]:
@@ -206,10 +258,13 @@ def _pack(codec: TensorCodec) -> tuple[dict, dict]:
 
 def _unpack(layer: dict, tensors: dict, prefix: str) -> TensorCodec:
     def part(name: str) -> torch.Tensor:
-        return tensors[prefix + name]
+        tensor = tensors[prefix + name]
+        kind = tensor.dtype, tensor.dim()
+        _require(kind == PARTS[name.split(".")[0]], f"{name} of {kind[0]}, {kind[1]} dimensions")
+        return tensor
 
-    groups = range(layer["groups"])
-    transform = Identity(layer["channels"])
+    groups = range(_integer(layer["groups"], 0))
+    transform = Identity(_integer(layer["channels"], 1))
     if groups:
         names = ("matrix", "inverse", "mean")
         transform = Transform(*([part(f"{n}.{g}") for g in groups] for n in names))
@@ -226,7 +281,8 @@ def _unpack(layer: dict, tensors: dict, prefix: str) -> TensorCodec:
         position_classes = PositionClasses(part("position_weights"), part("position_thresholds"))
     number = position_classes.count if position_classes else 1
     lo, coder = layer.get("symbols_from", layer["lo"]), layer.get("coder", "huffman")
-    return TensorCodec(
+    _require(-(2**15) <= _integer(lo) < 2**15, f"symbols from {lo}")
+    codec = TensorCodec(
         channels=layer["channels"],
         block=Block.parse(layer["block"]),
         transform=transform,
@@ -235,12 +291,58 @@ def _unpack(layer: dict, tensors: dict, prefix: str) -> TensorCodec:
         tables=Tables(lo, part("counts"), part("table_of"), coder, number),
         class_of=part("class_of"),
         histogram=part("histogram"),
-        mse=layer["mse"],
-        values=layer["values"],
-        clamped=layer["clamped"],
+        mse=_number(layer["mse"]),
+        values=_integer(layer["values"], 0),
+        clamped=_integer(layer["clamped"], 0),
         moments=moments,
         position_classes=position_classes,
     )
+    _check(codec)
+    return codec
+
+
+def _check(codec: TensorCodec) -> None:
+    """ValueError unless the parts fit together: a checksum says nothing of how it was made."""
+    transform, symbol_map, tables = codec.transform, codec.symbol_map, codec.tables
+    classes, channels = codec.position_classes, codec.channels
+    size, groups = codec.block.size(channels), codec.block.groups(channels)
+    if isinstance(transform, Identity):
+        _require(size * groups == channels, f"no transform of blocks {codec.block}")
+    else:
+        _require(len(transform.matrices) == groups, f"{groups} channel groups")
+    for matrix, inverse, mean in zip(*transform.tensors(), strict=True):
+        _require(matrix.shape[1] == size and matrix.T.shape == inverse.shape, "its matrices")
+        _require(len(mean) == size, "its means")
+        _require(all(t.isfinite().all() for t in (matrix, inverse, mean)), "NaN in its transform")
+    if codec.moments is not None:
+        for _, mean, m2 in codec.moments.parts:
+            _require(mean.shape == (size,) and m2.shape == (size, size), "its moments")
+
+    quantizer, components = codec.quantizer, codec.components
+    _require(len(quantizer.each or range(components)) == components, "a step for each component")
+    shifts, coefficients = symbol_map.shifts, symbol_map.coefficients
+    _require(shifts.shape == (components,) and _within(shifts, 0, 15), "its shifts")
+    _require(coefficients.shape == (components, 3), "its coefficients")
+    _require(_within(coefficients, -256, 256), "its coefficients")
+    segments = symbol_map.planes
+    if classes is not None:
+        _require(tables.coder == "rans" and 2 <= classes.count <= 8, "its classes of positions")
+        _require(len(classes.weights) == symbol_map.planes, "weights of its classes of positions")
+        _require(_within(classes.weights, 0, 2**15), "weights of its classes of positions")
+        _require(bool((classes.thresholds.diff() >= 0).all()), "thresholds that are not sorted")
+        segments = classes.segments
+    for name, of, counts in (
+        ("tables", tables.table_of, tables.counts),
+        ("classes", codec.class_of, codec.histogram),
+    ):
+        _require(of.shape == (segments,), f"{name} for {segments} planes or segments")
+        _require(_within(of, 0, len(counts) - 1), f"{name} from 0 to {len(counts) - 1}")
+        _require(counts.shape[1] == tables.counts.shape[1], "its levels")
+        _require(bool((counts >= 0).all()), "negative counts")
+
+
+def _within(tensor: torch.Tensor, least: int, most: int) -> bool:
+    return bool(((tensor >= least) & (tensor <= most)).all())
 
 
 def _pack_plain(codec: PlainCodec) -> tuple[dict, dict]:
@@ -256,5 +358,10 @@ def _pack_plain(codec: PlainCodec) -> tuple[dict, dict]:
 
 
 def _unpack_plain(layer: dict, tensors: dict, prefix: str) -> PlainCodec:
-    quantizer = Quantizer(layer["step"], layer["lo"], layer["hi"])
-    return PlainCodec(quantizer, layer["bits"], layer["channels"], layer["mse"], layer["values"])
+    return PlainCodec(
+        _load_quantizer(layer),
+        _integer(layer["bits"], 1),
+        _integer(layer["channels"], 1),
+        _number(layer["mse"]),
+        _integer(layer["values"], 0),
+    )

@@ -11,14 +11,10 @@
 #include <random>
 #include <vector>
 
+#include "all_kernels.h"
 #include "coding_fixture.h"
-#include "core/rans_kernels.h"
 
 namespace fmtc {
-
-#if defined(FMTC_EMULATED_AVX512)
-extern const RansKernels kRansAvx512Emulated;
-#endif
 
 namespace {
 
@@ -146,18 +142,6 @@ std::optional<Levels> reference_decode(const Bytes& payload, const Codebook& boo
                                    book.symbols, book.lo));
   }
   return decoder.good() ? std::optional(levels) : std::nullopt;
-}
-
-// What this machine can run, the scalar code first.
-std::vector<const RansKernels*> all_kernels() {
-  std::vector<const RansKernels*> all;
-  for (const Simd simd : {Simd::kScalar, Simd::kAvx2, Simd::kAvx512}) {
-    if (simd <= cpu_simd()) all.push_back(rans_kernels(simd));
-  }
-#if defined(FMTC_EMULATED_AVX512)
-  all.push_back(&kRansAvx512Emulated);
-#endif
-  return all;
 }
 
 Bytes encode(const Codebook& book, const Levels& levels, uint64_t first, uint64_t plane, int states,

@@ -1,0 +1,133 @@
+"""Run all fuzz targets of a build for some time in total, each from the golden streams.
+
+``python tests/fuzz/run.py build/fuzz --seconds 60``. Prints the executions; where a target fails,
+its message, and the file with the input that it can be called with again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+GOLDEN = TESTS / "data" / "golden"
+sys.path.insert(0, str(TESTS))
+import stream_decoder  # noqa: E402
+from stream_decoder import DCT_CM, EBPC, HUFFMAN, RANS  # noqa: E402
+
+CHUNK_TARGETS = {
+    HUFFMAN: "huffman_chunk",
+    RANS: "rans_chunk",
+    EBPC: "ebpc_chunk",
+    DCT_CM: "dct_cm_chunk",
+}
+TARGETS = ("stream", *CHUNK_TARGETS.values(), "tables", "round_trip")
+MAX_BYTES = 512  # of an input
+
+
+def codec_bytes(codec: dict) -> bytes:
+    """A codec as FuzzCodec of input.h reads it."""
+    tables = codec.get("lengths") or [row[:-1] for row in codec.get("frequencies", [[0, 0]])]
+    bits = 0
+    if codec["coder"] == RANS:
+        bits = sum(codec["frequencies"][0]).bit_length() - 9
+    if "word_bits" in codec:
+        bits = codec["word_bits"] - 1
+    head = struct.pack("<BhBB", bits, codec["lo"], len(tables) - 1, len(tables[0]) - 1)
+    if "word_bits" in codec:
+        return head
+    number = "B" if codec["coder"] == HUFFMAN else "H"
+    return head + b"".join(struct.pack(f"<{len(row)}{number}", *row) for row in tables)
+
+
+def chunk_seed(codec: dict, stream: bytes) -> bytes:
+    """The first chunk of a good stream, as chunk_fuzzer.cpp reads it."""
+    header = stream_decoder.read_header(stream)
+    begin, end, _ = header.payloads[0]
+    plane = min(header.shape[1] * header.shape[2], 256)
+    lanes, values = header.lanes.bit_length() - 1, min(header.values_of(0), 65535)
+    fields = struct.pack("<BBHBB", lanes, 0, values, plane - 1, 0)
+    return codec_bytes(codec) + fields + stream[begin:end]
+
+
+def table_seeds(codec: dict):
+    """As tables_fuzzer.cpp reads them."""
+    for lengths in codec.get("lengths", []):
+        yield bytes([1, *lengths])
+        yield bytes([0, 15, 4, 1, *lengths])
+    for row in codec.get("frequencies", []):
+        yield bytes([3, sum(row).bit_length() - 8, 0, 0]) + struct.pack(f"<{len(row)}i", *row)
+
+
+def write_seeds(folder: Path) -> None:
+    """A folder of seeds for each target."""
+    index = json.loads((GOLDEN / "golden.json").read_text())
+    for target in TARGETS:
+        (folder / target).mkdir()
+
+    def write(target: str, name: str, seed: bytes) -> None:
+        if len(seed) <= MAX_BYTES:
+            (folder / target / name).write_bytes(seed)
+
+    for kind in ("valid", "malformed"):
+        for name, entry in index[kind].items():
+            codec = index["valid"][entry.get("of", name)]["codec"]
+            stream = (GOLDEN / f"{name}.stream").read_bytes()
+            prefix = bytes([codec["coder"] - 1]) + codec_bytes(codec)
+            write("stream", name, prefix + stream)
+            if kind == "malformed":
+                continue
+            write("round_trip", name, prefix + bytes([2, 9, 11, 0, 1, 0, 0, 0, 3, 2]) + stream)
+            if stream_decoder.read_header(stream).payloads:
+                write(CHUNK_TARGETS[codec["coder"]], name, chunk_seed(codec, stream))
+            for i, seed in enumerate(table_seeds(codec)):
+                write("tables", f"{name}.{i}", seed)
+
+
+def run(build: Path, target: str, seconds: int, corpus: Path) -> int:
+    """Executions of a target; exits where it finds something."""
+    seeds = len(list(corpus.iterdir()))
+    command = [
+        str(build / "tests" / "fuzz" / f"{target}_fuzzer"),
+        f"-max_total_time={seconds}",
+        f"-max_len={MAX_BYTES}",
+        f"-artifact_prefix={build}/{target}-",
+        "-print_final_stats=1",
+        "-print_funcs=0",
+        "-timeout=10",
+        "-rss_limit_mb=1024",
+        str(corpus),
+    ]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode != 0:
+        print("\n".join(made.stderr.splitlines()[-60:]), file=sys.stderr)
+        sys.exit(f"{target}_fuzzer found something; its input is in {build}")
+    executions = int(re.search(r"number_of_executed_units: (\d+)", made.stderr)[1])
+    coverage = re.findall(r"cov: (\d+)", made.stderr)[-1]
+    rate = executions // max(seconds, 1)
+    print(f"{target:14} {executions:12,} {rate:10,}/s {seeds:6} {coverage:>9}", flush=True)
+    return executions
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("build", type=Path, help="a build with FMTC_BUILD_FUZZERS")
+    parser.add_argument("--seconds", type=int, default=60, help="of all targets together")
+    args = parser.parse_args()
+    build = args.build.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        write_seeds(Path(folder))
+        print(f"{'target':14} {'executions':>12} {'':>12} {'seeds':>6} {'coverage':>9}")
+        seconds = max(1, args.seconds // len(TARGETS))
+        total = sum(run(build, target, seconds, Path(folder) / target) for target in TARGETS)
+    print(f"{'all':14} {total:12,} executions in {seconds * len(TARGETS)} s, nothing found")
+
+
+if __name__ == "__main__":
+    main()
