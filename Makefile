@@ -19,7 +19,7 @@ PIP_INSTALL := $(PIP) install --constraint constraints.txt
 BUILD_REQUIREMENTS := setuptools wheel cmake ninja pybind11 cmeel-eigen torch
 NEWEST := .venv-newest
 
-CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp)
+CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp examples/cpp/*.cpp)
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
   -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 
@@ -55,8 +55,9 @@ $(VENV)/.installed: pyproject.toml setup.py constraints.txt $(VENV)/.created
 build: $(VENV)/.installed ## Make .venv and build the extension in place
 	@tree=build/cmake-$$($(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)'); \
 	if [ -e $$tree/build.ninja ] && compgen -G 'fmtc/*.so' >/dev/null; then \
-	  $(BIN)/cmake --build $$tree --parallel $(MAX_JOBS) | tail -n 1; \
-	  $(BIN)/cmake --install $$tree --prefix fmtc | { grep '^-- Installing' || true; }; \
+	  $(BIN)/cmake --build $$tree --target fmtc_python --parallel $(MAX_JOBS) | tail -n 1; \
+	  $(BIN)/cmake --install $$tree --component python --prefix fmtc \
+	    | { grep '^-- Installing' || true; }; \
 	else \
 	  $(PIP_INSTALL) --no-build-isolation --no-deps --editable .; \
 	fi

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,21 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data folder at {folder}; set FMTC_DATA to one")
     return folder
+
+
+@pytest.fixture(scope="session")
+def build_tree() -> Path:
+    """The build tree of the extension, as setup.py and `make build` leave it."""
+    tree = Path(__file__).resolve().parents[1] / "build" / f"cmake-{sys.implementation.cache_tag}"
+    if not (tree / "CMakeCache.txt").exists():
+        pytest.skip(f"no build tree at {tree}: `make build` makes it")
+    return tree
+
+
+def find_tool(name: str) -> str:
+    """A program of the `dev` extra beside this Python, or on the PATH."""
+    found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
+    return found or pytest.skip(f"{name} is not installed")
 
 
 def _channels_last(x: torch.Tensor) -> torch.Tensor:
