@@ -62,6 +62,12 @@ build: $(VENV)/.installed ## Make .venv and build the extension in place
 	  $(PIP_INSTALL) --no-build-isolation --no-deps --editable .; \
 	fi
 
+.PHONY: build-programs
+build-programs: build ## Build fmtc_codec in build/, where its libraries are installed
+	@tree=build/cmake-$$($(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)'); \
+	$(BIN)/cmake $$tree | { grep 'is left out' || true; }; \
+	$(BIN)/cmake --build $$tree --target fmtc_programs --parallel $(MAX_JOBS) | tail -n 1
+
 # -- What users and CI call -------------------------------------------------------------------------
 
 .PHONY: demo
@@ -69,7 +75,7 @@ demo: build ## Train a small network, compress it at several rates, plot (ARGS="
 	$(BIN)/fmtc demo $(ARGS)
 
 .PHONY: test
-test: build test-cpp ## C++ and Python tests (under 20 minutes on 2 cores)
+test: build build-programs test-cpp ## C++ and Python tests (under 20 minutes on 2 cores)
 	$(BIN)/pytest -q -m "not slow" tests
 
 .PHONY: check
@@ -80,7 +86,8 @@ check: build lint check-sanitizers check-wheel ## What takes longer: lint, sanit
 
 # $(call cpp_tests,build tree,settings): builds and runs the C++ tests of csrc/core.
 define cpp_tests
-	@$(CMAKE) -S . -B $(1) -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_TESTS=ON $(2) | { grep -v '^-- ' || true; }
+	@$(CMAKE) -S . -B $(1) -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_PROGRAMS=OFF \
+	  -DFMTC_BUILD_TESTS=ON $(2) | { grep -v '^-- ' || true; }
 	@if grep -q '^GTest_DIR:.*NOTFOUND' $(1)/CMakeCache.txt; then \
 	  echo "C++ tests skipped: GoogleTest is missing. Debian and Ubuntu: apt-get install libgtest-dev"; \
 	else \
@@ -100,8 +107,8 @@ check-sanitizers: $(VENV)/.installed
 
 .PHONY: bench-core
 bench-core: $(VENV)/.installed ## Speed of the core's loops (ARGS="--benchmark_filter=rans")
-	@$(CMAKE) -S . -B build/bench -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_TESTS=ON \
-	  -DFMTC_BUILD_BENCHMARKS=ON -DCMAKE_BUILD_TYPE=Release | { grep -v '^-- ' || true; }
+	@$(CMAKE) -S . -B build/bench -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_PROGRAMS=OFF \
+	  -DFMTC_BUILD_TESTS=ON -DFMTC_BUILD_BENCHMARKS=ON -DCMAKE_BUILD_TYPE=Release | { grep -v '^-- ' || true; }
 	@$(BIN)/cmake --build build/bench --parallel $(MAX_JOBS) --target fmtc_core_benchmark
 	build/bench/tests/core/fmtc_core_benchmark $(ARGS)
 
