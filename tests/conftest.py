@@ -35,6 +35,22 @@ def build_tree() -> Path:
     return tree
 
 
+@pytest.fixture(scope="session")
+def package(tmp_path_factory):
+    """The digits' network at 15 dB: its package and the compressed model in Python."""
+    import fmtc
+    from fmtc.demo import digits_data, digits_model
+
+    train = digits_data().train_images[:64]
+    compressed = fmtc.compress(digits_model(), train)
+    path = tmp_path_factory.mktemp("package") / "digits.pt2"
+    names = list("0123456789")
+    fmtc.export(compressed, path, train[:2], preprocess="mean=0.5,std=0.5", classes=names)
+    compressed.reset_statistics()
+    compressed(train[:1])
+    return path, compressed
+
+
 def find_tool(name: str) -> str:
     """A program of the `dev` extra beside this Python, or on the PATH."""
     found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
