@@ -63,7 +63,7 @@ build: $(VENV)/.installed ## Make .venv and build the extension in place
 	fi
 
 .PHONY: build-programs
-build-programs: build ## Build fmtc_codec in build/, where its libraries are installed
+build-programs: build ## Build fmtc_codec and fmtc_infer in build/, if their libraries are there
 	@tree=build/cmake-$$($(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)'); \
 	$(BIN)/cmake $$tree | { grep 'is left out' || true; }; \
 	$(BIN)/cmake --build $$tree --target fmtc_programs --parallel $(MAX_JOBS) | tail -n 1

@@ -37,15 +37,15 @@ def build_tree() -> Path:
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory):
-    """The digits' network at 15 dB: its package and the compressed model in Python."""
+    """The digits' network: its package and the compressed model in Python."""
     import fmtc
     from fmtc.demo import digits_data, digits_model
 
     train = digits_data().train_images[:64]
-    compressed = fmtc.compress(digits_model(), train)
+    compressed = fmtc.compress(digits_model(), train, target=fmtc.Step(0.05))
     path = tmp_path_factory.mktemp("package") / "digits.pt2"
-    names = list("0123456789")
-    fmtc.export(compressed, path, train[:2], preprocess="mean=0.5,std=0.5", classes=names)
+    preprocess, names = "resize=32,crop=32,mean=0.5,std=0.5", list("0123456789")
+    fmtc.export(compressed, path, train[:2], preprocess=preprocess, classes=names)
     compressed.reset_statistics()
     compressed(train[:1])
     return path, compressed

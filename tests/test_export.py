@@ -85,9 +85,8 @@ def test_package_has_both_networks_and_says_what_they_are(package):
     metadata = json.loads(metadata)
     assert metadata["schema"] == "fmtc.package/1" and metadata["preset"] == "fmtc"
     assert metadata["input_shape"] == [1, 32, 32] and metadata["outputs"] == [[10]]
-    assert (
-        metadata["classes"] == list("0123456789") and metadata["preprocess"] == "mean=0.5,std=0.5"
-    )
+    assert metadata["classes"] == list("0123456789")
+    assert metadata["preprocess"] == "resize=32,crop=32,mean=0.5,std=0.5"
     layers = {layer["name"]: layer for layer in compressed.report().layers}
     assert [point["name"] for point in metadata["points"]] == list(layers)
     for point in metadata["points"]:
@@ -116,7 +115,9 @@ class WithLevels(Streaming):
 
 @pytest.mark.slow
 def test_levels_of_a_package_are_those_of_eager_mode(tmp_path):
-    compressed = fmtc.compress(digits_model(), digits_data().train_images[:64])
+    compressed = fmtc.compress(
+        digits_model(), digits_data().train_images[:64], target=fmtc.Step(0.05)
+    )
     x = digits_data().test_images[:200]
     model = WithLevels(compressed)
     _write(tmp_path / "levels.pt2", {"compressed": _exported(model, x, True)}, {})
