@@ -20,7 +20,7 @@ BUILD_REQUIREMENTS := setuptools wheel cmake ninja pybind11 cmeel-eigen torch
 NEWEST := .venv-newest
 
 CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp \
-  tests/fuzz/*.h tests/fuzz/*.cpp)
+  tests/fuzz/*.h tests/fuzz/*.cpp examples/cpp/*.cpp)
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
   -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 
@@ -56,11 +56,18 @@ $(VENV)/.installed: pyproject.toml setup.py constraints.txt $(VENV)/.created
 build: $(VENV)/.installed ## Make .venv and build the extension in place
 	@tree=build/cmake-$$($(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)'); \
 	if [ -e $$tree/build.ninja ] && compgen -G 'fmtc/*.so' >/dev/null; then \
-	  $(BIN)/cmake --build $$tree --parallel $(MAX_JOBS) | tail -n 1; \
-	  $(BIN)/cmake --install $$tree --prefix fmtc | { grep '^-- Installing' || true; }; \
+	  $(BIN)/cmake --build $$tree --target fmtc_python --parallel $(MAX_JOBS) | tail -n 1; \
+	  $(BIN)/cmake --install $$tree --component python --prefix fmtc \
+	    | { grep '^-- Installing' || true; }; \
 	else \
 	  $(PIP_INSTALL) --no-build-isolation --no-deps --editable .; \
 	fi
+
+.PHONY: build-programs
+build-programs: build ## Build fmtc_codec and fmtc_infer in build/, if their libraries are there
+	@tree=build/cmake-$$($(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)'); \
+	$(BIN)/cmake $$tree | { grep 'is left out' || true; }; \
+	$(BIN)/cmake --build $$tree --target fmtc_programs --parallel $(MAX_JOBS) | tail -n 1
 
 # -- What users and CI call -------------------------------------------------------------------------
 
@@ -69,7 +76,7 @@ demo: build ## Train a small network, compress it at several rates, plot (ARGS="
 	$(BIN)/fmtc demo $(ARGS)
 
 .PHONY: test
-test: build test-cpp ## C++ and Python tests (under 20 minutes on 2 cores)
+test: build build-programs test-cpp ## C++ and Python tests (under 20 minutes on 2 cores)
 	$(BIN)/pytest -q -m "not slow" tests
 
 .PHONY: check
@@ -80,7 +87,8 @@ check: build lint check-sanitizers check-threads check-fuzz check-wheel ## What 
 
 # $(call cpp_tests,build tree,settings): builds and runs the C++ tests of csrc/core.
 define cpp_tests
-	@$(CMAKE) -S . -B $(1) -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_TESTS=ON $(2) | { grep -v '^-- ' || true; }
+	@$(CMAKE) -S . -B $(1) -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_PROGRAMS=OFF \
+	  -DFMTC_BUILD_TESTS=ON $(2) | { grep -v '^-- ' || true; }
 	@if grep -q '^GTest_DIR:.*NOTFOUND' $(1)/CMakeCache.txt; then \
 	  echo "C++ tests skipped: GoogleTest is missing. Debian and Ubuntu: apt-get install libgtest-dev"; \
 	else \
@@ -112,8 +120,9 @@ check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECOND
 	  echo "Fuzzing skipped: clang is missing. Debian and Ubuntu: apt-get install clang"; \
 	  exit 0; \
 	fi; \
-	$(CMAKE) -S . -B build/fuzz -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_FUZZERS=ON \
-	  -DCMAKE_CXX_COMPILER=$(CLANG) -DCMAKE_BUILD_TYPE=RelWithDebInfo | { grep -v '^-- ' || true; }; \
+	$(CMAKE) -S . -B build/fuzz -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_PROGRAMS=OFF \
+	  -DFMTC_BUILD_FUZZERS=ON -DCMAKE_CXX_COMPILER=$(CLANG) \
+	  -DCMAKE_BUILD_TYPE=RelWithDebInfo | { grep -v '^-- ' || true; }; \
 	if ! grep -q '^FMTC_HAS_LIBFUZZER:.*=1' build/fuzz/CMakeCache.txt; then \
 	  echo "Fuzzing skipped: $(CLANG) has no libFuzzer. Debian and Ubuntu: apt-get install" \
 	    "libclang-rt-dev (or libclang-rt-VERSION-dev)"; \
@@ -124,8 +133,8 @@ check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECOND
 
 .PHONY: bench-core
 bench-core: $(VENV)/.installed ## Speed of the core's loops (ARGS="--benchmark_filter=rans")
-	@$(CMAKE) -S . -B build/bench -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_TESTS=ON \
-	  -DFMTC_BUILD_BENCHMARKS=ON -DCMAKE_BUILD_TYPE=Release | { grep -v '^-- ' || true; }
+	@$(CMAKE) -S . -B build/bench -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_PROGRAMS=OFF \
+	  -DFMTC_BUILD_TESTS=ON -DFMTC_BUILD_BENCHMARKS=ON -DCMAKE_BUILD_TYPE=Release | { grep -v '^-- ' || true; }
 	@$(BIN)/cmake --build build/bench --parallel $(MAX_JOBS) --target fmtc_core_benchmark
 	build/bench/tests/core/fmtc_core_benchmark $(ARGS)
 

@@ -58,8 +58,10 @@ class CMakeBuild(build_ext):
         tree = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         cmake = find_tool("cmake")
         self._cmake(cmake, "-S", str(ROOT), "-B", str(tree), *self._settings())
-        self._cmake(cmake, "--build", str(tree), "--parallel", os.environ.get("MAX_JOBS", "2"))
-        self._cmake(cmake, "--install", str(tree), "--prefix", str(destination))
+        jobs = os.environ.get("MAX_JOBS", "2")
+        self._cmake(cmake, "--build", str(tree), "--target", "fmtc_python", "--parallel", jobs)
+        prefix = ("--prefix", str(destination))
+        self._cmake(cmake, "--install", str(tree), "--component", "python", *prefix)
 
     def _settings(self) -> list[str]:
         check_python_headers()

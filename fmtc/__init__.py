@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .codec import CalibrationError, TensorCodec, calibrate_tensor
 from .evaluate import Reference, evaluate
+from .export import ExportError, export
 from .graph import TraceError
 from .model import CompressedModel, Compressor, compress, load
 from .ops import StreamError
@@ -34,6 +35,7 @@ __all__ = [
     "CalibrationError",
     "CompressedModel",
     "Compressor",
+    "ExportError",
     "PRESETS",
     "Preset",
     "Rate",
@@ -49,6 +51,7 @@ __all__ = [
     "calibrate_tensor",
     "compress",
     "evaluate",
+    "export",
     "fingerprint",
     "load",
 ]

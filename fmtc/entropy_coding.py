@@ -126,14 +126,20 @@ class Tables:
         self, data: torch.Tensor, used: torch.Tensor, height: int, width: int
     ) -> torch.Tensor:
         """Levels int16 [N, K, height, width] of such streams. Raises StreamError for damage."""
+        levels, status = self.decode_unchecked(data, used, height, width)
+        ops.check_status(status)
+        return levels
+
+    def decode_unchecked(
+        self, data: torch.Tensor, used: torch.Tensor, height: int, width: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, and status i32 [N] (``ops.check_status``): damage does not raise."""
         shape = self.components, height, width
         coded_by = {"rans": ops.rans_decode, "ebpc": ops.ebpc_decode, "dct-cm": ops.dct_cm_decode}
         decode = coded_by.get(self.coder, ops.huffman_decode)
         how = (self.word_bits,) if self.decode_table is None else (self.table_of, self.decode_table)
         base = () if self.base is None else (self.base,)
-        levels, status = decode(data, used, self.lo, *how, *base, self.table_id, *shape)
-        ops.check_status(status)
-        return levels
+        return decode(data, used, self.lo, *how, *base, self.table_id, *shape)
 
     def cross_entropy_bits(self) -> torch.Tensor:
         """Ideal code length of each level under the tables in use, f64 [T, L].

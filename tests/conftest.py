@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,37 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data folder at {folder}; set FMTC_DATA to one")
     return folder
+
+
+@pytest.fixture(scope="session")
+def build_tree() -> Path:
+    """The build tree of the extension, as setup.py and `make build` leave it."""
+    tree = Path(__file__).resolve().parents[1] / "build" / f"cmake-{sys.implementation.cache_tag}"
+    if not (tree / "CMakeCache.txt").exists():
+        pytest.skip(f"no build tree at {tree}: `make build` makes it")
+    return tree
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory):
+    """The digits' network: its package and the compressed model in Python."""
+    import fmtc
+    from fmtc.demo import digits_data, digits_model
+
+    train = digits_data().train_images[:64]
+    compressed = fmtc.compress(digits_model(), train, target=fmtc.Step(0.05))
+    path = tmp_path_factory.mktemp("package") / "digits.pt2"
+    preprocess, names = "resize=32,crop=32,mean=0.5,std=0.5", list("0123456789")
+    fmtc.export(compressed, path, train[:2], preprocess=preprocess, classes=names)
+    compressed.reset_statistics()
+    compressed(train[:1])
+    return path, compressed
+
+
+def find_tool(name: str) -> str:
+    """A program of the `dev` extra beside this Python, or on the PATH."""
+    found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
+    return found or pytest.skip(f"{name} is not installed")
 
 
 def _channels_last(x: torch.Tensor) -> torch.Tensor:

@@ -488,6 +488,16 @@ Status read_header(std::span<const uint8_t> bytes, StreamHeader& header, size_t&
   return Status::kOk;
 }
 
+ChunkPayload find_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
+                        uint64_t chunk) noexcept {
+  const auto payloads = bytes.subspan(payload_offset(header), header.payload);
+  if (header.chunks() == 1) return {payloads, 0};
+  const uint8_t* directory = bytes.data() + header.field_bytes;
+  const DirectoryEntry entry = load_entry(directory, chunk);
+  const size_t begin = chunk == 0 ? 0 : load_entry(directory, chunk - 1).end;
+  return {payloads.subspan(begin, entry.end - begin), entry.checksum};
+}
+
 Status check_expected(const StreamHeader& header, const StreamHeader& expected) noexcept {
   if (header.coder != expected.coder) return Status::kBadCoder;
   if (header.components != expected.components || header.height != expected.height ||
@@ -501,18 +511,14 @@ Status decode_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
                     const ComponentTables& tables, uint64_t chunk,
                     std::span<int16_t> levels) noexcept {
   if (!chunk_valid(header, chunk, levels.size(), tables)) return Status::kBadArgument;
-  std::span<const uint8_t> payload = bytes.subspan(payload_offset(header), header.payload);
-  if (header.chunks() > 1) {
-    const uint8_t* directory = bytes.data() + header.field_bytes;
-    const DirectoryEntry entry = load_entry(directory, chunk);
-    const size_t begin = chunk == 0 ? 0 : load_entry(directory, chunk - 1).end;
-    payload = payload.subspan(begin, entry.end - begin);
-    if (crc32c(payload) != entry.checksum) return Status::kBadChunkChecksum;
+  const ChunkPayload payload = find_chunk(header, bytes, chunk);
+  if (header.chunks() > 1 && crc32c(payload.bytes) != payload.checksum) {
+    return Status::kBadChunkChecksum;
   }
   const uint64_t first = header.chunk_first(chunk);
   const auto values = levels.subspan(static_cast<size_t>(first), header.chunk_values(chunk));
   const ComponentTables segments = with_segments(tables, header);
-  return decode_payload(header, payload, first, segments, values);
+  return decode_payload(header, payload.bytes, first, segments, values);
 }
 
 Status stream_encode(const StreamHeader& header, std::span<const int16_t> levels,

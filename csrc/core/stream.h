@@ -121,6 +121,11 @@ Status finish_stream(const StreamHeader& header, std::span<const ChunkPayload> p
 // allocates by it is bounded by the size of its input.
 Status read_header(std::span<const uint8_t> bytes, StreamHeader& header, size_t& size) noexcept;
 
+// Where chunk `chunk` lies, and its checksum.
+//   header, bytes  as read_header accepted them;  chunk: below header.chunks()
+ChunkPayload find_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
+                        uint64_t chunk) noexcept;
+
 // kWrongShape, kWrongTables or kBadCoder where the stream is not the one that is expected: compares
 // coder, shape, table_id and number of classes.
 Status check_expected(const StreamHeader& header, const StreamHeader& expected) noexcept;

@@ -1,0 +1,327 @@
+#include "codec/tensor_codec.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "core/positions.h"
+#include "core/quantize.h"
+
+namespace fmtc::codec {
+namespace {
+
+using PlaneMap = Eigen::Map<Plane>;
+using ConstPlaneMap = Eigen::Map<const Plane>;
+
+void check(Status status) {
+  if (status != Status::kOk) throw Error(message(status));
+}
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Part `index` of values that are consecutive parts of `size`.
+template <typename T>
+std::span<T> part(std::vector<T>& all, int64_t index, int64_t size) {
+  return std::span(all).subspan(static_cast<size_t>(index * size), static_cast<size_t>(size));
+}
+template <typename T>
+std::span<const T> part(std::span<T> all, int64_t index, int64_t size) {
+  return all.subspan(static_cast<size_t>(index * size), static_cast<size_t>(size));
+}
+
+// How an image [channels, height, width] is cut into blocks. Channels, rows and columns that
+// complete the last blocks repeat the last ones.
+struct Cut {
+  int64_t channels, height, width;
+  int64_t h, w, c;
+  int64_t rows = divide_up(height, h);
+  int64_t columns = divide_up(width, w);
+  int64_t in_blocks = divide_up(channels, c) * c * h * w;  // values at one position of blocks
+
+  int64_t positions() const { return rows * columns; }
+  // Calls f(index in the blocks [in_blocks, rows, columns], index in the image, whether the value
+  // is padding).
+  template <typename F>
+  void for_each(F f) const {
+    for (int64_t i = 0; i < in_blocks; ++i) {
+      const int64_t channel = i / (h * w), dy = i / w % h, dx = i % w;
+      for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t column = 0; column < columns; ++column) {
+          const int64_t y = row * h + dy, x = column * w + dx;
+          const bool padding = channel >= channels || y >= height || x >= width;
+          const int64_t source =
+              (std::min(channel, channels - 1) * height + std::min(y, height - 1)) * width +
+              std::min(x, width - 1);
+          f((i * rows + row) * columns + column, source, padding);
+        }
+      }
+    }
+  }
+};
+
+Cut make_cut(const TensorCodec& codec, int64_t height, int64_t width) {
+  const int64_t depth =
+      codec.block.c == 0 ? codec.channels : std::min(codec.block.c, codec.channels);
+  return {codec.channels, height, width, codec.block.h, codec.block.w, depth};
+}
+
+// blocks [in_blocks, positions] -> components [K, positions]
+void transform(const TensorCodec& codec, const Plane& blocks, Plane& components) {
+  Eigen::Index from = 0, to = 0;
+  for (const Transform& group : codec.transforms) {
+    const Eigen::Index n = group.matrix.cols(), k = group.matrix.rows();
+    components.middleRows(to, k).noalias() = group.matrix * blocks.middleRows(from, n);
+    components.middleRows(to, k).colwise() += group.offset;
+    from += n;
+    to += k;
+  }
+  if (codec.transforms.empty()) components = blocks;
+}
+
+void transform_back(const TensorCodec& codec, const Plane& components, Plane& blocks) {
+  Eigen::Index from = 0, to = 0;
+  for (const Transform& group : codec.transforms) {
+    const Eigen::Index n = group.matrix.cols(), k = group.matrix.rows();
+    blocks.middleRows(from, n).noalias() = group.inverse * components.middleRows(to, k);
+    blocks.middleRows(from, n).colwise() += group.mean;
+    from += n;
+    to += k;
+  }
+  if (codec.transforms.empty()) blocks = components;
+}
+
+const Quantizer& quantizer_of(const TensorCodec& codec, int64_t component) {
+  return codec.quantizers[codec.quantizers.size() == 1 ? 0 : static_cast<size_t>(component)];
+}
+
+// The planes of symbols of one image's levels [K, plane]: what prediction leaves, with the low bits
+// of wide components in planes behind all others (fmtc/symbols.py).
+std::vector<int16_t> make_symbols(const TensorCodec& codec, std::span<const int16_t> levels,
+                                  int64_t plane, int64_t width) {
+  std::vector<int16_t> symbols(static_cast<size_t>(codec.planes() * plane));
+  int64_t low_plane = codec.components();
+  for (int64_t k = 0; k < codec.components(); ++k) {
+    const auto index = static_cast<size_t>(k);
+    const auto high = part(symbols, k, plane);
+    check(predict_plane(part(levels, k, plane), static_cast<uint64_t>(width),
+                        codec.prediction[index], high));
+    const int shift = codec.shifts[index];
+    if (shift == 0) continue;
+    const auto low = part(symbols, low_plane++, plane);
+    for (size_t i = 0; i < high.size(); ++i) {
+      low[i] = static_cast<int16_t>(high[i] & ((1 << shift) - 1));
+      high[i] = static_cast<int16_t>(high[i] >> shift);
+    }
+  }
+  return symbols;
+}
+
+void restore_levels(const TensorCodec& codec, std::vector<int16_t>& symbols, int64_t plane,
+                    int64_t width, std::span<int16_t> levels) {
+  int64_t low_plane = codec.components();
+  for (int64_t k = 0; k < codec.components(); ++k) {
+    const auto index = static_cast<size_t>(k);
+    const auto high = part(symbols, k, plane);
+    const int shift = codec.shifts[index];
+    if (shift > 0) {
+      const auto low = part(symbols, low_plane++, plane);
+      for (size_t i = 0; i < high.size(); ++i) {
+        high[i] = static_cast<int16_t>(static_cast<uint16_t>(high[i]) << shift | low[i]);
+      }
+    }
+    check(unpredict_plane(high, static_cast<uint64_t>(width), codec.prediction[index],
+                          levels.subspan(static_cast<size_t>(k * plane), high.size())));
+  }
+}
+
+// Symbols in the order in which they are coded where positions have classes (fmtc/positions.py).
+std::vector<int16_t> arrange_symbols(const TensorCodec& codec, std::span<const int16_t> symbols,
+                                     StreamHeader& header) {
+  Layout layout = header.layout();
+  std::vector<int64_t> activity(layout.map_size());
+  check(position_activity(symbols, header.height, header.width, codec.weights, activity));
+  std::vector<uint8_t> map(activity.size());
+  std::ranges::transform(activity, map.begin(), [&](int64_t value) {
+    const auto above = std::ranges::upper_bound(codec.thresholds, value);
+    return static_cast<uint8_t>(above - codec.thresholds.begin());
+  });
+  check(count_positions(map, layout));
+  header.positions = layout.positions;
+  std::vector<int16_t> values(layout.values());
+  check(arrange(symbols, map, layout, values));
+  return values;
+}
+
+StreamHeader header_of(const TensorCodec& codec, uint32_t height, uint32_t width,
+                       uint8_t crop_h = 0, uint8_t crop_w = 0) {
+  return make_header(codec.tables.coder, static_cast<uint32_t>(codec.planes()), height, width,
+                     codec.tables.id, crop_h, crop_w, static_cast<uint8_t>(codec.classes()));
+}
+
+void encode_image(const TensorCodec& codec, std::span<const int16_t> levels, StreamHeader header,
+                  std::vector<uint8_t>& streams) {
+  check(check_shape(header));
+  std::vector<int16_t> symbols =
+      make_symbols(codec, levels, static_cast<int64_t>(header.plane()), header.width);
+  if (header.classes > 1) symbols = arrange_symbols(codec, symbols, header);
+  const Tables& tables = codec.tables;
+  const ComponentTables coded_by = {tables.lo, tables.encode_width, tables.encode_entries,
+                                    tables.table_of, header.plane()};
+  check(check_encode_tables(header, coded_by));
+  const size_t begin = streams.size();
+  streams.resize(begin + stream_bound(header));
+  size_t used = 0;
+  check(stream_encode(header, symbols, coded_by, std::span(streams).subspan(begin), used));
+  streams.resize(begin + used);
+}
+
+void decode_image(const TensorCodec& codec, std::span<const uint8_t> stream,
+                  const StreamHeader& header, std::span<int16_t> levels) {
+  const StreamHeader expected = header_of(codec, header.height, header.width);
+  const Tables& tables = codec.tables;
+  const ComponentTables coded_by = {tables.lo,       tables.decode_width, tables.decode_entries,
+                                    tables.table_of, header.plane(),      tables.base};
+  check(check_decode_tables(header, coded_by));
+  std::vector<int16_t> symbols(header.values());
+  check(stream_decode(stream, expected, coded_by, symbols));
+  if (header.classes > 1) {
+    std::vector<int16_t> restored(header.layout().levels());
+    check(restore(symbols, header.layout(), restored));
+    symbols = std::move(restored);
+  }
+  restore_levels(codec, symbols, static_cast<int64_t>(header.plane()), header.width, levels);
+}
+
+// Levels for images of a first stream; `images` of them.
+Levels make_levels(const TensorCodec& codec, const StreamHeader& header) {
+  if (header.crop_h >= codec.block.h || header.crop_w >= codec.block.w) {
+    throw Error("the stream's block padding is not that of the codec's blocks");
+  }
+  return {{0, codec.components(), header.height, header.width}, {}, header.crop_h, header.crop_w};
+}
+
+bool same_size(const Levels& levels, const StreamHeader& header) {
+  return levels.shape[2] == header.height && levels.shape[3] == header.width &&
+         levels.crop_h == header.crop_h && levels.crop_w == header.crop_w;
+}
+
+void check_size(const std::vector<int64_t>& shape) {
+  constexpr int64_t kMost = std::numeric_limits<uint32_t>::max();
+  if (shape[0] > 0 && shape[2] * shape[3] == 0) throw Error("the images have no pixels");
+  if (shape[2] > kMost || shape[3] > kMost) throw Error("the images are too large for a stream");
+}
+
+}  // namespace
+
+int64_t TensorCodec::planes() const {
+  return components() + std::ranges::count_if(shifts, [](int shift) { return shift > 0; });
+}
+
+Levels TensorCodec::quantize(const Array& x) const {
+  if (x.shape.size() != 4 || x.shape[1] != channels) {
+    throw Error("expected a tensor [N, " + std::to_string(channels) + ", H, W], but its shape is " +
+                shape_text(x.shape));
+  }
+  check_size(x.shape);
+  const std::vector<float> values = x.floats("the tensor");
+  if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
+    throw Error("the tensor contains NaN or infinity");
+  }
+  const Cut cut = make_cut(*this, x.shape[2], x.shape[3]);
+  Levels levels = {{x.shape[0], components(), cut.rows, cut.columns},
+                   {},
+                   static_cast<uint8_t>(cut.rows * cut.h - cut.height),
+                   static_cast<uint8_t>(cut.columns * cut.w - cut.width)};
+  levels.values.resize(value_count(levels.shape));
+  const int64_t size = cut.channels * cut.height * cut.width;
+  Plane blocks(cut.in_blocks, cut.positions()), transformed(components(), cut.positions());
+  for (int64_t n = 0; n < x.shape[0]; ++n) {
+    const auto image = part(std::span(values), n, size);
+    cut.for_each([&](int64_t to, int64_t from, bool) {
+      blocks.data()[to] = image[static_cast<size_t>(from)];
+    });
+    transform(*this, blocks, transformed);
+    for (int64_t k = 0; k < components(); ++k) {
+      const Quantizer& quantizer = quantizer_of(*this, k);
+      const auto count = static_cast<size_t>(cut.positions());
+      int64_t clamped = 0;
+      check(fmtc::quantize(std::span<const float>(&transformed(k, 0), count), quantizer.step,
+                           quantizer.lo, quantizer.hi,
+                           part(levels.values, n * components() + k, cut.positions()), clamped));
+    }
+  }
+  return levels;
+}
+
+Array TensorCodec::dequantize(const Levels& levels) const {
+  const int64_t height = levels.shape[2] * block.h - levels.crop_h;
+  const int64_t width = levels.shape[3] * block.w - levels.crop_w;
+  const Cut cut = make_cut(*this, height, width);
+  Array x = {"F32", {levels.shape[0], channels, height, width}, {}};
+  const auto size = static_cast<size_t>(channels * height * width);
+  x.bytes.resize(value_count(x.shape) * sizeof(float));
+  auto* const values = reinterpret_cast<float*>(x.bytes.data());
+  Plane transformed(components(), cut.positions()), blocks(cut.in_blocks, cut.positions());
+  for (int64_t n = 0; n < levels.shape[0]; ++n) {
+    for (int64_t k = 0; k < components(); ++k) {
+      const auto count = static_cast<size_t>(cut.positions());
+      check(fmtc::dequantize(part(std::span(levels.values), n * components() + k, cut.positions()),
+                             quantizer_of(*this, k).step, std::span(&transformed(k, 0), count)));
+    }
+    transform_back(*this, transformed, blocks);
+    float* const image = values + static_cast<size_t>(n) * size;
+    cut.for_each([&](int64_t from, int64_t to, bool padding) {
+      if (!padding) image[to] = blocks.data()[from];
+    });
+  }
+  return x;
+}
+
+std::vector<uint8_t> TensorCodec::encode(const Levels& levels) const {
+  if (levels.shape.size() != 4 || levels.shape[1] != components()) {
+    throw Error("expected levels [N, " + std::to_string(components()) +
+                ", H, W], but their shape is " + shape_text(levels.shape));
+  }
+  check_size(levels.shape);
+  const StreamHeader header =
+      header_of(*this, static_cast<uint32_t>(levels.shape[2]),
+                static_cast<uint32_t>(levels.shape[3]), levels.crop_h, levels.crop_w);
+  const int64_t size = levels.shape[1] * levels.shape[2] * levels.shape[3];
+  std::vector<uint8_t> streams;
+  for (int64_t n = 0; n < levels.shape[0]; ++n) {
+    try {
+      encode_image(*this, part(std::span(levels.values), n, size), header, streams);
+    } catch (const Error& error) {
+      throw Error("image " + std::to_string(n) + ": " + error.what());
+    }
+  }
+  return streams;
+}
+
+Levels TensorCodec::decode(std::span<const uint8_t> streams) const {
+  Levels levels = {{0, components(), 0, 0}, {}};
+  while (!streams.empty()) {
+    const int64_t n = levels.shape[0];
+    try {
+      StreamHeader header;
+      size_t size = 0;
+      check(read_header(streams, header, size));
+      check(check_expected(header, header_of(*this, header.height, header.width)));
+      if (n == 0) levels = make_levels(*this, header);
+      if (!same_size(levels, header)) {
+        throw Error("it holds an image of another size than those before; decode them one by one");
+      }
+      const size_t begin = levels.values.size();
+      levels.values.resize(begin + static_cast<size_t>(components()) * header.plane());
+      decode_image(*this, streams.first(size), header, std::span(levels.values).subspan(begin));
+      streams = streams.subspan(size);
+    } catch (const Error& error) {
+      throw Error("stream of image " + std::to_string(n) + ": " + error.what());
+    }
+    ++levels.shape[0];
+  }
+  return levels;
+}
+
+}  // namespace fmtc::codec

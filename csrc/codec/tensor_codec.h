@@ -1,0 +1,91 @@
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "codec/array.h"
+#include "core/predict.h"
+#include "core/stream.h"
+
+namespace fmtc::codec {
+
+// The codec of one coding point as fmtc calibrates and saves it (fmtc/codec.py):
+//   x -> blocks -> transform -> levels -> symbols -> stream, and back.
+// N images, C channels; K components and planes of symbols >= K; blocks h x w x c.
+
+using Plane = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+struct Block {
+  int64_t h = 1;
+  int64_t w = 1;
+  int64_t c = 0;  // 0: all channels
+};
+
+// y = matrix * x + offset and back x = inverse * y + mean, of the n values of a block of one group
+// of channels.
+struct Transform {
+  Plane matrix;            // [k, n]
+  Eigen::VectorXf offset;  // [k]
+  Plane inverse;           // [n, k]
+  Eigen::VectorXf mean;    // [n]
+};
+
+struct Quantizer {
+  float step = 1;
+  int32_t lo = 0;
+  int32_t hi = 0;
+};
+
+// The coder's tables with what they refer to; see ComponentTables.
+struct Tables {
+  Coder coder = Coder::kHuffman;
+  int32_t lo = 0;
+  uint16_t id = 0;
+  std::vector<int64_t> table_of;  // [segments]
+  size_t encode_width = 0;
+  std::vector<uint32_t> encode_entries;
+  size_t decode_width = 0;
+  std::vector<uint32_t> decode_entries;
+  std::vector<int64_t> base;
+};
+
+// Levels of images of one size, and the rows and columns of block padding to cut off again.
+struct Levels {
+  std::vector<int64_t> shape;  // [N, K, H', W']
+  std::vector<int16_t> values;
+  uint8_t crop_h = 0;
+  uint8_t crop_w = 0;
+};
+
+struct TensorCodec {
+  int64_t channels = 0;
+  Block block;
+  std::vector<Transform> transforms;            // of each group of channels; none: the identity
+  std::vector<Quantizer> quantizers;            // one of all components, or one of each
+  std::vector<PredictCoefficients> prediction;  // [K]
+  std::vector<int> shifts;                      // [K], low bits that have a plane of their own
+  std::vector<int32_t> weights;                 // [planes], where positions have classes
+  std::vector<int64_t> thresholds;              // [classes - 1]
+  Tables tables;
+
+  int64_t components() const { return static_cast<int64_t>(shifts.size()); }
+  int64_t planes() const;
+  int classes() const { return static_cast<int>(thresholds.size()) + 1; }
+
+  // Levels of x, floating point [N, C, H, W]. The products are those of float32, whose sums may
+  // be rounded in another order than elsewhere: a value within rounding of the middle between two
+  // levels can get the other one. Error for other shapes, NaN and infinity.
+  Levels quantize(const Array& x) const;
+  // The tensor F32 [N, C, H, W] that levels stand for.
+  Array dequantize(const Levels& levels) const;
+
+  // One stream for each image, back to back: the same bytes wherever the levels are the same.
+  // Error where a level has no code.
+  std::vector<uint8_t> encode(const Levels& levels) const;
+  // Error for anything but streams of this codec and of one size.
+  Levels decode(std::span<const uint8_t> streams) const;
+};
+
+}  // namespace fmtc::codec

@@ -1,0 +1,117 @@
+#include "infer/package.h"
+
+#include <c10/util/Exception.h>
+
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "core/status.h"
+#include "infer/image.h"
+
+namespace fmtc::infer {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kSchema = "fmtc.package/1";
+constexpr const char* kCompressed = "compressed";
+constexpr const char* kPlain = "plain";
+
+// Runs what calls torch; its errors say where they come from in many lines, of which the first is
+// enough.
+template <typename F>
+auto with_short_errors(const std::string& what, F f) {
+  try {
+    return f();
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    throw Error(what + ": " + text.substr(0, text.find('\n')));
+  } catch (const std::runtime_error& error) {
+    const std::string text = error.what();
+    throw Error(what + ": " + text.substr(0, text.find('\n')));
+  }
+}
+
+json read_metadata(const std::string& path) {
+  const auto all = with_short_errors(path + " is no package", [&] {
+    return torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, kCompressed);
+  });
+  const auto found = all.find("fmtc");
+  if (found == all.end()) throw Error(path + " is a package, but not one that fmtc exported");
+  const json metadata = json::parse(found->second);
+  const std::string schema = metadata.value("schema", "");
+  if (schema != kSchema) {
+    throw Error(path + " has the schema '" + schema + "'; this version reads " + kSchema);
+  }
+  return metadata;
+}
+
+// The file's compiled code is loaded by torch, and reports errors by exceptions as well.
+auto load(const std::string& path, const char* model) {
+  return with_short_errors(path + " cannot be loaded", [&] {
+    return std::make_unique<torch::inductor::AOTIModelPackageLoader>(path, model);
+  });
+}
+
+}  // namespace
+
+Package::Package(const std::string& path) : path_(path) {
+  if (!std::filesystem::is_regular_file(path)) throw Error(path + " is no file");
+  try {
+    const json metadata = read_metadata(path);
+    preprocess = metadata.at("preprocess").is_null() ? "" : metadata.at("preprocess");
+    input_shape = metadata.at("input_shape").get<std::vector<int64_t>>();
+    if (!metadata.at("batch").is_null()) batch = metadata.at("batch");
+    if (!metadata.at("classes").is_null()) {
+      classes = metadata.at("classes").get<std::vector<std::string>>();
+    }
+    outputs_ = metadata.at("outputs").size();
+    for (const json& point : metadata.at("points")) {
+      const auto shape = point.at("shape").get<std::vector<int64_t>>();
+      points.push_back(
+          {point.at("name"),
+           std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()),
+           point.at("reads")});
+    }
+    description = metadata.at("model").get<std::string>() + ", preset " +
+                  metadata.at("preset").get<std::string>() + ", " + metadata.at("setting").dump();
+  } catch (const json::exception& error) {
+    throw Error(path + " has damaged metadata: " + error.what());
+  }
+  if (outputs_ == 0 || points.empty()) throw Error(path + " has damaged metadata");
+  compressed_ = load(path, kCompressed);
+}
+
+int64_t Package::values() const {
+  return std::accumulate(points.begin(), points.end(), int64_t{0},
+                         [](int64_t sum, const CodingPoint& point) { return sum + point.values; });
+}
+
+Coded Package::run(const at::Tensor& x) {
+  const std::vector<at::Tensor> results =
+      with_short_errors("the network failed", [&] { return compressed_->run({x}); });
+  if (results.size() != outputs_ + 2) throw Error(path_ + " has not the outputs that it names");
+  const at::Tensor &used = results[outputs_], &status = results[outputs_ + 1];
+  if (used.size(1) != static_cast<int64_t>(points.size())) {
+    throw Error(path_ + " has not the coding points that it names");
+  }
+  const at::Tensor wrong = status.nonzero();
+  if (wrong.size(0) > 0) {
+    const int64_t n = wrong[0][0].item<int64_t>(), i = wrong[0][1].item<int64_t>();
+    throw Error("the stream of " + points[static_cast<size_t>(i)].name +
+                " does not decode: " + message(static_cast<Status>(status[n][i].item<int32_t>())));
+  }
+  return {results[0], used};
+}
+
+at::Tensor Package::run_plain(const at::Tensor& x) {
+  if (!plain_) plain_ = load(path_, kPlain);
+  const std::vector<at::Tensor> results =
+      with_short_errors("the plain network failed", [&] { return plain_->run({x}); });
+  if (results.empty()) throw Error(path_ + " has a plain network without outputs");
+  return results[0];
+}
+
+}  // namespace fmtc::infer

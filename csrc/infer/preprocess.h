@@ -1,0 +1,34 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "infer/image.h"
+
+namespace fmtc::infer {
+
+// From a decoded image to a network's input, by the description in fmtc/preprocess.py:
+// "resize=256,crop=224,mean=0.5,std=0.5,hflip,vflip". Resizing is torch's own, so that the numbers
+// are those of Python.
+class Preprocess {
+ public:
+  // Error names a step that is not understood.
+  explicit Preprocess(const std::string& text);
+
+  // float32 [C, H', W']. Error where the image is too small to crop, or mean and std are for
+  // another number of channels.
+  at::Tensor operator()(const Image& image) const;
+
+ private:
+  using Step = std::function<at::Tensor(const at::Tensor&)>;  // of uint8 [C, H, W]
+
+  std::vector<Step> geometry_;
+  std::vector<float> mean_ = {0};
+  std::vector<float> std_ = {1};
+};
+
+}  // namespace fmtc::infer

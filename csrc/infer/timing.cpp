@@ -1,0 +1,63 @@
+#include "infer/timing.h"
+
+#include <ATen/record_function.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+namespace fmtc::infer {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+CoderSeconds seconds;
+
+// Where the time of an operator is counted; null for all that are not the coder's.
+double* counter_of(std::string_view name) {
+  if (!name.starts_with("fmtc::")) return nullptr;
+  if (name.ends_with("_encode") || name == "fmtc::predict" || name == "fmtc::position_activity") {
+    return &seconds.encode;
+  }
+  return name.ends_with("_decode") || name == "fmtc::unpredict" ? &seconds.decode : nullptr;
+}
+
+struct Call : at::ObserverContext {
+  double* counter;
+  Clock::time_point began = Clock::now();
+
+  explicit Call(double* counter) : counter(counter) {}
+};
+
+std::unique_ptr<at::ObserverContext> began(const at::RecordFunction& function) {
+  double* counter = counter_of(function.name());
+  return counter == nullptr ? nullptr : std::make_unique<Call>(counter);
+}
+
+void ended(const at::RecordFunction&, at::ObserverContext* context) {
+  if (const auto* call = static_cast<Call*>(context)) {
+    *call->counter += std::chrono::duration<double>(Clock::now() - call->began).count();
+  }
+}
+
+}  // namespace
+
+void watch_coder() {
+  at::addGlobalCallback(
+      at::RecordFunctionCallback(began, ended).scopes({at::RecordScope::FUNCTION}));
+}
+
+CoderSeconds take_coder_seconds() { return std::exchange(seconds, {}); }
+
+double quantile(std::vector<double> sample, double q) {
+  const auto rank = static_cast<ptrdiff_t>(std::ceil(q * static_cast<double>(sample.size()))) - 1;
+  const auto at = sample.begin() + std::max<ptrdiff_t>(rank, 0);
+  std::nth_element(sample.begin(), at, sample.end());
+  return *at;
+}
+
+}  // namespace fmtc::infer

@@ -1,0 +1,66 @@
+"""What C++ users get: installed libraries, find_package(fmtc), and the example that uses both."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import find_tool
+
+ROOT = Path(__file__).resolve().parents[1]
+TORCH = Path(torch.__file__).parent
+
+
+def run(*command, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, **options)
+
+
+@pytest.fixture(scope="module")
+def prefix(build_tree, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("installed")
+    made = run(
+        *(find_tool("cmake"), "--install", build_tree, "--component", "development"),
+        *("--prefix", folder),
+    )
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def configure(source, build, prefix, *settings) -> subprocess.CompletedProcess:
+    ninja = find_tool("ninja")
+    return run(
+        *(find_tool("cmake"), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"),
+        *("-S", source, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}", *settings),
+    )
+
+
+def test_example_builds_against_the_installed_package(prefix, tmp_path):
+    # Nothing of the source tree may be needed: not even its path may be named.
+    for file in (prefix / "lib").glob("cmake/fmtc/*"):
+        assert str(ROOT) not in file.read_text()
+    made = configure(ROOT / "examples" / "cpp", tmp_path, prefix, f"-DTORCH_DIR={TORCH}")
+    assert made.returncode == 0, made.stderr
+    made = run(find_tool("cmake"), "--build", tmp_path, "--parallel", "1")
+    assert made.returncode == 0, made.stdout
+    stream = run(tmp_path / "stream")
+    assert stream.returncode == 0, stream.stderr
+    assert stream.stdout.endswith("decoded exactly\n")
+    operators = run(tmp_path / "operators", env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert operators.stdout == "-3 -2 0 2 3 clamped 2\n", operators.stderr
+
+
+@pytest.mark.parametrize(
+    "request_, why",
+    [("9", "version"), ("0.1 COMPONENTS core cuda", "built without .cuda.")],
+)
+def test_package_refuses_what_it_does_not_have(prefix, tmp_path, request_, why):
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.24)\nproject(user LANGUAGES NONE)\n"
+        f"find_package(fmtc {request_} REQUIRED)\n"
+    )
+    made = configure(tmp_path, tmp_path / "build", prefix)
+    assert made.returncode != 0 and re.search(why, made.stderr)

@@ -1,0 +1,390 @@
+"""fmtc_codec, the C++ program, beside Python: each makes and reads what the other does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from networks import images, tiny
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from streams import crc32c, split
+from test_codec import correlated
+from test_positions import uneven
+
+import fmtc
+from fmtc import ops
+from fmtc.presets import PRESETS
+
+OLD = Path(__file__).parent / "data"
+KNOWN = {1: "levels", 2: "known"}
+
+
+@pytest.fixture(scope="module")
+def program(build_tree) -> Path:
+    path = build_tree / "csrc" / "codec" / "fmtc_codec"
+    if not path.exists():
+        pytest.skip(
+            "fmtc_codec was not built: `make build-programs`, with nlohmann-json3-dev, "
+            "libcli11-dev and zlib1g-dev"
+        )
+    return path
+
+
+@pytest.fixture
+def start(program, tmp_path):
+    """Runs the program in a folder of its own."""
+
+    def call(*arguments) -> subprocess.CompletedProcess:
+        command = [program, *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    return call
+
+
+@pytest.fixture
+def run(start):
+    """Runs the program, which must succeed or say what is wrong; returns what it prints."""
+
+    def call(*arguments, error: str | None = None) -> str:
+        done = start(*arguments)
+        if error is None:
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+        assert done.returncode == 1 and re.search(error, done.stderr), done
+        assert done.stderr.startswith("fmtc_codec: ")
+        return done.stderr
+
+    return call
+
+
+def wide(n=2, seed=0):
+    """One channel with levels that a table of 255 symbols does not hold."""
+    x = correlated(n, seed=seed)
+    x[:, 0] *= 30
+    return x
+
+
+def make(preset, block, samples):
+    knob = {"step": 0.5} if PRESETS[preset].knob == "step" else {"bits": 6}
+    return fmtc.calibrate_tensor(samples, preset, block=block, **knob)
+
+
+PIXEL = "1,1,C"
+CODECS = {
+    **{name: (name, PIXEL, correlated) for name in PRESETS},
+    **{f"paper {block}": ("paper", block, correlated) for block in ("2,2,3", "3,5,2", "1,8,C")},
+    "split symbols": ("fmtc", PIXEL, wide),
+    "classes of positions": ("fmtc", PIXEL, uneven),
+    "many chunks": ("paper", PIXEL, lambda seed=0: correlated(1, 9, 150, 131, seed=seed)),
+    "many rans chunks": ("fmtc", PIXEL, lambda seed=0: correlated(1, 9, 150, 131, seed=seed)),
+}
+
+
+@pytest.fixture(params=CODECS)
+def case(request):
+    preset, block, make_samples = CODECS[request.param]
+    codec = make(preset, block, make_samples())
+    if request.param == "split symbols":
+        assert len(codec.symbol_map.split)
+    if request.param == "classes of positions":
+        assert codec.position_classes is not None
+    return codec, make_samples(seed=3)
+
+
+def levels_of(codec, x):
+    levels, _ = codec.quantizer.quantize(codec.forward(x))
+    return levels, codec.block.crop(*x.shape[2:])
+
+
+def test_python_and_the_program_read_each_others_streams(case, run, tmp_path):
+    codec, x = case
+    codec.save(tmp_path / "codec.safetensors")
+    np.save(tmp_path / "x.npy", x.numpy())
+    levels, _ = levels_of(codec, x)
+    stream = codec.encode(x)
+
+    # Python's stream, decoded here: the same levels; the tensor up to the rounding of float32 sums.
+    (tmp_path / "python.fmtc").write_bytes(stream)
+    run("decode", "codec.safetensors", "python.fmtc", "levels.npy", "--levels")
+    assert np.array_equal(np.load(tmp_path / "levels.npy"), levels.numpy())
+    run("decode", "codec.safetensors", "python.fmtc", "y.npy")
+    decoded = codec.decode(stream).numpy()
+    got = np.load(tmp_path / "y.npy")
+    assert got.dtype == np.float32 and got.shape == decoded.shape
+    np.testing.assert_allclose(got, decoded, rtol=0, atol=1e-5 * np.abs(decoded).max())
+
+    # Streams made here, decoded by Python: levels differ by 1, and only where rounding decides.
+    run("encode", "codec.safetensors", "x.npy", "x.fmtc")
+    made = (tmp_path / "x.fmtc").read_bytes()
+    again = codec.decode(made)
+    assert again.shape == x.shape
+    run("decode", "codec.safetensors", "x.fmtc", "again.npy", "--levels")
+    difference = np.abs(np.load(tmp_path / "again.npy").astype(int) - levels.numpy())
+    assert difference.max() <= 1 and (difference != 0).sum() <= 1 + levels.numel() // 10_000
+    if not difference.any():
+        assert made == stream
+
+
+def test_equal_levels_give_equal_bytes(case, run, tmp_path):
+    codec, x = case
+    codec.save(tmp_path / "codec.safetensors")
+    levels, _ = levels_of(codec, x)
+    np.save(tmp_path / "levels.npy", levels.numpy())
+    run("encode", "codec.safetensors", "levels.npy", "levels.fmtc")
+    data, used = codec.encode_levels(levels)
+    expected = b"".join(row[:n].numpy().tobytes() for row, n in zip(data, used, strict=True))
+    assert (tmp_path / "levels.fmtc").read_bytes() == expected
+
+
+def test_layers_of_a_network(run, tmp_path):
+    compressed = fmtc.compress(tiny(), images(), target=fmtc.Step(0.01), exclude=["conv1"])
+    compressed.save(tmp_path / "codec.safetensors")
+    for name in ("stem", "conv2"):
+        codec = compressed.codecs[name]
+        x = torch.randn(2, codec.channels, 5, 6)
+        stream = codec.encode(x)
+        (tmp_path / "x.fmtc").write_bytes(stream)
+        run("decode", "codec.safetensors", "x.fmtc", "x.npy", "--levels", "--layer", name)
+        assert np.array_equal(np.load(tmp_path / "x.npy"), levels_of(codec, x)[0].numpy())
+    decode = ("decode", "codec.safetensors", "x.fmtc", "x.npy")
+    run(*decode, error=r"codecs of a network; name one with --layer:\n  stem\n")
+    run(*decode, "--layer", "stm", error=r"no layer 'stm'; it has:\n  stem\n")
+    run(*decode, "--layer", "conv1", error="'conv1' was left out")
+    run(*decode, "--layer", "stem", error="another (shape|table set)")  # x.fmtc is of conv2
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_older_schemas(schema, run, tmp_path):
+    path = OLD / f"schema{schema}_tensor.safetensors"
+    codec = fmtc.TensorCodec.load(path)
+    known = load_file(OLD / f"schema{schema}_{KNOWN[schema]}.safetensors")
+    (tmp_path / "x.fmtc").write_bytes(codec.encode(known["tensor.x"]))
+    run("decode", path, "x.fmtc", "levels.npy", "--levels")
+    assert np.array_equal(np.load(tmp_path / "levels.npy"), known["tensor.levels"].numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_safetensors_in_and_out(dtype, run, tmp_path):
+    codec, x = make("paper", PIXEL, correlated()), correlated(seed=3).to(dtype)
+    codec.save(tmp_path / "codec.safetensors")
+    save_file({"other": torch.zeros(3), "x": x.contiguous()}, tmp_path / "x.safetensors")
+    run("encode", "codec.safetensors", "x.safetensors", "x.fmtc", "--tensor", "x")
+    run("decode", "codec.safetensors", "x.fmtc", "y.safetensors", "--tensor", "y")
+    got = load_file(tmp_path / "y.safetensors")
+    assert set(got) == {"y"}
+    torch.testing.assert_close(got["y"], codec.decode(codec.encode(x)), rtol=0, atol=1e-4)
+    encode = ("encode", "codec.safetensors", "x.safetensors", "x.fmtc")
+    run(*encode, error="2 tensors; name one with --tensor")
+    run(*encode, "--tensor", "z", error="no tensor 'z'")
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_npy_versions(version, run, tmp_path):
+    codec, x = make("paper", PIXEL, correlated()), correlated(seed=3).numpy()
+    codec.save(tmp_path / "codec.safetensors")
+    with open(tmp_path / "x.npy", "wb") as file:
+        np.lib.format.write_array(file, x, version)
+    run("encode", "codec.safetensors", "x.npy", "x.fmtc")
+    decoded = codec.decode((tmp_path / "x.fmtc").read_bytes())
+    assert decoded.shape == x.shape
+
+
+def test_no_images(run, tmp_path):
+    codec = make("paper", PIXEL, correlated())
+    codec.save(tmp_path / "codec.safetensors")
+    np.save(tmp_path / "x.npy", np.zeros((0, 6, 9, 7), np.float32))
+    run("encode", "codec.safetensors", "x.npy", "x.fmtc")
+    assert (tmp_path / "x.fmtc").read_bytes() == b""
+    run("decode", "codec.safetensors", "x.fmtc", "y.npy")
+    assert np.load(tmp_path / "y.npy").shape == (0, 6, 0, 0)
+    assert run("info", "x.fmtc") == "0 streams, 0 bytes\n"
+
+
+# -- info -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["paper", "many chunks", "paper 2,2,3", "classes of positions"])
+def test_info_shows_what_streams_consist_of(name, run, tmp_path):
+    preset, block, make_samples = CODECS[name]
+    codec = make(preset, block, make_samples())
+    stream = codec.encode(make_samples(seed=3)[:1])
+    (tmp_path / "x.fmtc").write_bytes(2 * stream)
+    printed, known = run("info", "x.fmtc").splitlines(), ops.stream_info(stream)
+    shape = [known["channels"], known["height"], known["width"]]
+    described = f"{known['coder']}, {shape}, table set {known['table_id']}, {len(stream)} bytes"
+    assert printed[0] == f"stream 0: {described}"
+    assert f"stream 1: {described}" in printed
+    assert printed[-1] == f"2 streams, {2 * len(stream)} bytes"
+    assert f" {known['chunks']} chunks, {known['lanes']} lanes" in printed[1]
+    assert (f"{known['classes']} classes" in printed[1]) == (known["classes"] > 1)
+    crop = f"crop {known['crop_h']} rows, {known['crop_w']} columns"
+    assert (crop in printed[1]) == bool(known["crop_h"] or known["crop_w"])
+    chunks = [line.strip() for line in printed if line.startswith("  chunk")]
+    assert len(chunks) == 2 * known["chunks"]
+    if known["classes"] == 1:
+        payloads = split(stream)[2]
+        for i, (line, payload) in enumerate(zip(chunks, payloads, strict=False)):
+            assert line.startswith(f"chunk {i}: ")
+            assert line.endswith(f"{len(payload)} bytes, checksum {crc32c(payload):08x}")
+
+
+def test_info_finds_damaged_chunks(run, tmp_path):
+    codec = make(*CODECS["many chunks"][:2], CODECS["many chunks"][2]())
+    stream = bytearray(codec.encode(CODECS["many chunks"][2](seed=3)))
+    stream[-1] ^= 1  # in the last chunk
+    (tmp_path / "x.fmtc").write_bytes(stream)
+    run("info", "x.fmtc", error="a chunk of the stream is damaged")
+
+
+# -- Damage and misuse ----------------------------------------------------------------------------
+
+
+def test_damaged_streams_give_no_tensor(run, tmp_path):
+    codec = make("paper", PIXEL, correlated())
+    codec.save(tmp_path / "codec.safetensors")
+    stream = codec.encode(correlated(1, h=3, w=3))
+    flips = [
+        stream[:i] + bytes([stream[i] ^ 1 << i % 8]) + stream[i + 1 :] for i in range(len(stream))
+    ]
+    for damaged in [*flips, stream[:-1], stream[:5], stream + b"x"]:
+        (tmp_path / "x.fmtc").write_bytes(damaged)
+        run("decode", "codec.safetensors", "x.fmtc", "x.npy", error="x.fmtc|stream of image")
+    assert not (tmp_path / "x.npy").exists()
+
+
+def test_damaged_codecs_are_refused(start, tmp_path):
+    codec = make("fmtc", PIXEL, wide())
+    codec.save(tmp_path / "good.safetensors")
+    np.save(tmp_path / "x.npy", wide().numpy())
+    good = (tmp_path / "good.safetensors").read_bytes()
+    random = np.random.default_rng(0)
+    damaged = [good[:size] for size in (0, 7, 8, 100, len(good) // 2, len(good) - 1)]
+    for at in random.integers(0, len(good), 60):
+        damaged.append(good[:at] + bytes([good[at] ^ 1 << random.integers(8)]) + good[at + 1 :])
+    refused = 0
+    for data in damaged:
+        (tmp_path / "bad.safetensors").write_bytes(data)
+        # A flip in what no checksum covers, such as the names of settings, may be harmless.
+        done = start("encode", "bad.safetensors", "x.npy", "x.fmtc")
+        assert done.returncode in (0, 1), done
+        assert (done.returncode == 1) == done.stderr.startswith("fmtc_codec: bad.safetensors: ")
+        refused += done.returncode
+    assert refused >= 60
+
+
+def rewrite(path, change):
+    """Changes a saved codec's header or tensors, with a checksum that is right again."""
+    from fmtc.storage import _checksum
+
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["fmtc"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    change(header["layers"][0], tensors)
+    header["checksum"] = _checksum(tensors, header["layers"])
+    save_file(tensors, path, {"fmtc": json.dumps(header)})
+
+
+def drop_tensor(layer, tensors):
+    del tensors["0.table_of"]
+
+
+def set_tensor(name, value):
+    return lambda layer, tensors: tensors.update({f"0.{name}": value})
+
+
+@pytest.mark.parametrize(
+    "change, error",
+    [
+        (lambda layer, _: layer.update(channels=7), "does not fit the blocks"),
+        (lambda layer, _: layer.update(block="1,1"), "block shape"),
+        (lambda layer, _: layer.update(block="1,1,0"), "block shape"),
+        (lambda layer, _: layer.update(block="999,1,C"), "too large"),
+        (lambda layer, _: layer.update(groups=3), "transform for each group"),
+        (lambda layer, _: layer.update(step=0.0), "quantiser"),
+        (lambda layer, _: layer.update(lo=-40000), "quantiser"),
+        (lambda layer, _: layer.update(coder="zip"), "coder 'zip'"),
+        (lambda layer, _: layer.update(symbols_from=1 << 20), "beyond the levels"),
+        (lambda layer, _: layer.pop("channels"), "channels"),
+        (drop_tensor, "no tensor '0.table_of'"),
+        (set_tensor("table_of", torch.full((6,), 99)), "tables do not fit"),
+        (set_tensor("table_of", torch.zeros(2, dtype=torch.int64)), "tables do not fit"),
+        (set_tensor("counts", torch.full((1, 3), -1)), "count is outside"),
+        (set_tensor("counts", torch.zeros(1, 5000, dtype=torch.int64)), "make no tables"),
+        (set_tensor("counts", torch.zeros(1, 3)), "counts holds F32, not I64"),
+        (set_tensor("shifts", torch.full((6,), 16)), "outside its range"),
+        (set_tensor("coefficients", torch.full((6, 3), 999, dtype=torch.int16)), "outside its"),
+        (set_tensor("mean.0", torch.zeros(3, dtype=torch.float64)), "does not fit the blocks"),
+        (set_tensor("matrix.0", torch.zeros(6)), "matrix has the wrong shape"),
+    ],
+)
+def test_codecs_that_make_no_sense_are_refused(change, error, run, tmp_path):
+    path = tmp_path / "codec.safetensors"
+    codec = fmtc.calibrate_tensor(correlated(), fmtc.Preset("all", drop_components=False))
+    codec.save(path)
+    np.save(tmp_path / "x.npy", correlated().numpy())
+    encode = ("encode", "codec.safetensors", "x.npy", "x.fmtc")
+    run(*encode)
+    rewrite(path, change)
+    run(*encode, error=f"codec.safetensors: .*{error}")
+
+
+def test_numbers_are_written_as_python_writes_them(run, tmp_path):
+    """The file's checksum is one over Python's text of the settings, with all kinds of floats."""
+    path = tmp_path / "codec.safetensors"
+    codec = make("paper", PIXEL, correlated())
+    np.save(tmp_path / "x.npy", correlated().numpy())
+    random = np.random.default_rng(0)
+    special = [0.0, -0.0, 1.0, 1e15, 1e16, 123456789012345680.0, 1e-4, 1e-5, 5e-324, 1.5e300, 0.1]
+    drawn = random.integers(0, 2**63, 40).view(np.float64)
+    for value in [*special, *drawn[np.isfinite(drawn)].tolist()]:
+        dataclasses.replace(codec, mse=value).save(path)
+        run("encode", "codec.safetensors", "x.npy", "x.fmtc")
+
+
+@pytest.mark.parametrize(
+    "array, error",
+    [
+        (np.zeros((6, 9, 7), np.float32), r"\[N, 6, H, W\], but its shape is \[6, 9, 7\]"),
+        (np.zeros((1, 5, 9, 7), np.float32), r"\[1, 5, 9, 7\]"),
+        (np.zeros((1, 6, 2, 2), np.int32), "holds I32, not floating-point"),
+        (np.full((1, 6, 2, 2), np.nan, np.float32), "NaN or infinity"),
+        (np.zeros((2, 6, 0, 3), np.float32), "no pixels"),
+        (np.zeros((1, 99, 3, 3), np.int16), r"but their shape is \[1, 99, 3, 3\]"),
+        (np.zeros((3, 3), np.int16), r"\[N, K, H, W\]"),
+        (np.full((1, 6, 3, 3), 30000, np.int16), "image 0: a level has no code"),
+        (np.asfortranarray(np.zeros((1, 6, 9, 7), np.float32)), "ascontiguousarray"),
+        (np.zeros((1, 6, 9, 7), ">f4"), "NumPy's type '>f4'"),
+    ],
+)
+def test_tensors_that_cannot_be_encoded(array, error, run, tmp_path):
+    codec = fmtc.calibrate_tensor(correlated(), fmtc.Preset("all", drop_components=False))
+    codec.save(tmp_path / "codec.safetensors")
+    np.save(tmp_path / "x.npy", array)
+    run("encode", "codec.safetensors", "x.npy", "x.fmtc", error=error)
+    assert not list(tmp_path.glob("x.fmtc*"))
+
+
+def test_files_that_are_not_what_they_should_be(run, tmp_path):
+    make("paper", PIXEL, correlated()).save(tmp_path / "codec.safetensors")
+    np.save(tmp_path / "x.npy", correlated().numpy())
+    encode = ("encode", "codec.safetensors")
+    run(*encode, "none.npy", "x.fmtc", error="none.npy cannot be read")
+    run(*encode, "x.txt", "x.fmtc", error="are read from .npy and .safetensors")
+    run(*encode, "x.npy", "no/folder/x.fmtc", error="cannot be written")
+    run("encode", "x.npy", "x.npy", "x.fmtc", error="x.npy: it is no safetensors file")
+    run("info", "x.npy", error="x.npy: stream 0: this is no fmtc stream")
+    save_file({"x": torch.zeros(3)}, tmp_path / "other.safetensors")
+    run("encode", "other.safetensors", "x.npy", "x.fmtc", error="not one that fmtc saved")
+    good = (tmp_path / "x.npy").read_bytes()
+    for size in (0, 6, 9, 11, 60, len(good) - 1):
+        (tmp_path / "cut.npy").write_bytes(good[:size])
+        run(*encode, "cut.npy", "x.fmtc", error="cut.npy: ")
+    (tmp_path / "long.npy").write_bytes(good.replace(b"(4, 6, 9, 7)", b"(4, 6, -9, 7)"[:12]))
+    run(*encode, "long.npy", "x.fmtc", error="long.npy: ")

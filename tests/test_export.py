@@ -1,0 +1,210 @@
+"""Packages: what a compressed network computes, as a graph of tensors and compiled."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import pytest
+import torch
+from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
+from torch import nn
+
+import fmtc
+from fmtc import ops
+from fmtc.demo import digits_data, digits_model
+from fmtc.evaluate import first_tensor
+from fmtc.export import METADATA_KEY, Streaming, _exported, _write
+
+KINDS = [TinyResidual, TinyDepthwise, TinyOdd]
+SETTINGS = {
+    "fmtc": {"target": fmtc.Step(0.01)},
+    "paper": {"bits": 6},
+    "aciq": {"bits": 4},
+    "ebpc": {"bits": 6},
+    "dct-cm": {"bits": 6},
+}
+
+
+def compressed_tiny(kind=TinyResidual, preset="fmtc", **options):
+    return fmtc.compress(tiny(kind), images(), preset, **SETTINGS[preset], **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("preset", SETTINGS)
+def test_the_graph_computes_what_stream_mode_computes(kind, preset):
+    compressed = compressed_tiny(kind, preset)
+    x = images(3, seed=1)
+    expected = compressed(x)
+    before = compressed.report().to_dict()
+    *outputs, used, status = Streaming(compressed)(x)
+    tensors = list(expected.values()) if isinstance(expected, dict) else [expected]
+    assert all(torch.equal(a, b) for a, b in zip(outputs, tensors, strict=True))
+    assert not status.any() and status.shape == used.shape == (3, len(compressed.points))
+    sizes = [point.counted.stream_bytes for point in compressed.points.values()]
+    assert used.sum(0).tolist() == sizes
+    assert compressed.report().to_dict() == before  # nothing was counted
+
+
+@pytest.mark.parametrize("block", ["1,1,C", "2,2,3"])
+def test_exported_graphs_take_any_batch(block):
+    compressed = compressed_tiny(TinyDepthwise, "paper", block=block, exclude=["stem"])
+    streaming = Streaming(compressed)
+    graph = _exported(streaming, images(2), dynamic_batch=True).module()
+    for n in (1, 2, 5):
+        x = images(n, seed=n)
+        with torch.no_grad():
+            expected = streaming(x)
+        assert all(torch.equal(a, b) for a, b in zip(graph(x), expected, strict=True))
+
+
+def test_left_out_layers_count_their_plain_width():
+    compressed = compressed_tiny(exclude=["conv1"])
+    streaming = Streaming(compressed)
+    *_, used, _ = streaming(images(2))
+    at = streaming.names.index("conv1")
+    assert streaming.shapes[at] == (12, 6, 6) and used[:, at].tolist() == [12 * 6 * 6] * 2
+
+
+# -- The package ----------------------------------------------------------------------------------
+
+
+def load(path, name):
+    from torch._inductor.package import load_package
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load_package(str(path), name)
+
+
+def test_package_has_both_networks_and_says_what_they_are(package):
+    path, compressed = package
+    coded, plain = load(path, "compressed"), load(path, "plain")
+    metadata = coded.get_metadata()[METADATA_KEY]
+    assert plain.get_metadata()[METADATA_KEY] == metadata
+    metadata = json.loads(metadata)
+    assert metadata["schema"] == "fmtc.package/1" and metadata["preset"] == "fmtc"
+    assert metadata["input_shape"] == [1, 32, 32] and metadata["outputs"] == [[10]]
+    assert metadata["classes"] == list("0123456789")
+    assert metadata["preprocess"] == "resize=32,crop=32,mean=0.5,std=0.5"
+    layers = {layer["name"]: layer for layer in compressed.report().layers}
+    assert [point["name"] for point in metadata["points"]] == list(layers)
+    for point in metadata["points"]:
+        layer = layers[point["name"]]
+        assert (point["shape"], point["reads"]) == (list(layer["shape"]), layer["reads"])
+    test = digits_data().test_images[:24]
+    for x in test.split([1, 3, 20]):
+        with torch.no_grad():
+            expected, *_ = outputs = Streaming(compressed)(x)
+            uncompressed = compressed.reference(x)
+        got, used, status = coded(x)
+        assert not status.any()
+        torch.testing.assert_close(plain(x)[0], uncompressed)
+        assert torch.equal(got.argmax(1), expected.argmax(1))
+        # A level that comes out otherwise may change a stream by some bytes.
+        assert (used - outputs[1]).abs().sum() <= 1e-3 * outputs[1].sum()
+
+
+class WithLevels(Streaming):
+    """Gives the levels of every coding point, too."""
+
+    def forward(self, x):
+        outputs = super().forward(x)
+        return *outputs, *(self.notes.levels[name] for name in self.names)
+
+
+@pytest.mark.slow
+def test_levels_of_a_package_are_those_of_eager_mode(tmp_path):
+    compressed = fmtc.compress(
+        digits_model(), digits_data().train_images[:64], target=fmtc.Step(0.05)
+    )
+    x = digits_data().test_images[:200]
+    model = WithLevels(compressed)
+    _write(tmp_path / "levels.pt2", {"compressed": _exported(model, x, True)}, {})
+    with torch.no_grad():
+        output, used, _, *levels = model(x)
+    got_output, got_used, status, *got_levels = load(tmp_path / "levels.pt2", "compressed")(x)
+    assert not status.any() and torch.equal(got_output.argmax(1), output.argmax(1))
+    differences = [(a.int() - b.int()).abs() for a, b in zip(levels, got_levels, strict=True)]
+    # Equal up to ±1 at a value in 10^4, counted where a tensor's own input was the same: what an
+    # early level changes, later tensors see.
+    assert max(int(d.max()) for d in differences) <= 1
+    changed = sum(int((d != 0).sum()) for d in differences)
+    assert changed <= sum(d.numel() for d in differences) / 10_000
+    for i, (a, b) in enumerate(zip(levels, got_levels, strict=True)):
+        same = (a == b).flatten(1).all(1)  # images
+        assert torch.equal(used[same, i], got_used[same, i])
+
+
+# -- What cannot be exported ----------------------------------------------------------------------
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.inner = nn.Sequential(nn.Conv2d(4, 4, 3))
+
+    def forward(self, x):
+        return self.inner(self.stem(x)).mean((2, 3))
+
+
+def test_modules_with_hooks_are_named():
+    torch.manual_seed(0)
+    compressed = fmtc.compress(
+        Branching().eval(), images(), "paper", bits=6, leaf_modules=["inner"]
+    )
+    with pytest.raises(fmtc.ExportError, match=r"'inner' \(Sequential\) could not be traced"):
+        fmtc.export(compressed, "m.pt2", images(2))
+
+
+class Deciding(nn.Module):
+    """A network whose forward depends on values."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) if bool(x.sum() > -1e9) else x
+
+
+def test_what_torch_export_cannot_express_is_named(tmp_path):
+    compressed = compressed_tiny()
+    compressed.__dict__["reference"] = Deciding(compressed.reference)
+    with pytest.raises(fmtc.ExportError, match="torch.export cannot express the network: .*guard"):
+        fmtc.export(compressed, tmp_path / "m.pt2", images(2))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "path, example, options, message",
+    [
+        ("m.zip", images(2), {}, r"must be named \*.pt2"),
+        ("m.pt2", images(2).double(), {}, "float32 tensor with images, got torch.float64"),
+        ("m.pt2", images(2)[:0], {}, "float32 tensor with images"),
+        ("m.pt2", [1], {}, "got list"),
+        ("m.pt2", torch.zeros(1, 5, 8, 8), {}, r"does not take the example \[1, 5, 8, 8\]"),
+        ("m.pt2", images(2), {"preprocess": "blur=3"}, "unknown step 'blur=3'"),
+    ],
+)
+def test_bad_arguments(path, example, options, message, tmp_path):
+    compressed = compressed_tiny()
+    with pytest.raises(ValueError, match=message):
+        fmtc.export(compressed, tmp_path / path, example, **options)
+    with pytest.raises(ValueError, match="expected a compressed model, got TinyResidual"):
+        fmtc.export(compressed.reference, tmp_path / "m.pt2", images(2))
+
+
+def test_damage_is_a_status(monkeypatch):
+    compressed = compressed_tiny()
+    encode = ops.rans_encode
+
+    def damage(*args):
+        data, used = encode(*args)
+        data[0, 3] ^= 1
+        return data, used
+
+    monkeypatch.setattr(ops, "rans_encode", damage)
+    output, used, status = Streaming(compressed)(images(2))
+    assert status[0].all() and not status[1].any() and first_tensor(output).isfinite().all()
