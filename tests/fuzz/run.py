@@ -27,7 +27,7 @@ CHUNK_TARGETS = {
     EBPC: "ebpc_chunk",
     DCT_CM: "dct_cm_chunk",
 }
-TARGETS = ("stream", *CHUNK_TARGETS.values(), "tables", "round_trip")
+TARGETS = ("stream", *CHUNK_TARGETS.values(), "tables", "counts", "round_trip")
 MAX_BYTES = 512  # of an input
 
 
@@ -57,12 +57,13 @@ def chunk_seed(codec: dict, stream: bytes) -> bytes:
 
 
 def table_seeds(codec: dict):
-    """As tables_fuzzer.cpp reads them."""
+    """Targets and seeds, as tables_fuzzer.cpp and counts_fuzzer.cpp read them."""
     for lengths in codec.get("lengths", []):
-        yield bytes([1, *lengths])
-        yield bytes([0, 15, 4, 1, *lengths])
+        yield "tables", bytes([0, *lengths])
+        yield "counts", bytes([15, 4, 1, *lengths])
     for row in codec.get("frequencies", []):
-        yield bytes([3, sum(row).bit_length() - 8, 0, 0]) + struct.pack(f"<{len(row)}i", *row)
+        head = bytes([1, sum(row).bit_length() - 8, 0, 0])
+        yield "tables", head + struct.pack(f"<{len(row)}i", *row)
 
 
 def write_seeds(folder: Path) -> None:
@@ -86,8 +87,8 @@ def write_seeds(folder: Path) -> None:
             write("round_trip", name, prefix + bytes([2, 9, 11, 0, 1, 0, 0, 0, 3, 2]) + stream)
             if stream_decoder.read_header(stream).payloads:
                 write(CHUNK_TARGETS[codec["coder"]], name, chunk_seed(codec, stream))
-            for i, seed in enumerate(table_seeds(codec)):
-                write("tables", f"{name}.{i}", seed)
+            for i, (target, seed) in enumerate(table_seeds(codec)):
+                write(target, f"{name}.{i}", seed)
 
 
 def run(build: Path, target: str, seconds: int, corpus: Path) -> int:
