@@ -42,7 +42,7 @@ def package(tmp_path_factory):
     from fmtc.demo import digits_data, digits_model
 
     train = digits_data().train_images[:64]
-    compressed = fmtc.compress(digits_model(), train, target=fmtc.Step(0.05))
+    compressed = fmtc.compress(digits_model(), train, target=fmtc.Step(0.001))
     path = tmp_path_factory.mktemp("package") / "digits.pt2"
     preprocess, names = "resize=32,crop=32,mean=0.5,std=0.5", list("0123456789")
     fmtc.export(compressed, path, train[:2], preprocess=preprocess, classes=names)

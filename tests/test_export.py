@@ -116,7 +116,7 @@ class WithLevels(Streaming):
 @pytest.mark.slow
 def test_levels_of_a_package_are_those_of_eager_mode(tmp_path):
     compressed = fmtc.compress(
-        digits_model(), digits_data().train_images[:64], target=fmtc.Step(0.05)
+        digits_model(), digits_data().train_images[:64], target=fmtc.Step(0.001)
     )
     x = digits_data().test_images[:200]
     model = WithLevels(compressed)
@@ -125,12 +125,15 @@ def test_levels_of_a_package_are_those_of_eager_mode(tmp_path):
         output, used, _, *levels = model(x)
     got_output, got_used, status, *got_levels = load(tmp_path / "levels.pt2", "compressed")(x)
     assert not status.any() and torch.equal(got_output.argmax(1), output.argmax(1))
-    differences = [(a.int() - b.int()).abs() for a, b in zip(levels, got_levels, strict=True)]
-    # Equal up to ±1 at a value in 10^4, counted where a tensor's own input was the same: what an
-    # early level changes, later tensors see.
-    assert max(int(d.max()) for d in differences) <= 1
+    differences = [
+        (a.int() - b.int()).abs().flatten(1) for a, b in zip(levels, got_levels, strict=True)
+    ]
     changed = sum(int((d != 0).sum()) for d in differences)
     assert changed <= sum(d.numel() for d in differences) / 10_000
+    # Rounding moves a level by 1; what depends on such a level can then differ by more.
+    by_image = torch.stack([d.amax(1) for d in differences], 1)
+    first = (by_image != 0).int().argmax(1, keepdim=True)
+    assert by_image.gather(1, first).max() <= 1
     for i, (a, b) in enumerate(zip(levels, got_levels, strict=True)):
         same = (a == b).flatten(1).all(1)  # images
         assert torch.equal(used[same, i], got_used[same, i])

@@ -208,7 +208,7 @@ def test_mobilenet_v2_on_real_images(run, shared_data, tmp_path):
     dataset = open_dataset(data, labels=data / "labels.csv", preprocess=preprocess)
     names = dataset.names[:164]
     x = torch.stack([dataset.preprocess(_rgb(data / name)) for name in names])
-    compressed = fmtc.compress(model, x[:64], target=fmtc.Step(0.03))
+    compressed = fmtc.compress(model, x[:64], target=fmtc.Step(0.001))
     fmtc.export(compressed, tmp_path / "m.pt2", x[:2], preprocess=preprocess)
     files = [data / name for name in names[64:]]
     printed = run(tmp_path / "m.pt2", *files, "--batch", 4).stdout

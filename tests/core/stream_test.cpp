@@ -71,6 +71,25 @@ TEST(Stream, RoundTripAtTheBordersOfChunks) {
   }
 }
 
+TEST(Stream, ChunksLieBackToBackWithTheirChecksums) {
+  for (const Coder coder : kCoders) {
+    for (const uint32_t width : {256u, 257u, 1000u}) {
+      const Case made = make_case(header_of(coder, 1, 1, width, 8, 2), 1, 20, width);
+      StreamHeader header;
+      size_t size = 0;
+      ASSERT_EQ(read_header(made.stream, header, size), Status::kOk);
+      const uint8_t* at = made.stream.data() + size - header.payload;
+      for (uint64_t chunk = 0; chunk < header.chunks(); ++chunk) {
+        const ChunkPayload found = find_chunk(header, made.stream, chunk);
+        EXPECT_EQ(found.bytes.data(), at);
+        EXPECT_EQ(found.checksum, header.chunks() > 1 ? crc32c(found.bytes) : 0);
+        at += found.bytes.size();
+      }
+      EXPECT_EQ(at, made.stream.data() + made.stream.size());
+    }
+  }
+}
+
 TEST(Stream, EmptyTensorsAreAHeader) {
   for (const Coder coder : kCoders) {
     for (const auto& [k, h, w] :
