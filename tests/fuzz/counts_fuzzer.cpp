@@ -1,4 +1,4 @@
-// The makers of tables on any counts: apart from their readers, which are a thousand times faster.
+// The makers of tables on any counts: apart from their readers, which are far faster.
 
 #include "tables.h"
 
