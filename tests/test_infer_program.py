@@ -196,24 +196,3 @@ def test_bad_files_are_refused(package, folder, run, tmp_path):
         bad.write_bytes(data)
         run(bad, folder, error="bad.pt2 is no package")
     run(path, folder, "--labels", tmp_path / "none.txt", error="none.txt cannot be read")
-
-
-@pytest.mark.slow
-def test_mobilenet_v2_on_real_images(run, shared_data, tmp_path):
-    from fmtc.data import open_dataset
-    from fmtc.models import load_model
-
-    data, preprocess = shared_data / "imagenet_sample", "crop=224,mean=0.5,std=0.5,hflip,vflip"
-    model = load_model("mobilenet_v2", shared_data / "mobilenet_v2_imagenet_w8.safetensors")
-    dataset = open_dataset(data, labels=data / "labels.csv", preprocess=preprocess)
-    names = dataset.names[:164]
-    x = torch.stack([dataset.preprocess(_rgb(data / name)) for name in names])
-    compressed = fmtc.compress(model, x[:64], target=fmtc.Step(0.001))
-    fmtc.export(compressed, tmp_path / "m.pt2", x[:2], preprocess=preprocess)
-    files = [data / name for name in names[64:]]
-    printed = run(tmp_path / "m.pt2", *files, "--batch", 4).stdout
-    check_against_python(printed, compressed, files, x[64:])
-
-
-def _rgb(path: Path) -> torch.Tensor:
-    return torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
