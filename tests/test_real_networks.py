@@ -69,6 +69,7 @@ def test_resnet18_on_cifar(shared_data):
     assert robust["snr_db"] > plain["snr_db"] + 10
 
 
+@pytest.mark.slow
 def test_calibration_order_does_not_matter_beyond_rounding(shared_data, mobilenet):
     model, calibration, _ = mobilenet
     order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
@@ -92,6 +93,7 @@ def assert_streams_are_what_is_simulated(compressed, images):
     compressed.mode = "stream"
 
 
+@pytest.mark.slow
 def test_mobilenet_takes_less_than_half_of_the_paper(mobilenet):
     model, calibration, test = mobilenet
     x = test.tensor()[0][:20]

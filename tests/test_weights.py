@@ -318,6 +318,7 @@ def test_mobilenet_stays_on_its_eight_bit_grid(shared_data):
     assert points[8]["snr_db"] > 90
 
 
+@pytest.mark.slow
 def test_resnet18_with_quantised_weights(shared_data):
     network, dataset = real(
         shared_data,
