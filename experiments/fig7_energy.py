@@ -98,7 +98,7 @@ def conclude(tables: list[dict]) -> str:
     for network in dict.fromkeys(row["network"] for row in rows):
         base, *schemes = [row for row in rows if row["network"] == network]
         shown = ", ".join(
-            f"{row['scheme']} –{row['saved against 8 bits %']:.0f} %"
+            f"{row['scheme']} {-row['saved against 8 bits %']:+.0f} %"
             for row in schemes
             if row["mJ an image"] is not None
         )
