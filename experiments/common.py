@@ -34,7 +34,7 @@ Result = dict[str, Any]
 Point = dict[str, Any]
 
 QUICK = Network(name=DIGITS, model=DIGITS, calib_images=64, images=200, batch=100)
-QUICK_BITS, QUICK_STEPS = (3, 4, 5, 6, 7), (0.006, 0.004, 0.0025, 0.0015, 0.0008)
+QUICK_BITS, QUICK_STEPS = (4, 5, 6, 7), (0.004, 0.0025, 0.0015, 0.0008)
 BITS, STEPS = (6, 7, 8, 9, 10), (0.003, 0.002, 0.0014, 0.001, 0.0007, 0.0005, 0.00035)
 # The presets that are compared in curves: the paper's scheme, the same with a step that does not
 # hang on the farthest calibration value, and ours.
