@@ -521,22 +521,6 @@ def test_any_table_entries_are_safe(entries):
 # -- Operators as such ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, args", SAMPLES)
-def test_opcheck(name, args):
-    torch.library.opcheck(getattr(torch.ops.fmtc, name).default, args)
-
-
-@pytest.mark.parametrize("name, args", SAMPLES)
-def test_any_number_of_threads_gives_the_same(name, args, threads):
-    results = []
-    for count in (1, 2, 3):
-        with threads(count):
-            result = getattr(ops, name)(*args)
-        results.append(result if isinstance(result, tuple) else (result,))
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
-
-
 def test_export_with_dynamic_batch_and_size():
     case = CASES["several tables"]
 

@@ -169,22 +169,6 @@ def test_entropy_takes_any_strides(layout):
     assert torch.equal(ops.entropy(layout(counts)), ops.entropy(counts))
 
 
-@pytest.mark.parametrize("name, args", SAMPLES)
-def test_opcheck(name, args):
-    torch.library.opcheck(getattr(torch.ops.fmtc, name).default, args)
-
-
-@pytest.mark.parametrize("name, args", SAMPLES)
-def test_any_number_of_threads_gives_the_same(name, args, threads):
-    results = []
-    for count in (1, 2, 3):
-        with threads(count):
-            result = getattr(ops, name)(*args)
-        results.append(result if isinstance(result, tuple) else (result,))
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
-
-
 LEVELS, GROUPS = random_levels(2, 3, 4, 4), torch.tensor([0, 1, 0])
 ERRORS = [
     (lambda: ops.quantize(LEVELS, 1.0, 0, 1), "quantize: y must be float16, .* but is int16"),

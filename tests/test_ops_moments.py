@@ -150,21 +150,6 @@ def test_pca_of_any_strides(layout):
         assert torch.equal(actual, expected)
 
 
-@pytest.mark.parametrize("name, args", SAMPLES)
-def test_opcheck(name, args):
-    torch.library.opcheck(getattr(torch.ops.fmtc, name).default, args)
-
-
-@pytest.mark.parametrize("name, args", SAMPLES)
-def test_any_number_of_threads_gives_the_same(name, args, threads):
-    results = []
-    for count in (1, 2, 3):
-        with threads(count):
-            results.append(getattr(ops, name)(*args))
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
-
-
 MOMENTS = ops.channel_moments(random_tensor(1, 3, 2, 2))
 ERRORS = [
     (lambda: ops.channel_moments(torch.zeros(2, 3, 4)), r"channel_moments: x .*4 dim.*\[2, 3, 4\]"),

@@ -113,11 +113,6 @@ def test_takes_any_strides(layout, function):
     assert output.is_contiguous() and torch.equal(output, function(levels, coefficients))
 
 
-@pytest.mark.parametrize("name, args", SAMPLES)
-def test_opcheck(name, args):
-    torch.library.opcheck(getattr(torch.ops.fmtc, name).default, args)
-
-
 @pytest.mark.parametrize("name", ["predict", "unpredict"])
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 8, 60, 60), (2, 3, 200, 200)])
 def test_any_number_of_threads_gives_the_same(name, shape, threads):

@@ -275,20 +275,6 @@ def test_a_stream_of_the_other_coder_is_refused():
 # -- Operators as such ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, args", SAMPLES)
-def test_opcheck(name, args):
-    torch.library.opcheck(getattr(torch.ops.fmtc, name).default, args)
-
-
-@pytest.mark.parametrize("name, args", SAMPLES)
-def test_any_number_of_threads_gives_the_same(name, args, threads):
-    results = []
-    for count in (1, 3):
-        with threads(count):
-            results.append(getattr(ops, name)(*args))
-    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
-
-
 LEVELS = CASES["8 bits"][0]
 WRONG = LEVELS.clone()
 WRONG[2, 4, 6, 5] = 300
