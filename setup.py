@@ -1,6 +1,9 @@
 """Builds the compiled parts of fmtc with CMake; everything else is in pyproject.toml.
 
-MAX_JOBS limits the compile jobs (2 by default, memory is what runs out first).
+MAX_JOBS limits the compile jobs (2 by default, memory is what runs out first). The CUDA operators
+are built where there is an nvcc (CUDA_HOME, or on the PATH) of torch's CUDA version; USE_CUDA=0
+leaves them out, USE_CUDA=1 makes it an error where they cannot be built. TORCH_CUDA_ARCH_LIST names
+the architectures.
 """
 
 from __future__ import annotations
@@ -71,6 +74,7 @@ class CMakeBuild(build_ext):
             "Python_EXECUTABLE": sys.executable,
             "pybind11_DIR": package_dir("pybind11") / "share" / "cmake" / "pybind11",
             "FMTC_TORCH_DIR": package_dir("torch"),
+            "FMTC_CUDA": {"0": "OFF", "1": "ON"}.get(os.environ.get("USE_CUDA", ""), "AUTO"),
         }
         return ["-G", "Ninja", *(f"-D{key}={value}" for key, value in settings.items())]
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "core/device.h"
 #include "core/status.h"
 
 namespace fmtc {
@@ -14,7 +15,7 @@ namespace fmtc {
 // The level before it is limited to [lo, hi], as a number of type T: cut off at one beyond either
 // end, which is all that clamping and counting need and always fits an integer. NaN stays NaN.
 template <typename T>
-inline T nearest_level(T y, T step, T lo, T hi) noexcept {
+FMTC_HD inline T nearest_level(T y, T step, T lo, T hi) noexcept {
   T scaled = y / step;
   scaled = scaled < lo - 1 ? lo - 1 : scaled;
   scaled = scaled > hi + 1 ? hi + 1 : scaled;
@@ -24,7 +25,7 @@ inline T nearest_level(T y, T step, T lo, T hi) noexcept {
 // One value; `clamped` tells whether it was outside the levels or NaN, which gives the level
 // nearest to 0.
 template <typename T>
-inline int16_t quantize_one(T y, T step, int32_t lo, int32_t hi, bool& clamped) noexcept {
+FMTC_HD inline int16_t quantize_one(T y, T step, int32_t lo, int32_t hi, bool& clamped) noexcept {
   const T low = static_cast<T>(lo);
   const T high = static_cast<T>(hi);
   T level = nearest_level(y, step, low, high);
@@ -35,7 +36,7 @@ inline int16_t quantize_one(T y, T step, int32_t lo, int32_t hi, bool& clamped) 
   return static_cast<int16_t>(static_cast<int32_t>(level));
 }
 
-inline float dequantize_one(int16_t level, float step) noexcept {
+FMTC_HD inline float dequantize_one(int16_t level, float step) noexcept {
   return static_cast<float>(level) * step;
 }
 

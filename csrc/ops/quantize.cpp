@@ -1,4 +1,4 @@
-#include "core/quantize.h"
+#include "ops/quantize.h"
 
 #include <torch/csrc/stable/library.h>
 
@@ -6,22 +6,20 @@
 #include <cmath>
 #include <tuple>
 
-#include "ops/checks.h"
+#include "core/quantize.h"
 #include "ops/memory.h"
 #include "ops/parallel.h"
 
 namespace fmtc::ops {
 namespace {
 
-constexpr const char* kOp = "quantize";
+constexpr const char* kOp = kQuantize;
 
 // T is the type of the division: float64 for float64 input, float32 for all others.
 template <typename T>
 int64_t quantize_values(const Tensor& y, double step, int64_t lo, int64_t hi,
                         const Tensor& levels) {
   const T step_of_y = static_cast<T>(step);
-  STD_TORCH_CHECK(std::isfinite(step_of_y) && step_of_y > 0, "fmtc::quantize: step must be a ",
-                  "positive finite number in ", dtype_name(y.scalar_type()), ", but is ", step);
   const auto in = values<T>(y);
   const auto out = mutable_values<int16_t>(levels);
   std::atomic<int64_t> clamped = 0;
@@ -40,8 +38,7 @@ int64_t quantize_values(const Tensor& y, double step, int64_t lo, int64_t hi,
 }
 
 std::tuple<Tensor, Tensor> quantize(const Tensor& y, double step, int64_t lo, int64_t hi) {
-  check_real(kOp, "y", y);
-  check_interval(kOp, lo, hi);
+  check_quantize(y, step, lo, hi);
   const bool is_double = y.scalar_type() == ScalarType::Double;
   const ScalarType dtype = is_double ? ScalarType::Double : ScalarType::Float;
   const Tensor input = torch::stable::contiguous(torch::stable::to(y, dtype));

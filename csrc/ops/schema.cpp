@@ -1,10 +1,11 @@
 // The schemas of all operators, once. All are functional: no argument is changed and no result
 // shares memory with an argument. Every other file of this folder is one operator with its checks
 // and its CPU kernel, or what several share (checks.h, parallel.h, streams.h); fmtc/ops.py
-// documents the operators and has their fakes.
+// documents the operators and has their fakes. FMTC_LIBRARY is what torch.ops knows them as; see
+// cuda/device.h.
 #include <torch/csrc/stable/library.h>
 
-STABLE_TORCH_LIBRARY(fmtc, m) {
+STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
   m.def("channel_moments(Tensor x) -> (Tensor count, Tensor mean, Tensor m2)");
   m.def(
       "merge_moments(Tensor count_a, Tensor mean_a, Tensor m2_a, "

@@ -1,0 +1,173 @@
+#pragma once
+
+// What all kernels use. A kernel is a structure: its members are the arguments, its operator()
+// what each thread does, kThreads the threads of a block:
+//
+//   struct Scale {
+//     static constexpr uint32_t kThreads = 256;
+//     float* values;  // device, [count]
+//     int64_t count;
+//     FMTC_DEVICE void operator()(const Thread& thread) const;
+//   };
+//   launch(stream, blocks, Scale{values, count});
+//
+// The same source compiles for the device and, with FMTC_EMULATE_CUDA, for the executor on the CPU
+// (executor.h), where device pointers are ordinary ones.
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "core/device.h"
+#include "stream.h"
+
+#if defined(FMTC_EMULATE_CUDA)
+#include <algorithm>
+#include <bit>
+
+#include "executor.h"
+#define FMTC_DEVICE
+#else
+#define FMTC_DEVICE __device__
+#endif
+
+namespace fmtc::cuda {
+
+inline constexpr uint32_t kLanes = 32;  // of a warp
+
+#if defined(FMTC_EMULATE_CUDA)
+
+// A thread and those it meets. All threads of a warp or a block must come to what they do together.
+class Thread {
+ public:
+  uint32_t block() const { return here().index(); }
+  uint32_t blocks() const { return here().blocks(); }
+  uint32_t rank() const { return here().thread(); }
+  uint32_t size() const { return here().threads(); }
+  uint32_t lane() const { return rank() % kLanes; }
+  uint32_t warp() const { return rank() / kLanes; }
+
+  // Dynamic shared memory of the block, aligned to 16 bytes.
+  template <typename T>
+  T* shared() const {
+    return static_cast<T*>(here().shared());
+  }
+
+  void sync() const { here().meet(here().all(), rank(), 0); }
+  bool sync_or(bool value) const {
+    const auto& all = here().meet(here().all(), rank(), value);
+    return std::any_of(all.begin(), all.end(), [](uint64_t v) { return v != 0; });
+  }
+  void sync_warp() const { here().meet(here().warp(), lane(), 0); }
+  // Bit i: what lane i gave.
+  uint32_t ballot(bool value) const {
+    const auto& all = here().meet(here().warp(), lane(), value);
+    uint32_t bits = 0;
+    for (size_t i = 0; i < all.size(); ++i) bits |= static_cast<uint32_t>(all[i] != 0) << i;
+    return bits;
+  }
+  // What lane `from` gave.
+  template <typename T>
+  T shuffle(T value, uint32_t from) const {
+    static_assert(sizeof(T) <= 8);
+    uint64_t bits = 0;
+    std::memcpy(&bits, &value, sizeof(T));
+    const uint64_t other = here().meet(here().warp(), lane(), bits)[from];
+    std::memcpy(&value, &other, sizeof(T));
+    return value;
+  }
+
+ private:
+  static executor::Block& here() { return executor::Block::current(); }
+};
+
+inline int count_bits(uint32_t bits) { return std::popcount(bits); }
+
+// Atomic on the device.
+template <typename T>
+void add_to(T* sum, T value) {
+  *sum += value;
+}
+template <typename T>
+void lower_to(T* least, T value) {
+  *least = std::min(*least, value);
+}
+
+template <typename Kernel>
+void launch(Stream, int64_t blocks, const Kernel& kernel, size_t shared_bytes = 0) {
+  executor::Block block(Kernel::kThreads, shared_bytes);
+  for (int64_t i = 0; i < blocks; ++i) {
+    block.run(static_cast<uint32_t>(i), static_cast<uint32_t>(blocks),
+              [&](uint32_t) { kernel(Thread{}); });
+  }
+}
+
+#else
+
+class Thread {
+ public:
+  FMTC_DEVICE uint32_t block() const { return blockIdx.x; }
+  FMTC_DEVICE uint32_t blocks() const { return gridDim.x; }
+  FMTC_DEVICE uint32_t rank() const { return threadIdx.x; }
+  FMTC_DEVICE uint32_t size() const { return blockDim.x; }
+  FMTC_DEVICE uint32_t lane() const { return threadIdx.x % kLanes; }
+  FMTC_DEVICE uint32_t warp() const { return threadIdx.x / kLanes; }
+
+  template <typename T>
+  FMTC_DEVICE T* shared() const {
+    extern __shared__ uint4 memory[];
+    return reinterpret_cast<T*>(memory);
+  }
+
+  FMTC_DEVICE void sync() const { __syncthreads(); }
+  FMTC_DEVICE bool sync_or(bool value) const { return __syncthreads_or(value) != 0; }
+  FMTC_DEVICE void sync_warp() const { __syncwarp(); }
+  FMTC_DEVICE uint32_t ballot(bool value) const { return __ballot_sync(kAll, value); }
+  template <typename T>
+  FMTC_DEVICE T shuffle(T value, uint32_t from) const {
+    return __shfl_sync(kAll, value, static_cast<int>(from));
+  }
+
+ private:
+  static constexpr uint32_t kAll = 0xFFFFFFFF;
+};
+
+FMTC_DEVICE inline int count_bits(uint32_t bits) { return __popc(bits); }
+
+FMTC_DEVICE inline void add_to(uint32_t* sum, uint32_t value) { atomicAdd(sum, value); }
+FMTC_DEVICE inline void add_to(int64_t* sum, int64_t value) {
+  atomicAdd(reinterpret_cast<unsigned long long*>(sum), static_cast<unsigned long long>(value));
+}
+FMTC_DEVICE inline void lower_to(uint64_t* least, uint64_t value) {
+  atomicMin(reinterpret_cast<unsigned long long*>(least), static_cast<unsigned long long>(value));
+}
+
+template <typename Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads) run(const Kernel kernel) {
+  kernel(Thread{});
+}
+
+template <typename Kernel>
+void launch(Stream stream, int64_t blocks, const Kernel& kernel, size_t shared_bytes = 0) {
+  if (blocks == 0) return;
+  run<<<static_cast<uint32_t>(blocks), Kernel::kThreads, shared_bytes, stream>>>(kernel);
+}
+
+#endif
+
+// Blocks of `threads` for a grid-stride loop over `count` things: enough to fill any device.
+inline int64_t blocks_for(int64_t count, int64_t threads) {
+  constexpr int64_t kMost = 8192;
+  const int64_t blocks = (count + threads - 1) / threads;
+  return blocks < kMost ? blocks : kMost;
+}
+
+// Calls body(i) for each i below count that is this thread's share of the grid.
+template <typename Body>
+FMTC_DEVICE void grid_stride(const Thread& thread, int64_t count, const Body& body) {
+  const int64_t step = int64_t{thread.blocks()} * thread.size();
+  for (int64_t i = int64_t{thread.block()} * thread.size() + thread.rank(); i < count; i += step) {
+    body(i);
+  }
+}
+
+}  // namespace fmtc::cuda

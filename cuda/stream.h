@@ -1,0 +1,37 @@
+#pragma once
+
+// What a caller of the kernels needs: the stream that they are enqueued on.
+#include <cstddef>
+#include <cstring>
+
+#if !defined(FMTC_EMULATE_CUDA)
+#include <cuda_runtime.h>
+#endif
+
+namespace fmtc::cuda {
+
+#if defined(FMTC_EMULATE_CUDA)
+
+using Stream = void*;
+
+inline void clear(Stream, void* bytes, size_t size) { std::memset(bytes, 0, size); }
+inline const char* last_error() { return nullptr; }
+
+#else
+
+using Stream = cudaStream_t;
+
+// Sets device memory to 0.
+inline void clear(Stream stream, void* bytes, size_t size) {
+  if (size > 0) cudaMemsetAsync(bytes, 0, size, stream);
+}
+
+// What went wrong in launches since the last call, or null.
+inline const char* last_error() {
+  const cudaError_t error = cudaGetLastError();
+  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+}
+
+#endif
+
+}  // namespace fmtc::cuda
