@@ -3,12 +3,16 @@
 // Runs kernels on the CPU, for tests where there is no GPU: each thread of a block is a fiber,
 // which runs until it has to wait for others. Blocks run one after the other, so this finds wrong
 // indices, a wrong order of lanes and missing threads at a barrier, but no races between blocks.
+#include <setjmp.h>
 #include <ucontext.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <memory>
 #include <vector>
 
 namespace fmtc::cuda::executor {
@@ -36,7 +40,7 @@ struct Meeting {
 class Block {
  public:
   Block(uint32_t threads, size_t shared_bytes)
-      : fibers_(threads), stacks_(threads * kStackBytes), shared_(shared_bytes / 16 + 1) {}
+      : fibers_(threads), stacks_(stacks_for(threads)), shared_(shared_bytes / 16 + 1) {}
 
   // Runs body(thread) in each thread of block `index` of a grid of `blocks`.
   void run(uint32_t index, uint32_t blocks, const std::function<void(uint32_t)>& body) {
@@ -50,9 +54,9 @@ class Block {
     }
     current_ = this;
     left_ = threads();
-    for (uint32_t t = 0; t < threads(); ++t) start(t);
+    for (uint32_t t = 0; t < threads(); ++t) make(t);
     thread_ = 0;
-    swapcontext(&caller_, &fibers_[0].context);
+    if (_setjmp(caller_) == 0) resume(0);
     current_ = nullptr;
   }
 
@@ -81,16 +85,30 @@ class Block {
   }
 
  private:
+  // A context starts a fiber; jumps, which need no system call, go on with it.
   struct Fiber {
     ucontext_t context;
+    jmp_buf jump;
+    bool started = false;
     bool done = false;
   };
 
-  void start(uint32_t t) {
+  // Kept for all blocks: their pages need not be touched again.
+  static char* stacks_for(uint32_t threads) {
+    static thread_local std::unique_ptr<char[]> stacks;
+    static thread_local uint32_t count = 0;
+    if (count < threads) {
+      stacks.reset(new char[threads * kStackBytes]);
+      count = threads;
+    }
+    return stacks.get();
+  }
+
+  void make(uint32_t t) {
     Fiber& fiber = fibers_[t];
-    fiber.done = false;
+    fiber.started = fiber.done = false;
     getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = stacks_.data() + t * kStackBytes;
+    fiber.context.uc_stack.ss_sp = stacks_ + t * kStackBytes;
     fiber.context.uc_stack.ss_size = kStackBytes;
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, &Block::enter, 0);
@@ -101,9 +119,7 @@ class Block {
     (*block.body_)(block.thread_);
     block.fibers_[block.thread_].done = true;
     block.waits_ = 0;
-    if (--block.left_ == 0) {
-      setcontext(&block.caller_);
-    }
+    if (--block.left_ == 0) _longjmp(block.caller_, 1);
     block.next();
   }
 
@@ -117,18 +133,24 @@ class Block {
     const uint32_t from = thread_;
     do thread_ = (thread_ + 1) % threads();
     while (fibers_[thread_].done);
-    if (thread_ != from) swapcontext(&fibers_[from].context, &fibers_[thread_].context);
+    if (thread_ != from && _setjmp(fibers_[from].jump) == 0) resume(thread_);
+  }
+
+  void resume(uint32_t t) {
+    if (fibers_[t].started) _longjmp(fibers_[t].jump, 1);
+    fibers_[t].started = true;
+    setcontext(&fibers_[t].context);
   }
 
   static inline thread_local Block* current_ = nullptr;
 
   std::vector<Fiber> fibers_;
-  std::vector<char> stacks_;
+  char* stacks_;
   std::vector<__uint128_t> shared_;
   const std::function<void(uint32_t)>* body_ = nullptr;
   Meeting block_;
   std::vector<Meeting> warps_;
-  ucontext_t caller_;
+  jmp_buf caller_;
   uint32_t index_ = 0, blocks_ = 0, thread_ = 0, left_ = 0;
   uint64_t waits_ = 0;
 };

@@ -88,6 +88,10 @@ void add_to(T* sum, T value) {
   *sum += value;
 }
 template <typename T>
+void or_to(T* bits, T value) {
+  *bits |= value;
+}
+template <typename T>
 void lower_to(T* least, T value) {
   *least = std::min(*least, value);
 }
@@ -137,6 +141,7 @@ FMTC_DEVICE inline void add_to(uint32_t* sum, uint32_t value) { atomicAdd(sum, v
 FMTC_DEVICE inline void add_to(int64_t* sum, int64_t value) {
   atomicAdd(reinterpret_cast<unsigned long long*>(sum), static_cast<unsigned long long>(value));
 }
+FMTC_DEVICE inline void or_to(uint32_t* bits, uint32_t value) { atomicOr(bits, value); }
 FMTC_DEVICE inline void lower_to(uint64_t* least, uint64_t value) {
   atomicMin(reinterpret_cast<unsigned long long*>(least), static_cast<unsigned long long>(value));
 }

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "core/bytes.h"
+#include "core/device.h"
 #include "core/simd.h"
 #include "core/status.h"
 
@@ -20,17 +21,17 @@ class BitWriter {
   // How many bits may be put between two flushes.
   static constexpr int kBitsPerFlush = 56;
 
-  explicit BitWriter(std::span<uint8_t> out) noexcept
+  FMTC_HD explicit BitWriter(std::span<uint8_t> out) noexcept
       : begin_(out.data()), next_(out.data()), end_(out.data() + out.size()) {}
 
   // Appends the low `count` bits of `bits`; the bits above them must be zero.
-  FMTC_ALWAYS_INLINE void put(uint64_t bits, int count) noexcept {
+  FMTC_HD FMTC_ALWAYS_INLINE void put(uint64_t bits, int count) noexcept {
     buffer_ |= bits << filled_;
     filled_ += count;
   }
 
   // Moves whole bytes from the 64-bit buffer to memory; at most 7 bits stay.
-  FMTC_ALWAYS_INLINE void flush() noexcept {
+  FMTC_HD FMTC_ALWAYS_INLINE void flush() noexcept {
     if (end_ - next_ >= 8) [[likely]] {
       store_le<uint64_t>(next_, buffer_);
       next_ += filled_ >> 3;
@@ -43,7 +44,7 @@ class BitWriter {
 
   // Pads to a byte. `used` becomes the number of bytes written. kBufferTooSmall where bits were
   // dropped.
-  Status finish(size_t& used) noexcept {
+  FMTC_HD Status finish(size_t& used) noexcept {
     filled_ = (filled_ + 7) & ~7;
     flush_bytes();
     used = static_cast<size_t>(next_ - begin_);
@@ -51,7 +52,7 @@ class BitWriter {
   }
 
  private:
-  void flush_bytes() noexcept {
+  FMTC_HD void flush_bytes() noexcept {
     for (; filled_ >= 8; filled_ -= 8, buffer_ >>= 8) {
       if (next_ == end_) {
         overflow_ = true;
@@ -77,15 +78,15 @@ class BitReader {
   static constexpr int kBitsPerRefill = 56;
 
   BitReader() noexcept = default;
-  explicit BitReader(std::span<const uint8_t> in) noexcept
+  FMTC_HD explicit BitReader(std::span<const uint8_t> in) noexcept
       : next_(in.data()), end_(in.data() + in.size()) {}
 
   // Bytes that are not in the buffer yet.
-  size_t left() const noexcept { return static_cast<size_t>(end_ - next_); }
+  FMTC_HD size_t left() const noexcept { return static_cast<size_t>(end_ - next_); }
 
   // Fills the buffer to at least kBitsPerRefill bits, or with all that is left. The bits above
   // available() are the bytes at next_, as far as 8 bytes were loaded at once, or zeros.
-  FMTC_ALWAYS_INLINE void refill() noexcept {
+  FMTC_HD FMTC_ALWAYS_INLINE void refill() noexcept {
     if (left() >= sizeof(buffer_)) [[likely]] {
       buffer_ |= load_le<uint64_t>(next_) << available_;
       next_ += (63 - available_) >> 3;
@@ -97,19 +98,19 @@ class BitReader {
     }
   }
 
-  int available() const noexcept { return available_; }
+  FMTC_HD int available() const noexcept { return available_; }
 
   // The next bits, the first in bit 0; at least available() of them are real.
-  FMTC_ALWAYS_INLINE uint64_t peek() const noexcept { return buffer_; }
+  FMTC_HD FMTC_ALWAYS_INLINE uint64_t peek() const noexcept { return buffer_; }
 
   // Takes bits away; count <= available().
-  FMTC_ALWAYS_INLINE void skip(int count) noexcept {
+  FMTC_HD FMTC_ALWAYS_INLINE void skip(int count) noexcept {
     buffer_ >>= count;
     available_ -= count;
   }
 
   // True where nothing is left but the zero bits that pad the last byte.
-  bool at_end() const noexcept { return next_ == end_ && available_ < 8 && buffer_ == 0; }
+  FMTC_HD bool at_end() const noexcept { return next_ == end_ && available_ < 8 && buffer_ == 0; }
 
  private:
   friend class UncheckedBitReader;
@@ -133,14 +134,14 @@ class UncheckedBitReader {
       : next_(reader.next_ - (reader.available_ + 7) / 8),
         bits_(kMark >> (-reader.available_ & 7)) {}
 
-  FMTC_ALWAYS_INLINE void refill() noexcept {
+  FMTC_HD FMTC_ALWAYS_INLINE void refill() noexcept {
     const int taken = std::countl_zero(bits_);
     next_ += taken >> 3;
     bits_ = (load_le<uint64_t>(next_) | kMark) >> (taken & 7);
   }
 
-  FMTC_ALWAYS_INLINE uint64_t peek() const noexcept { return bits_; }
-  FMTC_ALWAYS_INLINE void skip(int count) noexcept { bits_ >>= count; }
+  FMTC_HD FMTC_ALWAYS_INLINE uint64_t peek() const noexcept { return bits_; }
+  FMTC_HD FMTC_ALWAYS_INLINE void skip(int count) noexcept { bits_ >>= count; }
 
   // Lets the BitReader stand here.
   void store(BitReader& reader) const noexcept {

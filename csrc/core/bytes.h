@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/device.h"
+
 namespace fmtc {
 
 // Unaligned little-endian loads and stores, on any host.
 template <typename T>
-T load_le(const uint8_t* from) noexcept {
+FMTC_HD T load_le(const uint8_t* from) noexcept {
   uint8_t bytes[sizeof(T)];
   std::memcpy(bytes, from, sizeof(T));
   T value = 0;
@@ -21,7 +23,7 @@ T load_le(const uint8_t* from) noexcept {
 }
 
 template <typename T>
-void store_le(uint8_t* to, T value) noexcept {
+FMTC_HD void store_le(uint8_t* to, T value) noexcept {
   uint8_t bytes[sizeof(T)];
   if constexpr (std::endian::native == std::endian::little) {
     std::memcpy(bytes, &value, sizeof(T));

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <span>
 
+#include "core/device.h"
+
 namespace fmtc {
 
 // What the entropy coders share. A symbol of a table is level - lo.
@@ -30,16 +32,16 @@ struct ComponentTables {
   uint64_t map = 0;
   std::span<const uint64_t> parts = {};
 
-  bool has_map() const noexcept { return !parts.empty(); }
-  uint64_t segments(uint64_t components) const noexcept {
+  FMTC_HD bool has_map() const noexcept { return !parts.empty(); }
+  FMTC_HD uint64_t segments(uint64_t components) const noexcept {
     return has_map() ? 1 + components * parts.size() : components;
   }
-  uint64_t segment_size(uint64_t segment) const noexcept {
+  FMTC_HD uint64_t segment_size(uint64_t segment) const noexcept {
     if (!has_map()) return plane;
     return segment == 0 ? map : parts[(segment - 1) % parts.size()];
   }
   // The segment that value `index` belongs to; `begin` becomes the index of its first value.
-  uint64_t segment_at(uint64_t index, uint64_t& begin) const noexcept {
+  FMTC_HD uint64_t segment_at(uint64_t index, uint64_t& begin) const noexcept {
     begin = 0;
     if (index < map) return 0;
     const uint64_t component = (index - map) / plane;
@@ -50,8 +52,8 @@ struct ComponentTables {
     return 1 + component * parts.size() + part;
   }
 
-  size_t count() const noexcept { return width == 0 ? 0 : entries.size() / width; }
-  std::span<const uint32_t> table(size_t index) const noexcept {
+  FMTC_HD size_t count() const noexcept { return width == 0 ? 0 : entries.size() / width; }
+  FMTC_HD std::span<const uint32_t> table(size_t index) const noexcept {
     return entries.subspan(index * width, width);
   }
 };
@@ -64,7 +66,7 @@ bool tables_valid(const ComponentTables& tables, uint64_t components) noexcept;
 class RunCursor {
  public:
   RunCursor() noexcept = default;
-  RunCursor(const ComponentTables& tables, uint64_t first, size_t count) noexcept
+  FMTC_HD RunCursor(const ComponentTables& tables, uint64_t first, size_t count) noexcept
       : tables_(&tables), beyond_(count) {
     if (count == 0) return;
     uint64_t begin = 0;
@@ -73,19 +75,19 @@ class RunCursor {
   }
 
   // Values left in the present run; 0 at the end.
-  size_t size() const noexcept { return size_; }
+  FMTC_HD size_t size() const noexcept { return size_; }
   // The present run's table and its entries.
-  size_t table() const noexcept { return table_; }
-  const uint32_t* entries() const noexcept { return entries_; }
+  FMTC_HD size_t table() const noexcept { return table_; }
+  FMTC_HD const uint32_t* entries() const noexcept { return entries_; }
 
-  void advance(size_t count) noexcept {
+  FMTC_HD void advance(size_t count) noexcept {
     size_ -= count;
     while (size_ == 0 && beyond_ > 0) start_run(tables_->segment_size(segment_));
   }
 
  private:
   // Begins a run of `in_segment` values and those of the next segments with the same table.
-  void start_run(uint64_t in_segment) noexcept {
+  FMTC_HD void start_run(uint64_t in_segment) noexcept {
     const int64_t table = tables_->table_of[segment_];
     table_ = static_cast<size_t>(table);
     entries_ = tables_->entries.data() + table_ * tables_->width;

@@ -9,11 +9,7 @@ namespace {
 
 constexpr std::array<uint32_t, 256> make_table() {
   std::array<uint32_t, 256> table{};
-  for (uint32_t byte = 0; byte < 256; ++byte) {
-    uint32_t crc = byte;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F63B78u : 0u);
-    table[byte] = crc;
-  }
+  for (uint32_t byte = 0; byte < 256; ++byte) table[byte] = crc::table_entry(byte);
   return table;
 }
 
@@ -31,10 +27,9 @@ constexpr size_t kBlock = 1024;
 // What kBlock zero bytes make of a checksum, which is linear: for each byte of it a table.
 constexpr std::array<std::array<uint32_t, 256>, 4> make_shift() {
   std::array<std::array<uint32_t, 256>, 4> shift{};
+  constexpr uint32_t kPower = crc::power_of_bytes(kBlock);
   for (int bit = 0; bit < 32; ++bit) {
-    uint32_t crc = 1u << bit;
-    for (size_t i = 0; i < kBlock; ++i) crc = (crc >> 8) ^ kTable[crc & 0xFF];
-    shift[bit / 8][1u << bit % 8] = crc;
+    shift[bit / 8][1u << bit % 8] = crc::multiply(1u << bit, kPower);
   }
   for (auto& table : shift) {
     for (uint32_t byte = 1; byte < 256; ++byte) {

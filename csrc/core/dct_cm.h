@@ -21,7 +21,7 @@ namespace fmtc {
 size_t dct_cm_chunk_bound(size_t values) noexcept;
 
 // The smallest one: the mask.
-size_t dct_cm_smallest_payload(size_t values) noexcept;
+FMTC_HD inline size_t dct_cm_smallest_payload(size_t values) noexcept { return (values + 7) / 8; }
 
 //   levels  the chunk's values;  out: dct_cm_chunk_bound bytes suffice; `used`: the payload's size
 // kNoCode where a level has no word, kBufferTooSmall.

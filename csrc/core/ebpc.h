@@ -17,14 +17,18 @@ namespace fmtc {
 // order, 1 for a value that is not zero, 0 and 4 bits (length - 1) for up to 16 zeros; then the
 // blocks of the words that are not zero's.
 
-inline constexpr int kEbpcBlock = 8;   // words
-inline constexpr int kEbpcBurst = 16;  // zeros in a run at most
+inline constexpr int kEbpcBlock = 8;       // words
+inline constexpr int kEbpcBurst = 16;      // zeros in a run at most
+inline constexpr int kEbpcLengthBits = 4;  // of such a run
 
 // The largest payload of a chunk of `values` values, whatever the words' size.
 size_t ebpc_chunk_bound(size_t values) noexcept;
 
 // The smallest one: 16 values take at least the 5 bits of a run of zeros.
-size_t ebpc_smallest_payload(size_t values) noexcept;
+FMTC_HD inline size_t ebpc_smallest_payload(size_t values) noexcept {
+  const size_t bursts = values / kEbpcBurst, others = values % kEbpcBurst;
+  return (bursts * (1 + kEbpcLengthBits) + (others > 0) + 7) / 8;
+}
 
 //   levels  the chunk's values;  out: ebpc_chunk_bound bytes suffice; `used`: the payload's size
 // kNoCode where a level has no word, kBufferTooSmall.

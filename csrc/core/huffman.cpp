@@ -10,12 +10,13 @@
 
 #include "core/bytes.h"
 #include "core/histogram.h"
+#include "core/huffman_value.h"
 #include "core/simd.h"
 
 namespace fmtc {
 namespace {
 
-constexpr size_t kSizeBytes = 4;  // of a sub-stream's size in a chunk
+constexpr size_t kSizeBytes = kSubstreamSizeBytes;
 // Codes of up to 15 bits that can be put or taken between two flushes or refills.
 constexpr size_t kGroup = 3;
 static_assert(kGroup * kMaxCodeLength <= BitReader::kBitsPerRefill);
@@ -23,12 +24,6 @@ static_assert(kGroup * kMaxCodeLength + 7 <= BitWriter::kBitsPerFlush);
 // Sub-streams that are decoded side by side.
 constexpr int kLanes = 4;
 
-// Decode entries: first symbol in bits 0..11, length of the second code in 12..15, second symbol in
-// 16..27, length of both codes in 28..31.
-constexpr int kLengthShift = 12;
-constexpr int kSecondShift = 16;
-constexpr int kTotalShift = 28;
-static_assert(kMaxSymbols == 1u << kLengthShift);
 // Entries are first looked up by this many bits, so that what is used stays in the L1 cache; two
 // codes are in one entry where they have no more bits together.
 constexpr int kPairBits = 11;
@@ -156,22 +151,6 @@ void add_second_codes(int bits, std::span<uint32_t> entries) noexcept {
 // ---------------------------------------------------------------------------------------------
 // Runs
 
-// Tables are data that a caller may have read from a file, so whatever the entries are, lengths
-// are limited to what the bit buffers can take.
-FMTC_ALWAYS_INLINE int encode_length(uint32_t entry) noexcept { return entry >> 16 & 15; }
-FMTC_ALWAYS_INLINE int total_length(uint32_t entry) noexcept {
-  return static_cast<int>(entry >> kTotalShift);
-}
-FMTC_ALWAYS_INLINE int second_length(uint32_t entry) noexcept {
-  return static_cast<int>(entry >> kLengthShift & 15);
-}
-FMTC_ALWAYS_INLINE int first_length(uint32_t entry) noexcept {
-  return (total_length(entry) - second_length(entry)) & 15;
-}
-FMTC_ALWAYS_INLINE int16_t first_level(uint32_t entry, int32_t lo) noexcept {
-  return static_cast<int16_t>(lo + static_cast<int32_t>(entry & (kMaxSymbols - 1)));
-}
-
 // Adds lo to both symbols of an entry at once, each in its 16 bits, and stores the two levels.
 class LevelPair {
  public:
@@ -212,20 +191,6 @@ FMTC_MULTIVERSION bool encode_levels(const int16_t* levels, size_t count, int32_
   writer.flush();
   shared = writer;
   return smallest != 0;
-}
-
-// Decodes with checks at every code; false where the bits are none or are not there.
-bool decode_levels(BitReader& reader, int32_t lo, const uint32_t* entries, size_t mask,
-                   int16_t* levels, size_t count) noexcept {
-  for (size_t i = 0; i < count; ++i) {
-    reader.refill();
-    const uint32_t entry = entries[reader.peek() & mask];
-    const int length = first_length(entry);
-    if (length == 0 || length > reader.available()) return false;
-    reader.skip(length);
-    levels[i] = first_level(entry, lo);
-  }
-  return true;
 }
 
 // One of several bit strings that are decoded side by side.
@@ -339,18 +304,6 @@ bool decode_rest(Lane& lane, int32_t lo, size_t mask) noexcept {
   return true;
 }
 
-// Sub-stream `index` of a chunk of `values` values.
-struct Substream {
-  Substream(size_t values, int substreams, int index) noexcept {
-    const auto count = static_cast<size_t>(substreams);
-    const size_t full = values / count + (values % count != 0);
-    first = std::min(values, full * static_cast<size_t>(index));
-    size = std::min(full, values - first);
-  }
-  size_t first;
-  size_t size;
-};
-
 // Encodes one sub-stream of levels that are known to be inside the tables.
 Status encode_substream(std::span<const int16_t> levels, uint64_t first,
                         const ComponentTables& tables, std::span<uint8_t> out,
@@ -365,23 +318,6 @@ Status encode_substream(std::span<const int16_t> levels, uint64_t first,
     run.advance(count);
   }
   return writer.finish(used);
-}
-
-// Cuts a chunk's payload into its sub-streams; false where the sizes do not fit into it.
-bool split_payload(std::span<const uint8_t> payload, int substreams,
-                   std::span<std::span<const uint8_t>> parts) noexcept {
-  const auto count = static_cast<size_t>(substreams);
-  const size_t sizes = kSizeBytes * (count - 1);
-  if (payload.size() < sizes) return false;
-  std::span<const uint8_t> rest = payload.subspan(sizes);
-  for (size_t i = 0; i + 1 < count; ++i) {
-    const size_t size = load_le<uint32_t>(payload.data() + kSizeBytes * i);
-    if (size > rest.size()) return false;
-    parts[i] = rest.first(size);
-    rest = rest.subspan(size);
-  }
-  parts[count - 1] = rest;
-  return true;
 }
 
 bool substreams_valid(int substreams) noexcept {
@@ -482,10 +418,6 @@ size_t huffman_chunk_bound(size_t values, int substreams) noexcept {
     bytes += (Substream(values, substreams, i).size * kMaxCodeLength + 7) / 8;
   }
   return bytes;
-}
-
-size_t huffman_smallest_payload(size_t values, int substreams) noexcept {
-  return (values + 7) / 8 + kSizeBytes * static_cast<size_t>(substreams - 1);
 }
 
 Status huffman_chunk_encode(std::span<const int16_t> levels, uint64_t first,

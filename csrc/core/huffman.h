@@ -6,6 +6,7 @@
 
 #include "core/bitstream.h"
 #include "core/coding.h"
+#include "core/device.h"
 #include "core/status.h"
 
 namespace fmtc {
@@ -20,6 +21,7 @@ namespace fmtc {
 
 inline constexpr int kMaxCodeLength = 15;
 inline constexpr int kMaxSubstreams = 16;
+inline constexpr size_t kSubstreamSizeBytes = 4;  // in a chunk
 
 // The optimal code lengths under a limit (package-merge).
 //   counts      [symbols], >= 0, sum below 2^59; a symbol of count 0 gets length 0 (no code);
@@ -67,7 +69,9 @@ Status huffman_decode_run(BitReader& reader, int32_t lo, std::span<const uint32_
 size_t huffman_chunk_bound(size_t values, int substreams) noexcept;
 
 // The smallest one: no code is shorter than a bit.
-size_t huffman_smallest_payload(size_t values, int substreams) noexcept;
+FMTC_HD inline size_t huffman_smallest_payload(size_t values, int substreams) noexcept {
+  return (values + 7) / 8 + kSubstreamSizeBytes * static_cast<size_t>(substreams - 1);
+}
 
 // A chunk of n values is `substreams` (1..16) consecutive runs of ceil(n / substreams) values, the
 // last ones shorter or empty. Its payload: the byte sizes of all runs but the last as u32, then

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "core/device.h"
 #include "core/status.h"
 
 namespace fmtc {
@@ -30,16 +31,18 @@ struct Layout {
   int classes = 1;
   std::array<uint64_t, kMaxPositionClasses> positions = {};  // of each class
 
-  uint64_t plane() const noexcept { return uint64_t{height} * width; }
-  uint64_t map_height() const noexcept { return (uint64_t{height} + 1) / kBlockSide; }
-  uint64_t map_width() const noexcept { return (uint64_t{width} + 1) / kBlockSide; }
+  FMTC_HD uint64_t plane() const noexcept { return uint64_t{height} * width; }
+  FMTC_HD uint64_t map_height() const noexcept { return (uint64_t{height} + 1) / kBlockSide; }
+  FMTC_HD uint64_t map_width() const noexcept { return (uint64_t{width} + 1) / kBlockSide; }
   // Blocks in the map; 0 without classes.
-  uint64_t map_size() const noexcept { return classes > 1 ? map_height() * map_width() : 0; }
+  FMTC_HD uint64_t map_size() const noexcept {
+    return classes > 1 ? map_height() * map_width() : 0;
+  }
   // Values of the image, and of its arrangement.
-  uint64_t levels() const noexcept { return components * plane(); }
-  uint64_t values() const noexcept { return map_size() + levels(); }
+  FMTC_HD uint64_t levels() const noexcept { return components * plane(); }
+  FMTC_HD uint64_t values() const noexcept { return map_size() + levels(); }
   // Consecutive pieces of the arrangement that have a table each.
-  uint64_t segments() const noexcept {
+  FMTC_HD uint64_t segments() const noexcept {
     return (classes > 1 ? 1 : 0) + uint64_t{components} * classes;
   }
 };

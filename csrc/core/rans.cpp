@@ -9,14 +9,14 @@
 
 #include "core/bytes.h"
 #include "core/rans_kernels.h"
+#include "core/rans_value.h"
 #include "core/simd.h"
 
 namespace fmtc {
 namespace {
 
-constexpr uint32_t kLowest = 1u << 16;  // of a state between two values
-constexpr size_t kStateBytes = 4;
-constexpr size_t kWordBytes = 2;  // also of an escaped level
+constexpr size_t kStateBytes = kRansStateBytes;
+constexpr size_t kWordBytes = kRansWordBytes;
 
 // ---------------------------------------------------------------------------------------------
 // Frequencies
@@ -156,9 +156,6 @@ Allocation best_allocation(std::span<const int64_t> window, double outside,
 // ---------------------------------------------------------------------------------------------
 // Tables
 
-constexpr uint32_t entry_frequency(uint32_t encode_entry) noexcept { return encode_entry >> 16; }
-constexpr uint32_t entry_start(uint32_t encode_entry) noexcept { return encode_entry & 0xFFFF; }
-
 // Calls visit(index, frequency, start) for each entry of a valid table that has slots.
 template <typename Visit>
 void for_each_symbol(std::span<const int32_t> frequencies, Visit visit) noexcept {
@@ -180,9 +177,9 @@ int log2_of_total(uint32_t total) noexcept {
 // The escape's slots are the last ones, so its entry tells how many there are.
 int encode_log2_total(std::span<const uint32_t> entries) noexcept {
   const uint32_t escape = entries.back();
-  return entry_frequency(escape) == 0
+  return encode_frequency(escape) == 0
              ? 0
-             : log2_of_total(entry_frequency(escape) + entry_start(escape));
+             : log2_of_total(encode_frequency(escape) + encode_start(escape));
 }
 
 bool states_valid(int states) noexcept {
@@ -207,25 +204,20 @@ void encode_run(std::span<const int16_t> levels, size_t begin, size_t end, int32
   uint8_t* escapes = shared.escapes;
   const size_t direct = entries.size() - 1;
   const uint32_t escape = entries[direct];
-  const int shift = 32 - log2_total;
   for (size_t i = end; i-- > begin;) {
-    const auto symbol = static_cast<uint32_t>(levels[i] - lo);
-    uint32_t entry = symbol < direct ? entries[symbol] : escape;
-    if (entry_frequency(entry) == 0) entry = escape;
+    const uint32_t entry = encode_entry(levels[i], lo, entries.data(), direct);
     if (entry == escape) {
       store_le(escapes, static_cast<uint16_t>(levels[i]));
       escapes += kWordBytes;
     }
-    const uint32_t frequency = entry_frequency(entry);
     uint32_t x = shared.states[i & state_mask];
     // Where the state would exceed 32 bits, a word goes out first. That happens at random, so no
     // branch is made of it: the word is stored in any case.
-    const uint32_t full = x >> shift >= frequency ? 1 : 0;
+    const uint32_t full = gives_word(x, entry, log2_total) ? 1 : 0;
     store_le(words - kWordBytes, static_cast<uint16_t>(x));
     words -= kWordBytes * full;
     x >>= 16 * full;
-    shared.states[i & state_mask] =
-        (x / frequency << log2_total) + x % frequency + entry_start(entry);
+    shared.states[i & state_mask] = encode_value(x, entry, log2_total);
   }
   shared.words = words;
   shared.escapes = escapes;
@@ -262,16 +254,16 @@ struct ValueDecoder {
   template <bool kChecked>
   FMTC_ALWAYS_INLINE bool decode(uint32_t& state, int16_t& level) noexcept {
     const uint32_t entry = table[state & slot_mask];
-    const uint32_t symbol = entry & 0xFF;
-    uint32_t x = ((entry >> 8 & 0xFFF) + 1) * (state >> log2_total) + (entry >> 20);
-    const uint32_t low = x < kLowest ? 1 : 0;
+    const uint32_t symbol = decode_symbol(entry);
+    uint32_t x = decode_value(state, entry, log2_total);
+    const uint32_t low = x < kRansLowest ? 1 : 0;
     if (!kChecked) {
       // No branch for what happens at random: the word is loaded in any case.
       x = x << 16 * low | (load_le<uint16_t>(words) & (0u - low));
       words += kWordBytes * low;
     } else if (low == 1) {
       if (escapes - words < static_cast<std::ptrdiff_t>(kWordBytes)) return false;
-      x = x << 16 | load_le<uint16_t>(words);
+      x = take_word(x, load_le<uint16_t>(words));
       words += kWordBytes;
     }
     state = x;
@@ -638,12 +630,6 @@ size_t rans_chunk_bound(size_t values, int states) noexcept {
   return kStateBytes * static_cast<size_t>(states) + 2 * kWordBytes * values;
 }
 
-size_t rans_smallest_payload(size_t values, int states) noexcept {
-  const auto count = static_cast<size_t>(states);
-  const size_t words = (values + kMaxValuesPerWord - 1) / kMaxValuesPerWord;
-  return kStateBytes * count + kWordBytes * (words > count ? words - count : 0);
-}
-
 const RansKernels* rans_kernels([[maybe_unused]] Simd simd) noexcept {
 #if defined(FMTC_X86_KERNELS)
   if (simd == Simd::kAvx2) return &kRansAvx2;
@@ -672,7 +658,7 @@ Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
   const int log2_total = encode_log2_total(tables.table(0));
   const auto count = static_cast<size_t>(states);
   EncoderState state;
-  state.states.fill(kLowest);
+  state.states.fill(kRansLowest);
   state.words = out.data() + kStateBytes * count + kWordBytes * levels.size();
   state.escapes = state.words;
   const RansKernel* kernel = encode_kernel(kernels, states, tables, log2_total);
@@ -704,7 +690,7 @@ Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
   DecoderState state;
   for (size_t i = 0; i < count; ++i) {
     state.states[i] = load_le<uint32_t>(payload.data() + kStateBytes * i);
-    if (state.states[i] < kLowest) return Status::kBadCode;
+    if (state.states[i] < kRansLowest) return Status::kBadCode;
   }
   state.words = payload.data() + kStateBytes * count;
   state.escapes = payload.data() + payload.size();
@@ -728,7 +714,7 @@ Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
   const bool done =
       state.left() == 0 &&
       std::all_of(state.states.begin(), state.states.begin() + static_cast<std::ptrdiff_t>(count),
-                  [](uint32_t x) { return x == kLowest; });
+                  [](uint32_t x) { return x == kRansLowest; });
   return done ? Status::kOk : Status::kBadCode;
 }
 

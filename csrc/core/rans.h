@@ -5,6 +5,7 @@
 #include <span>
 
 #include "core/coding.h"
+#include "core/device.h"
 #include "core/simd.h"
 #include "core/status.h"
 
@@ -21,6 +22,8 @@ namespace fmtc {
 inline constexpr int kMinLog2Total = 8;
 inline constexpr int kMaxLog2Total = 12;
 inline constexpr int kMaxStates = 64;
+inline constexpr size_t kRansStateBytes = 4;
+inline constexpr size_t kRansWordBytes = 2;  // also of an escaped level
 inline constexpr size_t kMaxDirectLevels = 255;
 inline constexpr uint32_t kEscapeSymbol = 255;
 
@@ -71,7 +74,11 @@ size_t rans_chunk_bound(size_t values, int states) noexcept;
 // state below 2^32 is below 2^16 after ln((2^32 - 4095) / (2^16 - 4095)) / -ln(1 - 1 / 4096) < 45
 // 686 values: each state and each word stand for at most kMaxValuesPerWord values.
 inline constexpr size_t kMaxValuesPerWord = 46000;
-size_t rans_smallest_payload(size_t values, int states) noexcept;
+FMTC_HD inline size_t rans_smallest_payload(size_t values, int states) noexcept {
+  const auto count = static_cast<size_t>(states);
+  const size_t words = (values + kMaxValuesPerWord - 1) / kMaxValuesPerWord;
+  return kRansStateBytes * count + kRansWordBytes * (words > count ? words - count : 0);
+}
 
 // The instruction set that chunks are coded with unless a caller names another one: the best of
 // cpu_simd() that codes a block of values as the scalar code does.

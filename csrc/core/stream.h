@@ -6,6 +6,7 @@
 #include <span>
 
 #include "core/coding.h"
+#include "core/device.h"
 #include "core/positions.h"
 #include "core/status.h"
 
@@ -52,18 +53,18 @@ struct StreamHeader {
   uint32_t payload = 0;     // bytes of all payloads, known to read_header alone
   uint8_t field_bytes = 0;  // where directory or checksum begin, likewise
 
-  int lanes() const noexcept { return 1 << log2_lanes; }
-  uint64_t plane() const noexcept { return uint64_t{height} * width; }
-  Layout layout() const noexcept { return {components, height, width, classes, positions}; }
+  FMTC_HD int lanes() const noexcept { return 1 << log2_lanes; }
+  FMTC_HD uint64_t plane() const noexcept { return uint64_t{height} * width; }
+  FMTC_HD Layout layout() const noexcept { return {components, height, width, classes, positions}; }
   // What is coded, components * height * width levels and the map of classes if there is one; only
   // after check_shape or read_header.
-  uint64_t values() const noexcept { return layout().values(); }
-  uint64_t chunks() const noexcept {
+  FMTC_HD uint64_t values() const noexcept { return layout().values(); }
+  FMTC_HD uint64_t chunks() const noexcept {
     return (values() >> log2_chunk) + ((values() & ((uint64_t{1} << log2_chunk) - 1)) != 0);
   }
   // The index of a chunk's first value, and how many it holds.
-  uint64_t chunk_first(uint64_t chunk) const noexcept { return chunk << log2_chunk; }
-  size_t chunk_values(uint64_t chunk) const noexcept {
+  FMTC_HD uint64_t chunk_first(uint64_t chunk) const noexcept { return chunk << log2_chunk; }
+  FMTC_HD size_t chunk_values(uint64_t chunk) const noexcept {
     const uint64_t left = values() - chunk_first(chunk);
     const uint64_t full = uint64_t{1} << log2_chunk;
     return static_cast<size_t>(left < full ? left : full);

@@ -6,6 +6,7 @@
 
 #include "core/bitstream.h"
 #include "core/coding.h"
+#include "core/device.h"
 
 namespace fmtc {
 
@@ -20,17 +21,17 @@ struct Words {
   int bits = 1;  // 1..kMaxWordBits
 
   // Of tables that words_valid accepted.
-  explicit Words(const ComponentTables& tables) noexcept
+  FMTC_HD explicit Words(const ComponentTables& tables) noexcept
       : lo(tables.lo), bits(static_cast<int>(tables.width)) {}
-  Words(int32_t lowest, int word_bits) noexcept : lo(lowest), bits(word_bits) {}
+  FMTC_HD Words(int32_t lowest, int word_bits) noexcept : lo(lowest), bits(word_bits) {}
 
-  uint32_t count() const noexcept { return uint32_t{1} << bits; }
+  FMTC_HD uint32_t count() const noexcept { return uint32_t{1} << bits; }
   // At least count() for a level without a word.
-  uint32_t word(int16_t level) const noexcept { return static_cast<uint32_t>(level - lo); }
-  int16_t level(uint32_t word) const noexcept {
+  FMTC_HD uint32_t word(int16_t level) const noexcept { return static_cast<uint32_t>(level - lo); }
+  FMTC_HD int16_t level(uint32_t word) const noexcept {
     return static_cast<int16_t>(static_cast<int32_t>(word) + lo);
   }
-  bool all_have_words(std::span<const int16_t> levels) const noexcept {
+  FMTC_HD bool all_have_words(std::span<const int16_t> levels) const noexcept {
     return std::all_of(levels.begin(), levels.end(),
                        [this](int16_t level) { return word(level) < count(); });
   }

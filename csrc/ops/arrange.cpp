@@ -7,9 +7,9 @@
 #include <limits>
 #include <tuple>
 
+#include "ops/coding.h"
 #include "ops/memory.h"
 #include "ops/parallel.h"
-#include "ops/streams.h"
 
 namespace fmtc::ops {
 namespace {

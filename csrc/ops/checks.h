@@ -19,6 +19,16 @@ namespace fmtc::ops {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+// Whether an operator's work on a tensor is done by the CUDA kernels; see cuda/device.h. What needs
+// the values of tensors on the CPU cannot be checked then.
+inline bool on_device([[maybe_unused]] const Tensor& tensor) {
+#if defined(FMTC_EMULATE_CUDA)
+  return true;
+#else
+  return tensor.is_cuda();
+#endif
+}
+
 // The name that Python shows: "float32" for Float.
 inline const char* dtype_name(ScalarType dtype) {
   switch (dtype) {

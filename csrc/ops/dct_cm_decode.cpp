@@ -1,9 +1,7 @@
-#include <torch/csrc/stable/library.h>
-
 #include <tuple>
 
-#include "ops/checks.h"
-#include "ops/streams.h"
+#include "ops/coding.h"
+#include "ops/register.h"
 
 namespace fmtc::ops {
 namespace {
@@ -20,6 +18,6 @@ std::tuple<Tensor, Tensor> dct_cm_decode(const Tensor& bytes, const Tensor& used
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("dct_cm_decode", TORCH_BOX(&dct_cm_decode)); }
+FMTC_REGISTER(dct_cm_decode)
 
 }  // namespace fmtc::ops

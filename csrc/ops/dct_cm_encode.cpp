@@ -1,9 +1,7 @@
-#include <torch/csrc/stable/library.h>
-
 #include <tuple>
 
-#include "ops/checks.h"
-#include "ops/streams.h"
+#include "ops/coding.h"
+#include "ops/register.h"
 
 namespace fmtc::ops {
 namespace {
@@ -32,6 +30,6 @@ std::tuple<Tensor, Tensor> dct_cm_encode(const Tensor& levels, int64_t lo, int64
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("dct_cm_encode", TORCH_BOX(&dct_cm_encode)); }
+FMTC_REGISTER(dct_cm_encode)
 
 }  // namespace fmtc::ops

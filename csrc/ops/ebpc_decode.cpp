@@ -1,9 +1,7 @@
-#include <torch/csrc/stable/library.h>
-
 #include <tuple>
 
-#include "ops/checks.h"
-#include "ops/streams.h"
+#include "ops/coding.h"
+#include "ops/register.h"
 
 namespace fmtc::ops {
 namespace {
@@ -20,6 +18,6 @@ std::tuple<Tensor, Tensor> ebpc_decode(const Tensor& bytes, const Tensor& used, 
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("ebpc_decode", TORCH_BOX(&ebpc_decode)); }
+FMTC_REGISTER(ebpc_decode)
 
 }  // namespace fmtc::ops

@@ -1,9 +1,7 @@
-#include <torch/csrc/stable/library.h>
-
 #include <tuple>
 
-#include "ops/checks.h"
-#include "ops/streams.h"
+#include "ops/coding.h"
+#include "ops/register.h"
 
 namespace fmtc::ops {
 namespace {
@@ -31,6 +29,6 @@ std::tuple<Tensor, Tensor> ebpc_encode(const Tensor& levels, int64_t lo, int64_t
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("ebpc_encode", TORCH_BOX(&ebpc_encode)); }
+FMTC_REGISTER(ebpc_encode)
 
 }  // namespace fmtc::ops

@@ -1,9 +1,9 @@
-#include <torch/csrc/stable/library.h>
-
+#include <bit>
 #include <tuple>
 
-#include "ops/checks.h"
-#include "ops/streams.h"
+#include "core/huffman.h"
+#include "ops/coding.h"
+#include "ops/register.h"
 
 namespace fmtc::ops {
 namespace {
@@ -16,7 +16,8 @@ std::tuple<Tensor, Tensor> huffman_decode(const Tensor& bytes, const Tensor& use
                                           int64_t width) {
   const Coding coding = make_coding(kOp, Coder::kHuffman, {"decode_table", decode_table}, lo,
                                     table_of, table_id, channels, height, width);
-  STD_TORCH_CHECK(check_decode_tables(coding.header, coding.tables) == Status::kOk,
+  STD_TORCH_CHECK(std::has_single_bit(coding.tables.width) && coding.tables.width >= 2 &&
+                      coding.tables.width <= size_t{1} << kMaxCodeLength,
                   "fmtc::huffman_decode: dimension 1 of decode_table must be a power of two from 2 "
                   "to 32768, but is ",
                   decode_table.size(1));
@@ -25,6 +26,6 @@ std::tuple<Tensor, Tensor> huffman_decode(const Tensor& bytes, const Tensor& use
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("huffman_decode", TORCH_BOX(&huffman_decode)); }
+FMTC_REGISTER(huffman_decode)
 
 }  // namespace fmtc::ops

@@ -1,10 +1,8 @@
-#include <torch/csrc/stable/library.h>
-
 #include <tuple>
 
 #include "core/huffman.h"
-#include "ops/checks.h"
-#include "ops/streams.h"
+#include "ops/coding.h"
+#include "ops/register.h"
 
 namespace fmtc::ops {
 namespace {
@@ -37,12 +35,11 @@ std::tuple<Tensor, Tensor> huffman_encode(const Tensor& levels, int64_t lo, cons
       make_coding(kOp, Coder::kHuffman, {"encode_table", encode_table}, lo, table_of, table_id,
                   levels.size(1), levels.size(2), levels.size(3), crop_h, crop_w);
   check_between(kOp, "dimension 1 of encode_table", encode_table.size(1), 1, kMaxSymbols);
-  check_status(kOp, check_encode_tables(coding.header, coding.tables));
   return encode_batch(kOp, coding, levels, buffer_bytes(coding.header), throw_no_code);
 }
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("huffman_encode", TORCH_BOX(&huffman_encode)); }
+FMTC_REGISTER(huffman_encode)
 
 }  // namespace fmtc::ops

@@ -5,8 +5,8 @@
 
 #include "core/huffman.h"
 #include "ops/checks.h"
+#include "ops/coding.h"
 #include "ops/parallel.h"
-#include "ops/streams.h"
 
 namespace fmtc::ops {
 namespace {

@@ -7,8 +7,8 @@
 
 #include "core/histogram.h"
 #include "ops/arrange.h"
+#include "ops/coding.h"
 #include "ops/parallel.h"
-#include "ops/streams.h"
 
 namespace fmtc::ops {
 namespace {

@@ -1,10 +1,9 @@
-#include <torch/csrc/stable/library.h>
-
+#include <bit>
 #include <tuple>
 
 #include "core/rans.h"
-#include "ops/checks.h"
-#include "ops/streams.h"
+#include "ops/coding.h"
+#include "ops/register.h"
 
 namespace fmtc::ops {
 namespace {
@@ -23,15 +22,20 @@ std::tuple<Tensor, Tensor> rans_decode(const Tensor& bytes, const Tensor& used, 
   check_size(kOp, "base", base, 0, decode_table.size(0), "the tables T of decode_table");
   const Tensor bases = torch::stable::contiguous(base);
   coding.tables.base = values<int64_t>(bases);
-  STD_TORCH_CHECK(check_decode_tables(coding.header, coding.tables) == Status::kOk,
+  STD_TORCH_CHECK(std::has_single_bit(coding.tables.width) &&
+                      coding.tables.width >= size_t{1} << kMinLog2Total &&
+                      coding.tables.width <= size_t{1} << kMaxLog2Total,
                   "fmtc::rans_decode: dimension 1 of decode_table must be a power of two from 256 "
                   "to 4096, but is ",
-                  decode_table.size(1), ", and base from 0 to ", kMaxSymbols - 1);
+                  decode_table.size(1));
+  STD_TORCH_CHECK(
+      on_device(bytes) || check_decode_tables(coding.header, coding.tables) == Status::kOk,
+      "fmtc::rans_decode: base must be from 0 to ", kMaxSymbols - 1);
   return decode_batch(kOp, coding, bytes, used);
 }
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("rans_decode", TORCH_BOX(&rans_decode)); }
+FMTC_REGISTER(rans_decode)
 
 }  // namespace fmtc::ops

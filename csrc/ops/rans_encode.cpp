@@ -1,11 +1,9 @@
-#include <torch/csrc/stable/library.h>
-
 #include <optional>
 #include <tuple>
 
 #include "core/rans.h"
-#include "ops/checks.h"
-#include "ops/streams.h"
+#include "ops/coding.h"
+#include "ops/register.h"
 
 namespace fmtc::ops {
 namespace {
@@ -34,15 +32,16 @@ std::tuple<Tensor, Tensor> rans_encode(const Tensor& levels, int64_t lo, const T
       make_coding(kOp, Coder::kRans, {"encode_table", encode_table}, lo, table_of, table_id,
                   levels.size(1), levels.size(2), levels.size(3), crop_h, crop_w, count);
   check_between(kOp, "dimension 1 of encode_table", encode_table.size(1), 2, kMaxSymbols + 1);
-  STD_TORCH_CHECK(check_encode_tables(coding.header, coding.tables) == Status::kOk,
-                  "fmtc::rans_encode: encode_table must be one of rans_tables: the last entry of a "
-                  "table ends at its sum of frequencies, the same power of two from 256 to 4096 "
-                  "for all");
+  STD_TORCH_CHECK(
+      on_device(levels) || check_encode_tables(coding.header, coding.tables) == Status::kOk,
+      "fmtc::rans_encode: encode_table must be one of rans_tables: the last entry of a "
+      "table ends at its sum of frequencies, the same power of two from 256 to 4096 "
+      "for all");
   return encode_batch(kOp, coding, levels, buffer_bytes(coding.header), nullptr, classes);
 }
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("rans_encode", TORCH_BOX(&rans_encode)); }
+FMTC_REGISTER(rans_encode)
 
 }  // namespace fmtc::ops

@@ -4,8 +4,8 @@
 
 #include "core/rans.h"
 #include "ops/checks.h"
+#include "ops/coding.h"
 #include "ops/parallel.h"
-#include "ops/streams.h"
 
 namespace fmtc::ops {
 namespace {

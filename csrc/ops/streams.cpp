@@ -2,59 +2,16 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <new>
 #include <vector>
 
 #include "core/positions.h"
-#include "core/words.h"
 #include "ops/arrange.h"
 #include "ops/memory.h"
 #include "ops/parallel.h"
 
 namespace fmtc::ops {
 namespace {
-
-template <typename T>
-constexpr int64_t kMax = std::numeric_limits<T>::max();
-
-void check_table_of(const char* op, const TableArgument& argument, const Tensor& table_of,
-                    int64_t components, int64_t classes) {
-  const int64_t segments = classes > 1 ? 1 + components * classes : components;
-  check_dtype(op, "table_of", table_of, ScalarType::Long);
-  check_dim(op, "table_of", table_of, 1, "[K]");
-  check_size(op, "table_of", table_of, 0, segments,
-             classes > 1 ? "a map and each class of the components K of levels"
-                         : "the components K of levels");
-  const auto all = values<int64_t>(table_of);
-  const int64_t tables = argument.entries.size(0);
-  const auto outside = std::find_if(all.begin(), all.end(),
-                                    [&](int64_t table) { return table < 0 || table >= tables; });
-  STD_TORCH_CHECK(outside == all.end(), "fmtc::", op, ": table_of must be from 0 to ", tables - 1,
-                  " (the tables of ", argument.name, "), but ",
-                  classes > 1 ? "segment " : "component ", outside - all.begin(), " has ",
-                  outside == all.end() ? 0 : *outside);
-}
-
-StreamHeader checked_header(const char* op, Coder coder, int64_t components, int64_t height,
-                            int64_t width, int64_t table_id, int64_t crop_h, int64_t crop_w,
-                            int64_t classes) {
-  check_between(op, "the number of components", components, 0, kMax<uint32_t>);
-  check_between(op, "the height", height, 0, kMax<uint32_t>);
-  check_between(op, "the width", width, 0, kMax<uint32_t>);
-  check_between(op, "table_id", table_id, 0, kMax<uint16_t>);
-  check_between(op, "crop_h", crop_h, 0, kMax<uint8_t>);
-  check_between(op, "crop_w", crop_w, 0, kMax<uint8_t>);
-  check_between(op, "classes", classes, 1, kMaxPositionClasses);
-  const StreamHeader header = make_header(
-      coder, static_cast<uint32_t>(components), static_cast<uint32_t>(height),
-      static_cast<uint32_t>(width), static_cast<uint16_t>(table_id), static_cast<uint8_t>(crop_h),
-      static_cast<uint8_t>(crop_w), static_cast<uint8_t>(classes));
-  STD_TORCH_CHECK(check_shape(header) == Status::kOk, "fmtc::", op, ": an image of ", components,
-                  " x ", height, " x ", width, " values is too large for one stream",
-                  classes > 1 ? ", or too small for classes of positions" : "");
-  return header;
-}
 
 // The chunks of all images that are encoded, as tasks, and what they were coded to.
 struct Batch {
@@ -224,73 +181,11 @@ void restore_batch(std::vector<Stream>& streams, std::span<const int16_t> arrang
   });
 }
 
-void check_bytes(const char* op, const Tensor& bytes, const Tensor& used) {
-  check_dtype(op, "bytes", bytes, ScalarType::Byte);
-  check_dim(op, "bytes", bytes, 2, "[N, bytes]");
-  check_dtype(op, "used", used, ScalarType::Long);
-  check_dim(op, "used", used, 1, "[N]");
-  check_size(op, "used", used, 0, bytes.size(0), "the streams N of bytes");
-}
-
 }  // namespace
 
-Coding make_coding(const char* op, Coder coder, const TableArgument& argument, int64_t lo,
-                   const Tensor& table_of, int64_t table_id, int64_t components, int64_t height,
-                   int64_t width, int64_t crop_h, int64_t crop_w, int64_t classes) {
-  check_dtype(op, argument.name, argument.entries, ScalarType::Int);
-  check_dim(op, argument.name, argument.entries, 2, "[T, entries]");
-  const Tensor table_entries = torch::stable::contiguous(argument.entries);
-  const Tensor component_table = torch::stable::contiguous(table_of);
-  check_table_of(op, argument, component_table, components, classes);
-  check_between(op, "lo", lo, std::numeric_limits<int16_t>::min(), kMax<int16_t>);
-  const StreamHeader header =
-      checked_header(op, coder, components, height, width, table_id, crop_h, crop_w, classes);
-  const ComponentTables tables = {
-      static_cast<int32_t>(lo), static_cast<size_t>(table_entries.size(1)), entries(table_entries),
-      values<int64_t>(component_table), header.plane()};
-  return {table_entries, component_table, header, tables};
-}
-
-int64_t classes_of(const Tensor& table_of, int64_t components) {
-  const int64_t segments = table_of.dim() == 1 ? table_of.size(0) : 0;
-  const int64_t classes = components > 0 ? (segments - 1) / components : 1;
-  return segments == 1 + components * classes && classes >= kMinPositionClasses ? classes : 1;
-}
-
-Coding make_word_coding(const char* op, Coder coder, int64_t lo, int64_t word_bits,
-                        int64_t table_id, int64_t components, int64_t height, int64_t width,
-                        int64_t crop_h, int64_t crop_w) {
-  check_between(op, "word_bits", word_bits, 1, kMaxWordBits);
-  check_between(op, "lo", lo, std::numeric_limits<int16_t>::min(),
-                kMax<int16_t> - (int64_t{1} << word_bits) + 1);
-  const StreamHeader header =
-      checked_header(op, coder, components, height, width, table_id, crop_h, crop_w, 1);
-  const ComponentTables tables = {
-      static_cast<int32_t>(lo), static_cast<size_t>(word_bits), {}, {}, header.plane()};
-  return {Tensor(), Tensor(), header, tables};
-}
-
-void throw_no_word(const char* op, const Coding& coding, std::span<const int16_t> levels,
-                   int64_t image) {
-  const Words words(coding.tables);
-  const auto wrong = std::find_if(levels.begin(), levels.end(), [&](int16_t level) {
-    return words.word(level) >= words.count();
-  });
-  const auto component = static_cast<uint64_t>(wrong - levels.begin()) / coding.header.plane();
-  STD_TORCH_CHECK(false, "fmtc::", op, ": level ", wrong == levels.end() ? 0 : *wrong,
-                  " of component ", component, " in image ", image, " has no word of ", words.bits,
-                  " bits; these are for levels from ", words.lo, " to ",
-                  words.level(words.count() - 1));
-}
-
-void check_levels(const char* op, const Tensor& levels) {
-  check_dtype(op, "levels", levels, ScalarType::Short);
-  check_dim(op, "levels", levels, 4, "[N, K, H, W]");
-}
-
-std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, const Tensor& levels,
-                                        int64_t buffer, NoCode no_code,
-                                        const std::optional<Tensor>& maps) {
+std::tuple<Tensor, Tensor> encode_on_host(const char* op, const Coding& coding,
+                                          const Tensor& levels, int64_t buffer, NoCode no_code,
+                                          const std::optional<Tensor>& maps) {
   Tensor input = torch::stable::contiguous(levels);
   std::optional<Arranged> arranged;
   if (maps.has_value()) {
@@ -306,9 +201,8 @@ std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, co
   return {bytes, used};
 }
 
-std::tuple<Tensor, Tensor> decode_batch(const char* op, const Coding& coding, const Tensor& bytes,
-                                        const Tensor& used) {
-  check_bytes(op, bytes, used);
+std::tuple<Tensor, Tensor> decode_on_host(const Coding& coding, const Tensor& bytes,
+                                          const Tensor& used) {
   const Tensor buffers = torch::stable::contiguous(bytes);
   const Tensor sizes = torch::stable::contiguous(used);
   const StreamHeader& expected = coding.header;

@@ -1,0 +1,40 @@
+#pragma once
+
+#include "core/crc32c.h"
+#include "kernel.h"
+
+namespace fmtc::cuda {
+
+// Words of shared memory that checksum_of_block needs.
+template <uint32_t kThreads>
+inline constexpr size_t kChecksumWords = 256 + kThreads / kLanes;
+
+// CRC-32C by all threads of a block, each of which takes a part of the bytes; the same in all.
+//   bytes   device or shared;  shared: kChecksumWords<the block's threads>
+FMTC_DEVICE inline uint32_t checksum_of_block(const Thread& thread, const uint8_t* bytes,
+                                              uint64_t size, uint32_t* shared) {
+  uint32_t* table = shared;
+  uint32_t* of_warps = shared + 256;
+  thread.sync();  // a call before may still be reading
+  for (uint32_t i = thread.rank(); i < 256; i += thread.size()) table[i] = crc::table_entry(i);
+  thread.sync();
+  const uint64_t part = (size + thread.size() - 1) / thread.size();
+  const uint64_t begin = part * thread.rank() < size ? part * thread.rank() : size;
+  const uint64_t end = begin + part < size ? begin + part : size;
+  uint32_t crc = 0;
+  if (begin < end) {
+    crc = ~0u;
+    for (uint64_t i = begin; i < end; ++i) crc = crc >> 8 ^ table[(crc ^ bytes[i]) & 0xFF];
+    crc = crc::multiply(~crc, crc::power_of_bytes(size - end));
+  }
+  for (uint32_t distance = kLanes / 2; distance > 0; distance /= 2) {
+    crc ^= thread.shuffle(crc, thread.lane() ^ distance);
+  }
+  if (thread.lane() == 0) of_warps[thread.warp()] = crc;
+  thread.sync();
+  crc = 0;
+  for (uint32_t warp = 0; warp < thread.size() / kLanes; ++warp) crc ^= of_warps[warp];
+  return crc;
+}
+
+}  // namespace fmtc::cuda

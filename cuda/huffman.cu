@@ -1,0 +1,195 @@
+// Huffman chunks. Encoding: a warp for each sub-stream, 32 codes at a time. Decoding: a thread for
+// each sub-stream.
+#include <array>
+
+#include "chunks.h"
+#include "core/bytes.h"
+#include "core/huffman_value.h"
+#include "reduce.h"
+
+namespace fmtc::cuda {
+namespace {
+
+constexpr uint32_t kWarps = 4;  // of a block, as many as our chunks have sub-streams at most
+
+// Puts what the lanes of a warp give one behind the other into a string of bits, the lowest bit
+// first, as core/bitstream.h does.
+class WarpBitWriter {
+ public:
+  // 32 codes of 15 bits, behind 7 bits left from those before; one word more, as a code may begin
+  // in the last.
+  static constexpr uint32_t kWords = 17;
+
+  // shared: kWords words of this warp
+  FMTC_DEVICE WarpBitWriter(uint8_t* out, uint32_t* shared) : out_(out), buffer_(shared) {}
+
+  // bits: below 2^length;  length: 0..15, 0 for lanes that have nothing
+  FMTC_DEVICE void put(const Thread& thread, uint32_t bits, uint32_t length) {
+    if (thread.lane() < kWords) buffer_[thread.lane()] = thread.lane() == 0 ? left_ : 0;
+    thread.sync_warp();
+    const uint32_t end = filled_ + sum_up_to_lane(thread, length);
+    if (length > 0) {
+      const uint32_t begin = end - length;
+      const uint64_t placed = uint64_t{bits} << begin % 32;
+      or_to(buffer_ + begin / 32, static_cast<uint32_t>(placed));
+      if (placed >> 32 != 0) or_to(buffer_ + begin / 32 + 1, static_cast<uint32_t>(placed >> 32));
+    }
+    thread.sync_warp();
+    filled_ = thread.shuffle(end, kLanes - 1);
+    const uint32_t whole = filled_ / 8;
+    for (uint32_t i = thread.lane(); i < whole; i += kLanes) out_[i] = byte(i);
+    left_ = byte(whole);
+    out_ += whole;
+    filled_ %= 8;
+    thread.sync_warp();
+  }
+
+  FMTC_DEVICE void finish(const Thread& thread) const {
+    if (filled_ > 0 && thread.lane() == 0) *out_ = static_cast<uint8_t>(left_);
+  }
+
+ private:
+  FMTC_DEVICE uint8_t byte(uint32_t i) const {
+    return static_cast<uint8_t>(buffer_[i / 4] >> 8 * (i % 4));
+  }
+
+  uint8_t* out_;
+  uint32_t* buffer_;
+  uint32_t left_ = 0;    // bits that are no byte yet,
+  uint32_t filled_ = 0;  // and how many
+};
+
+struct EncodeHuffman {
+  static constexpr uint32_t kThreads = kWarps * kLanes;
+  Encoding encoding;
+
+  struct Shared {
+    uint32_t sizes[kWarps];
+    uint32_t bits[kWarps][WarpBitWriter::kWords];
+  };
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    if (encoding.status[encoding.coded.images] != 0) return;
+    const int64_t chunks = encoding.chunks();
+    const int64_t image = thread.block() / chunks;
+    const StreamHeader& header = encoding.coded.header;
+    const ChunkRange range = range_of(header, thread.block() % chunks);
+    const int substreams = header.lanes();
+    const auto index = static_cast<int>(thread.warp());
+    Substream part(range.size, substreams, index < substreams ? index : 0);
+    if (index >= substreams) part.size = 0;
+    const int16_t* levels =
+        encoding.levels + static_cast<uint64_t>(image) * header.values() + range.first + part.first;
+    const ComponentTables tables = tables_of(encoding.coded, image);
+    Shared& shared = *thread.shared<Shared>();
+
+    uint32_t bits = 0;
+    bool uncoded = false;
+    for_each_entry(thread, tables, range.first + part.first, levels, part.size,
+                   [&](uint32_t entry, bool active) {
+                     uncoded = uncoded || (active && entry == 0);
+                     bits += static_cast<uint32_t>(encode_length(entry));
+                   });
+    bits = sum_of_warp(thread, bits);
+    if (thread.lane() == 0) shared.sizes[thread.warp()] = (bits + 7) / 8;
+    if (thread.sync_or(uncoded)) {
+      if (thread.rank() == 0) encoding.status[image] = static_cast<int32_t>(Status::kNoCode);
+      return;
+    }
+
+    uint8_t* const payload = encoding.space + thread.block() * encoding.stride;
+    auto size = static_cast<uint32_t>(kSubstreamSizeBytes) * static_cast<uint32_t>(substreams - 1);
+    uint8_t* out = payload;
+    for (int i = 0; i < substreams; ++i) {
+      if (i == index) out = payload + size;
+      size += shared.sizes[i];
+    }
+    if (thread.lane() == 0 && index + 1 < substreams) {
+      store_le(payload + kSubstreamSizeBytes * static_cast<size_t>(index), shared.sizes[index]);
+    }
+    WarpBitWriter writer(out, shared.bits[thread.warp()]);
+    for_each_entry(thread, tables, range.first + part.first, levels, part.size,
+                   [&](uint32_t entry, bool) {
+                     const auto length = static_cast<uint32_t>(encode_length(entry));
+                     writer.put(thread, entry & ((1u << length) - 1), length);
+                   });
+    writer.finish(thread);
+    if (thread.rank() == 0) {
+      encoding.payloads[thread.block()] = {thread.block() * encoding.stride, size, 0};
+    }
+  }
+
+  // Calls visit(entry, active) in all lanes for 32 values at a time; the entry is 0 where there is
+  // no value, or none with a code.
+  template <typename Visit>
+  FMTC_DEVICE static void for_each_entry(const Thread& thread, const ComponentTables& tables,
+                                         uint64_t first, const int16_t* levels, size_t size,
+                                         const Visit& visit) {
+    if (size == 0) return;
+    SegmentCursor segment(tables, first);
+    for (size_t begin = 0; begin < size; begin += kLanes) {
+      const size_t i = begin + thread.lane();
+      const bool active = i < size;
+      uint32_t entry = 0;
+      if (active) {
+        const size_t table = segment.seek(first + i);
+        const auto symbol = static_cast<uint32_t>(levels[i] - tables.lo);
+        if (symbol < tables.width) entry = tables.entries[table * tables.width + symbol];
+      }
+      visit(entry, active);
+    }
+  }
+};
+
+struct DecodeHuffman {
+  static constexpr uint32_t kThreads = kLanes;
+  Decoding decoding;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    if (*decoding.tables != 0) return;
+    for_each_chunk(thread, decoding,
+                   [&](int64_t image, uint64_t chunk, const StreamHeader& header,
+                       const ChunkPayload& payload) {
+                     if (!decode(thread, image, chunk, header, payload.bytes)) {
+                       report(decoding, image, chunk, Status::kBadCode);
+                     }
+                   });
+  }
+
+  // Decodes the sub-stream of this thread, if there is one.
+  FMTC_DEVICE bool decode(const Thread& thread, int64_t image, uint64_t chunk,
+                          const StreamHeader& header, std::span<const uint8_t> payload) const {
+    const int substreams = header.lanes();
+    std::span<const uint8_t> parts[kMaxSubstreams];
+    if (!split_payload(payload, substreams, parts)) return false;
+    const auto index = static_cast<int>(thread.lane());
+    if (index >= substreams) return true;
+    const ComponentTables tables = tables_of(decoding.coded, image);
+    const ChunkRange range = range_of(header, chunk);
+    const Substream part(range.size, substreams, index);
+    int16_t* out =
+        decoding.levels + static_cast<uint64_t>(image) * header.values() + range.first + part.first;
+    BitReader reader(parts[index]);
+    for (RunCursor run(tables, range.first + part.first, part.size); run.size() > 0;) {
+      const size_t count = run.size();
+      if (!decode_levels(reader, tables.lo, run.entries(), tables.width - 1, out, count)) {
+        return false;
+      }
+      out += count;
+      run.advance(count);
+    }
+    return reader.at_end();
+  }
+};
+
+}  // namespace
+
+void encode_huffman(Stream stream, const Encoding& encoding) {
+  launch(stream, encoding.tasks(), EncodeHuffman{encoding}, sizeof(EncodeHuffman::Shared));
+}
+
+void decode_huffman(Stream stream, const Decoding& decoding) {
+  launch(stream, decoding.coded.images * decoding.blocks(), DecodeHuffman{decoding});
+}
+
+}  // namespace fmtc::cuda

@@ -1,0 +1,172 @@
+// rANS chunks: a warp each, lane i codes the values of state i, or of states i and i + 32.
+#include "chunks.h"
+#include "core/bytes.h"
+#include "core/rans.h"
+#include "core/rans_value.h"
+
+namespace fmtc::cuda {
+namespace {
+
+// Lanes of `mask` below this one, and above it.
+FMTC_DEVICE int lanes_below(const Thread& thread, uint32_t mask) {
+  return count_bits(mask & ((1u << thread.lane()) - 1));
+}
+FMTC_DEVICE int lanes_above(const Thread& thread, uint32_t mask) {
+  return count_bits(mask >> thread.lane() >> 1);
+}
+
+FMTC_DEVICE int log2_of(uint32_t total) { return count_bits(total - 1); }
+
+struct EncodeRans {
+  static constexpr uint32_t kThreads = kLanes;
+  Encoding encoding;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    const int64_t chunks = encoding.chunks();
+    const int64_t image = thread.block() / chunks;
+    if (encoding.status[encoding.coded.images] != 0) return;  // dividing by frequencies of 0
+    const StreamHeader& header = encoding.coded.header;
+    const ChunkRange range = range_of(header, thread.block() % chunks);
+    const int16_t* levels = encoding.levels + image * static_cast<int64_t>(header.values()) +
+                            static_cast<int64_t>(range.first);
+    const ComponentTables tables = tables_of(encoding.coded, image);
+    const size_t direct = tables.width - 1;
+    const uint32_t last = tables.entries[direct];
+    const int log2_total = log2_of(encode_frequency(last) + encode_start(last));
+    const auto states = static_cast<uint32_t>(header.lanes());  // at most 32 in our streams
+    const bool has_state = thread.lane() < states;
+
+    // Words go downwards and escaped levels upwards from where both are used up.
+    uint8_t* const space = encoding.space + thread.block() * encoding.stride;
+    uint8_t* words = space + kRansStateBytes * states + kRansWordBytes * range.size;
+    uint8_t* escapes = words;
+    uint32_t x = kRansLowest;
+    SegmentCursor segment(tables, range.first + range.size - 1);
+    for (size_t round = (range.size + states - 1) / states; round-- > 0;) {
+      const size_t i = round * states + thread.lane();
+      const bool active = has_state && i < range.size;
+      uint32_t entry = 0;
+      bool escaped = false;
+      if (active) {
+        const uint32_t* entries = tables.table(segment.seek(range.first + i)).data();
+        entry = encode_entry(levels[i], tables.lo, entries, direct);
+        escaped = entry == entries[direct];
+      }
+      // The last value comes first, so that of the highest lane.
+      const uint32_t escaping = thread.ballot(escaped);
+      if (escaped) {
+        store_le(escapes + kRansWordBytes * lanes_above(thread, escaping),
+                 static_cast<uint16_t>(levels[i]));
+      }
+      escapes += kRansWordBytes * count_bits(escaping);
+      const bool gives = active && gives_word(x, entry, log2_total);
+      const uint32_t giving = thread.ballot(gives);
+      if (gives) {
+        store_le(words - kRansWordBytes * (lanes_above(thread, giving) + 1),
+                 static_cast<uint16_t>(x));
+        x >>= 16;
+      }
+      words -= kRansWordBytes * count_bits(giving);
+      if (active) x = encode_value(x, entry, log2_total);
+    }
+    words -= kRansStateBytes * states;
+    if (has_state) store_le(words + kRansStateBytes * thread.lane(), x);
+    if (thread.lane() == 0) {
+      encoding.payloads[thread.block()] = {static_cast<uint64_t>(words - encoding.space),
+                                           static_cast<uint32_t>(escapes - words), 0};
+    }
+  }
+};
+
+struct DecodeRans {
+  static constexpr uint32_t kThreads = kLanes;
+  Decoding decoding;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    if (*decoding.tables != 0) return;
+    for_each_chunk(thread, decoding,
+                   [&](int64_t image, uint64_t chunk, const StreamHeader& header,
+                       const ChunkPayload& payload) {
+                     const bool good = decode(thread, image, chunk, header, payload.bytes);
+                     if (!good && thread.lane() == 0) {
+                       report(decoding, image, chunk, Status::kBadCode);
+                     }
+                   });
+  }
+
+  // Whether the payload holds just these values; the same in all lanes.
+  FMTC_DEVICE bool decode(const Thread& thread, int64_t image, uint64_t chunk,
+                          const StreamHeader& header, std::span<const uint8_t> payload) const {
+    const auto states = static_cast<uint32_t>(header.lanes());
+    if (payload.size() < kRansStateBytes * states) return false;
+    const ComponentTables tables = tables_of(decoding.coded, image);
+    const ChunkRange range = range_of(header, chunk);
+    int16_t* levels = decoding.levels + image * static_cast<int64_t>(header.values()) +
+                      static_cast<int64_t>(range.first);
+    const uint32_t slot_mask = static_cast<uint32_t>(tables.width) - 1;
+    const int log2_total = log2_of(static_cast<uint32_t>(tables.width));
+    const uint32_t lanes = states < kLanes ? states : kLanes;
+    const bool has_state = thread.lane() < lanes;
+    // With 64 states, x and other take turns.
+    uint32_t x = kRansLowest, other = kRansLowest;
+    if (has_state) x = load_le<uint32_t>(payload.data() + kRansStateBytes * thread.lane());
+    if (states > kLanes) {
+      other = load_le<uint32_t>(payload.data() + kRansStateBytes * (thread.lane() + kLanes));
+    }
+    if (thread.ballot(x < kRansLowest || other < kRansLowest) != 0) return false;
+
+    const uint8_t* words = payload.data() + kRansStateBytes * states;
+    const uint8_t* escapes = payload.data() + payload.size();
+    SegmentCursor segment(tables, range.first);
+    for (size_t begin = 0; begin < range.size; begin += lanes) {
+      const size_t i = begin + thread.lane();
+      const bool active = has_state && i < range.size;
+      uint32_t symbol = 0;
+      int16_t level = 0;
+      bool takes = false;
+      if (active) {
+        const size_t table = segment.seek(range.first + i);
+        const uint32_t entry = tables.entries[table * tables.width + (x & slot_mask)];
+        symbol = decode_symbol(entry);
+        level = static_cast<int16_t>(tables.lo + tables.base[table] + symbol);
+        x = decode_value(x, entry, log2_total);
+        takes = x < kRansLowest;
+      }
+      const uint32_t taking = thread.ballot(takes);
+      const uint32_t escaping = thread.ballot(active && symbol == kEscapeSymbol);
+      if (escapes - words <
+          static_cast<ptrdiff_t>(kRansWordBytes) * (count_bits(taking) + count_bits(escaping))) {
+        return false;
+      }
+      if (takes) {
+        x = take_word(x, load_le<uint16_t>(words + kRansWordBytes * lanes_below(thread, taking)));
+      }
+      words += kRansWordBytes * count_bits(taking);
+      if (active && symbol == kEscapeSymbol) {
+        level = static_cast<int16_t>(
+            load_le<uint16_t>(escapes - kRansWordBytes * (lanes_below(thread, escaping) + 1)));
+      }
+      escapes -= kRansWordBytes * count_bits(escaping);
+      if (active) levels[i] = level;
+      if (states > kLanes) {
+        const uint32_t turn = x;
+        x = other;
+        other = turn;
+      }
+    }
+    const bool at_start = x == kRansLowest && other == kRansLowest;
+    return thread.ballot(!at_start) == 0 && words == escapes;
+  }
+};
+
+}  // namespace
+
+void encode_rans(Stream stream, const Encoding& encoding) {
+  launch(stream, encoding.tasks(), EncodeRans{encoding});
+}
+
+void decode_rans(Stream stream, const Decoding& decoding) {
+  launch(stream, decoding.coded.images * decoding.blocks(), DecodeRans{decoding});
+}
+
+}  // namespace fmtc::cuda

@@ -1,0 +1,420 @@
+#include "checksum.h"
+#include "chunks.h"
+#include "core/bytes.h"
+#include "core/rans.h"
+#include "core/rans_value.h"
+#include "reduce.h"
+#include "streams.h"
+
+namespace fmtc::cuda {
+namespace {
+
+constexpr uint64_t kAlignment = 16;
+
+// Takes arrays one behind the other from a work space; with a null space, only measures.
+class Space {
+ public:
+  explicit Space(uint8_t* begin) : begin_(begin) {}
+
+  template <typename T>
+  T* take(uint64_t count) {
+    T* array = begin_ == nullptr ? nullptr : reinterpret_cast<T*>(begin_ + size_);
+    size_ += (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    return array;
+  }
+  size_t size() const { return static_cast<size_t>(size_); }
+
+ private:
+  uint8_t* begin_;
+  uint64_t size_ = 0;
+};
+
+bool has_tables(Coder coder) { return coder == Coder::kHuffman || coder == Coder::kRans; }
+
+// ---------------------------------------------------------------------------------------------
+// Tables
+
+// Sets `status` where tables are such that coding would leave them or divide by 0; what
+// check_encode_tables and check_decode_tables of core/stream.h refuse by contents.
+struct CheckTables {
+  static constexpr uint32_t kThreads = 256;
+  ComponentTables tables;
+  bool frequencies;  // of rANS encode tables
+  int32_t* status;   // [1], 0
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    const auto count = static_cast<int64_t>(tables.count());
+    bool outside = false;
+    for (size_t i = thread.rank(); i < tables.table_of.size(); i += thread.size()) {
+      outside = outside || tables.table_of[i] < 0 || tables.table_of[i] >= count;
+    }
+    bool bad = false;
+    for (int64_t i = thread.rank(); frequencies && i < count; i += thread.size()) {
+      bad = bad || total(i) != total(0) || !allowed(total(i)) || frequency(i) == 0;
+    }
+    outside = thread.sync_or(outside);
+    bad = thread.sync_or(bad);
+    if (thread.rank() != 0) return;
+    if (bad) *status = static_cast<int32_t>(Status::kBadTable);
+    if (outside) *status = static_cast<int32_t>(Status::kBadArgument);
+  }
+
+ private:
+  // The escape's slots are the last ones.
+  FMTC_DEVICE uint32_t escape(int64_t table) const {
+    return tables.entries[(static_cast<size_t>(table) + 1) * tables.width - 1];
+  }
+  FMTC_DEVICE uint32_t frequency(int64_t table) const { return encode_frequency(escape(table)); }
+  FMTC_DEVICE uint32_t total(int64_t table) const {
+    return frequency(table) + encode_start(escape(table));
+  }
+  FMTC_DEVICE static bool allowed(uint32_t total) {
+    return (total & (total - 1)) == 0 && total >= 1u << kMinLog2Total &&
+           total <= 1u << kMaxLog2Total;
+  }
+};
+
+// ---------------------------------------------------------------------------------------------
+// Encoding
+
+struct ChecksumPayloads {
+  static constexpr uint32_t kThreads = 128;
+  Encoding encoding;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    if (encoding.failed(thread.block() / encoding.chunks())) return;
+    Payload& payload = encoding.payloads[thread.block()];
+    const uint32_t checksum = checksum_of_block(thread, encoding.space + payload.begin,
+                                                payload.size, thread.shared<uint32_t>());
+    if (thread.rank() == 0) payload.checksum = checksum;
+  }
+};
+
+// Writes what precedes the payloads, a block for each stream, and replaces each payload's checksum,
+// which is then in the directory, by where the payload goes in the stream.
+struct WriteHeaders {
+  static constexpr uint32_t kThreads = 256;
+  Encoding encoding;
+  uint8_t* bytes;
+  int64_t buffer;
+  int64_t* used;
+  uint64_t* places;  // [tasks]: where in the stream a payload goes
+
+  struct Shared {
+    uint32_t checksum[kChecksumWords<kThreads>];
+    uint64_t total;
+    uint32_t fields;
+  };
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    const int64_t image = thread.block();
+    const int64_t first = image * encoding.chunks();
+    Shared& shared = *thread.shared<Shared>();
+    int32_t status = encoding.status[encoding.coded.images];
+    if (status == 0) status = encoding.status[image];
+    if (status == 0) {
+      sum_sizes(thread, first, shared.total);
+      if (shared.total > 0xFFFFFFFFu) status = static_cast<int32_t>(Status::kTooLarge);
+    }
+    if (status != 0) {
+      if (thread.rank() == 0) used[image] = -int64_t{status};
+      return;
+    }
+    uint8_t* const out = bytes + image * buffer;
+    StreamHeader header = encoding.coded.header;
+    for (int c = 0; header.classes > 1 && c < kMaxPositionClasses; ++c) {
+      header.positions[c] = encoding.coded.positions[image * kMaxPositionClasses + c];
+    }
+    header.payload = static_cast<uint32_t>(shared.total);
+    if (thread.rank() == 0) {
+      shared.fields = static_cast<uint32_t>(store_fields(header, header.payload, out));
+    }
+    thread.sync();
+    header.field_bytes = static_cast<uint8_t>(shared.fields);
+    const uint64_t payloads = payload_offset(header);
+    for (int64_t chunk = thread.rank(); chunk < encoding.chunks(); chunk += thread.size()) {
+      const Payload& payload = encoding.payloads[first + chunk];
+      uint64_t& place = places[first + chunk];
+      if (encoding.chunks() > 1) {
+        const auto end = static_cast<uint32_t>(place + payload.size);
+        store_entry(out + header.field_bytes, static_cast<uint64_t>(chunk),
+                    {end, payload.checksum});
+      }
+      place += payloads;
+    }
+    thread.sync();
+    uint32_t checksum = checksum_of_block(thread, out, payloads - kChecksumBytes, shared.checksum);
+    if (encoding.chunks() == 1) {
+      const Payload& payload = encoding.payloads[first];
+      const uint32_t of_payload =
+          checksum_of_block(thread, encoding.space + payload.begin, payload.size, shared.checksum);
+      checksum = crc::join(checksum, of_payload, payload.size);
+    }
+    if (thread.rank() == 0) {
+      store_le(out + payloads - kChecksumBytes, checksum);
+      used[image] = static_cast<int64_t>(payloads + header.payload);
+    }
+  }
+
+ private:
+  // Sets each place to the bytes of the payloads before it, and total to those of all.
+  FMTC_DEVICE void sum_sizes(const Thread& thread, int64_t first, uint64_t& total) const {
+    if (thread.warp() == 0) {
+      uint64_t sum = 0;
+      for (int64_t begin = 0; begin < encoding.chunks(); begin += kLanes) {
+        const int64_t chunk = begin + thread.lane();
+        const bool active = chunk < encoding.chunks();
+        const uint64_t size = active ? encoding.payloads[first + chunk].size : 0;
+        const uint64_t end = sum + sum_up_to_lane(thread, size);
+        if (active) places[first + chunk] = end - size;
+        sum = thread.shuffle(end, kLanes - 1);
+      }
+      if (thread.lane() == 0) total = sum;
+    }
+    thread.sync();
+  }
+};
+
+struct CopyPayloads {
+  static constexpr uint32_t kThreads = 256;
+  Encoding encoding;
+  uint8_t* bytes;
+  int64_t buffer;
+  const int64_t* used;
+  const uint64_t* places;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    const int64_t image = thread.block() / encoding.chunks();
+    if (used[image] < 0) return;
+    const Payload& payload = encoding.payloads[thread.block()];
+    uint8_t* out = bytes + image * buffer + places[thread.block()];
+    const uint8_t* in = encoding.space + payload.begin;
+    for (uint32_t i = thread.rank(); i < payload.size; i += thread.size()) out[i] = in[i];
+  }
+};
+
+struct EncodeSpace {
+  EncodeSpace(const Coded& coded, uint8_t* begin) : space(begin) {
+    encoding.coded = coded;
+    const auto tasks = static_cast<uint64_t>(encoding.tasks());
+    const uint64_t bound = tasks > 0 ? chunk_bound(coded.header, 0) : 0;
+    encoding.stride = (bound + kAlignment - 1) / kAlignment * kAlignment;
+    encoding.space = space.take<uint8_t>(tasks * encoding.stride);
+    encoding.payloads = space.take<Payload>(tasks);
+    encoding.status = space.take<int32_t>(static_cast<uint64_t>(coded.images) + 1);
+    places = space.take<uint64_t>(tasks);
+  }
+
+  Space space;
+  Encoding encoding;
+  uint64_t* places;
+};
+
+// ---------------------------------------------------------------------------------------------
+// Decoding
+
+// Reads and checks what precedes the payloads, a block for each stream: read_header, the end of the
+// bytes, and check_expected of core/stream.h, in their order.
+struct OpenStreams {
+  static constexpr uint32_t kThreads = 256;
+  Decoding decoding;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    const int64_t image = thread.block();
+    Opened& opened = decoding.opened[image];
+    uint32_t* shared = thread.shared<uint32_t>();
+    const int64_t used = decoding.used[image];
+    const bool inside = used >= 0 && used <= decoding.buffer;
+    const std::span<const uint8_t> bytes(decoding.bytes + image * decoding.buffer,
+                                         static_cast<size_t>(inside ? used : 0));
+    if (thread.rank() == 0) {
+      opened.header = StreamHeader();
+      opened.status = inside ? load_fields(bytes, opened.header) : Status::kBadArgument;
+      decoding.damaged[image] = ~uint64_t{0};
+    }
+    thread.sync();
+    Status status = opened.status;
+    const StreamHeader header = opened.header;
+    if (status == Status::kOk) status = check(thread, bytes, header, shared);
+    if (status == Status::kOk) status = compare(header, decoding.coded.header);
+    thread.sync();
+    if (thread.rank() != 0) return;
+    opened.status = status;
+    for (int c = 0; decoding.coded.header.classes > 1 && c < kMaxPositionClasses; ++c) {
+      decoding.coded.positions[image * kMaxPositionClasses + c] = header.positions[c];
+    }
+  }
+
+ private:
+  FMTC_DEVICE static Status check(const Thread& thread, std::span<const uint8_t> bytes,
+                                  const StreamHeader& header, uint32_t* shared) {
+    const uint64_t payloads = payload_offset(header);
+    const bool directory = header.chunks() > 1;
+    if (bytes.size() < payloads + (directory ? 0 : header.payload)) return Status::kTruncated;
+    uint32_t checksum = checksum_of_block(thread, bytes.data(), payloads - kChecksumBytes, shared);
+    if (!directory) {
+      const uint32_t of_payload =
+          checksum_of_block(thread, bytes.data() + payloads, header.payload, shared);
+      checksum = crc::join(checksum, of_payload, header.payload);
+    }
+    if (load_le<uint32_t>(bytes.data() + payloads - kChecksumBytes) != checksum) {
+      return Status::kBadChecksum;
+    }
+    bool bad = false;
+    for (uint64_t chunk = thread.rank(); chunk < header.chunks(); chunk += thread.size()) {
+      bad = bad ||
+            end_of(bytes, header, chunk) < (chunk == 0 ? 0 : end_of(bytes, header, chunk - 1)) +
+                                               smallest_payload(header, chunk);
+    }
+    const uint64_t end = header.chunks() == 0 ? 0 : end_of(bytes, header, header.chunks() - 1);
+    if (thread.sync_or(bad || end != header.payload)) return Status::kBadDirectory;
+    if (bytes.size() - payloads < header.payload) return Status::kTruncated;
+    return bytes.size() == payloads + header.payload ? Status::kOk : Status::kTrailingBytes;
+  }
+
+  FMTC_DEVICE static uint64_t end_of(std::span<const uint8_t> bytes, const StreamHeader& header,
+                                     uint64_t chunk) {
+    return header.chunks() > 1 ? load_entry(bytes.data() + header.field_bytes, chunk).end
+                               : header.payload;
+  }
+};
+
+struct CheckChunks {
+  static constexpr uint32_t kThreads = 128;
+  Decoding decoding;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    for_each_chunk(thread, decoding,
+                   [&](int64_t image, uint64_t chunk, const StreamHeader& header,
+                       const ChunkPayload& payload) {
+                     if (header.chunks() < 2) return;
+                     const uint32_t checksum =
+                         checksum_of_block(thread, payload.bytes.data(), payload.bytes.size(),
+                                           thread.shared<uint32_t>());
+                     if (checksum != payload.checksum && thread.rank() == 0) {
+                       report(decoding, image, chunk, Status::kBadChunkChecksum);
+                     }
+                   });
+  }
+};
+
+struct TellStatus {
+  static constexpr uint32_t kThreads = 256;
+  Decoding decoding;
+  int32_t* status;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    grid_stride(thread, decoding.coded.images, [&](int64_t image) {
+      Status result = decoding.opened[image].status;
+      const uint64_t damaged = decoding.damaged[image];
+      if (result == Status::kOk && damaged != ~uint64_t{0}) {
+        result = static_cast<Status>(damaged & 0xFF);
+      }
+      status[image] = *decoding.tables != 0 ? *decoding.tables : static_cast<int32_t>(result);
+    });
+  }
+};
+
+struct ClearDamaged {
+  static constexpr uint32_t kThreads = 256;
+  const int32_t* status;
+  int64_t images, values;
+  int16_t* levels;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    grid_stride(thread, images * values, [&](int64_t i) {
+      if (status[i / values] != 0) levels[i] = 0;
+    });
+  }
+};
+
+struct DecodeSpace {
+  DecodeSpace(const Coded& coded, uint8_t* begin) : space(begin) {
+    decoding.coded = coded;
+    const auto images = static_cast<uint64_t>(coded.images);
+    decoding.opened = space.take<Opened>(images);
+    decoding.damaged = space.take<uint64_t>(images);
+    decoding.tables = space.take<int32_t>(1);
+  }
+
+  Space space;
+  Decoding decoding{};
+};
+
+void check_tables(Stream stream, const Coded& coded, bool encode, int32_t* status) {
+  if (!has_tables(coded.header.coder)) return;
+  const bool frequencies = encode && coded.header.coder == Coder::kRans;
+  launch(stream, 1, CheckTables{coded.tables, frequencies, status});
+}
+
+}  // namespace
+
+size_t encode_space(const Coded& coded) { return EncodeSpace(coded, nullptr).space.size(); }
+
+size_t decode_space(const Coded& coded) { return DecodeSpace(coded, nullptr).space.size(); }
+
+void encode_streams(Stream stream, const Coded& coded, const int16_t* levels, uint8_t* space,
+                    uint8_t* bytes, int64_t buffer, int64_t* used) {
+  if (coded.images == 0) return;
+  EncodeSpace work(coded, space);
+  Encoding& encoding = work.encoding;
+  encoding.levels = levels;
+  clear(stream, bytes, static_cast<size_t>(coded.images * buffer));
+  clear(stream, encoding.status, (static_cast<size_t>(coded.images) + 1) * sizeof(int32_t));
+  if (encoding.tasks() > 0) {
+    check_tables(stream, coded, true, encoding.status + coded.images);
+    switch (coded.header.coder) {
+      case Coder::kRans:
+        encode_rans(stream, encoding);
+        break;
+      case Coder::kHuffman:
+        encode_huffman(stream, encoding);
+        break;
+      default:
+        encode_words(stream, encoding);
+    }
+    if (encoding.chunks() > 1) {
+      launch(stream, encoding.tasks(), ChecksumPayloads{encoding},
+             kChecksumWords<ChecksumPayloads::kThreads> * sizeof(uint32_t));
+    }
+  }
+  launch(stream, coded.images, WriteHeaders{encoding, bytes, buffer, used, work.places},
+         sizeof(WriteHeaders::Shared));
+  launch(stream, encoding.tasks(), CopyPayloads{encoding, bytes, buffer, used, work.places});
+}
+
+void decode_streams(Stream stream, const Coded& coded, const uint8_t* bytes, int64_t buffer,
+                    const int64_t* used, uint8_t* space, int16_t* levels, int32_t* status) {
+  if (coded.images == 0) return;
+  Decoding decoding = DecodeSpace(coded, space).decoding;
+  decoding.bytes = bytes;
+  decoding.buffer = buffer;
+  decoding.used = used;
+  decoding.levels = levels;
+  clear(stream, decoding.tables, sizeof(int32_t));
+  check_tables(stream, coded, false, decoding.tables);
+  launch(stream, coded.images, OpenStreams{decoding},
+         kChecksumWords<OpenStreams::kThreads> * sizeof(uint32_t));
+  launch(stream, coded.images * decoding.blocks(), CheckChunks{decoding},
+         kChecksumWords<CheckChunks::kThreads> * sizeof(uint32_t));
+  switch (coded.header.coder) {
+    case Coder::kRans:
+      decode_rans(stream, decoding);
+      break;
+    case Coder::kHuffman:
+      decode_huffman(stream, decoding);
+      break;
+    default:
+      decode_words(stream, decoding);
+  }
+  launch(stream, blocks_for(coded.images, TellStatus::kThreads), TellStatus{decoding, status});
+}
+
+void clear_damaged(Stream stream, const int32_t* status, int64_t images, int64_t values,
+                   int16_t* levels) {
+  if (images * values == 0) return;
+  launch(stream, blocks_for(images * values, ClearDamaged::kThreads),
+         ClearDamaged{status, images, values, levels});
+}
+
+}  // namespace fmtc::cuda
