@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <memory>
 #include <vector>
 
 namespace fmtc::cuda::executor {
@@ -36,7 +37,9 @@ struct Meeting {
 class Block {
  public:
   Block(uint32_t threads, size_t shared_bytes)
-      : fibers_(threads), stacks_(threads * kStackBytes), shared_(shared_bytes / 16 + 1) {}
+      : fibers_(threads),
+        stacks_(std::make_unique_for_overwrite<char[]>(threads * kStackBytes)),
+        shared_(shared_bytes / 16 + 1) {}
 
   // Runs body(thread) in each thread of block `index` of a grid of `blocks`.
   void run(uint32_t index, uint32_t blocks, const std::function<void(uint32_t)>& body) {
@@ -90,7 +93,7 @@ class Block {
     Fiber& fiber = fibers_[t];
     fiber.done = false;
     getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = stacks_.data() + t * kStackBytes;
+    fiber.context.uc_stack.ss_sp = stacks_.get() + t * kStackBytes;
     fiber.context.uc_stack.ss_size = kStackBytes;
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, &Block::enter, 0);
@@ -123,7 +126,7 @@ class Block {
   static inline thread_local Block* current_ = nullptr;
 
   std::vector<Fiber> fibers_;
-  std::vector<char> stacks_;
+  std::unique_ptr<char[]> stacks_;
   std::vector<__uint128_t> shared_;
   const std::function<void(uint32_t)>* body_ = nullptr;
   Meeting block_;

@@ -14,8 +14,8 @@
 #include <initializer_list>
 #include <optional>
 
-#include "stream.h"
 #include "ops/checks.h"
+#include "stream.h"
 
 #if !defined(FMTC_EMULATE_CUDA)
 // Not there in a torch without CUDA, which has no tensors to call it for either.
