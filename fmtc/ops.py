@@ -1,7 +1,9 @@
 """The torch operators of fmtc, one function each, and their fakes.
 
-All are functional (no argument is changed), batched, and take empty tensors. They run on the CPU;
-results do not depend on the number of threads. Shapes: N images, C channels, K coded components,
+All are functional (no argument is changed), batched, and take empty tensors. They run on the CPU,
+where results do not depend on the number of threads, and, where they were built for it, on CUDA
+tensors, on the current stream and without waiting for it; a docstring says where wrong values, for
+which the CPU raises, give something else there. Shapes: N images, C channels, K coded components,
 T tables, L = hi - lo + 1 levels. A wrong dtype, shape or parameter raises RuntimeError that names
 the operator and the argument. In each table, symbol = level - lo.
 """
@@ -96,7 +98,8 @@ def predict(levels: Tensor, coefficients: Tensor) -> Tensor:
     1/64: of the neighbours left, above and above-left, which are 0 outside the image.
     Returns residuals int16, contiguous, of the shape of levels: level - prediction modulo 2**16,
     prediction = (left*q[h, w-1] + above*q[h-1, w] + above_left*q[h-1, w-1] + 32) >> 6. With all
-    coefficients 0 these are the levels.
+    coefficients 0 these are the levels. Raises RuntimeError for coefficients beyond the limit; on
+    CUDA these count as the limit.
     """
     return _ops.predict(levels, coefficients)
 
