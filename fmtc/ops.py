@@ -118,6 +118,7 @@ def position_activity(levels: Tensor, weights: Tensor) -> Tensor:
     levels: int16 [N, K, H, W]. weights: i32 [K], 0..2**15, K <= 2**14. Returns i64
     [N, ceil(H/2), ceil(W/2)]: the mean over the block's positions, rounded down, of
     sum_k min(abs(level_k) * weights_k, 2**14). Blocks at the right and lower border may be cut.
+    Raises RuntimeError for other weights; on CUDA these count as the nearest in the range.
     """
     return _ops.position_activity(levels, weights)
 

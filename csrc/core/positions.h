@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "core/device.h"
+#include "core/predict.h"
 #include "core/status.h"
 
 namespace fmtc {
@@ -21,6 +23,9 @@ inline constexpr int kMinPositionClasses = 2;
 inline constexpr int kMaxPositionClasses = 8;
 inline constexpr uint32_t kBlockSide = 2;
 
+// A class is expected half way between those on the left and above.
+inline constexpr PredictCoefficients kMapPrediction = {32, 32, 0};
+
 // How an image [components, height, width] is cut: into parts of a plane, the positions of each
 // class. Without classes: one part and no map.
 struct Layout {
@@ -30,14 +35,16 @@ struct Layout {
   int classes = 1;
   std::array<uint64_t, kMaxPositionClasses> positions = {};  // of each class
 
-  uint64_t plane() const noexcept { return uint64_t{height} * width; }
-  uint64_t map_height() const noexcept { return (uint64_t{height} + 1) / kBlockSide; }
-  uint64_t map_width() const noexcept { return (uint64_t{width} + 1) / kBlockSide; }
+  FMTC_HD uint64_t plane() const noexcept { return uint64_t{height} * width; }
+  FMTC_HD uint64_t map_height() const noexcept { return (uint64_t{height} + 1) / kBlockSide; }
+  FMTC_HD uint64_t map_width() const noexcept { return (uint64_t{width} + 1) / kBlockSide; }
   // Blocks in the map; 0 without classes.
-  uint64_t map_size() const noexcept { return classes > 1 ? map_height() * map_width() : 0; }
+  FMTC_HD uint64_t map_size() const noexcept {
+    return classes > 1 ? map_height() * map_width() : 0;
+  }
   // Values of the image, and of its arrangement.
-  uint64_t levels() const noexcept { return components * plane(); }
-  uint64_t values() const noexcept { return map_size() + levels(); }
+  FMTC_HD uint64_t levels() const noexcept { return components * plane(); }
+  FMTC_HD uint64_t values() const noexcept { return map_size() + levels(); }
   // Consecutive pieces of the arrangement that have a table each.
   uint64_t segments() const noexcept {
     return (classes > 1 ? 1 : 0) + uint64_t{components} * classes;
@@ -52,6 +59,15 @@ struct Layout {
 inline constexpr int32_t kMaxWeight = 1 << 15;
 inline constexpr int32_t kMostActivity = 1 << 14;
 inline constexpr size_t kMaxWeighted = 1 << 14;
+
+// The share of one level.
+FMTC_HD inline int32_t activity_of(int16_t level, int32_t weight) noexcept {
+  // |level| <= 2^15 and weight <= 2^15: the product fits into 31 bits.
+  const int32_t magnitude = level < 0 ? -level : level;
+  const auto product = static_cast<uint32_t>(magnitude) * static_cast<uint32_t>(weight);
+  return product < uint32_t{kMostActivity} ? static_cast<int32_t>(product) : kMostActivity;
+}
+
 Status position_activity(std::span<const int16_t> levels, uint32_t height, uint32_t width,
                          std::span<const int32_t> weights, std::span<int64_t> activity) noexcept;
 
