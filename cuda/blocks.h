@@ -41,8 +41,9 @@ FMTC_DEVICE inline int16_t map_residual(const Layout& layout, const uint8_t* map
   const auto width = static_cast<int64_t>(layout.map_width());
   const bool has_left = block % width != 0, has_above = block >= width;
   const auto level = [&](int64_t at) { return static_cast<int32_t>(class_of(layout, map, at)); };
-  static_assert(kMapPrediction.above_left == 0);
-  return residual_of(kMapPrediction, level(block), has_left ? level(block - 1) : 0,
+  constexpr PredictCoefficients kCoefficients = kMapPrediction;
+  static_assert(kCoefficients.above_left == 0);
+  return residual_of(kCoefficients, level(block), has_left ? level(block - 1) : 0,
                      has_above ? level(block - width) : 0, 0);
 }
 
