@@ -9,6 +9,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 MAX_JOBS ?= 2
 export MAX_JOBS
+# What the CUDA operators are built for here; an installation by pip builds them for more.
+export TORCH_CUDA_ARCH_LIST ?= 9.0
 ARGS ?=
 
 VENV := .venv
@@ -20,6 +22,7 @@ BUILD_REQUIREMENTS := setuptools wheel cmake ninja pybind11 cmeel-eigen torch
 NEWEST := .venv-newest
 
 CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp \
+  cuda/*.h cuda/*.cu csrc/ops/cuda/*.h csrc/ops/cuda/*.cpp \
   tests/fuzz/*.h tests/fuzz/*.cpp examples/cpp/*.cpp)
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
   -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
@@ -69,6 +72,13 @@ build-programs: build ## Build fmtc_codec and fmtc_infer in build/, if their lib
 	$(BIN)/cmake $$tree | { grep 'is left out' || true; }; \
 	$(BIN)/cmake --build $$tree --target fmtc_programs --parallel $(MAX_JOBS) | tail -n 1
 
+.PHONY: build-emulated
+build-emulated: $(VENV)/.installed ## Build the CUDA operators for tests without a GPU
+	@$(CMAKE) -S . -B build/emulated -DCMAKE_BUILD_TYPE=Release -DFMTC_CUDA=OFF \
+	  -DFMTC_BUILD_PYTHON=OFF -DFMTC_BUILD_PROGRAMS=OFF -DFMTC_BUILD_EMULATED=ON \
+	  | { grep -v '^-- ' || true; }
+	@$(BIN)/cmake --build build/emulated --target fmtc_emulated --parallel $(MAX_JOBS) | tail -n 1
+
 # -- What users and CI call -------------------------------------------------------------------------
 
 .PHONY: demo
@@ -76,7 +86,7 @@ demo: build ## Train a small network, compress it at several rates, plot (ARGS="
 	$(BIN)/fmtc demo $(ARGS)
 
 .PHONY: test
-test: build build-programs test-cpp ## C++ and Python tests (under 20 minutes on 2 cores)
+test: build build-programs build-emulated test-cpp ## C++ and Python tests (under 20 minutes on 2 cores)
 	$(BIN)/pytest -q -m "not slow" tests
 
 .PHONY: check

@@ -63,8 +63,7 @@ FMTC_HD inline ComponentTables tables_of(const Coded& coded, int64_t image) {
   ComponentTables tables = coded.tables;
   if (coded.header.classes > 1) {
     tables.map = coded.header.layout().map_size();
-    tables.parts = {coded.positions + image * kMaxPositionClasses,
-                    static_cast<size_t>(coded.header.classes)};
+    tables.parts = {coded.positions + image * coded.header.classes, coded.header.classes};
   }
   return tables;
 }

@@ -122,8 +122,8 @@ struct WriteHeaders {
     }
     uint8_t* const out = bytes + image * buffer;
     StreamHeader header = encoding.coded.header;
-    for (int c = 0; header.classes > 1 && c < kMaxPositionClasses; ++c) {
-      header.positions[c] = encoding.coded.positions[image * kMaxPositionClasses + c];
+    for (int c = 0; header.classes > 1 && c < header.classes; ++c) {
+      header.positions[c] = encoding.coded.positions[image * header.classes + c];
     }
     header.payload = static_cast<uint32_t>(shared.total);
     if (thread.rank() == 0) {
@@ -240,8 +240,9 @@ struct OpenStreams {
     thread.sync();
     if (thread.rank() != 0) return;
     opened.status = status;
-    for (int c = 0; decoding.coded.header.classes > 1 && c < kMaxPositionClasses; ++c) {
-      decoding.coded.positions[image * kMaxPositionClasses + c] = header.positions[c];
+    const int classes = decoding.coded.header.classes;
+    for (int c = 0; classes > 1 && c < classes; ++c) {
+      decoding.coded.positions[image * classes + c] = header.positions[c];
     }
   }
 

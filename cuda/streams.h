@@ -17,7 +17,7 @@ struct Coded {
   StreamHeader header;     // of every image, as make_header gives it, but for `positions`
   ComponentTables tables;  // entries aligned to 4 bytes, table_of and base to 8
   int64_t images = 0;
-  // With classes of positions, how many of each are in each image: [images, kMaxPositionClasses],
+  // With classes of positions, how many of each are in each image: [images, header.classes],
   // aligned to 8 bytes; read by encoding, written by decoding. Else null.
   uint64_t* positions = nullptr;
 };

@@ -1,7 +1,9 @@
 """The torch operators of fmtc, one function each, and their fakes.
 
-All are functional (no argument is changed), batched, and take empty tensors. They run on the CPU;
-results do not depend on the number of threads. Shapes: N images, C channels, K coded components,
+All are functional (no argument is changed), batched, and take empty tensors. They run on the CPU,
+where results do not depend on the number of threads, and, where they were built for it, on CUDA
+tensors, on the current stream and without waiting for it; a docstring says where wrong values, for
+which the CPU raises, give something else there. Shapes: N images, C channels, K coded components,
 T tables, L = hi - lo + 1 levels. A wrong dtype, shape or parameter raises RuntimeError that names
 the operator and the argument. In each table, symbol = level - lo.
 """
@@ -96,7 +98,8 @@ def predict(levels: Tensor, coefficients: Tensor) -> Tensor:
     1/64: of the neighbours left, above and above-left, which are 0 outside the image.
     Returns residuals int16, contiguous, of the shape of levels: level - prediction modulo 2**16,
     prediction = (left*q[h, w-1] + above*q[h-1, w] + above_left*q[h-1, w-1] + 32) >> 6. With all
-    coefficients 0 these are the levels.
+    coefficients 0 these are the levels. Raises RuntimeError for coefficients beyond the limit; on
+    CUDA these count as the limit.
     """
     return _ops.predict(levels, coefficients)
 
@@ -115,6 +118,7 @@ def position_activity(levels: Tensor, weights: Tensor) -> Tensor:
     levels: int16 [N, K, H, W]. weights: i32 [K], 0..2**15, K <= 2**14. Returns i64
     [N, ceil(H/2), ceil(W/2)]: the mean over the block's positions, rounded down, of
     sum_k min(abs(level_k) * weights_k, 2**14). Blocks at the right and lower border may be cut.
+    Raises RuntimeError for other weights; on CUDA these count as the nearest in the range.
     """
     return _ops.position_activity(levels, weights)
 
@@ -126,7 +130,8 @@ def arrange(levels: Tensor, classes: Tensor, num_classes: int) -> tuple[Tensor, 
     Returns values int16 [N, B + K*H*W]: the B classes of the blocks as ``predict`` leaves them with
     coefficients 32, 32, 0; then of each component the levels of the blocks of class 0, of class 1,
     ..., blocks of a class row by row, and a block's levels row by row. And positions i64
-    [N, num_classes], the number of positions of each class.
+    [N, num_classes], the number of positions of each class. Raises RuntimeError for other classes; on
+    CUDA these count as the last.
     """
     return _ops.arrange(levels, classes, num_classes)
 

@@ -1,4 +1,4 @@
-"""What all tests share: settings of hypothesis, data, layouts and thread counts."""
+"""What all tests share: settings of hypothesis, backends, data, layouts and thread counts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,87 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from torch.utils._pytree import tree_map_only
 
 settings.register_profile("fmtc", deadline=None, print_blob=True, derandomize="CI" in os.environ)
 settings.load_profile("fmtc")
+
+
+# -- Backends of the operators --------------------------------------------------------------------
+
+
+class _Emulated:
+    """The CUDA operators with their kernels run on the CPU (cuda/executor.h)."""
+
+    def __init__(self):
+        default = (
+            Path(__file__).resolve().parents[1] / "build/emulated/tests/cuda/libfmtc_emulated.so"
+        )
+        library = Path(os.environ.get("FMTC_EMULATED", default))
+        if not library.exists():
+            pytest.skip(
+                f"no emulated CUDA operators at {library}: `make build-emulated` makes them"
+            )
+        torch.ops.load_library(library)
+
+    def __getattr__(self, name):
+        return getattr(torch.ops.fmtc_emulated, name)
+
+
+def _to_cuda(x: torch.Tensor) -> torch.Tensor:
+    """The same tensor on the GPU, with its strides and offset."""
+    storage = x.untyped_storage().cuda()
+    return torch.empty(0, dtype=x.dtype, device="cuda").set_(
+        storage, x.storage_offset(), x.shape, x.stride()
+    )
+
+
+class _Cuda:
+    """The CUDA operators, called with tensors of the CPU; so are their results."""
+
+    def __init__(self):
+        if not torch.cuda.is_available():
+            pytest.skip("torch finds no CUDA device")
+        if not torch._C._dispatch_has_kernel_for_dispatch_key("fmtc::quantize", "CUDA"):
+            pytest.skip("fmtc was built without its CUDA operators")
+
+    def __getattr__(self, name):
+        operator = getattr(torch.ops.fmtc, name)
+
+        def call(*args):
+            results = operator(*tree_map_only(torch.Tensor, _to_cuda, args))
+            return tree_map_only(torch.Tensor, torch.Tensor.cpu, results)
+
+        return call
+
+
+def pytest_collection_modifyitems(config, items):
+    """Of what is marked `cpu_only`, leaves the tests of the CPU."""
+
+    def other(item):
+        backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
+        return backend not in (None, "cpu") and item.get_closest_marker("cpu_only")
+
+    dropped = [item for item in items if other(item)]
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = [item for item in items if not other(item)]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["cpu", "emulated", pytest.param("cuda", marks=pytest.mark.cuda)],
+)
+def backend(request):
+    """What `fmtc.ops` calls. A module whose tests all use this fixture says nothing else of it."""
+    from fmtc import ops
+
+    make = {"cpu": lambda: ops._ops, "emulated": _Emulated, "cuda": _Cuda}[request.param]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ops, "_ops", make())
+        yield request.param
+
+
+# -- Data -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +133,9 @@ def find_tool(name: str) -> str:
     """A program of the `dev` extra beside this Python, or on the PATH."""
     found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
     return found or pytest.skip(f"{name} is not installed")
+
+
+# -- Layouts and threads --------------------------------------------------------------------------
 
 
 def _channels_last(x: torch.Tensor) -> torch.Tensor:

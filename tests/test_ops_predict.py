@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 
 from fmtc import ops
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 SHAPES = [
     (3, 5, 7, 6),
     (2, 3, 1, 9),
+    (1, 2, 70, 5),
     (2, 3, 9, 1),
     (1, 2, 3, 40),
     (1, 1, 2, 1100),
@@ -113,6 +116,7 @@ def test_takes_any_strides(layout, function):
     assert output.is_contiguous() and torch.equal(output, function(levels, coefficients))
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize("name", ["predict", "unpredict"])
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 8, 60, 60), (2, 3, 200, 200)])
 def test_any_number_of_threads_gives_the_same(name, shape, threads):
@@ -142,12 +146,18 @@ ERRORS = [
         COEFFICIENTS[:, :2],
         r"dimension 1 of coefficients must be 3 \(left, above, above-left\), .* \[3, 2\]",
     ),
-    (
+    pytest.param(
         VALUES,
         TOO_LARGE,
         "coefficients must be from -256 to 256, but component 2 has 1, -257, 3",
+        marks=pytest.mark.cpu_only,
     ),
-    (VALUES[:0], TOO_LARGE, "coefficients must be from -256 to 256, but component 2 "),
+    pytest.param(
+        VALUES[:0],
+        TOO_LARGE,
+        "coefficients must be from -256 to 256, but component 2 ",
+        marks=pytest.mark.cpu_only,
+    ),
 ]
 
 

@@ -6,14 +6,10 @@
 #include <new>
 #include <vector>
 
-#include "core/predict.h"
 #include "core/simd.h"
 
 namespace fmtc {
 namespace {
-
-// A class is expected half way between those on the left and above.
-constexpr PredictCoefficients kMapPrediction = {32, 32, 0};
 
 // A block of the plane: where it begins, and how much of it lies inside.
 struct Block {
@@ -78,12 +74,7 @@ void scatter(const int16_t* values, const std::vector<Block>& blocks, uint64_t w
 // Adds a component's share to the activity of each position of a row.
 FMTC_MULTIVERSION
 void add_activity(const int16_t* row, size_t width, int32_t weight, int32_t* sums) noexcept {
-  for (size_t x = 0; x < width; ++x) {
-    // |level| <= 2^15 and weight <= 2^15: the product fits into 31 bits.
-    const int32_t magnitude = row[x] < 0 ? -row[x] : row[x];
-    const auto product = static_cast<uint32_t>(magnitude) * static_cast<uint32_t>(weight);
-    sums[x] += static_cast<int32_t>(std::min<uint32_t>(product, kMostActivity));
-  }
+  for (size_t x = 0; x < width; ++x) sums[x] += activity_of(row[x], weight);
 }
 
 bool weights_valid(std::span<const int32_t> weights) noexcept {

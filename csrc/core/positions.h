@@ -5,6 +5,7 @@
 #include <span>
 
 #include "core/device.h"
+#include "core/predict.h"
 #include "core/status.h"
 
 namespace fmtc {
@@ -21,6 +22,9 @@ namespace fmtc {
 inline constexpr int kMinPositionClasses = 2;
 inline constexpr int kMaxPositionClasses = 8;
 inline constexpr uint32_t kBlockSide = 2;
+
+// A class is expected half way between those on the left and above.
+inline constexpr PredictCoefficients kMapPrediction = {32, 32, 0};
 
 // How an image [components, height, width] is cut: into parts of a plane, the positions of each
 // class. Without classes: one part and no map.
@@ -55,6 +59,15 @@ struct Layout {
 inline constexpr int32_t kMaxWeight = 1 << 15;
 inline constexpr int32_t kMostActivity = 1 << 14;
 inline constexpr size_t kMaxWeighted = 1 << 14;
+
+// The share of one level.
+FMTC_HD inline int32_t activity_of(int16_t level, int32_t weight) noexcept {
+  // |level| <= 2^15 and weight <= 2^15: the product fits into 31 bits.
+  const int32_t magnitude = level < 0 ? -level : level;
+  const auto product = static_cast<uint32_t>(magnitude) * static_cast<uint32_t>(weight);
+  return product < uint32_t{kMostActivity} ? static_cast<int32_t>(product) : kMostActivity;
+}
+
 Status position_activity(std::span<const int16_t> levels, uint32_t height, uint32_t width,
                          std::span<const int32_t> weights, std::span<int64_t> activity) noexcept;
 

@@ -10,20 +10,8 @@
 namespace fmtc {
 namespace {
 
-constexpr int kShift = 6;
-constexpr int32_t kHalf = 1 << (kShift - 1);
-
 // Columns whose sums over the row above are kept at a time; they stay in the first-level cache.
 constexpr size_t kBlock = 1024;
-
-// The low 16 bits of a number.
-FMTC_ALWAYS_INLINE int16_t wrap(int32_t value) noexcept { return static_cast<int16_t>(value); }
-
-FMTC_ALWAYS_INLINE int16_t residual_of(const PredictCoefficients& c, int32_t level, int32_t left,
-                                       int32_t above, int32_t above_left) noexcept {
-  const int32_t sum = c.left * left + c.above * above + c.above_left * above_left + kHalf;
-  return wrap(level - (sum >> kShift));
-}
 
 // All neighbours lie at fixed distances before a value, so that rows follow each other without a
 // break in the loop, however narrow they are. The first column, whose left neighbours are outside,
@@ -38,18 +26,12 @@ FMTC_MULTIVERSION void predict_values(const int16_t* __restrict q, size_t count,
   for (size_t i = width; i < count; i += width) r[i] = residual_of(c, q[i], 0, q[i - width], 0);
 }
 
-// Everything of a level but its left neighbour, times 64: r * 64 under the shift is r after it.
-FMTC_ALWAYS_INLINE int32_t sum_without_left(const PredictCoefficients& c, int32_t residual,
-                                            int32_t above, int32_t above_left) noexcept {
-  return c.above * above + c.above_left * above_left + kHalf + residual * (1 << kShift);
-}
-
 // levels[i] of sums[i]; `left` is the level before the first. Each level waits for the one before
 // it, so the loop holds nothing but that.
 FMTC_ALWAYS_INLINE void add_left(const int32_t* sums, size_t count, int32_t coefficient,
                                  int16_t left, int16_t* levels) noexcept {
   for (size_t i = 0; i < count; ++i) {
-    left = wrap((coefficient * left + sums[i]) >> kShift);
+    left = level_of(sums[i], coefficient, left);
     levels[i] = left;
   }
 }
@@ -59,7 +41,7 @@ FMTC_ALWAYS_INLINE void unpredict_row(const int16_t* __restrict r, const int16_t
                                       size_t width, const PredictCoefficients& c,
                                       int16_t* __restrict q) noexcept {
   std::array<int32_t, kBlock> sums;
-  q[0] = wrap(sum_without_left(c, r[0], above[0], 0) >> kShift);
+  q[0] = level_of(sum_without_left(c, r[0], above[0], 0), c.left, 0);
   for (size_t begin = 1; begin < width; begin += kBlock) {
     const size_t count = std::min(width - begin, kBlock);
     for (size_t i = 0; i < count; ++i) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 
+#include "core/device.h"
 #include "core/status.h"
 
 namespace fmtc {
@@ -23,6 +24,23 @@ struct PredictCoefficients {
 
   friend bool operator==(const PredictCoefficients&, const PredictCoefficients&) = default;
 };
+
+// The residual of one level, for coefficients within the limit.
+FMTC_HD inline int16_t residual_of(const PredictCoefficients& c, int32_t level, int32_t left,
+                                   int32_t above, int32_t above_left) noexcept {
+  const int32_t sum = c.left * left + c.above * above + c.above_left * above_left + 32;
+  return static_cast<int16_t>(level - (sum >> 6));
+}
+
+// The level of one residual, in two steps, as the second has to wait for the level before: all but
+// the left neighbour, times 64 (r * 64 under the shift is r after it), and then the level.
+FMTC_HD inline int32_t sum_without_left(const PredictCoefficients& c, int32_t residual,
+                                        int32_t above, int32_t above_left) noexcept {
+  return c.above * above + c.above_left * above_left + 32 + residual * 64;
+}
+FMTC_HD inline int16_t level_of(int32_t sum, int32_t left_coefficient, int32_t left) noexcept {
+  return static_cast<int16_t>((left_coefficient * left + sum) >> 6);
+}
 
 // Whether each coefficient lies within the limit.
 bool valid(const PredictCoefficients& coefficients) noexcept;

@@ -36,8 +36,10 @@ FMTC_HD inline int16_t quantize_one(T y, T step, int32_t lo, int32_t hi, bool& c
   return static_cast<int16_t>(static_cast<int32_t>(level));
 }
 
-FMTC_HD inline float dequantize_one(int16_t level, float step) noexcept {
-  return static_cast<float>(level) * step;
+// T is float or double.
+template <typename T>
+FMTC_HD inline T dequantize_one(int16_t level, T step) noexcept {
+  return static_cast<T>(level) * step;
 }
 
 // levels[i] of y[i]; `clamped` becomes the number of values outside the levels, NaN included.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <tuple>
 
 #include "ops/coding.h"
@@ -14,31 +13,19 @@
 namespace fmtc::ops {
 namespace {
 
-constexpr const char* kOp = "arrange";
-
 std::tuple<Tensor, Tensor> arrange_levels(const Tensor& levels, const Tensor& classes,
                                           int64_t num_classes) {
-  check_levels(kOp, levels);
-  check_between(kOp, "num_classes", num_classes, kMinPositionClasses, kMaxPositionClasses);
+  check_arrange(levels, classes, num_classes);
   const Tensor input = torch::stable::contiguous(levels);
   const auto [values, positions] =
-      arrange_images(kOp, input, classes, static_cast<int>(num_classes));
+      arrange_images(kArrange, input, classes, static_cast<int>(num_classes));
   return {values, positions};
 }
 
 }  // namespace
 
 Arranged arrange_images(const char* op, const Tensor& levels, const Tensor& maps, int classes) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-  for (int64_t dim = 1; dim < 4; ++dim)
-    check_between(op, "a dimension", levels.size(dim), 0, kMost);
-  const Layout layout{static_cast<uint32_t>(levels.size(1)), static_cast<uint32_t>(levels.size(2)),
-                      static_cast<uint32_t>(levels.size(3)), classes};
-  check_dtype(op, "classes", maps, ScalarType::Byte);
-  check_dim(op, "classes", maps, 3, "[N, ceil(H / 2), ceil(W / 2)]");
-  check_size(op, "classes", maps, 0, levels.size(0), "the images N of levels");
-  check_size(op, "classes", maps, 1, static_cast<int64_t>(layout.map_height()), "ceil(H / 2)");
-  check_size(op, "classes", maps, 2, static_cast<int64_t>(layout.map_width()), "ceil(W / 2)");
+  const Layout layout = check_maps(op, levels, maps, classes);
   const Tensor blocks = torch::stable::contiguous(maps);
   const auto size = static_cast<int64_t>(layout.values());
   const Arranged result = {empty(std::array<int64_t, 2>{levels.size(0), size}, ScalarType::Short),

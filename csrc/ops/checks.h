@@ -128,13 +128,17 @@ std::span<T> row(std::span<T> all, int64_t index, int64_t size) {
   return all.subspan(static_cast<size_t>(index * size), static_cast<size_t>(size));
 }
 
-// A contiguous int64 tensor [size] of groups from 0 to num_groups - 1, of components or the like.
+// An int64 tensor [size] of groups below num_groups, of components or the like.
 inline void check_groups(const char* op, const Tensor& groups, int64_t size, const char* why,
                          int64_t num_groups) {
   check_dtype(op, "groups", groups, ScalarType::Long);
   check_dim(op, "groups", groups, 1, "[K]");
   check_size(op, "groups", groups, 0, size, why);
   check_between(op, "num_groups", num_groups, 0, std::numeric_limits<int32_t>::max());
+}
+
+// The values of a contiguous one: from 0 to num_groups - 1.
+inline void check_group_values(const char* op, const Tensor& groups, int64_t num_groups) {
   const auto all = values<int64_t>(groups);
   for (size_t i = 0; i < all.size(); ++i) {
     STD_TORCH_CHECK(0 <= all[i] && all[i] < num_groups, "fmtc::", op,

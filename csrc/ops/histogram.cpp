@@ -1,4 +1,4 @@
-#include "core/histogram.h"
+#include "ops/histogram.h"
 
 #include <torch/csrc/stable/library.h>
 
@@ -6,13 +6,13 @@
 #include <mutex>
 #include <vector>
 
-#include "ops/checks.h"
+#include "core/histogram.h"
 #include "ops/parallel.h"
 
 namespace fmtc::ops {
 namespace {
 
-constexpr const char* kOp = "histogram";
+constexpr const char* kOp = kHistogram;
 
 // Levels [N, K, ...] seen as planes [N * K, plane].
 struct Planes {
@@ -38,12 +38,9 @@ Planes planes_of(const Tensor& levels) {
 
 Tensor histogram(const Tensor& levels, int64_t lo, int64_t hi, const Tensor& groups,
                  int64_t num_groups) {
-  check_dtype(kOp, "levels", levels, ScalarType::Short);
-  STD_TORCH_CHECK(levels.dim() >= 2, "fmtc::histogram: levels must be [N, K, ...], but has the ",
-                  "shape ", shape_text(levels));
-  check_interval(kOp, lo, hi);
+  check_histogram(levels, lo, hi, groups, num_groups);
   const Tensor group_of = torch::stable::contiguous(groups);
-  check_groups(kOp, group_of, levels.size(1), "dimension 1 of levels", num_groups);
+  check_group_values(kOp, group_of, num_groups);
   const Tensor input = torch::stable::contiguous(levels);
   const Planes planes = planes_of(input);
   const int64_t symbols = hi - lo + 1;

@@ -1,3 +1,5 @@
+#include "ops/position_histogram.h"
+
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
@@ -13,7 +15,7 @@
 namespace fmtc::ops {
 namespace {
 
-constexpr const char* kOp = "position_histogram";
+constexpr const char* kOp = kPositionHistogram;
 
 // The pieces of an arrangement and the histogram that each belongs to.
 struct Segments {
@@ -44,14 +46,9 @@ struct Segments {
 
 Tensor position_histogram(const Tensor& levels, const Tensor& classes, int64_t num_classes,
                           int64_t lo, int64_t hi, const Tensor& groups, int64_t num_groups) {
-  check_levels(kOp, levels);
-  check_between(kOp, "num_classes", num_classes, kMinPositionClasses, kMaxPositionClasses);
-  check_interval(kOp, lo, hi);
+  check_position_histogram(levels, num_classes, lo, hi, groups, num_groups);
   const Tensor group_of = torch::stable::contiguous(groups);
-  check_groups(kOp, group_of, 1 + levels.size(1) * num_classes,
-               "a map and each class of the "
-               "components K of levels",
-               num_groups);
+  check_group_values(kOp, group_of, num_groups);
   const auto [arranged, positions] = arrange_images(kOp, torch::stable::contiguous(levels), classes,
                                                     static_cast<int>(num_classes));
   const auto values_of_all = mutable_values<int16_t>(arranged);

@@ -1,27 +1,22 @@
-#include "core/predict.h"
+#include "ops/predict.h"
 
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
 #include <vector>
 
-#include "ops/checks.h"
+#include "core/predict.h"
 #include "ops/parallel.h"
 
 namespace fmtc::ops {
 namespace {
 
-// The coefficients of each component, checked; i16 [K, 3].
-std::vector<PredictCoefficients> coefficients_of(const char* op, const Tensor& tensor,
-                                                 int64_t components, const char* why) {
-  check_dtype(op, "coefficients", tensor, ScalarType::Short);
-  check_dim(op, "coefficients", tensor, 2, "[K, 3]");
-  check_size(op, "coefficients", tensor, 0, components, why);
-  check_size(op, "coefficients", tensor, 1, 3, "left, above, above-left");
+// The coefficients of each component, within the limit; int16 [K, 3].
+std::vector<PredictCoefficients> coefficients_of(const char* op, const Tensor& tensor) {
   const Tensor contiguous = torch::stable::contiguous(tensor);
   const auto all = values<int16_t>(contiguous);
   std::vector<PredictCoefficients> result;
-  for (int64_t k = 0; k < components; ++k) {
+  for (int64_t k = 0; k < tensor.size(0); ++k) {
     const auto c = row(all, k, 3);
     result.push_back({c[0], c[1], c[2]});
     STD_TORCH_CHECK(valid(result.back()), "fmtc::", op, ": coefficients must be from ",
@@ -56,22 +51,14 @@ Tensor map_planes(const char* op, const Tensor& input,
 }
 
 Tensor predict(const Tensor& levels, const Tensor& coefficients) {
-  constexpr const char* kOp = "predict";
-  check_dtype(kOp, "levels", levels, ScalarType::Short);
-  check_dim(kOp, "levels", levels, 4, "[N, K, H, W]");
-  return map_planes(kOp, levels,
-                    coefficients_of(kOp, coefficients, levels.size(1), "dimension 1 of levels"),
-                    predict_plane);
+  check_predict(kPredict, "levels", levels, coefficients);
+  return map_planes(kPredict, levels, coefficients_of(kPredict, coefficients), predict_plane);
 }
 
 Tensor unpredict(const Tensor& residuals, const Tensor& coefficients) {
-  constexpr const char* kOp = "unpredict";
-  check_dtype(kOp, "residuals", residuals, ScalarType::Short);
-  check_dim(kOp, "residuals", residuals, 4, "[N, K, H, W]");
-  return map_planes(
-      kOp, residuals,
-      coefficients_of(kOp, coefficients, residuals.size(1), "dimension 1 of residuals"),
-      unpredict_plane);
+  check_predict(kUnpredict, "residuals", residuals, coefficients);
+  return map_planes(kUnpredict, residuals, coefficients_of(kUnpredict, coefficients),
+                    unpredict_plane);
 }
 
 }  // namespace

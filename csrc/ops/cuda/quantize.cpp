@@ -1,8 +1,10 @@
 #include "quantize.h"
 
 #include <tuple>
+#include <type_traits>
 
 #include "ops/cuda/device.h"
+#include "ops/cuda/real.h"
 #include "ops/quantize.h"
 
 namespace fmtc::ops {
@@ -10,22 +12,16 @@ namespace {
 
 std::tuple<Tensor, Tensor> quantize(const Tensor& y, double step, int64_t lo, int64_t hi) {
   check_quantize(y, step, lo, hi);
-  const bool is_double = y.scalar_type() == ScalarType::Double;
-  const ScalarType dtype = is_double ? ScalarType::Double : ScalarType::Float;
   const OnDevice device(kQuantize, y);
-  const Tensor input = torch::stable::contiguous(torch::stable::to(y, dtype));
+  const Tensor input = torch::stable::contiguous(y);
   const Tensor levels = device.empty(y.sizes(), ScalarType::Short);
   const Tensor clamped = device.empty({}, ScalarType::Long);
-  const auto run = [&]<typename T>(T step_of_y) {
-    cuda::quantize(device.stream(), input.const_data_ptr<T>(), input.numel(), step_of_y,
-                   static_cast<int32_t>(lo), static_cast<int32_t>(hi),
+  with_real(y.scalar_type(), [&]<typename Y>(Real<Y>) {
+    using T = std::conditional_t<std::is_same_v<Y, double>, double, float>;
+    cuda::quantize(device.stream(), static_cast<const Y*>(input.const_data_ptr()), input.numel(),
+                   static_cast<T>(step), static_cast<int32_t>(lo), static_cast<int32_t>(hi),
                    levels.mutable_data_ptr<int16_t>(), clamped.mutable_data_ptr<int64_t>());
-  };
-  if (is_double) {
-    run(step);
-  } else {
-    run(static_cast<float>(step));
-  }
+  });
   device.check();
   return {levels, clamped};
 }

@@ -2,28 +2,47 @@
 
 #include <array>
 
-#include "ops/cuda/device.h"
+#include "cuda/arrange.h"
 #include "cuda/streams.h"
+#include "ops/cuda/arrange.h"
+#include "ops/cuda/device.h"
 
 namespace fmtc::ops {
 namespace {
-
-// The batch for the kernels. Every tensor that it refers to must outlive it.
-cuda::Coded coded_batch(const Coding& coding, int64_t images, const Tensor& positions) {
-  const bool classes = coding.header.classes > 1;
-  return {coding.header, coding.tables, images,
-          classes ? reinterpret_cast<uint64_t*>(positions.mutable_data_ptr<int64_t>()) : nullptr};
-}
 
 Tensor space_of(const OnDevice& device, size_t bytes) {
   return device.empty({static_cast<int64_t>(bytes)}, ScalarType::Byte);
 }
 
-void check_device(const char* op, const Coding& coding, const Tensor& levels) {
-  const torch::stable::Device device = levels.device();
-  const bool same = coding.tables.entries.empty() ||
-                    (coding.entries.device() == device && coding.table_of.device() == device);
+// The batch for the kernels. Every tensor that it refers to must outlive it.
+//   positions  int64 [N, classes], or nothing
+cuda::Coded coded_batch(const Coding& coding, int64_t images, const Tensor& positions) {
+  cuda::Coded coded = {coding.header, coding.tables, images, nullptr};
+  if (coding.header.classes > 1) {
+    coded.positions = reinterpret_cast<uint64_t*>(positions.mutable_data_ptr<int64_t>());
+  }
+  return coded;
+}
+
+void check_device(const char* op, const Coding& coding, const Tensor& first) {
+  const bool same = coding.tables.entries.empty() || (coding.entries.device() == first.device() &&
+                                                      coding.table_of.device() == first.device());
   STD_TORCH_CHECK(same, "fmtc::", op, ": the tables must be on the device of the first argument");
+}
+
+// Fills the levels of images that were decoded as arrangements.
+void restore_levels(const OnDevice& device, const Coding& coding, const Tensor& values,
+                    const Tensor& positions, const Tensor& levels, const Tensor& status) {
+  const Layout layout = coding.header.layout();
+  const int64_t images = values.size(0);
+  const std::array<int64_t, 2> shape = {images, static_cast<int64_t>(layout.map_size())};
+  const Tensor maps = device.empty({shape.data(), shape.size()}, ScalarType::Byte);
+  const Tensor places = device.empty({shape.data(), shape.size()}, ScalarType::Int);
+  cuda::restore(device.stream(), values.const_data_ptr<int16_t>(),
+                positions.const_data_ptr<int64_t>(), images, layout,
+                maps.mutable_data_ptr<uint8_t>(),
+                reinterpret_cast<uint32_t*>(places.mutable_data_ptr<int32_t>()),
+                levels.mutable_data_ptr<int16_t>(), status.mutable_data_ptr<int32_t>());
 }
 
 }  // namespace
@@ -34,9 +53,13 @@ std::tuple<Tensor, Tensor> encode_on_device(const char* op, const Coding& coding
   check_device(op, coding, levels);
   const OnDevice device(op, levels);
   const int64_t images = levels.size(0);
-  const Tensor input = torch::stable::contiguous(levels);
-  const Tensor positions = device.empty({images, kMaxPositionClasses}, ScalarType::Long);
-  STD_TORCH_CHECK(!maps.has_value(), "fmtc::", op, ": classes are not there yet");
+  Tensor input = torch::stable::contiguous(levels);
+  Tensor positions;
+  if (maps.has_value()) {
+    const Arranged arranged = arrange_on_device(op, device, input, *maps, coding.header.classes);
+    input = arranged.values;
+    positions = arranged.positions;
+  }
   const cuda::Coded coded = coded_batch(coding, images, positions);
   const Tensor space = space_of(device, cuda::encode_space(coded));
   const Tensor bytes = device.empty({images, buffer}, ScalarType::Byte);
@@ -54,20 +77,28 @@ std::tuple<Tensor, Tensor> decode_on_device(const char* op, const Coding& coding
   const OnDevice device(op, bytes, {{"used", used}});
   const StreamHeader& header = coding.header;
   const int64_t images = bytes.size(0);
+  const bool arranged = header.classes > 1;
   const Tensor buffers = torch::stable::contiguous(bytes);
   const Tensor sizes = torch::stable::contiguous(used);
-  const Tensor positions = device.empty({images, kMaxPositionClasses}, ScalarType::Long);
   const std::array<int64_t, 4> shape = {images, header.components, header.height, header.width};
   const Tensor levels = device.empty({shape.data(), shape.size()}, ScalarType::Short);
   const Tensor status = device.empty({images}, ScalarType::Int);
+  Tensor values = levels, positions;
+  if (arranged) {
+    values = device.empty({images, static_cast<int64_t>(header.values())}, ScalarType::Short);
+    positions = device.empty({images, header.classes}, ScalarType::Long);
+  }
   const cuda::Coded coded = coded_batch(coding, images, positions);
   const Tensor space = space_of(device, cuda::decode_space(coded));
   cuda::decode_streams(device.stream(), coded, buffers.const_data_ptr<uint8_t>(), bytes.size(1),
                        sizes.const_data_ptr<int64_t>(), space.mutable_data_ptr<uint8_t>(),
-                       levels.mutable_data_ptr<int16_t>(), status.mutable_data_ptr<int32_t>());
-  cuda::clear_damaged(device.stream(), status.const_data_ptr<int32_t>(), images,
-                      static_cast<int64_t>(header.layout().levels()),
-                      levels.mutable_data_ptr<int16_t>());
+                       values.mutable_data_ptr<int16_t>(), status.mutable_data_ptr<int32_t>());
+  if (arranged) {
+    restore_levels(device, coding, values, positions, levels, status);
+  } else {
+    cuda::clear_damaged(device.stream(), status.const_data_ptr<int32_t>(), images,
+                        static_cast<int64_t>(header.values()), levels.mutable_data_ptr<int16_t>());
+  }
   device.check();
   return {levels, status};
 }

@@ -1,0 +1,45 @@
+#include "ops/cuda/arrange.h"
+
+#include <limits>
+#include <tuple>
+
+#include "cuda/arrange.h"
+
+namespace fmtc::ops {
+namespace {
+
+std::tuple<Tensor, Tensor> arrange(const Tensor& levels, const Tensor& classes,
+                                   int64_t num_classes) {
+  check_arrange(levels, classes, num_classes);
+  const OnDevice device(kArrange, levels, {{"classes", classes}});
+  const auto [values, positions] = arrange_on_device(
+      kArrange, device, torch::stable::contiguous(levels), classes, static_cast<int>(num_classes));
+  device.check();
+  return {values, positions};
+}
+
+}  // namespace
+
+Arranged arrange_on_device(const char* op, const OnDevice& device, const Tensor& levels,
+                           const Tensor& maps, int classes) {
+  const Layout layout = check_maps(op, levels, maps, classes);
+  STD_TORCH_CHECK(layout.plane() <= std::numeric_limits<uint32_t>::max(), "fmtc::", op,
+                  ": on CUDA planes must have fewer than 2^32 values, but the shape of levels is ",
+                  shape_text(levels));
+  const Tensor blocks = torch::stable::contiguous(maps);
+  const int64_t images = levels.size(0);
+  const Tensor places = device.empty(maps.sizes(), ScalarType::Int);
+  const Arranged result = {
+      device.empty({images, static_cast<int64_t>(layout.values())}, ScalarType::Short),
+      device.empty({images, classes}, ScalarType::Long)};
+  auto* const places_data = reinterpret_cast<uint32_t*>(places.mutable_data_ptr<int32_t>());
+  cuda::count_positions(device.stream(), blocks.const_data_ptr<uint8_t>(), images, layout,
+                        places_data, result.positions.mutable_data_ptr<int64_t>());
+  cuda::arrange(device.stream(), levels.const_data_ptr<int16_t>(), blocks.const_data_ptr<uint8_t>(),
+                places_data, images, layout, result.values.mutable_data_ptr<int16_t>());
+  return result;
+}
+
+STABLE_TORCH_LIBRARY_IMPL(FMTC_LIBRARY, FMTC_KEY, m) { m.impl("arrange", TORCH_BOX(&arrange)); }
+
+}  // namespace fmtc::ops

@@ -1,0 +1,194 @@
+#include "arrange.h"
+#include "blocks.h"
+#include "core/status.h"
+#include "kernel.h"
+#include "reduce.h"
+#include "unpredict_plane.h"
+
+namespace fmtc::cuda {
+namespace {
+
+// A block of threads works on a map: each thread has a run of its blocks.
+constexpr uint32_t kMapThreads = 256;
+// What it counts, in shared memory: positions [classes, threads] and then [classes].
+constexpr size_t kCounts = kMaxPositionClasses * (kMapThreads + 1);
+
+// Calls body(block, how many positions it has) for each block of this thread's run.
+template <typename Body>
+FMTC_DEVICE void for_each_of_run(const Thread& thread, const Layout& layout, const Body& body) {
+  const auto blocks = static_cast<int64_t>(layout.map_size());
+  const int64_t run = (blocks + kMapThreads - 1) / kMapThreads;
+  const int64_t end = run * (thread.rank() + 1);
+  for (int64_t i = run * thread.rank(); i < (end < blocks ? end : blocks); ++i) {
+    const BlockAt block = block_at(layout, i);
+    body(i, block.rows * block.columns);
+  }
+}
+
+// The places [map_size] of an image's blocks, written, and the positions of each class, in the
+// shared memory that is returned.
+FMTC_DEVICE const uint32_t* place_blocks(const Thread& thread, const Layout& layout,
+                                         const uint8_t* map, uint32_t* places) {
+  uint32_t* const counts = thread.shared<uint32_t>();
+  uint32_t* const totals = counts + kMaxPositionClasses * kMapThreads;
+  const auto classes = static_cast<uint32_t>(layout.classes);
+  uint32_t* const own = counts + thread.rank();
+  for (uint32_t c = 0; c < classes; ++c) own[c * kMapThreads] = 0;
+  for_each_of_run(thread, layout, [&](int64_t block, uint32_t positions) {
+    own[class_of(layout, map, block) * kMapThreads] += positions;
+  });
+  thread.sync();
+  // A warp has a class and turns its counts into what the threads before have.
+  for (uint32_t c = thread.warp(); c < classes; c += kMapThreads / kLanes) {
+    uint32_t before = 0;
+    for (uint32_t first = 0; first < kMapThreads; first += kLanes) {
+      uint32_t* const count = counts + c * kMapThreads + first + thread.lane();
+      const uint32_t up_to = sum_up_to_lane(thread, *count);
+      *count = before + up_to - *count;
+      before += thread.shuffle(up_to, kLanes - 1);
+    }
+    if (thread.lane() == 0) totals[c] = before;
+  }
+  thread.sync();
+  uint32_t begin = 0;
+  for (uint32_t c = 0; c < classes; ++c) {
+    own[c * kMapThreads] += begin;
+    begin += totals[c];
+  }
+  for_each_of_run(thread, layout, [&](int64_t block, uint32_t positions) {
+    uint32_t* const next = own + class_of(layout, map, block) * kMapThreads;
+    places[block] = *next;
+    *next += positions;
+  });
+  return totals;
+}
+
+struct CountPositions {
+  static constexpr uint32_t kThreads = kMapThreads;
+  const uint8_t* maps;
+  Layout layout;
+  uint32_t* places;
+  int64_t* positions;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    const int64_t image = thread.block();
+    const int64_t first = image * static_cast<int64_t>(layout.map_size());
+    const uint32_t* totals = place_blocks(thread, layout, maps + first, places + first);
+    if (thread.rank() < static_cast<uint32_t>(layout.classes)) {
+      positions[image * layout.classes + thread.rank()] = totals[thread.rank()];
+    }
+  }
+};
+
+struct Arrange {
+  static constexpr uint32_t kThreads = 256;
+  const int16_t* levels;
+  const uint8_t* maps;
+  const uint32_t* places;
+  int64_t images;
+  Layout layout;
+  int16_t* values;
+
+  // For each image a block of the map itself, and then that block of each plane.
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    const auto blocks = static_cast<int64_t>(layout.map_size());
+    const auto size = static_cast<int64_t>(layout.plane());
+    const int64_t parts = int64_t{layout.components} + 1;
+    grid_stride(thread, images * parts * blocks, [&](int64_t i) {
+      const int64_t block = i % blocks, part = i / blocks % parts, image = i / blocks / parts;
+      int16_t* const of_image = values + image * static_cast<int64_t>(layout.values());
+      if (part == 0) {
+        of_image[block] = map_residual(layout, maps + image * blocks, block);
+        return;
+      }
+      const int64_t plane = part - 1;
+      int16_t* to = of_image + blocks + plane * size + places[image * blocks + block];
+      for_each_in_block(block_at(layout, block),
+                        levels + (image * layout.components + plane) * size, layout.width,
+                        [&](int16_t level) { *to++ = level; });
+    });
+  }
+};
+
+struct RestoreMap {
+  static constexpr uint32_t kThreads = kMapThreads;
+  const int16_t* values;
+  const int64_t* positions;
+  Layout layout;
+  uint8_t* maps;
+  uint32_t* places;
+  int32_t* status;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    const int64_t image = thread.block();
+    if (status[image] != 0) return;
+    const int64_t first = image * static_cast<int64_t>(layout.map_size());
+    constexpr PredictCoefficients kCoefficients = kMapPrediction;
+    bool bad = false;
+    if (thread.warp() == 0) {
+      unpredict_plane(thread, values + image * static_cast<int64_t>(layout.values()),
+                      static_cast<int64_t>(layout.map_height()),
+                      static_cast<int64_t>(layout.map_width()), kCoefficients, maps + first,
+                      [&](int16_t level) { bad |= level < 0 || level >= layout.classes; });
+    }
+    thread.sync();
+    const uint32_t* totals = place_blocks(thread, layout, maps + first, places + first);
+    if (thread.rank() < static_cast<uint32_t>(layout.classes)) {
+      bad |= positions[image * layout.classes + thread.rank()] != totals[thread.rank()];
+    }
+    bad = thread.sync_or(bad);
+    if (bad && thread.rank() == 0) status[image] = static_cast<int32_t>(Status::kBadCode);
+  }
+};
+
+struct Restore {
+  static constexpr uint32_t kThreads = 256;
+  const int16_t* values;
+  const uint32_t* places;
+  const int32_t* status;
+  int64_t images;
+  Layout layout;
+  int16_t* levels;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    const auto blocks = static_cast<int64_t>(layout.map_size());
+    const auto size = static_cast<int64_t>(layout.plane());
+    grid_stride(thread, images * layout.components * blocks, [&](int64_t i) {
+      const int64_t block = i % blocks, plane = i / blocks, image = plane / layout.components;
+      const bool good = status[image] == 0;
+      // Planes follow each other in the arrangement as in the image, behind the image's own map.
+      const int16_t* from = values + (image + 1) * blocks + plane * size;
+      if (good) from += places[image * blocks + block];
+      for_each_in_block(block_at(layout, block), levels + plane * size, layout.width,
+                        [&](int16_t& level) { level = good ? *from++ : int16_t{0}; });
+    });
+  }
+};
+
+}  // namespace
+
+void count_positions(Stream stream, const uint8_t* maps, int64_t images, const Layout& layout,
+                     uint32_t* places, int64_t* positions) {
+  launch(stream, images, CountPositions{maps, layout, places, positions},
+         kCounts * sizeof(uint32_t));
+}
+
+void arrange(Stream stream, const int16_t* levels, const uint8_t* maps, const uint32_t* places,
+             int64_t images, const Layout& layout, int16_t* values) {
+  const int64_t count =
+      images * (int64_t{layout.components} + 1) * static_cast<int64_t>(layout.map_size());
+  launch(stream, blocks_for(count, Arrange::kThreads),
+         Arrange{levels, maps, places, images, layout, values});
+}
+
+void restore(Stream stream, const int16_t* values, const int64_t* positions, int64_t images,
+             const Layout& layout, uint8_t* maps, uint32_t* places, int16_t* levels,
+             int32_t* status) {
+  launch(stream, images, RestoreMap{values, positions, layout, maps, places, status},
+         kCounts * sizeof(uint32_t));
+  const int64_t count = images * layout.components * static_cast<int64_t>(layout.map_size());
+  launch(stream, blocks_for(count, Restore::kThreads),
+         Restore{values, places, status, images, layout, levels});
+}
+
+}  // namespace fmtc::cuda

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+
+#include "stream.h"
+
+namespace fmtc::cuda {
+
+// Planes [images, components, height, width] of levels or residuals, int16, and the coefficients of
+// each component, int16 [components, 3]; device. Coefficients beyond core/predict.h's limit count
+// as the limit.
+struct PredictedPlanes {
+  const int16_t* coefficients;
+  int64_t images, components, height, width;
+};
+
+// residuals of levels, as core/predict.h defines them; device, not overlapping.
+void predict(Stream stream, const int16_t* levels, const PredictedPlanes& planes,
+             int16_t* residuals);
+
+// The inverse.
+void unpredict(Stream stream, const int16_t* residuals, const PredictedPlanes& planes,
+               int16_t* levels);
+
+}  // namespace fmtc::cuda
