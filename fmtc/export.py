@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_flatten
 
 from .codec import Quantizer
 from .energy import read_joules, write_joules
-from .evaluate import blank_point
+from .evaluate import blank_point, first_tensor
 from .graph import untraced_modules
 from .model import CompressedModel
 from .points import CodedPoint, PlainPoint
@@ -91,21 +91,24 @@ def export_reference(
 
     path: a safetensors file. images: float32 [N, ...], preprocessed, in the order in which
     fmtc_infer takes the files: as they are named, those of a folder sorted by their paths. The file
-    holds ``output`` float32 [N, ...], the network's first, and ``used`` i64 [N, points], the bytes
-    of the streams. ValueError: images of another kind or number, a stream that does not decode.
+    holds ``output`` [N, ...], the network's first, ``plain``, that of the uncompressed network, and
+    ``used`` i64 [N, points], the bytes of the streams. ValueError: images of another kind or
+    number, a stream that does not decode.
 
     >>> fmtc.export_reference(compressed, "reference.safetensors", images)
     """
     _check_example(compressed, images)
-    streaming, outputs, sizes = Streaming(compressed), [], []
+    streaming, plain = Streaming(compressed), compressed.reference
+    parts: dict[str, list[Tensor]] = {"output": [], "plain": [], "used": []}
     with torch.no_grad():
         for x in images.split(batch):
             output, *_, used, status = streaming(x)
             if status.any():
                 raise ValueError("export_reference: a stream does not decode")
-            outputs.append(output.float().cpu())
-            sizes.append(used.cpu())
-    tensors = {"output": torch.cat(outputs), "used": torch.cat(sizes)}
+            parts["output"].append(output)
+            parts["plain"].append(first_tensor(plain(x)))
+            parts["used"].append(used)
+    tensors = {name: torch.cat(of).cpu() for name, of in parts.items()}
     write_atomically(path, save(tensors, {"schema": REFERENCE_SCHEMA}))
 
 
@@ -144,6 +147,7 @@ class _Notes:
     def __init__(self):
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.levels: dict[str, Tensor] = {}  # of coded points: int16 [N, K, H, W]
+        self.streams: dict[str, Tensor] = {}  # of coded points: uint8 [N, bytes], the first used
         self.used: dict[str, Tensor] = {}
         self.status: dict[str, Tensor] = {}
 
@@ -168,6 +172,7 @@ class _StreamingPoint(nn.Module):
         levels, _ = codec.quantizer.quantize(x if self.point.forward_folded else codec.forward(x))
         self.notes.levels[self.name] = levels
         data, used = codec.encode_levels(levels, crop)
+        self.notes.streams[self.name] = data
         symbols, status = codec.tables.decode_unchecked(data, used, *levels.shape[2:])
         y = _dequantized(codec.quantizer, codec.symbol_map.levels(symbols))
         return y if self.point.inverse_folded else codec.inverse(y, crop), used, status

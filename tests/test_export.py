@@ -159,9 +159,10 @@ def test_references_hold_what_stream_mode_makes(tmp_path):
     fmtc.export_reference(compressed, tmp_path / "r.safetensors", x, batch=2)
     with safe_open(tmp_path / "r.safetensors", "pt") as file:
         assert file.metadata() == {"schema": "fmtc.reference/1"}
-        output, used = file.get_tensor("output"), file.get_tensor("used")
+        output, plain, used = map(file.get_tensor, ("output", "plain", "used"))
     compressed.reset_statistics()
     assert torch.equal(output, torch.cat([first_tensor(compressed(part)) for part in x.split(2)]))
+    torch.testing.assert_close(plain, first_tensor(compressed.reference(x)))
     assert used.shape == (5, len(compressed.points))
     sizes = [point.counted.stream_bytes for point in compressed.points.values()]
     assert used.sum(0).tolist() == sizes
