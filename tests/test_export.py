@@ -139,15 +139,10 @@ def test_levels_of_a_package_are_those_of_eager_mode(tmp_path):
         output, used, _, *levels = model(x)
     got_output, got_used, status, *got_levels = load(tmp_path / "levels.pt2", "compressed")(x)
     assert not status.any() and torch.equal(got_output.argmax(1), output.argmax(1))
-    differences = [
-        (a.int() - b.int()).abs().flatten(1) for a, b in zip(levels, got_levels, strict=True)
-    ]
+    differences = [(a.int() - b.int()).abs() for a, b in zip(levels, got_levels, strict=True)]
+    assert max(int(d.max()) for d in differences) <= 1
     changed = sum(int((d != 0).sum()) for d in differences)
     assert changed <= sum(d.numel() for d in differences) / 10_000
-    # Rounding moves a level by 1; what depends on such a level can then differ by more.
-    by_image = torch.stack([d.amax(1) for d in differences], 1)
-    first = (by_image != 0).int().argmax(1, keepdim=True)
-    assert by_image.gather(1, first).max() <= 1
     for i, (a, b) in enumerate(zip(levels, got_levels, strict=True)):
         same = (a == b).flatten(1).all(1)  # images
         assert torch.equal(used[same, i], got_used[same, i])

@@ -130,16 +130,16 @@ def test_classes_and_bytes_are_those_of_python(batch, package, folder, run):
 @pytest.mark.parametrize("batch", [5, 24])
 def test_packages_for_batches_of_one_size(batch, package, folder, run, tmp_path):
     """Its last batch is filled up, which is counted nowhere."""
+    path, compressed = package
     fixed = tmp_path / "fixed.pt2"
-    change_metadata(package[0], fixed, change_fmtc(batch=batch))
-    assert strip_times(run(fixed, folder).stdout) == strip_times(run(package[0], folder).stdout)
+    change_metadata(path, fixed, change_fmtc(batch=batch))
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    printed = run(fixed, folder).stdout
+    check_against_python(printed, compressed, files, inputs_of(files))
+    assert "24 images, 0 skipped" in printed
     error = f"fixed.pt2 takes batches of {batch} images only"
     run(fixed, folder, "--batch", 3, error=error)
     run(fixed, folder, "--batch", batch)
-
-
-def strip_times(printed: str) -> list[str]:
-    return [line for line in printed.splitlines() if " ms median" not in line]
 
 
 def test_plain_network_beside_it(package, folder, run):
@@ -222,7 +222,7 @@ def test_energy_is_that_of_the_package(package, folder, run, tmp_path):
 
 def test_devices(package, folder, run, tmp_path):
     path, image = package[0], folder / "00.png"
-    assert strip_times(run(path, image, "--device", "cpu").stdout)
+    assert "1 images, 0 skipped" in run(path, image, "--device", "cpu").stdout
     run(path, image, "--device", "cuda", error="compiled for the device 'cpu', not 'cuda'")
     other = tmp_path / "other.pt2"
     change_metadata(path, other, change_fmtc(device="cuda"))
@@ -478,27 +478,24 @@ def test_mobilenet_v2_on_real_images(mobilenet, run, tmp_path):
 
 @pytest.mark.slow
 def test_levels_of_mobilenet_v2(mobilenet):
-    """Rounding moves a level by one step at few values; what follows it is quantised otherwise."""
+    """At most one of 10^4 differs, by one step; each decodes the streams that the other made."""
     moved = values = 0
     for (_, levels, streams, used), (_, got_levels, got_streams, got_used) in mobilenet.batches(10):
-        points = mobilenet.compressed.points.values()
-        untouched = torch.ones(len(used), dtype=torch.bool)  # images without a difference so far
-        for i, point in enumerate(points):
-            codec = point.codec
-            difference = (levels[i].int() - got_levels[i].int()).abs().flatten(1)[untouched]
+        for i, point in enumerate(mobilenet.compressed.points.values()):
+            difference = (levels[i].int() - got_levels[i].int()).abs()
+            assert difference.max() <= 1
             moved += int((difference != 0).sum())
             values += difference.numel()
-            assert difference.numel() == 0 or difference.max() <= 1
-            untouched &= (levels[i] == got_levels[i]).flatten(1).all(1)
-            # Equal levels make equal bytes, and each decodes what the other made.
-            assert torch.equal(used[untouched, i], got_used[untouched, i])
-            size = int(used[untouched, i].max()) if untouched.any() else 0
-            inside = torch.arange(size) < used[untouched, i, None]
-            same = streams[i][untouched, :size] == got_streams[i][untouched, :size]
-            assert same[inside].all()
-            decoded = codec.decode_levels(got_streams[i], got_used[:, i], *levels[i].shape[2:])
+            decoded = point.codec.decode_levels(
+                got_streams[i], got_used[:, i], *levels[i].shape[2:]
+            )
             assert torch.equal(decoded, got_levels[i])
-    print(f"{moved} of {values} levels moved")
+            # Equal levels are equal bytes, so what eager mode made decodes in the package as well.
+            same = (difference == 0).flatten(1).all(1)
+            assert torch.equal(used[same, i], got_used[same, i])
+            inside = torch.arange(streams[i].shape[1]) < used[:, i, None]
+            equal = (streams[i] == got_streams[i]) | ~inside
+            assert equal[same].all()
     assert 0 < values and moved <= values / 10_000
 
 
