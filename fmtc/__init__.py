@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .codec import CalibrationError, TensorCodec, calibrate_tensor
 from .evaluate import Reference, evaluate
-from .export import ExportError, export
+from .export import ExportError, export, export_reference
 from .graph import TraceError
 from .model import CompressedModel, Compressor, compress, load
 from .ops import StreamError
@@ -52,6 +52,7 @@ __all__ = [
     "compress",
     "evaluate",
     "export",
+    "export_reference",
     "fingerprint",
     "load",
 ]

@@ -330,7 +330,7 @@ def _mode(model: nn.Module, mode: str | None) -> Iterator[None]:
         model.mode = before
 
 
-def _point(measures: Measures, seconds: float) -> dict[str, Any]:
+def _point(measures: Measures, seconds: float | None) -> dict[str, Any]:
     """A point for an uncompressed model: None for all that it does not have."""
     return {
         "preset": None,
@@ -370,6 +370,20 @@ def _with_coding(point: dict[str, Any], compressed: Any) -> dict[str, Any]:
             "evaluate": point["seconds"]["evaluate"],
         },
         "layers": [_layer(layer) for layer in report.layers],
+    }
+
+
+def blank_point(compressed: Any) -> dict[str, Any]:
+    """A `CompressedModel`'s point in mode "stream", with None for all that a run would measure."""
+    point = _with_coding(_point(Measures(), None), compressed)
+    layers = [layer | {"values": 0, "bits_per_value": _rates({})} for layer in point["layers"]]
+    return point | {
+        "mode": "stream",
+        "values": None,
+        "clamped_fraction": None,
+        "bits_per_value": _rates({}),
+        "joules_per_image": _rates({}),
+        "layers": layers,
     }
 
 

@@ -8,8 +8,10 @@ The file (.pt2) holds two compiled models with the same input x [N, ...]:
                 a number of csrc/core/status.h; its levels are then 0).
 ``plain``       the uncompressed network; the tensors of its output alone.
 
-Both carry the same metadata, a JSON text under the key "fmtc". Where the package runs, the library
-of the operators (libfmtc_ops.so) must have been loaded.
+Both carry the same metadata, a JSON text under the key "fmtc": how an image becomes an input, names
+of classes, the energy of a bit, and ``point``, a point of the result schema whose figures are None
+until the package runs; its layers are the coding points. Where the package runs, the library of
+the operators (libfmtc_ops.so) must have been loaded.
 """
 
 from __future__ import annotations
@@ -20,16 +22,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from .codec import Quantizer
+from .energy import read_joules, write_joules
+from .evaluate import blank_point, first_tensor
 from .graph import untraced_modules
 from .model import CompressedModel
 from .points import CodedPoint, PlainPoint
 from .preprocess import parse_preprocess
+from .result import write_atomically
 
 SCHEMA = "fmtc.package/1"
+REFERENCE_SCHEMA = "fmtc.reference/1"
 METADATA_KEY = "fmtc"
 COMPRESSED, PLAIN = "compressed", "plain"
 
@@ -47,11 +54,12 @@ def export(
     preprocess: str | None = None,
     classes: Sequence[str] | None = None,
 ) -> None:
-    """Write a compressed network as an AOTInductor package for the CPU; compiling takes a minute.
+    """Write a compressed network as an AOTInductor package; compiling takes minutes.
 
-    path: ends in .pt2. example: float32 [N, ...], an input of the size that the package shall take;
-    N is fixed, too, unless dynamic_batch. preprocess: how an image becomes an input
-    (``fmtc.preprocess``), classes: names of the outputs; both are kept for who runs the package.
+    path: ends in .pt2. example: float32 [N, ...], an input of the size that the package shall take,
+    on the device that it is for and that the networks are on; N is fixed, too, unless
+    dynamic_batch. preprocess: how an image becomes an input (``fmtc.preprocess``), classes: names
+    of the outputs; both are kept for who runs the package.
     Raises ExportError that names what cannot be exported, and ValueError for bad arguments.
 
     >>> fmtc.export(compressed, "m.pt2", images[:2], preprocess="resize=256,crop=224")
@@ -74,6 +82,34 @@ def export(
     }
     metadata = _metadata(compressed, streaming, example, dynamic_batch, preprocess, classes)
     _write(path, programs, {METADATA_KEY: json.dumps(metadata)})
+
+
+def export_reference(
+    compressed: CompressedModel, path: str | os.PathLike, images: Tensor, *, batch: int = 25
+) -> None:
+    """Write what a compressed network makes of images, for ``fmtc_infer --check`` to compare with.
+
+    path: a safetensors file. images: float32 [N, ...], preprocessed, in the order in which
+    fmtc_infer takes the files: as they are named, those of a folder sorted by their paths. The file
+    holds ``output`` [N, ...], the network's first, ``plain``, that of the uncompressed network, and
+    ``used`` i64 [N, points], the bytes of the streams. ValueError: images of another kind or
+    number, a stream that does not decode.
+
+    >>> fmtc.export_reference(compressed, "reference.safetensors", images)
+    """
+    _check_example(compressed, images)
+    streaming, plain = Streaming(compressed), compressed.reference
+    parts: dict[str, list[Tensor]] = {"output": [], "plain": [], "used": []}
+    with torch.no_grad():
+        for x in images.split(batch):
+            output, *_, used, status = streaming(x)
+            if status.any():
+                raise ValueError("export_reference: a stream does not decode")
+            parts["output"].append(output)
+            parts["plain"].append(first_tensor(plain(x)))
+            parts["used"].append(used)
+    tensors = {name: torch.cat(of).cpu() for name, of in parts.items()}
+    write_atomically(path, save(tensors, {"schema": REFERENCE_SCHEMA}))
 
 
 class Streaming(nn.Module):
@@ -111,6 +147,7 @@ class _Notes:
     def __init__(self):
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.levels: dict[str, Tensor] = {}  # of coded points: int16 [N, K, H, W]
+        self.streams: dict[str, Tensor] = {}  # of coded points: uint8 [N, bytes], the first used
         self.used: dict[str, Tensor] = {}
         self.status: dict[str, Tensor] = {}
 
@@ -135,6 +172,7 @@ class _StreamingPoint(nn.Module):
         levels, _ = codec.quantizer.quantize(x if self.point.forward_folded else codec.forward(x))
         self.notes.levels[self.name] = levels
         data, used = codec.encode_levels(levels, crop)
+        self.notes.streams[self.name] = data
         symbols, status = codec.tables.decode_unchecked(data, used, *levels.shape[2:])
         y = _dequantized(codec.quantizer, codec.symbol_map.levels(symbols))
         return y if self.point.inverse_folded else codec.inverse(y, crop), used, status
@@ -143,8 +181,8 @@ class _StreamingPoint(nn.Module):
         codec = self.point.codec
         levels, _ = codec.quantizer.quantize(x)
         size = x.shape[1:].numel() * codec.bits // 8
-        used = torch.full((x.shape[0],), size, dtype=torch.int64)
-        status = torch.zeros(x.shape[0], dtype=torch.int32)
+        used = torch.full((x.shape[0],), size, dtype=torch.int64, device=x.device)
+        status = torch.zeros(x.shape[0], dtype=torch.int32, device=x.device)
         return _dequantized(codec.quantizer, levels), used, status
 
 
@@ -219,23 +257,22 @@ def _exported(model: nn.Module, example: Tensor, dynamic_batch: bool):
 def _metadata(compressed, streaming, example, dynamic_batch, preprocess, classes) -> dict:
     with torch.no_grad():
         outputs = _tensors(compressed.reference(example[:1]))
-    points = []
-    for (name, point), shape in zip(compressed.points.items(), streaming.shapes, strict=True):
-        coder = point.codec.tables.coder if isinstance(point, CodedPoint) else "plain"
-        points.append({"name": name, "shape": shape, "reads": point.reads, "coder": coder})
+    point = blank_point(compressed)
+    for layer, shape in zip(point["layers"], streaming.shapes, strict=True):
+        layer["shape"] = shape
     return {
         "schema": SCHEMA,
-        "device": "cpu",
+        "device": example.device.type,
         "torch": torch.__version__,
         "model": type(compressed.reference).__name__,
-        "preset": compressed.preset,
-        "setting": compressed.setting,
         "input_shape": list(example.shape[1:]),
         "batch": None if dynamic_batch else len(example),
         "outputs": [list(output.shape[1:]) for output in outputs],
         "preprocess": preprocess,
         "classes": None if classes is None else list(classes),
-        "points": points,
+        "calibration_images": compressed.calibration_images,
+        "joules_per_bit": {"write": write_joules(1), "read": read_joules(1)},
+        "point": point,
     }
 
 
@@ -248,6 +285,9 @@ def _write(path: Path, programs: dict, metadata: dict[str, str]) -> None:
         "aot_inductor.package": True,
         "aot_inductor.metadata": metadata,
         "cpp.dynamic_threads": True,  # as many as where it runs, not as here
+        # Convolutions as in eager mode give the very same levels. Channels last is faster, but
+        # rounds otherwise, and one level that it moves changes all that are coded after it.
+        "layout_optimization": False,
     }
     files = {
         name: aot_compile(program.module(), program.example_inputs[0], options=dict(options))

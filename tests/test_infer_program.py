@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import subprocess
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import find_tool
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch._inductor.package import load_package
 
 import fmtc
 from fmtc.demo import digits_data
 from fmtc.energy import image_joules
+from fmtc.evaluate import snr_db
+from fmtc.export import COMPRESSED, METADATA_KEY, Streaming, _exported, _metadata, _write
+from fmtc.models import load_model
 from fmtc.preprocess import parse_preprocess
+from fmtc.result import load_result
 
 PREPROCESS = "resize=32,crop=32,mean=0.5,std=0.5"
 
@@ -34,18 +44,22 @@ def program(build_tree) -> Path:
 
 @pytest.fixture
 def run(program):
-    """Runs the program on one thread, which must succeed or say what is wrong."""
+    """Runs the program on one thread, which must succeed or say what is wrong with ``error``."""
 
     def call(*arguments, error: str | None = None) -> subprocess.CompletedProcess:
         command = [program, *arguments, "--threads", 1]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, errors="surrogateescape"
+        )
         if error is None:
             assert done.returncode == 0, done.stderr
         else:
-            assert done.returncode == 1 and re.search(error, done.stderr), done
-            assert done.stderr.splitlines()[-1].startswith("fmtc_infer: ")
+            assert done.returncode == 1, done
+            last = done.stderr.splitlines()[-1]
+            assert last.startswith("fmtc_infer: ") and re.search(error, last), done.stderr
         return done
 
+    call.program = program
     return call
 
 
@@ -110,7 +124,22 @@ def test_classes_and_bytes_are_those_of_python(batch, package, folder, run):
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     check_against_python(printed, compressed, files, inputs_of(files))
     assert "24 images, 0 skipped" in printed
-    assert "DigitsResNet, preset fmtc" in printed
+    assert 'DigitsResNet, preset fmtc, {"kind":"step","value":0.001}' in printed
+
+
+@pytest.mark.parametrize("batch", [5, 24])
+def test_packages_for_batches_of_one_size(batch, package, folder, run, tmp_path):
+    """Its last batch is filled up, which is counted nowhere."""
+    path, compressed = package
+    fixed = tmp_path / "fixed.pt2"
+    change_metadata(path, fixed, change_fmtc(batch=batch))
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    printed = run(fixed, folder).stdout
+    check_against_python(printed, compressed, files, inputs_of(files))
+    assert "24 images, 0 skipped" in printed
+    error = f"fixed.pt2 takes batches of {batch} images only"
+    run(fixed, folder, "--batch", 3, error=error)
+    run(fixed, folder, "--batch", batch)
 
 
 def test_plain_network_beside_it(package, folder, run):
@@ -129,6 +158,179 @@ def test_plain_network_beside_it(package, folder, run):
         *("time", "network", "encode", "decode", "plain time")
     ]
     assert all(0 < float(median) <= float(p95) for _, median, p95 in times)
+
+
+def test_result_is_an_evaluation_of_the_same_images(package, folder, run, tmp_path):
+    path, compressed = package
+    files = sorted(file for file in folder.glob("*.png"))
+    bad = tmp_path / "bad \udcff.png"  # a name that is no UTF-8
+    bad.write_text("no image")
+    run(path, *files, bad, "--plain", "--batch", 6, "--json", tmp_path / "result.json")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [bad.name, "result.json"]
+    result = load_result(tmp_path / "result.json")  # checks it against the schema
+    assert result["model"] == "DigitsResNet" and result["command"].startswith(str(run.program))
+    skipped = [str(tmp_path / "bad \ufffd.png")]
+    counts = {"calibration_images": 64, "evaluated_images": len(files), "skipped": skipped}
+    assert result["dataset"] == {"path": result["dataset"]["path"], **counts}
+    assert result["dataset"]["path"].startswith(str(files[0]))
+    assert result["environment"]["threads"] == 1 and result["environment"]["torch"]
+    (point,) = result["points"]
+    expected = fmtc.evaluate(compressed, inputs_of(files), mode="stream")
+    for key in ("preset", "weight_bits", "setting", "block", "coder", "mode", "multiply_adds",
+                "values", "agreement"):  # fmt: skip
+        assert point[key] == expected[key], key
+    assert point["snr_db"] == pytest.approx(expected["snr_db"], abs=0.02)
+    assert point["kl"] == pytest.approx(expected["kl"], rel=0.02)
+    check_rates(point, expected)
+    for layer, other in zip(point["layers"], expected["layers"], strict=True):
+        check_rates(layer, other)
+        rates = ("bits_per_value",)
+        assert {k: layer[k] for k in layer if k not in rates} == {
+            k: other[k] for k in other if k not in rates
+        }
+    seconds = point["seconds_per_image"]
+    assert list(seconds) == sorted(["total", "network", "encode", "decode", "plain"])
+    assert all(0 < times["median"] <= times["p95"] for times in seconds.values())
+    assert point["seconds"]["evaluate"] > 0
+
+
+def check_rates(point, expected) -> None:
+    """Only streams were counted; a level that comes out otherwise may change one by some bytes."""
+    for kind in {"bits_per_value", "joules_per_image"} & set(point):
+        rates = dict(point[kind])
+        assert rates.pop("stream") == pytest.approx(expected[kind]["stream"], rel=1e-3)
+        assert not any(rates.values())
+
+
+def test_result_needs_a_folder(package, folder, run, tmp_path):
+    error = "missing is no folder"
+    run(package[0], folder, "--json", tmp_path / "missing" / "result.json", error=error)
+    run(package[0], folder / "none.png", "--json", tmp_path / "result.json", error="none of the")
+    (tmp_path / "taken").mkdir()
+    error = "taken cannot be written"
+    run(package[0], folder / "00.png", "--json", tmp_path / "taken", error=error)
+    assert [file.name for file in tmp_path.iterdir()] == ["taken"]
+
+
+def test_energy_is_that_of_the_package(package, folder, run, tmp_path):
+    changed = tmp_path / "changed.pt2"
+    change_metadata(package[0], changed, change_fmtc(joules_per_bit={"write": 1e-6, "read": 0}))
+    printed = run(changed, folder).stdout
+    written, joules = re.search(r"(\d+) bytes written, .*, ([\d.e+]+) uJ", printed).groups()
+    assert float(joules) == pytest.approx(8 * float(written), rel=1e-3)
+
+
+def test_devices(package, folder, run, tmp_path):
+    path, image = package[0], folder / "00.png"
+    assert "1 images, 0 skipped" in run(path, image, "--device", "cpu").stdout
+    run(path, image, "--device", "cuda", error="compiled for the device 'cpu', not 'cuda'")
+    other = tmp_path / "other.pt2"
+    change_metadata(path, other, change_fmtc(device="cuda"))
+    run(other, image, "--device", "cpu", error="compiled for the device 'cuda', not 'cpu'")
+    if not torch.cuda.is_available():
+        run(other, image, error="compiled for CUDA, and there is no GPU")
+    change_metadata(path, other, change_fmtc(device="abacus"))
+    run(other, image, error="unknown device, 'abacus'")
+
+
+@pytest.fixture(scope="module")
+def reference(package, folder, tmp_path_factory) -> Path:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    path = tmp_path_factory.mktemp("reference") / "reference.safetensors"
+    fmtc.export_reference(package[1], path, inputs_of(files))
+    return path
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_runs_are_checked_against_python(batch, package, folder, reference, run):
+    printed = run(package[0], folder, "--check", reference, "--batch", batch).stdout
+    count, others, decibels, of_plain, differing, bytes_ = re.search(
+        r"check +(\d+) images, (\d+) of another class, SNR ([\d.]+) dB \(of the reference's own "
+        r"noise ([\d.]+) dB\), (\d+) of (\d+) bytes differ",
+        printed,
+    ).groups()
+    assert (int(count), int(others)) == (24, 0) and float(decibels) > float(of_plain) + 3
+    tensors = load_file(reference)
+    noise = snr_db(tensors["plain"], tensors["output"]).mean()
+    assert float(of_plain) == pytest.approx(float(noise), abs=0.06)
+    assert int(differing) <= 1e-3 * int(bytes_)
+    assert int(bytes_) == int(tensors["used"].sum())
+
+
+def swapped(output, used, plain):
+    """The first two images of another class than their neighbours, in the other order."""
+    best = output.argmax(1)
+    second = int((best != best[0]).nonzero()[0])
+    output[[0, second]] = output[[second, 0]]
+
+
+def longer(output, used, plain):
+    used[5, 0] += int(used.sum() // 500)
+
+
+@pytest.mark.parametrize(
+    "change, error",
+    [
+        (swapped, "bad.safetensors: 2 images are of another class"),
+        (longer, r"bad.safetensors: the streams have other sizes \(\d+ bytes\)$"),
+    ],
+)
+def test_differences_are_found(change, error, package, folder, reference, run, tmp_path):
+    tensors = load_file(reference)
+    change(**tensors)
+    bad = tmp_path / "bad.safetensors"
+    save_file(tensors, bad, {"schema": "fmtc.reference/1"})
+    done = run(package[0], folder, "--check", bad, "--json", tmp_path / "r.json", error=error)
+    assert len(re.findall(r": class \d, in the reference \d$", done.stderr, re.M)) == (
+        2 if change is swapped else 0
+    )
+    assert "bits/value" in done.stdout and (tmp_path / "r.json").exists()
+
+
+def test_other_inputs_are_found(package, folder, reference, run, tmp_path):
+    other = tmp_path / "other.pt2"
+    change_metadata(package[0], other, change_fmtc(preprocess=PREPROCESS.replace("0.5", "0.3")))
+    error = "outputs are farther away than quantisation explains"
+    run(other, folder, "--check", reference, error=error)
+
+
+def test_references_of_something_else_are_refused(package, folder, reference, run, tmp_path):
+    path, _ = package
+    run(path, folder / "00.png", "--check", reference, error="is of 24 images, this run of 1$")
+    run(path, folder, folder / "00.png", "--check", reference, error="24 images, this run of 25$")
+    bad = tmp_path / "bad.safetensors"
+    tensors = load_file(reference)
+    output, used, plain = (tensors[name] for name in ("output", "used", "plain"))
+    fewer = {"output": output[:, 1:].clone(), "plain": plain[:, 1:].clone()}
+    for change, error in (
+        ({"used": used.int()}, "used holds I32, not I64"),
+        ({"plain": plain.int()}, "plain holds I32, not floating-point numbers"),
+        ({"output": output[1:]}, "do not fit together"),
+        ({"used": used[1:]}, "do not fit together"),
+        (fewer, "another network"),
+        ({"used": used[:, 1:].clone()}, "another network"),
+    ):
+        save_file(tensors | change, bad, {"schema": "fmtc.reference/1"})
+        run(path, folder, "--check", bad, error=error)
+    save_file({"output": output}, bad, {"schema": "fmtc.reference/1"})
+    run(path, folder, "--check", bad, error="it has no tensor 'plain'")
+    save_file(tensors, bad, {"schema": "fmtc.codec/3"})
+    run(path, folder, "--check", bad, error="its schema is 'fmtc.codec/3'")
+    bad.write_bytes(reference.read_bytes()[:300])
+    run(path, folder, "--check", bad, error="bad.safetensors is no reference to check against")
+    run(path, folder, "--check", tmp_path / "none", error="none cannot be read")
+
+
+def test_progress_is_shown_on_a_terminal_alone(package, folder, run):
+    ours, theirs = pty.openpty()
+    command = [run.program, package[0], folder, "--batch", "8", "--threads", "1"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert done.returncode == 0 and "images" not in run(package[0], folder).stderr
+    assert shown.startswith("\r1/24 images\r2/24 images") and "\r24/24 images" in shown
+    assert shown.endswith("\r\x1b[K")  # nothing of it stays
 
 
 def test_names_of_classes(package, folder, run, tmp_path):
@@ -173,9 +375,20 @@ def change_metadata(source: Path, to: Path, change) -> None:
             new.writestr(info, data)
 
 
+def change_fmtc(**entries):
+    """A change of entries in fmtc's own metadata."""
+
+    def change(metadata):
+        metadata["fmtc"] = json.dumps(json.loads(metadata["fmtc"]) | entries)
+
+    return change
+
+
 @pytest.mark.parametrize(
     "change, error",
     [
+        (change_fmtc(point={}), "damaged metadata: .*layers"),
+        (change_fmtc(joules_per_bit=None), "damaged metadata"),
         (lambda m: m.pop("fmtc"), "not one that fmtc exported"),
         (lambda m: m.update(fmtc='{"schema": "fmtc.package/9"}'), "schema 'fmtc.package/9'"),
         (lambda m: m.update(fmtc='{"schema": "fmtc.package/1"}'), "damaged metadata"),
@@ -196,3 +409,112 @@ def test_bad_files_are_refused(package, folder, run, tmp_path):
         bad.write_bytes(data)
         run(bad, folder, error="bad.pt2 is no package")
     run(path, folder, "--labels", tmp_path / "none.txt", error="none.txt cannot be read")
+
+
+# -- A network of real size -----------------------------------------------------------------------
+
+
+class WithStreams(Streaming):
+    """Gives the levels and the streams of every coding point, too, as further outputs."""
+
+    def forward(self, x):
+        *outputs, used, status = super().forward(x)
+        levels = (self.notes.levels[name] for name in self.names)
+        streams = (self.notes.streams[name] for name in self.names)
+        return *outputs, *levels, *streams, used, status
+
+
+@dataclass
+class Compiled:
+    """A compressed network and its package, which gives levels and streams."""
+
+    compressed: fmtc.CompressedModel
+    path: Path
+    files: list[Path]
+    x: torch.Tensor
+
+    def batches(self, size: int):
+        """What eager mode and the package make of each batch."""
+        eager, compiled = WithStreams(self.compressed), load_package(str(self.path), COMPRESSED)
+        for x in self.x.split(size):
+            with torch.no_grad():
+                yield self._parts(eager(x)), self._parts(compiled(x))
+
+    def _parts(self, results):
+        *outputs, used, status = results
+        assert not status.any()
+        points = len(self.compressed.points)
+        return outputs[0], outputs[1 : points + 1], outputs[points + 1 :], used
+
+
+@pytest.fixture(scope="module")
+def mobilenet(shared_data, tmp_path_factory) -> Compiled:
+    """MobileNetV2 at some 14 dB, and 100 images that it was not calibrated with."""
+    data, preprocess = shared_data / "imagenet_sample", "crop=224,mean=0.5,std=0.5,hflip,vflip"
+    model = load_model("mobilenet_v2", shared_data / "mobilenet_v2_imagenet_w8.safetensors")
+    files = sorted(data.glob("*.jpg"))[:124]
+    rgb = (np.array(Image.open(file).convert("RGB")) for file in files)
+    x = torch.stack(
+        [parse_preprocess(preprocess)(torch.from_numpy(image).permute(2, 0, 1)) for image in rgb]
+    )
+    compressed = fmtc.compress(model, x[:24], target=fmtc.Step(0.0007))
+    streaming = WithStreams(compressed)
+    programs = {COMPRESSED: _exported(streaming, x[:2], dynamic_batch=True)}
+    metadata = _metadata(compressed, streaming, x[:2], True, preprocess, None)
+    metadata["outputs"] *= 1 + 2 * len(compressed.points)
+    path = tmp_path_factory.mktemp("mobilenet") / "m.pt2"
+    _write(path, programs, {METADATA_KEY: json.dumps(metadata)})
+    return Compiled(compressed, path, files[24:], x[24:])
+
+
+@pytest.mark.slow
+def test_mobilenet_v2_on_real_images(mobilenet, run, tmp_path):
+    fmtc.export_reference(mobilenet.compressed, tmp_path / "r.safetensors", mobilenet.x)
+    options = ("--batch", 4, "--check", tmp_path / "r.safetensors")
+    printed = run(mobilenet.path, *mobilenet.files, *options).stdout
+    check_against_python(printed, mobilenet.compressed, mobilenet.files, mobilenet.x)
+    assert "100 images, 0 of another class" in printed
+
+
+@pytest.mark.slow
+def test_levels_of_mobilenet_v2(mobilenet):
+    """At most one of 10^4 differs, by one step; each decodes the streams that the other made."""
+    moved = values = 0
+    for (_, levels, streams, used), (_, got_levels, got_streams, got_used) in mobilenet.batches(10):
+        for i, point in enumerate(mobilenet.compressed.points.values()):
+            difference = (levels[i].int() - got_levels[i].int()).abs()
+            assert difference.max() <= 1
+            moved += int((difference != 0).sum())
+            values += difference.numel()
+            decoded = point.codec.decode_levels(
+                got_streams[i], got_used[:, i], *levels[i].shape[2:]
+            )
+            assert torch.equal(decoded, got_levels[i])
+            # Equal levels are equal bytes, so what eager mode made decodes in the package as well.
+            same = (difference == 0).flatten(1).all(1)
+            assert torch.equal(used[same, i], got_used[same, i])
+            inside = torch.arange(streams[i].shape[1]) < used[:, i, None]
+            equal = (streams[i] == got_streams[i]) | ~inside
+            assert equal[same].all()
+    assert 0 < values and moved <= values / 10_000
+
+
+def test_installed_program_finds_its_operators(package, folder, build_tree, program, tmp_path):
+    """And says which library is missing."""
+
+    def install(component):
+        command = [find_tool("cmake"), "--install", build_tree, "--prefix", tmp_path]
+        done = subprocess.run([*command, "--component", component], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def infer():
+        command = [tmp_path / "bin" / "fmtc_infer", package[0], folder / "00.png"]
+        return subprocess.run([*command, "--threads", "1"], capture_output=True, text=True)
+
+    install("programs")
+    missing = infer()
+    assert missing.returncode != 0 and "libfmtc_ops.so" in missing.stderr
+    install("development")
+    found = infer()
+    assert found.returncode == 0, found.stderr
+    assert "1 images, 0 skipped" in found.stdout

@@ -2,7 +2,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -11,13 +10,17 @@
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "codec/array.h"
 #include "infer/image.h"
 #include "infer/package.h"
 #include "infer/preprocess.h"
+#include "infer/progress.h"
+#include "infer/reference.h"
+#include "infer/statistics.h"
 #include "infer/timing.h"
 
 namespace fmtc::infer {
@@ -26,48 +29,42 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-// Energy of memory accesses, fmtc/energy.py.
-constexpr double kWriteWatts = 0.180 * 1.5;
-constexpr double kReadWatts = 0.220 * 1.5;
-constexpr double kSecondsABit = 4 / 1066e6 / 16;
-constexpr double kMostDecibels = 200;  // of an SNR
-
 struct Options {
-  std::string model, labels;
+  std::string model, labels, device, json, reference;
   std::vector<std::string> paths;
-  int64_t topk = 5, batch = 1, threads = 0, repeat = 1;
+  int64_t topk = 5, batch = 0, threads = 0, repeat = 1;
   bool plain = false;
-};
-
-struct Statistics {
-  int64_t images = 0, skipped = 0;
-  int64_t written_bytes = 0, read_bytes = 0;
-  std::vector<double> total, encode, decode, plain;  // seconds an image, of each batch
-  int64_t agreeing = 0;
-  double snr_db = 0;  // sum over images
 };
 
 double seconds_since(Clock::time_point began) {
   return std::chrono::duration<double>(Clock::now() - began).count();
 }
 
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;
+  return text;
+}
+
 // The files themselves, and all of folders whose names end as those of images do; sorted.
-std::vector<fs::path> find_images(const std::vector<std::string>& paths) {
-  std::vector<fs::path> files;
-  for (const fs::path path : paths) {
+std::vector<std::string> find_images(const std::vector<std::string>& paths) {
+  std::vector<std::string> all;
+  for (const std::string& path : paths) {
     if (!fs::is_directory(path)) {
-      files.push_back(path);
+      all.push_back(path);
       continue;
     }
-    const auto first = static_cast<ptrdiff_t>(files.size());
+    std::vector<fs::path> files;
     for (const auto& entry : fs::recursive_directory_iterator(path)) {
       std::string kind = entry.path().extension().string();
       std::ranges::transform(kind, kind.begin(), [](unsigned char c) { return std::tolower(c); });
       if (kind == ".jpg" || kind == ".jpeg" || kind == ".png") files.push_back(entry.path());
     }
-    std::sort(files.begin() + first, files.end());
+    std::ranges::sort(files);
+    all.insert(all.end(), files.begin(), files.end());
   }
-  return files;
+  if (all.empty()) throw Error("there are no images");
+  return all;
 }
 
 std::vector<std::string> read_lines(const std::string& path) {
@@ -78,151 +75,119 @@ std::vector<std::string> read_lines(const std::string& path) {
   return lines;
 }
 
-struct Batch {
-  std::vector<fs::path> names;
-  at::Tensor x;
-};
+int64_t batch_size(const Options& options, const Package& package) {
+  if (package.batch > 0 && options.batch > 0 && options.batch != package.batch) {
+    throw Error(options.model + " takes batches of " + std::to_string(package.batch) +
+                " images only; export it with dynamic_batch=True for others");
+  }
+  return std::max<int64_t>({1, options.batch, package.batch});
+}
 
 class Runner {
  public:
   Runner(const Options& options, Package& package)
-      : options_(options), package_(package), preprocess_(package.preprocess) {
-    classes_ = options.labels.empty() ? package.classes : read_lines(options.labels);
+      : options_(options),
+        package_(package),
+        preprocess_(package.preprocess),
+        batch_(batch_size(options, package)),
+        classes_(options.labels.empty() ? package.classes : read_lines(options.labels)),
+        statistics_(package) {
+    if (!options.reference.empty()) reference_ = std::make_unique<Reference>(options.reference);
+    if (options.plain) package.load_plain();
   }
 
-  void run(const std::vector<fs::path>& files) {
-    const int64_t size = package_.batch > 0 ? package_.batch : options_.batch;
+  void run(const std::vector<std::string>& files) {
     std::vector<at::Tensor> inputs;
-    Batch batch;
+    std::vector<std::string> names;
     for (size_t i = 0; i < files.size(); ++i) {
       if (const at::Tensor x = load(files[i]); x.defined()) {
-        batch.names.push_back(files[i]);
+        names.push_back(files[i]);
         inputs.push_back(x);
       }
       const bool last = i + 1 == files.size();
-      if (inputs.empty() || (static_cast<int64_t>(inputs.size()) < size && !last)) continue;
-      // A package for batches of one size gets its last one filled up.
-      const auto images = inputs.size();
-      while (package_.batch > 0 && static_cast<int64_t>(inputs.size()) < size) {
-        inputs.push_back(inputs.back());
+      if (!inputs.empty() && (last || static_cast<int64_t>(inputs.size()) == batch_)) {
+        run_batch(names, inputs);
+        names.clear();
+        inputs.clear();
       }
-      batch.x = at::stack(inputs);
-      for (int64_t repeat = 0; repeat < options_.repeat; ++repeat) {
-        run_batch(batch, static_cast<int64_t>(images), repeat == 0);
-      }
-      inputs.clear();
-      batch.names.clear();
-      if (isatty(STDERR_FILENO) != 0) std::fprintf(stderr, "\r%zu/%zu images", i + 1, files.size());
+      progress_.show(i + 1, files.size());
     }
-    if (isatty(STDERR_FILENO) != 0) std::fprintf(stderr, "\r");
-  }
-
-  void print_summary() const {
-    const Statistics& all = statistics_;
-    const double images = static_cast<double>(all.images);
-    const double values = images * static_cast<double>(package_.values());
-    const double written = static_cast<double>(all.written_bytes);
-    const double read = static_cast<double>(all.read_bytes);
-    std::printf("%lld images, %lld skipped\n", static_cast<long long>(all.images),
-                static_cast<long long>(all.skipped));
-    std::printf("bits/value    %.4f\n", 8 * written / values);
-    std::printf("an image      %.0f bytes written, %.0f read, %.4g uJ\n", written / images,
-                read / images,
-                1e6 * 8 * kSecondsABit * (kWriteWatts * written + kReadWatts * read) / images);
-    print_times("time", all.total);
-    std::vector<double> network(all.total.size());
-    for (size_t i = 0; i < network.size(); ++i) {
-      network[i] = all.total[i] - all.encode[i] - all.decode[i];
-    }
-    print_times("  network", network);
-    print_times("  encode", all.encode);
-    print_times("  decode", all.decode);
-    if (!options_.plain) return;
-    print_times("plain time", all.plain);
-    std::printf("plain         same top-1 %lld of %lld, SNR %.2f dB\n",
-                static_cast<long long>(all.agreeing), static_cast<long long>(all.images),
-                all.snr_db / images);
+    progress_.clear();
+    if (statistics_.images() == 0) throw Error("none of the images could be read");
   }
 
   const Statistics& statistics() const { return statistics_; }
+  const Reference* reference() const { return reference_.get(); }
 
  private:
-  static void print_times(const char* name, const std::vector<double>& seconds) {
-    std::printf("%-13s %.3f ms median, %.3f ms p95\n", name, 1e3 * quantile(seconds, 0.5),
-                1e3 * quantile(seconds, 0.95));
-  }
-
   // Undefined for an image that cannot be read.
-  at::Tensor load(const fs::path& path) {
+  at::Tensor load(const std::string& path) {
     try {
       const at::Tensor x =
           preprocess_(read_image(path, static_cast<int>(package_.input_shape.front())));
       if (x.sizes() != at::IntArrayRef(package_.input_shape)) {
-        std::string shape;
-        for (const int64_t size : package_.input_shape) shape += " " + std::to_string(size);
-        throw Error("it does not become an input of the shape" + shape +
-                    " by the package's preprocessing");
+        throw Error("it does not become an input of the shape " +
+                    codec::shape_text(package_.input_shape) + " by the package's preprocessing");
       }
       return x;
     } catch (const std::exception& error) {
+      progress_.clear();
       std::fprintf(stderr, "%s skipped: %s\n", path.c_str(), error.what());
-      ++statistics_.skipped;
+      statistics_.skipped.push_back(path);
       return {};
     }
   }
 
-  void run_batch(const Batch& batch, int64_t images, bool first) {
-    const double size = static_cast<double>(batch.x.size(0));
+  void run_batch(const std::vector<std::string>& names, std::vector<at::Tensor>& inputs) {
+    const auto images = static_cast<int64_t>(inputs.size());
+    // A package for batches of one size gets its last one filled up.
+    if (package_.batch > 0) inputs.resize(static_cast<size_t>(batch_), inputs.back());
+    const at::Tensor x = at::stack(inputs);
+    for (int64_t repeat = 0; repeat < options_.repeat; ++repeat) {
+      const Coded coded = run_compressed(x);
+      const at::Tensor plain = options_.plain ? run_plain(x) : at::Tensor();
+      if (repeat > 0) continue;
+      const at::Tensor output = coded.output.narrow(0, 0, images);
+      const at::Tensor used = coded.used.narrow(0, 0, images);
+      statistics_.seconds += statistics_.times.total.back() * static_cast<double>(x.size(0));
+      statistics_.count(used);
+      if (options_.plain) statistics_.with_plain.add(plain.narrow(0, 0, images), output);
+      progress_.clear();
+      print_top(names, output);
+      if (reference_) reference_->add(names, output, used);
+    }
+  }
+
+  Coded run_compressed(const at::Tensor& x) {
+    const auto size = static_cast<double>(x.size(0));
+    Times& times = statistics_.times;
     take_coder_seconds();
     const auto began = Clock::now();
-    const Coded coded = package_.run(batch.x);
-    statistics_.total.push_back(seconds_since(began) / size);
+    Coded coded = package_.run(x);
+    const double total = seconds_since(began);
+    times.total.push_back(total / size);
     const CoderSeconds coder = take_coder_seconds();
-    statistics_.encode.push_back(coder.encode / size);
-    statistics_.decode.push_back(coder.decode / size);
-    at::Tensor plain;
-    if (options_.plain) {
-      const auto plain_began = Clock::now();
-      plain = package_.run_plain(batch.x);
-      statistics_.plain.push_back(seconds_since(plain_began) / size);
+    if (package_.on_cpu()) {  // a GPU's operators return before they are done
+      times.network.push_back((total - coder.encode - coder.decode) / size);
+      times.encode.push_back(coder.encode / size);
+      times.decode.push_back(coder.decode / size);
     }
-    if (!first) return;
-    statistics_.images += images;
-    count_bytes(coded.used.narrow(0, 0, images));
-    const at::Tensor output = coded.output.narrow(0, 0, images);
-    print_top(batch, output);
-    if (options_.plain) compare(output, plain.narrow(0, 0, images));
+    return coded;
   }
 
-  void count_bytes(const at::Tensor& used) {
-    const at::Tensor bytes = used.sum(0);
-    for (size_t i = 0; i < package_.points.size(); ++i) {
-      const auto of_point = bytes[static_cast<int64_t>(i)].item<int64_t>();
-      statistics_.written_bytes += of_point;
-      statistics_.read_bytes += of_point * package_.points[i].reads;
-    }
+  at::Tensor run_plain(const at::Tensor& x) {
+    const auto began = Clock::now();
+    at::Tensor output = package_.run_plain(x);
+    statistics_.times.plain.push_back(seconds_since(began) / static_cast<double>(x.size(0)));
+    return output;
   }
 
-  // SNR as fmtc.evaluate has it, and whether the best class is the same.
-  void compare(const at::Tensor& output, const at::Tensor& plain) {
-    const at::Tensor reference = plain.flatten(1).to(at::kDouble);
-    const at::Tensor error = (output.flatten(1).to(at::kDouble) - reference).square().sum(1);
-    const at::Tensor signal = (reference - reference.mean(1, true)).square().sum(1);
-    statistics_.snr_db += ((signal / error).log10() * 10)
-                              .nan_to_num(kMostDecibels, kMostDecibels)
-                              .clamp_max(kMostDecibels)
-                              .sum()
-                              .item<double>();
-    statistics_.agreeing +=
-        (output.flatten(1).argmax(1) == plain.flatten(1).argmax(1)).sum().item<int64_t>();
-  }
-
-  void print_top(const Batch& batch, const at::Tensor& output) const {
-    if (output.dim() != 2) return;  // no classifier
+  void print_top(const std::vector<std::string>& names, const at::Tensor& output) const {
+    if (!is_classifier(output)) return;
     const int64_t k = std::min(options_.topk, output.size(1));
     const auto [share, index] = output.softmax(1).topk(k);
     for (int64_t n = 0; n < output.size(0); ++n) {
-      std::printf("%s:", batch.names[static_cast<size_t>(n)].c_str());
+      std::printf("%s:", names[static_cast<size_t>(n)].c_str());
       for (int64_t i = 0; i < k; ++i) {
         const auto c = index[n][i].item<int64_t>();
         const bool named = c < static_cast<int64_t>(classes_.size());
@@ -232,14 +197,24 @@ class Runner {
       }
       std::printf("\n");
     }
+    std::fflush(stdout);
   }
 
   const Options& options_;
   Package& package_;
   Preprocess preprocess_;
+  int64_t batch_;
   std::vector<std::string> classes_;
   Statistics statistics_;
+  std::unique_ptr<Reference> reference_;
+  Progress progress_;
 };
+
+void write_result(const std::string& path, const nlohmann::json& result) {
+  // File names need not be UTF-8.
+  const std::string text = result.dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
+  codec::write_file(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+}
 
 int run(int argc, char** argv) {
   CLI::App app("A compressed network (fmtc.export) on images.");
@@ -248,8 +223,14 @@ int run(int argc, char** argv) {
   app.add_option("PATH", options.paths, "JPEG and PNG files, or folders of them")->required();
   app.add_option("--labels", options.labels, "Names of the classes, one a line");
   app.add_option("--topk", options.topk, "Classes to print (5)")->check(CLI::PositiveNumber);
-  app.add_option("--batch", options.batch, "Images run at a time (1)")->check(CLI::PositiveNumber);
+  app.add_option("--batch", options.batch, "Images run at a time (1, or as the package says)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--threads", options.threads, "Threads (all)")->check(CLI::PositiveNumber);
+  app.add_option("--device", options.device, "cpu or cuda, which the package must be for")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_option("--json", options.json, "Write rates and times, of the schema fmtc.result/2");
+  app.add_option("--check", options.reference,
+                 "Compare with what Python wrote (fmtc.export_reference); exit 1 if it differs");
   app.add_option("--repeat", options.repeat, "Runs of each batch, for the times (1)")
       ->check(CLI::PositiveNumber);
   app.add_flag("--plain", options.plain, "Run the uncompressed network, too, and compare");
@@ -257,15 +238,19 @@ int run(int argc, char** argv) {
 
   const c10::InferenceMode inference;
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
-  Package package(options.model);
+  const fs::path folder = fs::path(options.json).parent_path();
+  if (!folder.empty() && !fs::is_directory(folder)) throw Error(folder.string() + " is no folder");
+  const std::vector<std::string> files = find_images(options.paths);
+  Package package(options.model, options.device);
   Runner runner(options, package);
-  const std::vector<fs::path> files = find_images(options.paths);
-  if (files.empty()) throw Error("there are no images");
   watch_coder();
   runner.run(files);
-  if (runner.statistics().images == 0) throw Error("none of the images could be read");
-  std::printf("%s\n", package.description.c_str());
-  runner.print_summary();
+  runner.statistics().print();
+  if (!options.json.empty()) {
+    const std::string command = joined({argv, argv + argc});
+    write_result(options.json, runner.statistics().result(command, joined(options.paths)));
+  }
+  if (runner.reference() != nullptr) runner.reference()->conclude();
   return 0;
 }
 

@@ -1,10 +1,11 @@
 #include "infer/package.h"
 
+#include <ATen/Context.h>
 #include <c10/util/Exception.h>
+#include <torch/headeronly/version.h>
 
 #include <filesystem>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "core/status.h"
@@ -48,6 +49,30 @@ json read_metadata(const std::string& path) {
   return metadata;
 }
 
+at::Device choose_device(const std::string& path, const std::string& has,
+                         const std::string& wanted) {
+  if (has != "cpu" && has != "cuda") throw Error(path + " is for an unknown device, '" + has + "'");
+  if (!wanted.empty() && wanted != has) {
+    throw Error(path + " was compiled for the device '" + has + "', not '" + wanted +
+                "'; export it with an example on that one");
+  }
+  if (has == "cuda" && !at::hasCUDA()) {
+    throw Error(path + " was compiled for CUDA, and there is no GPU or a torch without CUDA");
+  }
+  return at::Device(has);
+}
+
+std::vector<CodingPoint> coding_points(const json& layers) {
+  std::vector<CodingPoint> points;
+  for (const json& layer : layers) {
+    const auto shape = layer.at("shape").get<std::vector<int64_t>>();
+    points.push_back({layer.at("name"),
+                      std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()),
+                      layer.at("reads")});
+  }
+  return points;
+}
+
 // The file's compiled code is loaded by torch, and reports errors by exceptions as well.
 auto load(const std::string& path, const char* model) {
   return with_short_errors(path + " cannot be loaded", [&] {
@@ -57,10 +82,14 @@ auto load(const std::string& path, const char* model) {
 
 }  // namespace
 
-Package::Package(const std::string& path) : path_(path) {
+Package::Package(const std::string& path, const std::string& device) : path_(path) {
   if (!std::filesystem::is_regular_file(path)) throw Error(path + " is no file");
+  std::string torch;
   try {
     const json metadata = read_metadata(path);
+    device_ = choose_device(path, metadata.at("device"), device);
+    torch = metadata.at("torch");
+    model = metadata.at("model");
     preprocess = metadata.at("preprocess").is_null() ? "" : metadata.at("preprocess");
     input_shape = metadata.at("input_shape").get<std::vector<int64_t>>();
     if (!metadata.at("batch").is_null()) batch = metadata.at("batch");
@@ -68,20 +97,23 @@ Package::Package(const std::string& path) : path_(path) {
       classes = metadata.at("classes").get<std::vector<std::string>>();
     }
     outputs_ = metadata.at("outputs").size();
-    for (const json& point : metadata.at("points")) {
-      const auto shape = point.at("shape").get<std::vector<int64_t>>();
-      points.push_back(
-          {point.at("name"),
-           std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()),
-           point.at("reads")});
-    }
-    description = metadata.at("model").get<std::string>() + ", preset " +
-                  metadata.at("preset").get<std::string>() + ", " + metadata.at("setting").dump();
+    calibration_images = metadata.at("calibration_images");
+    write_joules_per_bit = metadata.at("joules_per_bit").at("write");
+    read_joules_per_bit = metadata.at("joules_per_bit").at("read");
+    point = metadata.at("point");
+    points = coding_points(point.at("layers"));
   } catch (const json::exception& error) {
     throw Error(path + " has damaged metadata: " + error.what());
   }
-  if (outputs_ == 0 || points.empty()) throw Error(path + " has damaged metadata");
-  compressed_ = load(path, kCompressed);
+  if (outputs_ == 0 || input_shape.empty() || points.empty()) {
+    throw Error(path + " has damaged metadata");
+  }
+  try {
+    compressed_ = load(path, kCompressed);
+  } catch (const Error& error) {
+    throw Error(std::string(error.what()) + " (it was compiled by torch " + torch + ", this is " +
+                TORCH_VERSION + ")");
+  }
 }
 
 int64_t Package::values() const {
@@ -91,9 +123,9 @@ int64_t Package::values() const {
 
 Coded Package::run(const at::Tensor& x) {
   const std::vector<at::Tensor> results =
-      with_short_errors("the network failed", [&] { return compressed_->run({x}); });
+      with_short_errors("the network failed", [&] { return compressed_->run({x.to(device_)}); });
   if (results.size() != outputs_ + 2) throw Error(path_ + " has not the outputs that it names");
-  const at::Tensor &used = results[outputs_], &status = results[outputs_ + 1];
+  const at::Tensor used = results[outputs_].cpu(), status = results[outputs_ + 1].cpu();
   if (used.size(1) != static_cast<int64_t>(points.size())) {
     throw Error(path_ + " has not the coding points that it names");
   }
@@ -103,15 +135,17 @@ Coded Package::run(const at::Tensor& x) {
     throw Error("the stream of " + points[static_cast<size_t>(i)].name +
                 " does not decode: " + message(static_cast<Status>(status[n][i].item<int32_t>())));
   }
-  return {results[0], used};
+  return {results[0].cpu(), used};
 }
 
+void Package::load_plain() { plain_ = load(path_, kPlain); }
+
 at::Tensor Package::run_plain(const at::Tensor& x) {
-  if (!plain_) plain_ = load(path_, kPlain);
+  if (!plain_) load_plain();
   const std::vector<at::Tensor> results =
-      with_short_errors("the plain network failed", [&] { return plain_->run({x}); });
+      with_short_errors("the plain network failed", [&] { return plain_->run({x.to(device_)}); });
   if (results.empty()) throw Error(path_ + " has a plain network without outputs");
-  return results[0];
+  return results[0].cpu();
 }
 
 }  // namespace fmtc::infer

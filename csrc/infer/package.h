@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -17,7 +18,7 @@ struct CodingPoint {
   int64_t reads = 0;   // how often it is read after it was written
 };
 
-// What one batch gave.
+// What one batch gave, on the CPU.
 struct Coded {
   at::Tensor output;  // the network's first output
   at::Tensor used;    // int64 [N, points], bytes of the streams
@@ -26,27 +27,37 @@ struct Coded {
 // A network that fmtc.export wrote (fmtc/export.py, schema fmtc.package/1).
 class Package {
  public:
-  // Error where the file is no such package.
-  explicit Package(const std::string& path);
+  // device: "cpu", "cuda", or empty for that of the package. Error where the file is no such
+  // package, is for another device or one that is not there.
+  Package(const std::string& path, const std::string& device);
 
-  // x: float32 [N, input_shape]. Error where a stream does not decode.
+  // x: float32 [N, input_shape] on the CPU. Error where a stream does not decode.
   Coded run(const at::Tensor& x);
-  // The uncompressed network's first output; loaded at the first call.
+  // The uncompressed network's first output, on the CPU. It is loaded before, or at the first call.
+  void load_plain();
   at::Tensor run_plain(const at::Tensor& x);
 
-  std::string description;  // model, preset and setting
+  bool on_cpu() const { return device_.is_cpu(); }
+  int64_t values() const;  // of all points, of one image
+
+  std::string model;  // the network's name
   std::string preprocess;
   std::vector<int64_t> input_shape;
   int64_t batch = 0;  // 0: any
   std::vector<std::string> classes;
-  std::vector<CodingPoint> points;
-
-  int64_t values() const;  // of all points, of one image
+  int64_t calibration_images = 0;
+  // Energy of the memory that the streams are written to and read from.
+  double write_joules_per_bit = 0;
+  double read_joules_per_bit = 0;
+  // A point of the result schema in which a run fills in what it measured.
+  nlohmann::json point;
+  std::vector<CodingPoint> points;  // its layers
 
  private:
   using Loader = torch::inductor::AOTIModelPackageLoader;
 
   std::string path_;
+  at::Device device_ = at::kCPU;
   size_t outputs_ = 0;
   std::unique_ptr<Loader> compressed_, plain_;
 };

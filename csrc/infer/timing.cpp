@@ -2,10 +2,7 @@
 
 #include <ATen/record_function.h>
 
-#include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <cstddef>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -52,12 +49,5 @@ void watch_coder() {
 }
 
 CoderSeconds take_coder_seconds() { return std::exchange(seconds, {}); }
-
-double quantile(std::vector<double> sample, double q) {
-  const auto rank = static_cast<ptrdiff_t>(std::ceil(q * static_cast<double>(sample.size()))) - 1;
-  const auto at = sample.begin() + std::max<ptrdiff_t>(rank, 0);
-  std::nth_element(sample.begin(), at, sample.end());
-  return *at;
-}
 
 }  // namespace fmtc::infer

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <vector>
-
 namespace fmtc::infer {
 
 // Seconds that went into the operators of the encoder (prediction, classes of positions, streams)
@@ -15,8 +13,5 @@ struct CoderSeconds {
 void watch_coder();
 // What they took since the last call.
 CoderSeconds take_coder_seconds();
-
-// The value that a share q of the sorted sample is at most; the sample is not empty.
-double quantile(std::vector<double> sample, double q);
 
 }  // namespace fmtc::infer

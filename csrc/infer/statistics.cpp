@@ -1,0 +1,141 @@
+#include "infer/statistics.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/headeronly/version.h>
+
+#include <cstdio>
+#include <fstream>
+#include <numeric>
+
+namespace fmtc::infer {
+namespace {
+
+using nlohmann::json;
+
+struct Kind {
+  const char *key, *label;  // in the result, for people
+  std::vector<double> Times::*seconds;
+};
+constexpr Kind kKinds[] = {
+    {"total", "time", &Times::total},       {"network", "  network", &Times::network},
+    {"encode", "  encode", &Times::encode}, {"decode", "  decode", &Times::decode},
+    {"plain", "plain time", &Times::plain},
+};
+
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
+
+json environment() {
+  return {{"fmtc", FMTC_VERSION},   {"commit", nullptr},
+          {"torch", TORCH_VERSION}, {"torchvision", nullptr},
+          {"python", nullptr},      {"cpu", cpu_name()},
+          {"seed", nullptr},        {"threads", at::get_num_threads()}};
+}
+
+json mean_or_null(const std::vector<double>& sample) {
+  return sample.empty() ? json(nullptr) : json(mean(sample));
+}
+
+}  // namespace
+
+void Statistics::count(const at::Tensor& used) {
+  images_ += used.size(0);
+  const at::Tensor bytes = used.sum(0);
+  for (size_t i = 0; i < written_.size(); ++i) {
+    written_[i] += bytes[static_cast<int64_t>(i)].item<int64_t>();
+  }
+}
+
+double Statistics::bytes_written() const {
+  return static_cast<double>(std::accumulate(written_.begin(), written_.end(), int64_t{0}));
+}
+
+double Statistics::bytes_read() const {
+  int64_t bytes = 0;
+  for (size_t i = 0; i < written_.size(); ++i) bytes += written_[i] * package_.points[i].reads;
+  return static_cast<double>(bytes);
+}
+
+double Statistics::bits_per_value() const {
+  return 8 * bytes_written() / static_cast<double>(images_ * package_.values());
+}
+
+double Statistics::joules_per_image() const {
+  return 8 *
+         (package_.write_joules_per_bit * bytes_written() +
+          package_.read_joules_per_bit * bytes_read()) /
+         static_cast<double>(images_);
+}
+
+void Statistics::print() const {
+  const auto images = static_cast<double>(images_);
+  std::printf("%s, preset %s, %s\n", package_.model.c_str(),
+              package_.point.value("preset", "").c_str(),
+              package_.point.value("setting", json()).dump().c_str());
+  std::printf("%lld images, %zu skipped\n", static_cast<long long>(images_), skipped.size());
+  std::printf("bits/value    %.4f\n", bits_per_value());
+  std::printf("an image      %.0f bytes written, %.0f read, %.4g uJ\n", bytes_written() / images,
+              bytes_read() / images, 1e6 * joules_per_image());
+  for (const Kind& kind : kKinds) {
+    const std::vector<double>& seconds = times.*kind.seconds;
+    if (seconds.empty()) continue;
+    std::printf("%-13s %.3f ms median, %.3f ms p95\n", kind.label, 1e3 * quantile(seconds, 0.5),
+                1e3 * quantile(seconds, 0.95));
+  }
+  if (with_plain.of_classifier()) {
+    std::printf("plain         same top-1 %lld of %lld\n",
+                static_cast<long long>(with_plain.agreeing),
+                static_cast<long long>(with_plain.images));
+  }
+  if (!with_plain.snr_db.empty()) {
+    std::printf("plain         SNR %.2f dB\n", mean(with_plain.snr_db));
+  }
+}
+
+json Statistics::result(const std::string& command, const std::string& path) const {
+  json dataset = {{"path", path},
+                  {"calibration_images", package_.calibration_images},
+                  {"evaluated_images", images_}};
+  if (!skipped.empty()) dataset["skipped"] = skipped;
+  return {{"schema", "fmtc.result/2"},       {"command", command},
+          {"model", package_.model},         {"dataset", dataset},
+          {"environment", environment()},    {"reference", {{"top1", nullptr}, {"top5", nullptr}}},
+          {"points", json::array({point()})}};
+}
+
+json Statistics::point() const {
+  json point = package_.point;
+  if (with_plain.of_classifier()) {
+    point["agreement"] =
+        static_cast<double>(with_plain.agreeing) / static_cast<double>(with_plain.images);
+  }
+  point["kl"] = mean_or_null(with_plain.kl_divergence);
+  point["snr_db"] = mean_or_null(with_plain.snr_db);
+  point["values"] = images_ * package_.values();
+  point["bits_per_value"]["stream"] = bits_per_value();
+  point["joules_per_image"]["stream"] = joules_per_image();
+  point["seconds"]["evaluate"] = seconds;
+  for (const Kind& kind : kKinds) {
+    const std::vector<double>& sample = times.*kind.seconds;
+    if (sample.empty()) continue;
+    point["seconds_per_image"][kind.key] = {{"median", quantile(sample, 0.5)},
+                                            {"p95", quantile(sample, 0.95)}};
+  }
+  for (size_t i = 0; i < written_.size(); ++i) {
+    json& layer = point["layers"][i];
+    const int64_t values = images_ * package_.points[i].values;
+    layer["values"] = values;
+    layer["bits_per_value"]["stream"] =
+        8 * static_cast<double>(written_[i]) / static_cast<double>(values);
+  }
+  return point;
+}
+
+}  // namespace fmtc::infer

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "infer/comparison.h"
+#include "infer/package.h"
+
+namespace fmtc::infer {
+
+// Seconds an image, one entry a run of a batch. What is not measured is empty.
+struct Times {
+  std::vector<double> total;    // in the compressed network
+  std::vector<double> network;  // of it, what is neither of the following
+  std::vector<double> encode, decode;
+  std::vector<double> plain;  // in the uncompressed network
+};
+
+// What a run has counted and measured.
+class Statistics {
+ public:
+  explicit Statistics(const Package& package)
+      : package_(package), written_(package.points.size()) {}
+
+  std::vector<std::string> skipped;  // images that could not be read
+  Times times;
+  double seconds = 0;  // in the compressed network, in one run of each image
+  Comparison with_plain;
+
+  // used: int64 [N, points], bytes of the streams of N more images.
+  void count(const at::Tensor& used);
+  int64_t images() const { return images_; }
+
+  // Standard output, for people.
+  void print() const;
+  // A document of the schema fmtc.result/2 (fmtc/schemas/result-2.json). command: what was run;
+  // path: where the images are.
+  nlohmann::json result(const std::string& command, const std::string& path) const;
+
+ private:
+  double bytes_written() const;
+  double bytes_read() const;
+  double bits_per_value() const;
+  double joules_per_image() const;
+  nlohmann::json point() const;
+
+  const Package& package_;
+  int64_t images_ = 0;
+  std::vector<int64_t> written_;  // bytes, at each coding point
+};
+
+}  // namespace fmtc::infer
