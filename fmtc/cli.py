@@ -255,7 +255,12 @@ def add_eval_options(parser: Parser) -> Parser:
     run.add_argument("--batch", type=int, default=25, metavar="N", help="images at a time (25)")
     run.add_argument("--seed", type=int, default=0, help="of the split and of random weights (0)")
     run.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
-    run.add_argument("--device", default="cpu", choices=["cpu"])
+    run.add_argument(
+        "--device",
+        default="cpu",
+        choices=["cpu", "cuda"],
+        help="where the networks run after calibration, which is on the CPU (default: cpu)",
+    )
     run.add_argument(
         "--out", default="fmtc-results", metavar="DIR", help="where to write (default: %(default)s)"
     )

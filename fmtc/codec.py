@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from . import baselines, ops
+from .devices import move_tensors
 from .entropy_coding import WITH_TABLES, Tables, plane_classes
 from .positions import PositionClasses
 from .presets import MAX_LEVELS, Preset, get_preset
@@ -199,11 +200,20 @@ class TensorCodec:
         """Inverse of encode_levels. Raises StreamError for a damaged stream."""
         return self.symbol_map.levels(self.tables.decode(data, used, height, width))
 
+    def to(self, device: torch.device | str) -> TensorCodec:
+        """This codec, moved to a device, where it encodes tensors and decodes to."""
+        move_tensors(self, torch.device(device))
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return self.class_of.device
+
     @torch.no_grad()
     def encode(self, x: torch.Tensor) -> bytes:
         """x [N, C, H, W] float -> one self-describing stream for each image, back to back.
 
-        Raises ValueError for another shape or for NaN.
+        Raises ValueError for another shape or device than the codec's, or for NaN.
         """
         self._check(x)
         levels, _ = self.quantizer.quantize(self.forward(x.float()))
@@ -223,9 +233,9 @@ class TensorCodec:
             piece = torch.frombuffer(
                 bytearray(view[start : start + info["size"]]), dtype=torch.uint8
             )
-            levels = self.decode_levels(
-                piece[None], torch.tensor([len(piece)]), info["height"], info["width"]
-            )
+            data_of_image = piece[None].to(self.device)
+            used = torch.tensor([len(piece)], device=self.device)
+            levels = self.decode_levels(data_of_image, used, info["height"], info["width"])
             values.append(self.quantizer.dequantize(levels))
             crops.add((info["crop_h"], info["crop_w"]))
             start += info["size"]
@@ -255,6 +265,8 @@ class TensorCodec:
             raise ValueError(
                 f"encode: expected a tensor [N, {self.channels}, H, W], got {list(x.shape)}"
             )
+        if x.device != self.device:
+            raise ValueError(f"encode: the codec is on {self.device}, the tensor on {x.device}")
         if not x.is_floating_point():
             raise ValueError(f"encode: expected a floating-point tensor, got {x.dtype}")
         if len(x) and not x.numel():

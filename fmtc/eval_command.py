@@ -20,6 +20,7 @@ from .cli import Parser, UsageError, add_eval_options
 from .codec import check_bits
 from .console import console, result_table
 from .data import Dataset, open_dataset, split
+from .devices import copied_to, usable
 from .evaluate import Reference, first_tensor
 from .model import Compressor
 from .models import load_model
@@ -162,7 +163,10 @@ def _measure(
             f"{len(test_indices)} images are too few for {distributed.processes()} processes"
         )
     progress = not args.quiet
-    reference = Reference(model, test, batch=args.batch, progress=progress, sharded=True)
+    device = usable(args.device)
+    reference = Reference(
+        copied_to(model, device), test, batch=args.batch, progress=progress, sharded=True
+    )
     dataset.skipped[:] = sorted(set().union(*distributed.gathered(dataset.skipped)))
     result = _new_result(args, dataset, len(calibration), reference)
     if earlier is not None:
@@ -193,6 +197,7 @@ def _measure(
         result,
         path,
         reference=reference,
+        device=device,
         batch=args.batch,
         progress=progress,
         on_point=lambda point: args.quiet or _say(_progress_line(point, reference)),

@@ -130,8 +130,8 @@ def arrange(levels: Tensor, classes: Tensor, num_classes: int) -> tuple[Tensor, 
     Returns values int16 [N, B + K*H*W]: the B classes of the blocks as ``predict`` leaves them with
     coefficients 32, 32, 0; then of each component the levels of the blocks of class 0, of class 1,
     ..., blocks of a class row by row, and a block's levels row by row. And positions i64
-    [N, num_classes], the number of positions of each class. Raises RuntimeError for other classes; on
-    CUDA these count as the last.
+    [N, num_classes], the number of positions of each class. Raises RuntimeError for other classes;
+    on CUDA these count as the last.
     """
     return _ops.arrange(levels, classes, num_classes)
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .codec import CalibrationError, Quantizer, Symbols, TensorCodec
+from .devices import move_tensors
 
 
 @dataclass
@@ -18,13 +19,14 @@ class Counted:
     histogram: i64 [classes, L] of the coded symbols, None for a plain (uncoded) layer.
     streamed, stream_bytes: values that went through streams, and the bytes of those.
     shape: [C, H, W] of the last tensor.
+    What the operators count stays a tensor on their device, so that nothing waits for it.
     """
 
     histogram: torch.Tensor | None
     values: int = 0
-    clamped: int = 0
+    clamped: int | torch.Tensor = 0
     streamed: int = 0
-    stream_bytes: int = 0
+    stream_bytes: int | torch.Tensor = 0
     shape: tuple[int, ...] = ()
 
     @classmethod
@@ -40,9 +42,9 @@ class Counted:
                 before = 0 if total.histogram is None else total.histogram
                 total.histogram = before + part.histogram
             total.values += part.values
-            total.clamped += part.clamped
+            total.clamped += int(part.clamped)
             total.streamed += part.streamed
-            total.stream_bytes += part.stream_bytes
+            total.stream_bytes += int(part.stream_bytes)
         return total
 
 
@@ -60,6 +62,14 @@ class CodingPoint(nn.Module):
 
     def reset(self) -> None:
         self.counted = None
+
+    def _apply(self, fn, recurse=True):
+        """Takes the codec, which is no module, along to another device."""
+        device = fn(torch.empty(0)).device
+        move_tensors(self.codec, device)
+        if self.counted is not None:
+            move_tensors(self.counted, device)
+        return super()._apply(fn, recurse)
 
 
 class CodedPoint(CodingPoint):
@@ -92,7 +102,7 @@ class CodedPoint(CodingPoint):
 
     def _through_stream(self, symbols: Symbols, crop: tuple[int, int]) -> torch.Tensor:
         data, used = self.codec.encode_symbols(symbols, crop)
-        self.counted.stream_bytes += int(used.sum())
+        self.counted.stream_bytes = self.counted.stream_bytes + used.sum()
         return self.codec.decode_levels(data, used, *symbols.planes.shape[2:])
 
     def _count(self, x: torch.Tensor, symbols: Symbols, clamped: torch.Tensor) -> None:
@@ -104,7 +114,7 @@ class CodedPoint(CodingPoint):
         values = x.shape[0] * codec.channels * x.shape[2] * x.shape[3]
         counted.values += values
         counted.streamed += values if self.mode == "stream" else 0
-        counted.clamped += int(clamped)
+        counted.clamped = counted.clamped + clamped
         counted.shape = (codec.channels, *x.shape[2:])
 
 
@@ -154,7 +164,7 @@ class PlainPoint(CodingPoint):
         if self.counted is None:
             self.counted = Counted(None)
         self.counted.values += x.numel()
-        self.counted.clamped += int(clamped)
+        self.counted.clamped = self.counted.clamped + clamped
         self.counted.shape = tuple(x.shape[1:])
         if self.mode == "stream":
             self.counted.streamed += x.numel()

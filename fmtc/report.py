@@ -47,7 +47,7 @@ class Report:
         values = sum(c.values for c in counted.values())
         return cls(
             values=values,
-            clamped_fraction=sum(c.clamped for c in counted.values()) / max(values, 1),
+            clamped_fraction=sum(int(c.clamped) for c in counted.values()) / max(values, 1),
             bits_per_value={
                 rate: _mean([b[rate] for b in bits.values()], values) for rate in RATES
             },
@@ -161,7 +161,7 @@ def _entropy_bits(counts: torch.Tensor) -> float:
 
 def _stream_bits(counted: Counted) -> float | None:
     """None unless everything that was counted went through streams."""
-    return 8.0 * counted.stream_bytes if counted.streamed == counted.values else None
+    return 8.0 * int(counted.stream_bytes) if counted.streamed == counted.values else None
 
 
 def _layer(name: str, point: CodingPoint, counted: Counted, bits: dict) -> dict:

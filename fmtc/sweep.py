@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from .devices import copied_to
 from .distributed import is_first
 from .evaluate import Reference, evaluate
 from .model import Compressor
@@ -22,6 +25,7 @@ def sweep(
     path: str | Path,
     *,
     reference: Reference,
+    device: torch.device | str = "cpu",
     batch: int = 25,
     progress: bool = False,
     on_point: Callable[[dict[str, Any]], None] = lambda point: None,
@@ -31,7 +35,8 @@ def sweep(
     The file is written after every point, so that an interruption loses only the point in work. A
     target that cannot be met is left out with a warning that names the nearest.
     data: what `evaluate` takes, not the calibration images; reference: the uncompressed network on
-    `data`; on_point: called with each finished point.
+    `data`; device: where the compressed networks run, which are calibrated where the compressor's
+    model is; on_point: called with each finished point.
     """
     for target in targets:
         try:
@@ -39,6 +44,7 @@ def sweep(
         except TargetError as error:
             warnings.warn(str(error), stacklevel=2)
             continue
+        compressed = copied_to(compressed, device)
         point = evaluate(compressed, data, reference=reference, batch=batch, progress=progress)
         result["points"].append(point)
         if is_first():

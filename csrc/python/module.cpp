@@ -21,7 +21,11 @@ py::dict build_info() {
   info["build_type"] = FMTC_BUILD_TYPE;
   info["flags"] = FMTC_FLAGS;
   info["torch_built_with"] = FMTC_TORCH_VERSION;
+  #if defined(FMTC_WITH_CUDA)
+  info["cuda"] = true;
+#else
   info["cuda"] = false;
+#endif
   info["simd"] = fmtc::simd_level();
   info["coder_simd"] = fmtc::name(fmtc::rans_simd());
   return info;
