@@ -149,7 +149,8 @@ def position_histogram(
 
     levels, classes, num_classes: as for ``arrange``. groups: i64 [1 + K * num_classes], the group
     of the map and of each class of each component. Values beyond lo..hi count as the nearest one.
-    Returns counts i64 [num_groups, hi - lo + 1].
+    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for other classes or groups; on
+    CUDA classes count as the last, and what has no group is left out.
     """
     return _ops.position_histogram(levels, classes, num_classes, lo, hi, groups, num_groups)
 
@@ -161,7 +162,8 @@ def histogram(levels: Tensor, lo: int, hi: int, groups: Tensor, num_groups: int)
     """How often each level occurs in each group of components.
 
     levels: int16 [N, K, ...]; groups: i64 [K], the group (0 .. num_groups-1) of each component.
-    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for a level outside [lo, hi].
+    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for a level outside [lo, hi] or
+    another group; on CUDA these are left out.
     """
     return _ops.histogram(levels, lo, hi, groups, num_groups)
 
@@ -169,7 +171,8 @@ def histogram(levels: Tensor, lo: int, hi: int, groups: Tensor, num_groups: int)
 def entropy(counts: Tensor) -> Tensor:
     """Empirical entropy of histograms in bits/symbol: i64 [..., L] -> f64 [...].
 
-    0 for a histogram without counts. Raises RuntimeError for a negative count.
+    0 for a histogram without counts. Raises RuntimeError for a negative count; on CUDA its histogram
+    gives NaN.
     """
     return _ops.entropy(counts)
 
