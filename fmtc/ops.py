@@ -50,7 +50,8 @@ def merge_moments(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Moments of two sets of samples together (Chan et al.), as ``channel_moments`` gives them.
 
-    count i64 [], mean f64 [C], m2 f64 [C, C] of both sets. Returns the same three.
+    count i64 [], mean f64 [C], m2 f64 [C, C] of both sets. Returns the same three. Raises RuntimeError
+    for a negative count or too large a sum; on CUDA the count is then -1 and the rest NaN.
     """
     return _ops.merge_moments(count_a, mean_a, m2_a, count_b, mean_b, m2_b)
 
