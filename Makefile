@@ -21,7 +21,7 @@ PIP_INSTALL := $(PIP) install --constraint constraints.txt
 BUILD_REQUIREMENTS := setuptools wheel cmake ninja pybind11 cmeel-eigen torch
 NEWEST := .venv-newest
 
-CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp \
+CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp tests/kernels/*.cpp \
   cuda/*.h cuda/*.cu csrc/ops/cuda/*.h csrc/ops/cuda/*.cpp \
   tests/fuzz/*.h tests/fuzz/*.cpp examples/cpp/*.cpp)
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \

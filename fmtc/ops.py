@@ -50,7 +50,8 @@ def merge_moments(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Moments of two sets of samples together (Chan et al.), as ``channel_moments`` gives them.
 
-    count i64 [], mean f64 [C], m2 f64 [C, C] of both sets. Returns the same three.
+    count i64 [], mean f64 [C], m2 f64 [C, C] of both sets. Returns the same three. Raises RuntimeError
+    for a negative count or too large a sum; on CUDA the count is then -1 and the rest NaN.
     """
     return _ops.merge_moments(count_a, mean_a, m2_a, count_b, mean_b, m2_b)
 
@@ -149,7 +150,8 @@ def position_histogram(
 
     levels, classes, num_classes: as for ``arrange``. groups: i64 [1 + K * num_classes], the group
     of the map and of each class of each component. Values beyond lo..hi count as the nearest one.
-    Returns counts i64 [num_groups, hi - lo + 1].
+    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for other classes or groups; on
+    CUDA classes count as the last, and what has no group is left out.
     """
     return _ops.position_histogram(levels, classes, num_classes, lo, hi, groups, num_groups)
 
@@ -161,7 +163,8 @@ def histogram(levels: Tensor, lo: int, hi: int, groups: Tensor, num_groups: int)
     """How often each level occurs in each group of components.
 
     levels: int16 [N, K, ...]; groups: i64 [K], the group (0 .. num_groups-1) of each component.
-    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for a level outside [lo, hi].
+    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for a level outside [lo, hi] or
+    another group; on CUDA these are left out.
     """
     return _ops.histogram(levels, lo, hi, groups, num_groups)
 
@@ -169,7 +172,8 @@ def histogram(levels: Tensor, lo: int, hi: int, groups: Tensor, num_groups: int)
 def entropy(counts: Tensor) -> Tensor:
     """Empirical entropy of histograms in bits/symbol: i64 [..., L] -> f64 [...].
 
-    0 for a histogram without counts. Raises RuntimeError for a negative count.
+    0 for a histogram without counts. Raises RuntimeError for a negative count; on CUDA its histogram
+    gives NaN.
     """
     return _ops.entropy(counts)
 

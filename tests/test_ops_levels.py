@@ -184,6 +184,27 @@ def test_histogram_of_all_levels():
     assert torch.equal(counts, torch.ones(1, 65536, dtype=torch.int64))
 
 
+def test_histogram_of_wrong_values(backend):
+    """The CPU refuses them; others cannot, so they leave them out."""
+    levels, groups = random_levels(3, 5, 7, 6), torch.tensor([1, 0, 1, 2, 0])
+    levels[1, 2, 3], levels[2, 0, 0, 4] = 7, -3000
+    wrong_groups = torch.tensor([1, 0, 2**40, 2, -1])
+    if backend == "cpu":
+        with pytest.raises(RuntimeError, match="levels must be from lo"):
+            ops.histogram(levels, -9, 6, groups, 3)
+        with pytest.raises(RuntimeError, match="groups must be from 0"):
+            ops.histogram(levels, -3000, 7, wrong_groups, 3)
+        return
+    all_counts = reference_histogram(levels, -3000, 7, groups, 3)
+    counts = ops.histogram(levels, -9, 6, groups, 3)
+    np.testing.assert_array_equal(counts.numpy(), all_counts[:, 2991:-1])
+    counts = ops.histogram(levels, -3000, 7, wrong_groups, 3)
+    groups = torch.tensor([1, 0, 3, 2, 3])
+    np.testing.assert_array_equal(
+        counts.numpy(), reference_histogram(levels, -3000, 7, groups, 4)[:3]
+    )
+
+
 @pytest.mark.parametrize("counts", [a[0] for name, a in SAMPLES if name == "entropy"])
 def test_entropy(counts):
     bits = ops.entropy(counts)
@@ -197,6 +218,15 @@ def test_entropy_of_known_sources():
     counts = torch.tensor([[0, 0, 0, 0], [7, 0, 0, 0], [5, 5, 5, 5], [4, 2, 1, 1]])
     assert ops.entropy(counts).tolist() == pytest.approx([0, 0, 2, 1.75], abs=1e-15)
     assert float(ops.entropy(torch.tensor([2**60, 2**60]))) == 1
+
+
+def test_entropy_of_negative_counts(backend):
+    counts = torch.tensor([[1, 1], [3, -1], [-2, 0], [2, 2]])
+    if backend == "cpu":
+        with pytest.raises(RuntimeError, match="counts must not be negative, but histogram 1 "):
+            ops.entropy(counts)
+    else:
+        assert ops.entropy(counts).nan_to_num(nan=-1).tolist() == [1, -1, -1, 1]
 
 
 def test_entropy_takes_any_strides(layout):

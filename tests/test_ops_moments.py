@@ -9,6 +9,8 @@ from sklearn.decomposition import PCA
 
 from fmtc import ops
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 SHAPES = [
     (3, 5, 7, 6),
     (2, 1, 9, 4),  # one channel
@@ -106,6 +108,18 @@ def test_merged_moments_are_those_of_all_samples(sizes, channels):
     for part in x.split(sizes):
         merged = ops.merge_moments(*merged, *ops.channel_moments(part))
     assert_moments(merged, reference_moments(x))
+
+
+def test_merge_of_counts_that_cannot_be(backend):
+    _, mean, m2 = moments = ops.channel_moments(random_tensor(1, 3, 2, 2))
+    for count in (-1, 2**63 - 4):
+        wrong = torch.tensor(count), mean, m2
+        if backend == "cpu":
+            with pytest.raises(RuntimeError, match="merge_moments: "):
+                ops.merge_moments(*wrong, *moments)
+            continue
+        merged_count, *merged = ops.merge_moments(*moments, *wrong)
+        assert int(merged_count) == -1 and all(bool(x.isnan().all()) for x in merged)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 7, 64])

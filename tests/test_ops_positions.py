@@ -168,6 +168,8 @@ def sample_inputs():
         yield "position_histogram", histogram_args(case)
         yield "rans_encode", case.encode_args()
         yield "rans_decode", case.decode_args(*case.encode())
+    # More bins than the fast memory of a block of GPU threads has.
+    yield "position_histogram", histogram_args(CASES["odd sides"], -3000, 3000)
     for shape in EMPTY:
         levels = torch.empty(shape, dtype=torch.int16)
         yield "position_activity", (levels, random_weights(shape[1]))
@@ -226,6 +228,45 @@ def test_position_histogram(args):
         for value, group in zip(values, groups.repeat_interleave(sizes), strict=True):
             expected[group, min(max(value, lo), hi) - lo] += 1
     assert torch.equal(counts, expected)
+
+
+@every_backend
+def test_wrong_values(backend):
+    """The CPU refuses them; others cannot, so they take what comes next to them, or nothing."""
+    case = CASES["odd sides"]
+    levels, classes, num_classes, lo, hi, groups, num_groups = histogram_args(case)
+    wrong_classes = torch.where(classes == num_classes - 1, 200, classes).to(torch.uint8)
+    wrong_groups = groups.clone()
+    wrong_groups[2:4] = torch.tensor([-1, num_groups])
+    some, right, none = WEIGHTS - 100, (WEIGHTS - 100).clamp(0), torch.zeros_like(WEIGHTS)
+    calls = [
+        lambda: ops.position_activity(levels, some),
+        lambda: ops.arrange(levels, wrong_classes, num_classes),
+        lambda: ops.position_histogram(levels, wrong_classes, *histogram_args(case)[2:]),
+        lambda: ops.position_histogram(
+            levels, classes, num_classes, lo, hi, wrong_groups, num_groups
+        ),
+    ]
+    if backend == "cpu":
+        for call in calls:
+            with pytest.raises(RuntimeError, match="must be from 0 to"):
+                call()
+        return
+    assert torch.equal(calls[0](), reference_activity(levels, right))
+    assert not ops.position_activity(levels, none - 2**31).any()
+    most = none + 2**31 - 1
+    assert torch.equal(
+        ops.position_activity(levels, most), reference_activity(levels, none + 2**15)
+    )
+    for got, expected in zip(calls[1](), ops.arrange(levels, classes, num_classes), strict=True):
+        assert torch.equal(got, expected)
+    counts = ops.position_histogram(*histogram_args(case))
+    assert torch.equal(calls[2](), counts)
+    kept = torch.where(torch.arange(len(groups)) // 2 == 1, num_groups, groups)
+    assert torch.equal(
+        calls[3](),
+        ops.position_histogram(levels, classes, num_classes, lo, hi, kept, num_groups + 1)[:-1],
+    )
 
 
 def test_position_histogram_refuses():

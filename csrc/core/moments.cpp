@@ -271,16 +271,13 @@ Status merge_moments(int64_t count_a, std::span<const double> mean_a, std::span<
       m2_b.size() != m2_a.size() || m2.size() != m2_a.size()) {
     return Status::kBadArgument;
   }
-  count = count_a + count_b;
-  const double share = count == 0 ? 0.0 : static_cast<double>(count_b) / static_cast<double>(count);
-  const double weight = static_cast<double>(count_a) * share;
+  const Merge merge{count_a, count_b};
+  count = merge.count();
   for (size_t i = 0; i < channels; ++i) {
-    const double delta = mean_b[i] - mean_a[i];
-    // Either mean itself where the other set is empty, without rounding.
-    mean[i] = count_a == 0 ? mean_b[i] : mean_a[i] + delta * share;
+    mean[i] = merge.mean(mean_a[i], mean_b[i]);
     for (size_t j = 0; j < channels; ++j) {
-      m2[i * channels + j] = m2_a[i * channels + j] + m2_b[i * channels + j] +
-                             weight * (delta * (mean_b[j] - mean_a[j]));
+      const size_t ij = i * channels + j;
+      m2[ij] = merge.m2(m2_a[ij], m2_b[ij], mean_b[i] - mean_a[i], mean_b[j] - mean_a[j]);
     }
   }
   return Status::kOk;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <span>
 
+#include "core/device.h"
 #include "core/status.h"
 
 namespace fmtc {
@@ -34,6 +35,26 @@ Status channel_moments(std::span<const float> x, int64_t images, int64_t channel
 Status channel_moments(std::span<const double> x, int64_t images, int64_t channels, int64_t plane,
                        std::span<double> mean, std::span<double> m2,
                        const ForEach& for_each = for_each_serial);
+
+// How two sets of samples go into the moments of both together (Chan et al.); counts >= 0.
+struct Merge {
+  int64_t count_a, count_b;
+
+  FMTC_HD int64_t count() const noexcept { return count_a + count_b; }
+  // Either mean itself where the other set is empty, without rounding.
+  FMTC_HD double mean(double mean_a, double mean_b) const noexcept {
+    return count_a == 0 ? mean_b : mean_a + (mean_b - mean_a) * share_of_b();
+  }
+  // Of the pair of channels i and j.
+  FMTC_HD double m2(double m2_a, double m2_b, double delta_i, double delta_j) const noexcept {
+    return m2_a + m2_b + static_cast<double>(count_a) * share_of_b() * (delta_i * delta_j);
+  }
+
+ private:
+  FMTC_HD double share_of_b() const noexcept {
+    return count() == 0 ? 0.0 : static_cast<double>(count_b) / static_cast<double>(count());
+  }
+};
 
 // The moments of both sample sets together (Chan et al.); the result may not overlap the inputs.
 //   mean_*, mean  [C];  m2_*, m2: [C, C];  counts >= 0

@@ -1,15 +1,14 @@
+#include "ops/channel_moments.h"
+
 #include <torch/csrc/stable/library.h>
 
 #include <functional>
 #include <tuple>
 
 #include "core/moments.h"
-#include "ops/checks.h"
 
 namespace fmtc::ops {
 namespace {
-
-constexpr const char* kOp = "channel_moments";
 
 void for_each_torch(int64_t count, const std::function<void(int64_t, int64_t)>& body) {
   torch::stable::parallel_for(0, count, 1, body);
@@ -23,16 +22,15 @@ Status moments_of(const Tensor& x, const Tensor& mean, const Tensor& m2) {
 }
 
 std::tuple<Tensor, Tensor, Tensor> channel_moments(const Tensor& x) {
-  check_real(kOp, "x", x);
-  check_dim(kOp, "x", x, 4, "[N, C, H, W]");
+  check_channel_moments(x);
   const bool is_double = x.scalar_type() == ScalarType::Double;
   const ScalarType dtype = is_double ? ScalarType::Double : ScalarType::Float;
   const Tensor planes = torch::stable::contiguous(torch::stable::to(x, dtype));
   const int64_t channels = x.size(1);
   const Tensor mean = torch::stable::empty({channels}, ScalarType::Double);
   const Tensor m2 = torch::stable::empty({channels, channels}, ScalarType::Double);
-  check_status(
-      kOp, is_double ? moments_of<double>(planes, mean, m2) : moments_of<float>(planes, mean, m2));
+  check_status(kChannelMoments, is_double ? moments_of<double>(planes, mean, m2)
+                                          : moments_of<float>(planes, mean, m2));
   return {scalar(x.size(0) * x.size(2) * x.size(3)), mean, m2};
 }
 

@@ -1,20 +1,17 @@
-#include "core/entropy.h"
+#include "ops/entropy.h"
 
 #include <torch/csrc/stable/library.h>
 
 #include <cmath>
 
-#include "ops/checks.h"
+#include "core/entropy.h"
 #include "ops/parallel.h"
 
 namespace fmtc::ops {
 namespace {
 
-constexpr const char* kOp = "entropy";
-
 Tensor entropy(const Tensor& counts) {
-  check_dtype(kOp, "counts", counts, ScalarType::Long);
-  STD_TORCH_CHECK(counts.dim() >= 1, "fmtc::entropy: counts must be [..., L], but is a scalar");
+  check_entropy(counts);
   const Tensor input = torch::stable::contiguous(counts);
   const int64_t symbols = counts.size(counts.dim() - 1);
   const Tensor bits =
