@@ -12,6 +12,8 @@ from streams import from_rows, to_rows
 
 from fmtc import ops
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 # -- References: strings of "0" and "1", the first bit first --------------------------------------
 
 
@@ -285,9 +287,10 @@ DATA, USED = encoded("ebpc", "8 bits")
 @pytest.mark.parametrize(
     "args, message",
     [
-        (
+        pytest.param(
             (WRONG, 0, 8, 7),
             "level 300 of component 4 in image 2 has no word of 8 bits; .* 0 to 255",
+            marks=pytest.mark.cpu_only,
         ),
         ((LEVELS.int(), 0, 8, 7), "levels must be int16, but is int32"),
         ((LEVELS[0], 0, 8, 7), r"levels must have 4 dimensions \[N, K, H, W\]"),
@@ -318,3 +321,14 @@ def test_encode_errors(coder, args, message):
 def test_decode_errors(coder, args, message):
     with pytest.raises(RuntimeError, match=f"fmtc::{coder}_decode: {message}"):
         operators(coder)[1](*args)
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_what_levels_without_words_give_on_a_device(coder, backend):
+    if backend == "cpu":
+        pytest.skip("the CPU raises")
+    encode = operators(coder)[0]
+    data, used = encode(WRONG, 0, 8, 7)
+    good_data, good_used = encode(LEVELS, 0, 8, 7)
+    assert used.tolist() == [*good_used[:2].tolist(), -18]
+    assert torch.equal(data[:2], good_data[:2])

@@ -22,15 +22,14 @@ std::tuple<Tensor, Tensor> rans_decode(const Tensor& bytes, const Tensor& used, 
   check_size(kOp, "base", base, 0, decode_table.size(0), "the tables T of decode_table");
   const Tensor bases = torch::stable::contiguous(base);
   coding.tables.base = values<int64_t>(bases);
-  STD_TORCH_CHECK(std::has_single_bit(coding.tables.width) &&
-                      coding.tables.width >= size_t{1} << kMinLog2Total &&
-                      coding.tables.width <= size_t{1} << kMaxLog2Total,
+  const size_t slots = coding.tables.width;
+  const bool allowed = std::has_single_bit(slots) && slots >= size_t{1} << kMinLog2Total &&
+                       slots <= size_t{1} << kMaxLog2Total;
+  STD_TORCH_CHECK(allowed && (on_device(bytes) ||
+                              check_decode_tables(coding.header, coding.tables) == Status::kOk),
                   "fmtc::rans_decode: dimension 1 of decode_table must be a power of two from 256 "
                   "to 4096, but is ",
-                  decode_table.size(1));
-  STD_TORCH_CHECK(
-      on_device(bytes) || check_decode_tables(coding.header, coding.tables) == Status::kOk,
-      "fmtc::rans_decode: base must be from 0 to ", kMaxSymbols - 1);
+                  slots, ", and base from 0 to ", kMaxSymbols - 1);
   return decode_batch(kOp, coding, bytes, used);
 }
 
