@@ -11,6 +11,7 @@ import test_ops_words
 import torch
 from test_ops_library import OPERATORS, registered
 from torch.library import opcheck
+from torch.utils._pytree import tree_leaves
 
 from fmtc import ops
 
@@ -24,6 +25,11 @@ MODULES = (
     test_ops_words,
 )
 SAMPLES = [sample for module in MODULES for sample in module.SAMPLES]
+# Sums of floating-point numbers, which are taken in another order, and another solver.
+CLOSE = {"channel_moments", "merge_moments", "entropy", "pca"}
+# The operators of streams run on the CPU alone.
+ON_CPU = {f"{coder}_{way}" for coder in ("huffman", "rans", "ebpc", "dct_cm") for way in
+          ("encode", "decode")}  # fmt: skip
 
 
 def test_no_operator_is_without_samples():
@@ -44,3 +50,16 @@ def test_any_number_of_threads_gives_the_same(name, args, threads):
         results.append(result if isinstance(result, tuple) else (result,))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize(
+    "backend", ["emulated", pytest.param("cuda", marks=pytest.mark.cuda)], indirect=True
+)
+@pytest.mark.parametrize("name, args", [sample for sample in SAMPLES if sample[0] not in ON_CPU])
+def test_every_backend_gives_the_same_as_the_cpu(name, args, backend):
+    results = tree_leaves(getattr(ops, name)(*args))
+    expected = tree_leaves(registered(name)(*args))
+    for result, of_cpu in zip(results, expected, strict=True):
+        tolerance = 1e-11 if name in CLOSE else 0
+        torch.testing.assert_close(result, of_cpu, rtol=tolerance, atol=10 * tolerance)
+        assert result.stride() == of_cpu.stride()

@@ -1,13 +1,14 @@
-#include <torch/csrc/stable/library.h>
-
 #include "core/huffman.h"
 #include "ops/checks.h"
 #include "ops/parallel.h"
+#include "ops/tables.h"
 
 namespace fmtc::ops {
 namespace {
 
 constexpr const char* kOp = "huffman_lengths";
+
+}  // namespace
 
 Tensor huffman_lengths(const Tensor& counts, int64_t max_length) {
   check_dtype(kOp, "counts", counts, ScalarType::Long);
@@ -33,9 +34,5 @@ Tensor huffman_lengths(const Tensor& counts, int64_t max_length) {
   check_status(kOp, failures.status());
   return lengths;
 }
-
-}  // namespace
-
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("huffman_lengths", TORCH_BOX(&huffman_lengths)); }
 
 }  // namespace fmtc::ops

@@ -1,5 +1,3 @@
-#include <torch/csrc/stable/library.h>
-
 #include <algorithm>
 #include <tuple>
 
@@ -7,6 +5,7 @@
 #include "ops/checks.h"
 #include "ops/coding.h"
 #include "ops/parallel.h"
+#include "ops/tables.h"
 
 namespace fmtc::ops {
 namespace {
@@ -18,6 +17,8 @@ int table_bits(std::span<const uint8_t> lengths) {
   const uint8_t longest = lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
   return std::max<int>(longest, 1);
 }
+
+}  // namespace
 
 std::tuple<Tensor, Tensor> huffman_tables(const Tensor& lengths) {
   check_dtype(kOp, "lengths", lengths, ScalarType::Byte);
@@ -43,9 +44,5 @@ std::tuple<Tensor, Tensor> huffman_tables(const Tensor& lengths) {
                   failures.task(), ": ", message(failures.status()));
   return {encode, decode};
 }
-
-}  // namespace
-
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("huffman_tables", TORCH_BOX(&huffman_tables)); }
 
 }  // namespace fmtc::ops

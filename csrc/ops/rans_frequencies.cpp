@@ -1,13 +1,14 @@
-#include <torch/csrc/stable/library.h>
-
 #include "core/rans.h"
 #include "ops/checks.h"
 #include "ops/parallel.h"
+#include "ops/tables.h"
 
 namespace fmtc::ops {
 namespace {
 
 constexpr const char* kOp = "rans_frequencies";
+
+}  // namespace
 
 Tensor rans_frequencies(const Tensor& counts, int64_t log2_total) {
   check_dtype(kOp, "counts", counts, ScalarType::Long);
@@ -29,12 +30,6 @@ Tensor rans_frequencies(const Tensor& counts, int64_t log2_total) {
                   " are not");
   check_status(kOp, failures.status());
   return frequencies;
-}
-
-}  // namespace
-
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) {
-  m.impl("rans_frequencies", TORCH_BOX(&rans_frequencies));
 }
 
 }  // namespace fmtc::ops

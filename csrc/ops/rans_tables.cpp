@@ -1,11 +1,10 @@
-#include <torch/csrc/stable/library.h>
-
 #include <tuple>
 
 #include "core/rans.h"
 #include "ops/checks.h"
 #include "ops/coding.h"
 #include "ops/parallel.h"
+#include "ops/tables.h"
 
 namespace fmtc::ops {
 namespace {
@@ -27,6 +26,8 @@ int common_log2_total(std::span<const int32_t> frequencies, int64_t tables, int6
   }
   return common;
 }
+
+}  // namespace
 
 std::tuple<Tensor, Tensor, Tensor> rans_tables(const Tensor& frequencies) {
   check_dtype(kOp, "frequencies", frequencies, ScalarType::Int);
@@ -52,9 +53,5 @@ std::tuple<Tensor, Tensor, Tensor> rans_tables(const Tensor& frequencies) {
   check_status(kOp, failures.status());
   return {encode, decode, base};
 }
-
-}  // namespace
-
-STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("rans_tables", TORCH_BOX(&rans_tables)); }
 
 }  // namespace fmtc::ops
