@@ -285,8 +285,8 @@ def _write(path: Path, programs: dict, metadata: dict[str, str]) -> None:
         "aot_inductor.package": True,
         "aot_inductor.metadata": metadata,
         "cpp.dynamic_threads": True,  # as many as where it runs, not as here
-        # Convolutions as in eager mode give the very same levels. Channels last is faster, but
-        # rounds otherwise, and one level that it moves changes all that are coded after it.
+        # Convolutions as in eager mode give the very same levels. Channels last gains little and
+        # rounds otherwise: one level that it moves changes all that are coded after it.
         "layout_optimization": False,
     }
     files = {

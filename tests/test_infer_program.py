@@ -206,6 +206,11 @@ def test_result_needs_a_folder(package, folder, run, tmp_path):
     error = "missing is no folder"
     run(package[0], folder, "--json", tmp_path / "missing" / "result.json", error=error)
     run(package[0], folder / "none.png", "--json", tmp_path / "result.json", error="none of the")
+    assert not list(tmp_path.iterdir())
+    run(package[0], folder / "00.png", "--json", tmp_path / "result.json")
+    (point,) = load_result(tmp_path / "result.json")["points"]
+    assert point["snr_db"] is None and point["seconds_per_image"]["plain"] is None
+    (tmp_path / "result.json").unlink()
     (tmp_path / "taken").mkdir()
     error = "taken cannot be written"
     run(package[0], folder / "00.png", "--json", tmp_path / "taken", error=error)

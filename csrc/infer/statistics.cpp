@@ -39,6 +39,11 @@ json environment() {
           {"seed", nullptr},        {"threads", at::get_num_threads()}};
 }
 
+json quantiles(const std::vector<double>& sample) {
+  if (sample.empty()) return nullptr;
+  return {{"median", quantile(sample, 0.5)}, {"p95", quantile(sample, 0.95)}};
+}
+
 json mean_or_null(const std::vector<double>& sample) {
   return sample.empty() ? json(nullptr) : json(mean(sample));
 }
@@ -123,10 +128,7 @@ json Statistics::point() const {
   point["joules_per_image"]["stream"] = joules_per_image();
   point["seconds"]["evaluate"] = seconds;
   for (const Kind& kind : kKinds) {
-    const std::vector<double>& sample = times.*kind.seconds;
-    if (sample.empty()) continue;
-    point["seconds_per_image"][kind.key] = {{"median", quantile(sample, 0.5)},
-                                            {"p95", quantile(sample, 0.95)}};
+    point["seconds_per_image"][kind.key] = quantiles(times.*kind.seconds);
   }
   for (size_t i = 0; i < written_.size(); ++i) {
     json& layer = point["layers"][i];

@@ -17,11 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -120,18 +118,12 @@ def run_python(args: argparse.Namespace, work: Path, batch: int, threads: int) -
 
 
 def run(command: list[str]) -> dict[str, Any]:
-    """Run a program to its end: seconds to its first line, its last line, its peak memory."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    first = line = process.stdout.readline()
-    first_line = time.perf_counter() - began
-    for line in process.stdout:  # noqa: B007
-        pass
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0 or not first:
-        sys.exit(f"{' '.join(command)} failed")
-    return {"first_line": first_line, "last_line": line, "peak_bytes": 1024 * usage.ru_maxrss}
+    """What launch.py says of a command."""
+    launch = [sys.executable, str(Path(__file__).with_name("launch.py"))]
+    done = subprocess.run([*launch, *command], stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(done.returncode)
+    return json.loads(done.stdout)
 
 
 def print_result(result: dict[str, Any]) -> None:
