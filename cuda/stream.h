@@ -14,7 +14,9 @@ namespace fmtc::cuda {
 
 using Stream = void*;
 
-inline void clear(Stream, void* bytes, size_t size) { std::memset(bytes, 0, size); }
+inline void clear(Stream, void* bytes, size_t size) {
+  if (size > 0) std::memset(bytes, 0, size);
+}
 inline const char* last_error() { return nullptr; }
 
 #else

@@ -1,4 +1,4 @@
-"""What holds for CUDA alone; the operators' own tests run on CUDA tensors as well (conftest.py)."""
+"""What only a GPU shows: streams, graphs, other devices, wrong values, both sides' streams."""
 
 import os
 import shutil
@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_ops_library import registered
+from test_ops_samples import CLOSE, ON_CPU, SAMPLES
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 import fmtc
 from fmtc import ops
@@ -15,15 +18,82 @@ from fmtc.demo import digits_data, digits_model
 from fmtc.devices import copied_to, move_tensors
 from fmtc.entropy_coding import Tables
 
-pytestmark = pytest.mark.cuda
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device"),
+    pytest.mark.skipif(not ops.build_info()["cuda"], reason="fmtc was built without CUDA"),
+]
+
+# They wait for the device, so a graph cannot hold them.
+WAITING = {"pca", "huffman_lengths", "huffman_tables", "rans_frequencies", "rans_tables"}
+ON_GPU = [sample for sample in SAMPLES if sample[0] not in ON_CPU]
 
 
-@pytest.fixture(autouse=True)
-def cuda():
-    if not torch.cuda.is_available():
-        pytest.skip("torch finds no CUDA device")
-    if not ops.build_info()["cuda"]:
-        pytest.skip("fmtc was built without its CUDA operators")
+def on(device, args):
+    return tree_map_only(torch.Tensor, lambda x: x.to(device), args)
+
+
+def assert_as_on_the_cpu(name, args, results):
+    expected = tree_leaves(registered(name)(*args))
+    for result, of_cpu in zip(tree_leaves(results), expected, strict=True):
+        tolerance = 1e-11 if name in CLOSE else 0
+        torch.testing.assert_close(result.cpu(), of_cpu, rtol=tolerance, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("name, args", ON_GPU)
+def test_another_stream(name, args):
+    """The inputs are written on it only after a while: work on any other stream would be early."""
+    values = on("cuda", args)
+    inputs = tree_map_only(torch.Tensor, torch.zeros_like, values)
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        torch.cuda._sleep(10_000_000)
+        for to, value in zip(tree_leaves(inputs), tree_leaves(values), strict=True):
+            if isinstance(to, torch.Tensor):
+                to.copy_(value)
+        assert_as_on_the_cpu(name, args, getattr(ops, name)(*inputs))
+
+
+@pytest.mark.parametrize("name, args", [s for s in ON_GPU if s[0] not in WAITING])
+def test_a_graph_holds_all_the_work(name, args):
+    """Capturing fails where an operator waits for the device."""
+    operator, inputs = getattr(ops, name), on("cuda", args)
+    operator(*inputs)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = operator(*inputs)
+    for _ in range(2):
+        for result in tree_leaves(results):
+            result.zero_()
+        graph.replay()
+        assert_as_on_the_cpu(name, args, results)
+
+
+@pytest.mark.parametrize("name, args", ON_GPU)
+def test_the_same_every_time(name, args):
+    inputs = on("cuda", args)
+    first, second = (tree_leaves(getattr(ops, name)(*inputs)) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name, args", ON_GPU)
+def test_another_device(name, args):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("there is one CUDA device only")
+    results = getattr(ops, name)(*on("cuda:1", args))
+    assert all(result.device == torch.device("cuda:1") for result in tree_leaves(results))
+    assert_as_on_the_cpu(name, args, results)
+
+
+def test_all_arguments_must_be_on_one_device():
+    levels, groups = torch.zeros(1, 2, 3, 3, dtype=torch.int16).cuda(), torch.zeros(2).long()
+    with pytest.raises(RuntimeError, match="histogram: groups must be on the device of the first"):
+        ops.histogram(levels, 0, 1, groups, 1)
+
+
+# -- Streams and networks --------------------------------------------------------------------------
 
 
 def case(coder, images=3, device="cpu", size=40):
@@ -52,62 +122,6 @@ def test_a_stream_made_on_one_decodes_on_the_other(coder):
 
 
 @pytest.mark.parametrize("coder", CODERS)
-def test_work_is_done_on_the_current_stream(coder):
-    tables, levels = case(coder, device="cuda", size=200)
-    expected = tables.encode(levels)
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        torch.cuda._sleep(100_000_000)  # what the operators read is only there after that
-        late = levels.clone()
-        data, used = tables.encode(late)
-        decoded, status = tables.decode_unchecked(data, used, 200, 200)
-    stream.synchronize()
-    assert torch.equal(data, expected[0]) and torch.equal(used, expected[1])
-    assert torch.equal(decoded, levels) and not status.any()
-
-
-@pytest.mark.parametrize("coder", CODERS)
-def test_graphs_are_captured_and_replayed(coder):
-    tables, levels = case(coder, device="cuda")
-    x = levels.float()
-    static = torch.zeros_like(x)
-
-    def line():
-        quantized, _ = ops.quantize(static, 1.0, -31, 31)
-        data, used = tables.encode(quantized)
-        planes, status = tables.decode_unchecked(data, used, 40, 40)
-        return ops.dequantize(planes, 1.0), used, status
-
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        line()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        y, used, status = line()
-    for image in (x, -x, x.flip(0)):
-        static.copy_(image)
-        graph.replay()
-        assert torch.equal(y, image) and not status.any()
-        assert torch.equal(used, tables.encode(image.to(torch.int16))[1])
-
-
-def test_operators_do_not_wait_for_the_device():
-    tables, levels = case("rans", device="cuda")
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        quantized, _ = ops.quantize(levels.half(), 0.5, -31, 31)
-        data, used = tables.encode(quantized)
-        ops.dequantize(tables.decode_unchecked(data, used, 40, 40)[0], 0.5)
-        ops.histogram(quantized, -31, 31, tables.table_of, 4)
-        ops.channel_moments(levels.float())
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
-@pytest.mark.parametrize("coder", CODERS)
 def test_damaged_streams_leave_the_device_usable(coder):
     tables, levels = case(coder, images=64, device="cuda")
     data, used = tables.encode(levels)
@@ -120,16 +134,6 @@ def test_damaged_streams_leave_the_device_usable(coder):
         assert bool(status.all()) and not decoded.any()
     random = torch.randint(0, 256, data.shape, dtype=torch.uint8, device="cuda")
     assert bool(tables.decode_unchecked(random, used, 40, 40)[1].all())
-    assert torch.equal(tables.decode(data, used, 40, 40), levels)
-
-
-def test_the_second_device():
-    if torch.cuda.device_count() < 2:
-        pytest.skip("there is one CUDA device")
-    tables, levels = case("rans", device="cuda:1")
-    assert torch.cuda.current_device() == 0
-    data, used = tables.encode(levels)
-    assert data.device == torch.device("cuda:1")
     assert torch.equal(tables.decode(data, used, 40, 40), levels)
 
 
