@@ -50,8 +50,9 @@ def merge_moments(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Moments of two sets of samples together (Chan et al.), as ``channel_moments`` gives them.
 
-    count i64 [], mean f64 [C], m2 f64 [C, C] of both sets. Returns the same three. Raises RuntimeError
-    for a negative count or too large a sum; on CUDA the count is then -1 and the rest NaN.
+    count i64 [], mean f64 [C], m2 f64 [C, C] of both sets. Returns the same three. Raises
+    RuntimeError for a negative count or too large a sum; on CUDA the count is then -1 and the rest
+    NaN.
     """
     return _ops.merge_moments(count_a, mean_a, m2_a, count_b, mean_b, m2_b)
 
@@ -150,8 +151,8 @@ def position_histogram(
 
     levels, classes, num_classes: as for ``arrange``. groups: i64 [1 + K * num_classes], the group
     of the map and of each class of each component. Values beyond lo..hi count as the nearest one.
-    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for other classes or groups; on
-    CUDA classes count as the last, and what has no group is left out.
+    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for other classes or groups;
+    on CUDA classes count as the last, and what has no group is left out.
     """
     return _ops.position_histogram(levels, classes, num_classes, lo, hi, groups, num_groups)
 
@@ -163,8 +164,8 @@ def histogram(levels: Tensor, lo: int, hi: int, groups: Tensor, num_groups: int)
     """How often each level occurs in each group of components.
 
     levels: int16 [N, K, ...]; groups: i64 [K], the group (0 .. num_groups-1) of each component.
-    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for a level outside [lo, hi] or
-    another group; on CUDA these are left out.
+    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for a level outside [lo, hi]
+    or another group; on CUDA these are left out.
     """
     return _ops.histogram(levels, lo, hi, groups, num_groups)
 
@@ -172,8 +173,8 @@ def histogram(levels: Tensor, lo: int, hi: int, groups: Tensor, num_groups: int)
 def entropy(counts: Tensor) -> Tensor:
     """Empirical entropy of histograms in bits/symbol: i64 [..., L] -> f64 [...].
 
-    0 for a histogram without counts. Raises RuntimeError for a negative count; on CUDA its histogram
-    gives NaN.
+    0 for a histogram without counts. Raises RuntimeError for a negative count; on CUDA its
+    histogram gives NaN.
     """
     return _ops.entropy(counts)
 
@@ -218,7 +219,8 @@ def huffman_encode(
     encode_table (of ``huffman_tables``) for each component. table_id: 0..65535, tells table sets
     apart. crop_h, crop_w: 0..255, rows and columns of block padding, kept in the header.
     Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
-    Raises RuntimeError for a level without a code.
+    Raises RuntimeError for a level without a code; on CUDA the size of such an image is minus the
+    status (``check_status``) that decoders give other damage.
     """
     return _ops.huffman_encode(levels, lo, table_of, encode_table, table_id, crop_h, crop_w)
 
@@ -326,7 +328,7 @@ def ebpc_encode(
     levels: int16 [N, K, H, W], from lo to lo + 2**word_bits - 1; word_bits: 1..15. Zeros are coded
     in runs, all others in blocks of 8 words, level - lo. The rest is as for ``huffman_encode``.
     Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
-    Raises RuntimeError for a level outside that range.
+    Raises RuntimeError for a level outside that range; on CUDA the size is then minus the status.
     """
     return _ops.ebpc_encode(levels, lo, word_bits, table_id, crop_h, crop_w)
 

@@ -240,7 +240,7 @@ def write(result: dict[str, Any], out: Path) -> None:
 
 
 def plot(result: dict[str, Any], out: Path) -> None:
-    """GB/s against the number of values: copy, encode and decode, a panel for each of --channels."""
+    """GB/s against the number of values: copy, encode, decode; a panel for each of --channels."""
     import matplotlib
     from matplotlib.figure import Figure
 
