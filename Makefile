@@ -187,7 +187,7 @@ test-newest-torch: wheel ## Run the operator tests with that wheel and PyPI's ne
 lint: $(VENV)/.installed ## Check style: ruff and clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
+	@$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
 
 .PHONY: format
 format: $(VENV)/.installed ## Format all sources

@@ -21,7 +21,7 @@ py::dict build_info() {
   info["build_type"] = FMTC_BUILD_TYPE;
   info["flags"] = FMTC_FLAGS;
   info["torch_built_with"] = FMTC_TORCH_VERSION;
-  #if defined(FMTC_WITH_CUDA)
+#if defined(FMTC_WITH_CUDA)
   info["cuda"] = true;
 #else
   info["cuda"] = false;
