@@ -50,8 +50,9 @@ def merge_moments(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Moments of two sets of samples together (Chan et al.), as ``channel_moments`` gives them.
 
-    count i64 [], mean f64 [C], m2 f64 [C, C] of both sets. Returns the same three. Raises RuntimeError
-    for a negative count or too large a sum; on CUDA the count is then -1 and the rest NaN.
+    count i64 [], mean f64 [C], m2 f64 [C, C] of both sets. Returns the same three. Raises
+    RuntimeError for a negative count or too large a sum; on CUDA the count is then -1 and the rest
+    NaN.
     """
     return _ops.merge_moments(count_a, mean_a, m2_a, count_b, mean_b, m2_b)
 
@@ -131,8 +132,8 @@ def arrange(levels: Tensor, classes: Tensor, num_classes: int) -> tuple[Tensor, 
     Returns values int16 [N, B + K*H*W]: the B classes of the blocks as ``predict`` leaves them with
     coefficients 32, 32, 0; then of each component the levels of the blocks of class 0, of class 1,
     ..., blocks of a class row by row, and a block's levels row by row. And positions i64
-    [N, num_classes], the number of positions of each class. Raises RuntimeError for other classes; on
-    CUDA these count as the last.
+    [N, num_classes], the number of positions of each class. Raises RuntimeError for other classes;
+    on CUDA these count as the last.
     """
     return _ops.arrange(levels, classes, num_classes)
 
@@ -150,8 +151,8 @@ def position_histogram(
 
     levels, classes, num_classes: as for ``arrange``. groups: i64 [1 + K * num_classes], the group
     of the map and of each class of each component. Values beyond lo..hi count as the nearest one.
-    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for other classes or groups; on
-    CUDA classes count as the last, and what has no group is left out.
+    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for other classes or groups;
+    on CUDA classes count as the last, and what has no group is left out.
     """
     return _ops.position_histogram(levels, classes, num_classes, lo, hi, groups, num_groups)
 
@@ -163,8 +164,8 @@ def histogram(levels: Tensor, lo: int, hi: int, groups: Tensor, num_groups: int)
     """How often each level occurs in each group of components.
 
     levels: int16 [N, K, ...]; groups: i64 [K], the group (0 .. num_groups-1) of each component.
-    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for a level outside [lo, hi] or
-    another group; on CUDA these are left out.
+    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for a level outside [lo, hi]
+    or another group; on CUDA these are left out.
     """
     return _ops.histogram(levels, lo, hi, groups, num_groups)
 
@@ -172,8 +173,8 @@ def histogram(levels: Tensor, lo: int, hi: int, groups: Tensor, num_groups: int)
 def entropy(counts: Tensor) -> Tensor:
     """Empirical entropy of histograms in bits/symbol: i64 [..., L] -> f64 [...].
 
-    0 for a histogram without counts. Raises RuntimeError for a negative count; on CUDA its histogram
-    gives NaN.
+    0 for a histogram without counts. Raises RuntimeError for a negative count; on CUDA its
+    histogram gives NaN.
     """
     return _ops.entropy(counts)
 
