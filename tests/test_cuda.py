@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_ops_library import registered
-from test_ops_samples import CLOSE, ON_CPU, SAMPLES
+from test_ops_samples import CLOSE, SAMPLES
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 import fmtc
@@ -26,7 +26,6 @@ pytestmark = [
 
 # They wait for the device, so a graph cannot hold them.
 WAITING = {"pca", "huffman_lengths", "huffman_tables", "rans_frequencies", "rans_tables"}
-ON_GPU = [sample for sample in SAMPLES if sample[0] not in ON_CPU]
 
 
 def on(device, args):
@@ -40,7 +39,7 @@ def assert_as_on_the_cpu(name, args, results):
         torch.testing.assert_close(result.cpu(), of_cpu, rtol=tolerance, atol=10 * tolerance)
 
 
-@pytest.mark.parametrize("name, args", ON_GPU)
+@pytest.mark.parametrize("name, args", SAMPLES)
 def test_another_stream(name, args):
     """The inputs are written on it only after a while: work on any other stream would be early."""
     values = on("cuda", args)
@@ -54,7 +53,7 @@ def test_another_stream(name, args):
         assert_as_on_the_cpu(name, args, getattr(ops, name)(*inputs))
 
 
-@pytest.mark.parametrize("name, args", [s for s in ON_GPU if s[0] not in WAITING])
+@pytest.mark.parametrize("name, args", [s for s in SAMPLES if s[0] not in WAITING])
 def test_a_graph_holds_all_the_work(name, args):
     """Capturing fails where an operator waits for the device."""
     operator, inputs = getattr(ops, name), on("cuda", args)
@@ -70,7 +69,7 @@ def test_a_graph_holds_all_the_work(name, args):
         assert_as_on_the_cpu(name, args, results)
 
 
-@pytest.mark.parametrize("name, args", ON_GPU)
+@pytest.mark.parametrize("name, args", SAMPLES)
 def test_the_same_every_time(name, args):
     inputs = on("cuda", args)
     first, second = (tree_leaves(getattr(ops, name)(*inputs)) for _ in range(2))
@@ -78,7 +77,7 @@ def test_the_same_every_time(name, args):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("name, args", ON_GPU)
+@pytest.mark.parametrize("name, args", SAMPLES)
 def test_another_device(name, args):
     if torch.cuda.device_count() < 2:
         pytest.skip("there is one CUDA device only")

@@ -27,9 +27,6 @@ MODULES = (
 SAMPLES = [sample for module in MODULES for sample in module.SAMPLES]
 # Sums of floating-point numbers, which are taken in another order, and another solver.
 CLOSE = {"channel_moments", "merge_moments", "entropy", "pca"}
-# The operators of streams run on the CPU alone.
-ON_CPU = {f"{coder}_{way}" for coder in ("huffman", "rans", "ebpc", "dct_cm") for way in
-          ("encode", "decode")}  # fmt: skip
 
 
 def test_no_operator_is_without_samples():
@@ -55,7 +52,7 @@ def test_any_number_of_threads_gives_the_same(name, args, threads):
 @pytest.mark.parametrize(
     "backend", ["emulated", pytest.param("cuda", marks=pytest.mark.cuda)], indirect=True
 )
-@pytest.mark.parametrize("name, args", [sample for sample in SAMPLES if sample[0] not in ON_CPU])
+@pytest.mark.parametrize("name, args", SAMPLES)
 def test_every_backend_gives_the_same_as_the_cpu(name, args, backend):
     results = tree_leaves(getattr(ops, name)(*args))
     expected = tree_leaves(registered(name)(*args))
