@@ -1,9 +1,9 @@
-#include "arrange.h"
-#include "blocks.h"
 #include "core/status.h"
-#include "kernel.h"
-#include "reduce.h"
-#include "unpredict_plane.h"
+#include "cuda/arrange.h"
+#include "cuda/blocks.h"
+#include "cuda/kernel.h"
+#include "cuda/reduce.h"
+#include "cuda/unpredict_plane.h"
 
 namespace fmtc::cuda {
 namespace {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/positions.h"
-#include "kernel.h"
+#include "cuda/kernel.h"
 
 namespace fmtc::cuda {
 

@@ -1,7 +1,7 @@
-#include "channel_moments.h"
-#include "kernel.h"
-#include "reduce.h"
-#include "segments.h"
+#include "cuda/channel_moments.h"
+#include "cuda/kernel.h"
+#include "cuda/reduce.h"
+#include "cuda/segments.h"
 
 namespace fmtc::cuda {
 namespace {

@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-#include "half.h"
-#include "planes.h"
-#include "stream.h"
+#include "cuda/half.h"
+#include "cuda/planes.h"
+#include "cuda/stream.h"
 
 namespace fmtc::cuda {
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/crc32c.h"
-#include "kernel.h"
+#include "cuda/kernel.h"
 
 namespace fmtc::cuda {
 

@@ -6,8 +6,8 @@
 
 #include "core/stream.h"
 #include "core/stream_fields.h"
-#include "kernel.h"
-#include "streams.h"
+#include "cuda/kernel.h"
+#include "cuda/streams.h"
 
 namespace fmtc::cuda {
 

@@ -1,9 +1,9 @@
 #include <type_traits>
 
 #include "core/quantize.h"
-#include "dequantize.h"
-#include "kernel.h"
-#include "map.h"
+#include "cuda/dequantize.h"
+#include "cuda/kernel.h"
+#include "cuda/map.h"
 
 namespace fmtc::cuda {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
-#include "half.h"
-#include "stream.h"
+#include "cuda/half.h"
+#include "cuda/stream.h"
 
 namespace fmtc::cuda {
 

@@ -1,8 +1,8 @@
 #include <cmath>
 
-#include "entropy.h"
-#include "kernel.h"
-#include "reduce.h"
+#include "cuda/entropy.h"
+#include "cuda/kernel.h"
+#include "cuda/reduce.h"
 
 namespace fmtc::cuda {
 namespace {

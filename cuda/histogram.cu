@@ -1,9 +1,9 @@
-#include "bins.h"
-#include "histogram.h"
-#include "kernel.h"
-#include "map.h"
-#include "reduce.h"
-#include "segments.h"
+#include "cuda/bins.h"
+#include "cuda/histogram.h"
+#include "cuda/kernel.h"
+#include "cuda/map.h"
+#include "cuda/reduce.h"
+#include "cuda/segments.h"
 
 namespace fmtc::cuda {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
-#include "planes.h"
-#include "stream.h"
+#include "cuda/planes.h"
+#include "cuda/stream.h"
 
 namespace fmtc::cuda {
 

@@ -2,10 +2,10 @@
 // each sub-stream.
 #include <array>
 
-#include "chunks.h"
 #include "core/bytes.h"
 #include "core/huffman_value.h"
-#include "reduce.h"
+#include "cuda/chunks.h"
+#include "cuda/reduce.h"
 
 namespace fmtc::cuda {
 namespace {

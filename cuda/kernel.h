@@ -18,13 +18,13 @@
 #include <cstring>
 
 #include "core/device.h"
-#include "stream.h"
+#include "cuda/stream.h"
 
 #if defined(FMTC_EMULATE_CUDA)
 #include <algorithm>
 #include <bit>
 
-#include "executor.h"
+#include "cuda/executor.h"
 #define FMTC_DEVICE
 #else
 #define FMTC_DEVICE __device__

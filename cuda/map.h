@@ -1,7 +1,7 @@
 #pragma once
 
 // Several neighbouring values at a time: what a GPU's memory needs to be read and written fast.
-#include "kernel.h"
+#include "cuda/kernel.h"
 
 namespace fmtc::cuda {
 

@@ -2,8 +2,8 @@
 #include <cstdint>
 
 #include "core/moments.h"
-#include "kernel.h"
-#include "merge_moments.h"
+#include "cuda/kernel.h"
+#include "cuda/merge_moments.h"
 
 namespace fmtc::cuda {
 namespace {

@@ -1,8 +1,8 @@
 #include <cmath>
 
-#include "kernel.h"
-#include "pca.h"
-#include "reduce.h"
+#include "cuda/kernel.h"
+#include "cuda/pca.h"
+#include "cuda/reduce.h"
 
 namespace fmtc::cuda {
 namespace {

@@ -1,6 +1,6 @@
-#include "blocks.h"
-#include "kernel.h"
-#include "position_activity.h"
+#include "cuda/blocks.h"
+#include "cuda/kernel.h"
+#include "cuda/position_activity.h"
 
 namespace fmtc::cuda {
 namespace {

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "core/positions.h"
-#include "stream.h"
+#include "cuda/stream.h"
 
 namespace fmtc::cuda {
 

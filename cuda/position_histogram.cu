@@ -1,8 +1,8 @@
-#include "bins.h"
-#include "blocks.h"
-#include "kernel.h"
-#include "position_histogram.h"
-#include "segments.h"
+#include "cuda/bins.h"
+#include "cuda/blocks.h"
+#include "cuda/kernel.h"
+#include "cuda/position_histogram.h"
+#include "cuda/segments.h"
 
 namespace fmtc::cuda {
 namespace {

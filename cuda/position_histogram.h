@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "core/positions.h"
-#include "histogram.h"
+#include "cuda/histogram.h"
 
 namespace fmtc::cuda {
 

@@ -1,7 +1,7 @@
 #include "core/predict.h"
-#include "kernel.h"
-#include "predict.h"
-#include "unpredict_plane.h"
+#include "cuda/kernel.h"
+#include "cuda/predict.h"
+#include "cuda/unpredict_plane.h"
 
 namespace fmtc::cuda {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "stream.h"
+#include "cuda/stream.h"
 
 namespace fmtc::cuda {
 

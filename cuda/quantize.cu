@@ -1,10 +1,10 @@
 #include <type_traits>
 
 #include "core/quantize.h"
-#include "kernel.h"
-#include "map.h"
-#include "quantize.h"
-#include "reduce.h"
+#include "cuda/kernel.h"
+#include "cuda/map.h"
+#include "cuda/quantize.h"
+#include "cuda/reduce.h"
 
 namespace fmtc::cuda {
 namespace {

@@ -1,8 +1,8 @@
 // rANS chunks: a warp each, lane i codes the values of state i, or of states i and i + 32.
-#include "chunks.h"
 #include "core/bytes.h"
 #include "core/rans.h"
 #include "core/rans_value.h"
+#include "cuda/chunks.h"
 
 namespace fmtc::cuda {
 namespace {
@@ -36,10 +36,11 @@ struct EncodeRans {
     const auto states = static_cast<uint32_t>(header.lanes());  // at most 32 in our streams
     const bool has_state = thread.lane() < states;
 
-    // Words go downwards and escaped levels upwards from where both are used up.
+    // Words go downwards and escaped levels upwards from where both are used up. Here, other than
+    // in a stream, they are aligned; devices and the CPUs that emulate them are little-endian.
     uint8_t* const space = encoding.space + thread.block() * encoding.stride;
-    uint8_t* words = space + kRansStateBytes * states + kRansWordBytes * range.size;
-    uint8_t* escapes = words;
+    auto* words = reinterpret_cast<uint16_t*>(space + kRansStateBytes * states) + range.size;
+    uint16_t* escapes = words;
     uint32_t x = kRansLowest;
     SegmentCursor segment(tables, range.first + range.size - 1);
     for (size_t round = (range.size + states - 1) / states; round-- > 0;) {
@@ -55,25 +56,24 @@ struct EncodeRans {
       // The last value comes first, so that of the highest lane.
       const uint32_t escaping = thread.ballot(escaped);
       if (escaped) {
-        store_le(escapes + kRansWordBytes * lanes_above(thread, escaping),
-                 static_cast<uint16_t>(levels[i]));
+        escapes[lanes_above(thread, escaping)] = static_cast<uint16_t>(levels[i]);
       }
-      escapes += kRansWordBytes * count_bits(escaping);
+      escapes += count_bits(escaping);
       const bool gives = active && gives_word(x, entry, log2_total);
       const uint32_t giving = thread.ballot(gives);
       if (gives) {
-        store_le(words - kRansWordBytes * (lanes_above(thread, giving) + 1),
-                 static_cast<uint16_t>(x));
+        words[-1 - lanes_above(thread, giving)] = static_cast<uint16_t>(x);
         x >>= 16;
       }
-      words -= kRansWordBytes * count_bits(giving);
+      words -= count_bits(giving);
       if (active) x = encode_value(x, entry, log2_total);
     }
-    words -= kRansStateBytes * states;
-    if (has_state) store_le(words + kRansStateBytes * thread.lane(), x);
+    auto* const begin = reinterpret_cast<uint8_t*>(words) - kRansStateBytes * states;
+    const auto* const end = reinterpret_cast<uint8_t*>(escapes);
+    if (has_state) store_le(begin + kRansStateBytes * thread.lane(), x);
     if (thread.lane() == 0) {
-      encoding.payloads[thread.block()] = {static_cast<uint64_t>(words - encoding.space),
-                                           static_cast<uint32_t>(escapes - words), 0};
+      encoding.payloads[thread.block()] = {static_cast<uint64_t>(begin - encoding.space),
+                                           static_cast<uint32_t>(end - begin), 0};
     }
   }
 };

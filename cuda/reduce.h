@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernel.h"
+#include "cuda/kernel.h"
 
 namespace fmtc::cuda {
 

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "kernel.h"
-#include "planes.h"
+#include "cuda/kernel.h"
+#include "cuda/planes.h"
 
 namespace fmtc::cuda {
 

@@ -1,10 +1,10 @@
-#include "checksum.h"
-#include "chunks.h"
 #include "core/bytes.h"
 #include "core/rans.h"
 #include "core/rans_value.h"
-#include "reduce.h"
-#include "streams.h"
+#include "cuda/checksum.h"
+#include "cuda/chunks.h"
+#include "cuda/reduce.h"
+#include "cuda/streams.h"
 
 namespace fmtc::cuda {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "core/coding.h"
 #include "core/stream.h"
-#include "stream.h"
+#include "cuda/stream.h"
 
 namespace fmtc::cuda {
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/predict.h"
-#include "kernel.h"
+#include "cuda/kernel.h"
 
 namespace fmtc::cuda {
 

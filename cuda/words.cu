@@ -1,7 +1,7 @@
 // Chunks of the coders without tables, a thread each.
-#include "chunks.h"
 #include "core/dct_cm_bits.h"
 #include "core/ebpc_bits.h"
+#include "cuda/chunks.h"
 
 namespace fmtc::cuda {
 namespace {

@@ -1,5 +1,6 @@
 """The compiled library as a whole: what it registers, says of itself, and when it is missing."""
 
+import ctypes
 import inspect
 import os
 import re
@@ -62,7 +63,7 @@ def test_wrappers_follow_the_schema(name):
 def test_build_info():
     info = ops.build_info()
     assert set(info) >= {"version", "compiler", "torch_built_with", "cuda", "simd", "flags"}
-    assert info["cuda"] is False
+    assert isinstance(info["cuda"], bool)
     assert info["simd"] in {"avx512", "avx2", "sse4.2", "baseline"}
     assert all(isinstance(value, str | bool) for value in info.values())
 
@@ -111,3 +112,15 @@ def test_a_missing_or_broken_library_says_how_to_build(tmp_path, pattern, cause,
     printed = import_copy(tmp_path)
     assert "ImportError: fmtc: the compiled " in printed and cause in printed
     assert "pip install -e . --no-build-isolation" in printed
+
+
+@pytest.mark.skipif(not ops.build_info()["cuda"], reason="fmtc was built without CUDA")
+def test_every_operator_is_there_for_cuda():
+    for name in OPERATORS:
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"fmtc::{name}", "CUDA"), name
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason="torch was built without CUDA")
+def test_torch_has_the_current_stream_where_cuda_operators_look():
+    library = ctypes.CDLL("libtorch_cuda.so", mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    assert library.aoti_torch_get_current_cuda_stream

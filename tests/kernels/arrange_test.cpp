@@ -1,4 +1,4 @@
-#include "arrange.h"
+#include "cuda/arrange.h"
 
 #include <gtest/gtest.h>
 

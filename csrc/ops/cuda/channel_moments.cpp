@@ -1,4 +1,4 @@
-#include "channel_moments.h"
+#include "cuda/channel_moments.h"
 
 #include <algorithm>
 #include <tuple>

@@ -1,4 +1,4 @@
-#include "dequantize.h"
+#include "cuda/dequantize.h"
 
 #include <type_traits>
 

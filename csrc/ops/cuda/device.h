@@ -14,15 +14,15 @@
 #include <initializer_list>
 #include <optional>
 
+#include "cuda/stream.h"
 #include "ops/checks.h"
-#include "stream.h"
-
-#if !defined(FMTC_EMULATE_CUDA)
-// Not there in a torch without CUDA, which has no tensors to call it for either.
-extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t, void**);
-#endif
 
 namespace fmtc::ops {
+
+#if !defined(FMTC_EMULATE_CUDA)
+// torch's current stream of a CUDA device.
+cuda::Stream current_stream(int32_t device);
+#endif
 
 // The device that an operator works on, made current, and its current stream.
 class OnDevice {
@@ -40,9 +40,7 @@ class OnDevice {
     }
 #if !defined(FMTC_EMULATE_CUDA)
     guard_.emplace(device_.index());
-    void* stream = nullptr;
-    TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device_.index(), &stream));
-    stream_ = static_cast<cuda::Stream>(stream);
+    stream_ = current_stream(device_.index());
 #endif
   }
 

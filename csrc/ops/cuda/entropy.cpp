@@ -1,5 +1,5 @@
 // A histogram with a negative count, for which the CPU operator raises, gives NaN.
-#include "entropy.h"
+#include "cuda/entropy.h"
 
 #include "ops/cuda/device.h"
 #include "ops/entropy.h"

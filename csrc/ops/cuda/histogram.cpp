@@ -1,6 +1,6 @@
 // The CPU operator raises for levels outside [lo, hi] and groups that are none; here they are left
 // out of the counts.
-#include "histogram.h"
+#include "cuda/histogram.h"
 
 #include "ops/cuda/device.h"
 #include "ops/histogram.h"

@@ -1,6 +1,6 @@
 // Where a count is negative or their sum too large, for which the CPU operator raises, the count
 // becomes -1 and the rest NaN.
-#include "merge_moments.h"
+#include "cuda/merge_moments.h"
 
 #include <tuple>
 

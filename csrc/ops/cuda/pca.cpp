@@ -1,6 +1,6 @@
 // The eigenvectors are torch's. This operator waits for the device: its errors, as those of torch's
 // solver, depend on values.
-#include "pca.h"
+#include "cuda/pca.h"
 
 #include <array>
 #include <tuple>

@@ -1,5 +1,5 @@
 // Weights outside their range, for which the CPU operator raises, count as the nearest in it.
-#include "position_activity.h"
+#include "cuda/position_activity.h"
 
 #include "ops/cuda/device.h"
 #include "ops/position_activity.h"

@@ -1,6 +1,6 @@
 // The CPU operator raises for what is no class or group; here a class counts as the last, and what
 // has no group is left out of the counts.
-#include "position_histogram.h"
+#include "cuda/position_histogram.h"
 
 #include "ops/arrange.h"
 #include "ops/cuda/device.h"

@@ -1,8 +1,8 @@
 // Coefficients beyond the limit, for which the CPU operators raise, count as the limit.
 #include "ops/predict.h"
 
+#include "cuda/predict.h"
 #include "ops/cuda/device.h"
-#include "predict.h"
 
 namespace fmtc::ops {
 namespace {

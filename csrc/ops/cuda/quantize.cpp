@@ -1,4 +1,4 @@
-#include "quantize.h"
+#include "cuda/quantize.h"
 
 #include <tuple>
 #include <type_traits>

@@ -1,7 +1,7 @@
 #pragma once
 
 // Tensors of any real dtype as the kernels' types.
-#include "half.h"
+#include "cuda/half.h"
 #include "ops/checks.h"
 
 namespace fmtc::ops {
