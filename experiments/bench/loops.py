@@ -17,8 +17,9 @@ def measure_loops(repeats: int, quick: bool = False) -> list[dict]:
     """Rows: loop, rate (GB/s of memory read and written, or GFLOP/s), yardstick, times (how many
     times the yardstick's time, for as many bytes or operations; the median over repeats).
 
-    Memory loops are measured beside a copy of float32, moments beside a float64 matrix product of
-    the same shapes. Tensors are larger than the caches.
+    Memory loops are measured beside a copy of float32, those that make a tensor beside a copy into
+    a new one, moments beside a float64 matrix product of the same shapes. Tensors are larger than
+    the caches.
     """
     pixels = 1 << (16 if quick else 19)
     x = torch.randn(1, CHANNELS, pixels // 256, 256) * 5
@@ -34,9 +35,20 @@ def measure_loops(repeats: int, quick: bool = False) -> list[dict]:
 
     loops: list[tuple[str, Callable, float, str]] = [
         ("copy float32", lambda: copy_of.copy_(x), 8 * values, "copy"),
+        ("new copy float32", x.clone, 8 * values, "new copy"),
         ("matrix product float64", matrix_product, products, "product"),
-        ("quantize float32 -> int16", lambda: ops.quantize(x, 1.0, -127, 127), 6 * values, "copy"),
-        ("dequantize int16 -> float32", lambda: ops.dequantize(levels, 1.0), 6 * values, "copy"),
+        (
+            "quantize float32 -> int16",
+            lambda: ops.quantize(x, 1.0, -127, 127),
+            6 * values,
+            "new copy",
+        ),
+        (
+            "dequantize int16 -> float32",
+            lambda: ops.dequantize(levels, 1.0),
+            6 * values,
+            "new copy",
+        ),
         ("histogram", lambda: ops.histogram(levels, -127, 127, groups, 8), 2 * values, "copy"),
         ("moments of channels", lambda: ops.channel_moments(half), products, "product"),
     ]
