@@ -27,6 +27,9 @@ CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
   -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 
+# Of what ninja prints, all but the lines that count its steps.
+NO_PROGRESS := | { grep -vE '^\[[0-9]+/[0-9]+\]|^ninja: no work' || true; }
+
 .PHONY: help
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 24
@@ -59,7 +62,7 @@ $(VENV)/.installed: pyproject.toml setup.py constraints.txt $(VENV)/.created
 build: $(VENV)/.installed ## Make .venv and build the extension in place
 	@tree=build/cmake-$$($(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)'); \
 	if [ -e $$tree/build.ninja ] && compgen -G 'fmtc/*.so' >/dev/null; then \
-	  $(BIN)/cmake --build $$tree --target fmtc_python --parallel $(MAX_JOBS) | tail -n 1; \
+	  $(BIN)/cmake --build $$tree --target fmtc_python --parallel $(MAX_JOBS) $(NO_PROGRESS); \
 	  $(BIN)/cmake --install $$tree --component python --prefix fmtc \
 	    | { grep '^-- Installing' || true; }; \
 	else \
@@ -70,14 +73,14 @@ build: $(VENV)/.installed ## Make .venv and build the extension in place
 build-programs: build ## Build fmtc_codec and fmtc_infer in build/, if their libraries are there
 	@tree=build/cmake-$$($(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)'); \
 	$(BIN)/cmake $$tree | { grep 'is left out' || true; }; \
-	$(BIN)/cmake --build $$tree --target fmtc_programs --parallel $(MAX_JOBS) | tail -n 1
+	$(BIN)/cmake --build $$tree --target fmtc_programs --parallel $(MAX_JOBS) $(NO_PROGRESS)
 
 .PHONY: build-emulated
 build-emulated: $(VENV)/.installed ## Build the CUDA operators for tests without a GPU
 	@$(CMAKE) -S . -B build/emulated -DCMAKE_BUILD_TYPE=Release -DFMTC_CUDA=OFF \
 	  -DFMTC_BUILD_PYTHON=OFF -DFMTC_BUILD_PROGRAMS=OFF -DFMTC_BUILD_EMULATED=ON \
 	  | { grep -v '^-- ' || true; }
-	@$(BIN)/cmake --build build/emulated --target fmtc_emulated --parallel $(MAX_JOBS) | tail -n 1
+	@$(BIN)/cmake --build build/emulated --target fmtc_emulated --parallel $(MAX_JOBS) $(NO_PROGRESS)
 
 # -- What users and CI call -------------------------------------------------------------------------
 

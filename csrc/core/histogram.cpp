@@ -36,7 +36,7 @@ constexpr size_t kMaxCount = size_t{1} << 31;  // of a part, in 32 bits
 class FourSymbols {
  public:
   explicit FourSymbols(int32_t lo) noexcept {
-    const uint64_t all = (0u - static_cast<uint32_t>(lo) & 0xFFFF) * 0x0001000100010001u;
+    const uint64_t all = ((0u - static_cast<uint32_t>(lo)) & 0xFFFF) * 0x0001000100010001u;
     // Without its highest bit, a sum does not carry over into the next one.
     low_ = all & kLow;
     high_ = all & ~kLow;
