@@ -49,12 +49,6 @@ def _to_cuda(x: torch.Tensor) -> torch.Tensor:
 class _Cuda:
     """The CUDA operators, called with tensors of the CPU; so are their results."""
 
-    def __init__(self):
-        if not torch.cuda.is_available():
-            pytest.skip("torch finds no CUDA device")
-        if not torch._C._dispatch_has_kernel_for_dispatch_key("fmtc::quantize", "CUDA"):
-            pytest.skip("fmtc was built without its CUDA operators")
-
     def __getattr__(self, name):
         operator = getattr(torch.ops.fmtc, name)
 
@@ -65,16 +59,38 @@ class _Cuda:
         return call
 
 
-def pytest_collection_modifyitems(config, items):
-    """Of what is marked `cpu_only`, leaves the tests of the CPU."""
+def _why_no_cuda() -> str | None:
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    if not torch._C._dispatch_has_kernel_for_dispatch_key("fmtc::quantize", "CUDA"):
+        return "fmtc was built without its CUDA operators"
+    return None
 
-    def other(item):
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what cannot run: CUDA's tests without CUDA, and other backends of `cpu_only`."""
+    import fmtc  # noqa: F401  registers the operators
+
+    config.why_no_cuda = _why_no_cuda()
+    config.without_cuda = 0
+
+    def dropped(item):
+        if config.why_no_cuda and item.get_closest_marker("cuda"):
+            config.without_cuda += 1
+            return True
         backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
         return backend not in (None, "cpu") and item.get_closest_marker("cpu_only")
 
-    dropped = [item for item in items if other(item)]
-    config.hook.pytest_deselected(items=dropped)
-    items[:] = [item for item in items if not other(item)]
+    out = {item for item in items if dropped(item)}
+    config.hook.pytest_deselected(items=list(out))
+    items[:] = [item for item in items if item not in out]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """One line for all of CUDA's tests, not thousands."""
+    if getattr(config, "without_cuda", 0):
+        tests = f"{config.without_cuda} tests of CUDA"
+        terminalreporter.write_line(f"left out: {tests}: {config.why_no_cuda}")
 
 
 @pytest.fixture(

@@ -18,11 +18,7 @@ from fmtc.demo import digits_data, digits_model
 from fmtc.devices import copied_to, move_tensors
 from fmtc.entropy_coding import Tables
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device"),
-    pytest.mark.skipif(not ops.build_info()["cuda"], reason="fmtc was built without CUDA"),
-]
+pytestmark = pytest.mark.cuda
 
 # They wait for the device, so a graph cannot hold them.
 WAITING = {"pca", "huffman_lengths", "huffman_tables", "rans_frequencies", "rans_tables"}
