@@ -90,7 +90,9 @@ def export_reference(
     """Write what a compressed network makes of images, for ``fmtc_infer --check`` to compare with.
 
     path: a safetensors file. images: float32 [N, ...], preprocessed, in the order in which
-    fmtc_infer takes the files: as they are named, those of a folder sorted by their paths. The file
+    fmtc_infer takes the files: as they are named, those of a folder sorted by their paths. batch:
+    that of fmtc_infer's ``--batch``, best also on as many threads: convolutions round otherwise
+    in other batches, which can tip a decision between two classes. The file
     holds ``output`` [N, ...], the network's first, ``plain``, that of the uncompressed network, and
     ``used`` i64 [N, points], the bytes of the streams. ValueError: images of another kind or
     number, a stream that does not decode.
