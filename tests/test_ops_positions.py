@@ -14,7 +14,7 @@ from test_ops_rans import damaged_in_the_middle, encode_payload, laplacian, refe
 
 from fmtc import ops
 
-every_backend = pytest.mark.usefixtures("backend")
+pytestmark = pytest.mark.usefixtures("backend")
 
 # -- References -----------------------------------------------------------------------------------
 
@@ -188,7 +188,6 @@ def samples_of(operator):
 # -- Activity and arrangement ---------------------------------------------------------------------
 
 
-@every_backend
 @pytest.mark.parametrize("args", samples_of("position_activity"))
 def test_activity(args):
     activity = ops.position_activity(*args)
@@ -196,14 +195,12 @@ def test_activity(args):
     assert torch.equal(activity, reference_activity(*args))
 
 
-@every_backend
 def test_activity_is_the_mean_of_what_a_cut_block_has():
     levels = torch.tensor([[[[5, 2, 7], [0, -3, 1], [4, 4, -9]]]], dtype=torch.int16)
     activity = ops.position_activity(levels, torch.tensor([3], dtype=torch.int32))
     assert activity.tolist() == [[[7, 12], [12, 27]]]
 
 
-@every_backend
 @pytest.mark.parametrize("args", samples_of("arrange"))
 def test_arrange(args):
     values, positions = ops.arrange(*args)
@@ -216,7 +213,6 @@ def test_arrange(args):
         assert tuple(part.tolist() for part in result) == expected
 
 
-@every_backend
 @pytest.mark.parametrize("args", samples_of("position_histogram"))
 def test_position_histogram(args):
     counts = ops.position_histogram(*args)
@@ -230,7 +226,6 @@ def test_position_histogram(args):
     assert torch.equal(counts, expected)
 
 
-@every_backend
 def test_wrong_values(backend):
     """The CPU refuses them; others cannot, so they take what comes next to them, or nothing."""
     case = CASES["odd sides"]
@@ -269,6 +264,7 @@ def test_wrong_values(backend):
     )
 
 
+@pytest.mark.cpu_only
 def test_position_histogram_refuses():
     case = CASES["odd sides"]
     levels, classes, num_classes, lo, hi, groups, num_groups = histogram_args(case)
@@ -282,7 +278,6 @@ def test_position_histogram_refuses():
         ops.position_histogram(levels, classes + 1, num_classes, lo, hi, groups, num_groups)
 
 
-@every_backend
 def test_arrangement_worked_example():
     levels = torch.arange(1, 10, dtype=torch.int16).reshape(1, 1, 3, 3)
     classes = torch.tensor([[[1, 0], [1, 1]]], dtype=torch.uint8)
@@ -291,7 +286,6 @@ def test_arrangement_worked_example():
     assert positions.tolist() == [[2, 7]]
 
 
-@every_backend
 def test_any_strides_give_the_same(layout):
     case = CASES["odd sides"]
     weights, groups = random_weights(5), case.table_of % 3
@@ -477,6 +471,7 @@ def test_only_the_damaged_stream_of_a_batch_is_lost():
 # -- Operators as such ----------------------------------------------------------------------------
 
 
+@pytest.mark.cpu_only
 def test_export_with_dynamic_batch_and_size():
     case = CASES["odd sides"]
     weights, thresholds = random_weights(5), torch.tensor([700, 900])
@@ -600,9 +595,10 @@ STREAM_ERRORS = [
         lambda: encode_with(classes=CLASSES[:, :, :1]),
         r"rans_encode: dimension 2 of classes must be 3 .* \[3, 4, 1\]",
     ),
-    (
+    pytest.param(
         lambda: encode_with(classes=TOO_LARGE),
         "rans_encode: classes must be from 0 to 2, but those of image 1 are not",
+        marks=pytest.mark.cpu_only,
     ),
     (
         lambda: encode_with(levels=LEVELS[0]),
@@ -632,9 +628,10 @@ STREAM_ERRORS = [
         lambda: encode_with(table_of=torch.zeros(46, dtype=torch.int64)),
         "rans_encode: classes must be from 1 to 8, but is 9",
     ),
-    (
+    pytest.param(
         lambda: encode_with(table_of=CASE.table_of + 1),
         r"rans_encode: table_of must be from 0 to 3 .*, but segment \d+ has 4",
+        marks=pytest.mark.cpu_only,
     ),
     (
         lambda: encode_with(levels=LEVELS[:, :0], table_of=torch.zeros(1, dtype=torch.int64)),
@@ -659,7 +656,6 @@ STREAM_ERRORS = [
 ]
 
 
-@every_backend
 @pytest.mark.parametrize("call, message", ERRORS)
 def test_errors(call, message):
     with pytest.raises(RuntimeError, match=f"fmtc::{message}"):
