@@ -13,8 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import get_ctx, register_fake
+from torch import Tensor, library
 
 from . import _library
 
@@ -412,7 +411,7 @@ def build_info() -> dict[str, Any]:
 # -- Fakes: shapes and dtypes without data, for torch.compile and torch.export --------------------
 
 
-@register_fake("fmtc::channel_moments")
+@library.register_fake("fmtc::channel_moments")
 def _(x):
     channels = x.shape[1]
     return (
@@ -422,28 +421,28 @@ def _(x):
     )
 
 
-@register_fake("fmtc::merge_moments")
+@library.register_fake("fmtc::merge_moments")
 def _(count_a, mean_a, m2_a, count_b, mean_b, m2_b):
     return count_a.new_empty(()), mean_a.new_empty(mean_a.shape), m2_a.new_empty(m2_a.shape)
 
 
-@register_fake("fmtc::pca")
+@library.register_fake("fmtc::pca")
 def _(covariance):
     return covariance.new_empty(covariance.shape[:-1]), covariance.new_empty(covariance.shape)
 
 
-@register_fake("fmtc::quantize")
+@library.register_fake("fmtc::quantize")
 def _(y, step, lo, hi):
     return y.new_empty(y.shape, dtype=torch.int16), y.new_empty((), dtype=torch.int64)
 
 
-@register_fake("fmtc::dequantize")
+@library.register_fake("fmtc::dequantize")
 def _(levels, step, dtype=torch.float32):
     return levels.new_empty(levels.shape, dtype=dtype)
 
 
-@register_fake("fmtc::predict")
-@register_fake("fmtc::unpredict")
+@library.register_fake("fmtc::predict")
+@library.register_fake("fmtc::unpredict")
 def _(values, coefficients):
     return values.new_empty(values.shape)
 
@@ -452,13 +451,13 @@ def _blocks(size: int) -> int:
     return (size + 1) // 2
 
 
-@register_fake("fmtc::position_activity")
+@library.register_fake("fmtc::position_activity")
 def _(levels, weights):
     images, _, height, width = levels.shape
     return levels.new_empty(images, _blocks(height), _blocks(width), dtype=torch.int64)
 
 
-@register_fake("fmtc::arrange")
+@library.register_fake("fmtc::arrange")
 def _(levels, classes, num_classes):
     images, components, height, width = levels.shape
     values = _blocks(height) * _blocks(width) + components * height * width
@@ -468,30 +467,30 @@ def _(levels, classes, num_classes):
     )
 
 
-@register_fake("fmtc::position_histogram")
+@library.register_fake("fmtc::position_histogram")
 def _(levels, classes, num_classes, lo, hi, groups, num_groups):
     return levels.new_empty(num_groups, hi - lo + 1, dtype=torch.int64)
 
 
-@register_fake("fmtc::histogram")
+@library.register_fake("fmtc::histogram")
 def _(levels, lo, hi, groups, num_groups):
     return levels.new_empty(num_groups, hi - lo + 1, dtype=torch.int64)
 
 
-@register_fake("fmtc::entropy")
+@library.register_fake("fmtc::entropy")
 def _(counts):
     return counts.new_empty(counts.shape[:-1], dtype=torch.float64)
 
 
-@register_fake("fmtc::huffman_lengths")
+@library.register_fake("fmtc::huffman_lengths")
 def _(counts, max_length):
     return counts.new_empty(counts.shape, dtype=torch.uint8)
 
 
-@register_fake("fmtc::huffman_tables")
+@library.register_fake("fmtc::huffman_tables")
 def _(lengths):
     tables, symbols = lengths.shape
-    decode_entries = get_ctx().new_dynamic_size(min=2, max=2**15)
+    decode_entries = library.get_ctx().new_dynamic_size(min=2, max=2**15)
     return (
         lengths.new_empty(tables, symbols, dtype=torch.int32),
         lengths.new_empty(tables, decode_entries, dtype=torch.int32),
@@ -524,26 +523,26 @@ def _fake_levels(bytes: Tensor, *shape: int) -> tuple[Tensor, Tensor]:
     )
 
 
-@register_fake("fmtc::huffman_encode")
+@library.register_fake("fmtc::huffman_encode")
 def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0):
     return _fake_streams(levels, _buffer_bytes(levels, 2, _HUFFMAN_CHUNK_VALUES, 24))
 
 
-@register_fake("fmtc::huffman_decode")
+@library.register_fake("fmtc::huffman_decode")
 def _(bytes, used, lo, table_of, decode_table, table_id, channels, height, width):
     return _fake_levels(bytes, channels, height, width)
 
 
-@register_fake("fmtc::rans_frequencies")
+@library.register_fake("fmtc::rans_frequencies")
 def _(counts, log2_total):
     tables, levels = counts.shape
     return counts.new_empty(tables, levels + 1, dtype=torch.int32)
 
 
-@register_fake("fmtc::rans_tables")
+@library.register_fake("fmtc::rans_tables")
 def _(frequencies):
     tables, entries = frequencies.shape
-    slots = get_ctx().new_dynamic_size(min=2**8, max=2**12)
+    slots = library.get_ctx().new_dynamic_size(min=2**8, max=2**12)
     return (
         frequencies.new_empty(tables, entries),
         frequencies.new_empty(tables, slots),
@@ -551,28 +550,28 @@ def _(frequencies):
     )
 
 
-@register_fake("fmtc::rans_encode")
+@library.register_fake("fmtc::rans_encode")
 def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0, classes=None):
     bound = _buffer_bytes(levels, 4, _RANS_CHUNK_VALUES, 136, classes is not None)
     return _fake_streams(levels, bound)
 
 
-@register_fake("fmtc::rans_decode")
+@library.register_fake("fmtc::rans_decode")
 def _(bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width):
     return _fake_levels(bytes, channels, height, width)
 
 
-@register_fake("fmtc::ebpc_encode")
+@library.register_fake("fmtc::ebpc_encode")
 def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0):
     return _fake_streams(levels, _buffer_bytes(levels, 3, _WORDS_CHUNK_VALUES, 24))
 
 
-@register_fake("fmtc::dct_cm_encode")
+@library.register_fake("fmtc::dct_cm_encode")
 def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0):
     return _fake_streams(levels, _buffer_bytes(levels, 2, _WORDS_CHUNK_VALUES, 8))
 
 
-@register_fake("fmtc::ebpc_decode")
-@register_fake("fmtc::dct_cm_decode")
+@library.register_fake("fmtc::ebpc_decode")
+@library.register_fake("fmtc::dct_cm_decode")
 def _(bytes, used, lo, word_bits, table_id, channels, height, width):
     return _fake_levels(bytes, channels, height, width)
