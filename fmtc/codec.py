@@ -20,7 +20,16 @@ from .entropy_coding import WITH_TABLES, Tables, plane_classes
 from .positions import PositionClasses
 from .presets import MAX_LEVELS, Preset, get_preset
 from .symbols import SymbolMap
-from .transform import Block, Identity, Moments, Transform, dct, weighted_klt
+from .transform import (
+    UNLIMITED,
+    Block,
+    Identity,
+    Limits,
+    Moments,
+    Transform,
+    dct,
+    weighted_klt,
+)
 
 # A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
 # than this, no component is taken for empty.
@@ -183,10 +192,23 @@ class TensorCodec:
         """Tensor [N, C, H, W] of transformed values; ``crop``: block padding to cut off."""
         return self.block.join(self.transform.inverse(y), self.channels, crop)
 
+    def quantize(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Levels int16 [N, K, H', W'] of x [N, C, H, W], and how many were clamped, i64 []."""
+        return self.transform.to_levels(self.block.split(x), self.quantizer)
+
+    def dequantize(
+        self,
+        levels: torch.Tensor,
+        crop: tuple[int, int] = (0, 0),
+        limits: Limits = UNLIMITED,
+    ) -> torch.Tensor:
+        """Tensor [N, C, H, W] of levels; ``crop`` as for ``inverse``, ``limits`` of the values."""
+        blocks = self.transform.from_levels(levels, self.quantizer, limits)
+        return self.block.join(blocks, self.channels, crop)
+
     def simulate(self, x: torch.Tensor) -> torch.Tensor:
         """What decode(encode(x)) gives, without making the stream."""
-        levels, _ = self.quantizer.quantize(self.forward(x))
-        return self.inverse(self.quantizer.dequantize(levels), self.block.crop(*x.shape[2:]))
+        return self.dequantize(self.quantize(x)[0], self.block.crop(*x.shape[2:]))
 
     def encode_symbols(self, symbols: Symbols, crop: tuple[int, int] = (0, 0)):
         """Symbols of levels -> streams: bytes u8 [N, bound], used sizes i64 [N]."""
@@ -216,7 +238,7 @@ class TensorCodec:
         Raises ValueError for another shape or device than the codec's, or for NaN.
         """
         self._check(x)
-        levels, _ = self.quantizer.quantize(self.forward(x.float()))
+        levels, _ = self.quantize(x.float())
         data, used = self.encode_levels(levels, self.block.crop(*x.shape[2:]))
         return b"".join(
             row[:size].cpu().numpy().tobytes()
@@ -226,7 +248,7 @@ class TensorCodec:
     @torch.no_grad()
     def decode(self, data: bytes) -> torch.Tensor:
         """Inverse of ``encode``: float32 [N, C, H, W]. Raises StreamError for damaged bytes."""
-        values, crops, start = [], set(), 0
+        levels, crops, start = [], set(), 0
         view = memoryview(data)
         while start < len(view):
             info = ops.stream_info(view[start:])
@@ -235,17 +257,16 @@ class TensorCodec:
             )
             data_of_image = piece[None].to(self.device)
             used = torch.tensor([len(piece)], device=self.device)
-            levels = self.decode_levels(data_of_image, used, info["height"], info["width"])
-            values.append(self.quantizer.dequantize(levels))
+            levels.append(self.decode_levels(data_of_image, used, info["height"], info["width"]))
             crops.add((info["crop_h"], info["crop_w"]))
             start += info["size"]
-        if not values:
+        if not levels:
             return torch.empty(0, self.channels, 0, 0)
-        if len(crops) > 1 or len({y.shape for y in values}) > 1:
+        if len(crops) > 1 or len({part.shape for part in levels}) > 1:
             raise ops.StreamError(
                 "the streams hold images of different sizes; decode them one by one"
             )
-        return self.inverse(torch.cat(values), crops.pop())
+        return self.dequantize(torch.cat(levels), crops.pop())
 
     def save(self, path) -> None:
         """Write the codec to a safetensors file; see ``load``."""
@@ -463,8 +484,8 @@ class Calibration:
     def _fit_tables(self, tensors, channels, moments, transform, quantizer) -> TensorCodec:
         levels, squared, clamped = [], 0.0, 0
         for x in tensors:
-            part, over = quantizer.quantize(transform.forward(self.block.split(x)))
-            decoded = transform.inverse(quantizer.dequantize(part))
+            part, over = transform.to_levels(self.block.split(x), quantizer)
+            decoded = transform.from_levels(part, quantizer)
             decoded = self.block.join(decoded, channels, self.block.crop(*x.shape[2:]))
             squared += float((decoded - x).double().square().sum())
             clamped += int(over)

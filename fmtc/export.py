@@ -26,7 +26,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from .codec import Quantizer
 from .energy import read_joules, write_joules
 from .evaluate import blank_point, first_tensor
 from .graph import untraced_modules
@@ -171,13 +170,13 @@ class _StreamingPoint(nn.Module):
     def _coded(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         codec = self.point.codec
         crop = codec.block.crop(*x.shape[2:])
-        levels, _ = codec.quantizer.quantize(x if self.point.forward_folded else codec.forward(x))
+        levels, _ = self.point.quantize(x)
         self.notes.levels[self.name] = levels
         data, used = codec.encode_levels(levels, crop)
         self.notes.streams[self.name] = data
         symbols, status = codec.tables.decode_unchecked(data, used, *levels.shape[2:])
-        y = _dequantized(codec.quantizer, codec.symbol_map.levels(symbols))
-        return y if self.point.inverse_folded else codec.inverse(y, crop), used, status
+        y = self.point.dequantize(codec.symbol_map.levels(symbols), crop)
+        return y, used, status
 
     def _plain(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         codec = self.point.codec
@@ -185,12 +184,7 @@ class _StreamingPoint(nn.Module):
         size = x.shape[1:].numel() * codec.bits // 8
         used = torch.full((x.shape[0],), size, dtype=torch.int64, device=x.device)
         status = torch.zeros(x.shape[0], dtype=torch.int32, device=x.device)
-        return _dequantized(codec.quantizer, levels), used, status
-
-
-def _dequantized(quantizer: Quantizer, levels: Tensor) -> Tensor:
-    """quantizer.dequantize without its operator, whose dtype argument AOTInductor cannot write."""
-    return levels * quantizer.step if quantizer.each is None else quantizer.dequantize(levels)
+        return codec.quantizer.dequantize(levels), used, status
 
 
 class _Flat(nn.Module):

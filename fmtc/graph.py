@@ -20,6 +20,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torchvision.ops import StochasticDepth
 from torchvision.ops.stochastic_depth import stochastic_depth
 
+from .transform import Limits
 from .untraced import HookedConv, Untraced
 
 ACTIVATION_MODULES = (
@@ -47,6 +48,21 @@ def is_plain_conv(module: nn.Module | None) -> bool:
         and type(module).forward is nn.Conv2d.forward
         and type(module)._conv_forward is nn.Conv2d._conv_forward
     )
+
+
+def activation_limits(network: fx.GraphModule, node: fx.Node) -> Limits | None:
+    """(least, most) where a node is an activation that limits values to these and does no more."""
+    if node.op == "call_module":
+        module = network.get_submodule(node.target)
+        if type(module) is nn.ReLU:
+            return 0.0, None
+        if type(module) in (nn.ReLU6, nn.Hardtanh):
+            return float(module.min_val), float(module.max_val)
+        return None
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    if node.op in ("call_function", "call_method") and len(node.args) == 1:
+        return {"relu": (0.0, None), "relu6": (0.0, 6.0)}.get(name)
+    return None
 
 
 class TraceError(ValueError):

@@ -32,6 +32,7 @@ from .graph import (
     BEFORE,
     Group,
     TraceError,
+    activation_limits,
     count_reads,
     find_groups,
     select,
@@ -39,7 +40,7 @@ from .graph import (
     untraced_modules,
 )
 from .placement import Spectrum
-from .points import CodingPoint, PlainCodec, make_point
+from .points import CodedPoint, CodingPoint, PlainCodec, make_point
 from .presets import Preset, get_preset
 from .refit import refit
 from .report import Report
@@ -676,7 +677,19 @@ def _insert(network: fx.GraphModule, group: Group, codec) -> CodingPoint:
     with network.graph.inserting_after(group.output):
         node = network.graph.call_module(name, (group.output,))
     group.output.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
+    if isinstance(codec, TensorCodec) and not consumers:
+        _take_activation(network, node, point)
     return point
+
+
+def _take_activation(network: fx.GraphModule, node: fx.Node, point: CodedPoint) -> None:
+    """Let the point apply the activation that alone reads it, where that only limits values."""
+    activation = next(iter(node.users)) if len(node.users) == 1 else None
+    limits = activation and activation_limits(network, activation)
+    if limits:
+        point.limits = limits
+        activation.replace_all_uses_with(node)
+        network.graph.erase_node(activation)
 
 
 def _fold_forward(network: fx.GraphModule, group: Group, codec: TensorCodec) -> None:

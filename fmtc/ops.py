@@ -86,7 +86,47 @@ def dequantize(levels: Tensor, step: float, dtype: torch.dtype = torch.float32) 
 
     Computed in float32, or in float64 where dtype is float64, then rounded to dtype.
     """
-    return _ops.dequantize(levels, step, dtype)
+    return _ops.dequantize(levels, step, _name(dtype))
+
+
+def _name(dtype: torch.dtype | str) -> str:
+    """As the operators take a dtype: AOTInductor cannot write a ScalarType."""
+    return str(dtype).removeprefix("torch.")
+
+
+# -- Transform and quantiser in one ----------------------------------------------------------------
+
+
+def transform_quantize(
+    x: Tensor, matrix: Tensor, offset: Tensor, step: float, lo: int, hi: int
+) -> tuple[Tensor, Tensor]:
+    """``quantize`` of matrix @ x + offset for the channels of each pixel (METHOD section 2).
+
+    x: [N, C, H, W] float16, bfloat16, float32 or float64, any strides. matrix: f32 [K, C], offset:
+    f32 [K]. step > 0, lo <= hi as for ``quantize``. Computed in float32: the sum over the channels
+    in their order, then the offset, for each pixel alone, so that a level depends on nothing else.
+    Returns levels int16 [N, K, H, W], contiguous, and the number of clamped values, i64 [].
+    """
+    return _ops.transform_quantize(x, matrix, offset, step, lo, hi)
+
+
+def dequantize_transform(
+    levels: Tensor,
+    matrix: Tensor,
+    offset: Tensor,
+    step: float,
+    least: float | None = None,
+    most: float | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """matrix @ (levels * step) + offset for the channels of each pixel, limited to [least, most].
+
+    levels: int16 [N, K, H, W], any strides. matrix: f32 [C, K], offset: f32 [C]. least <= most,
+    None for no limit: 0 and None are a ReLU, 0 and 6 a ReLU6. dtype: float16, bfloat16, float32 or
+    float64, to which the sums are converted; they are made as those of ``transform_quantize``.
+    Returns x of this dtype [N, C, H, W], contiguous.
+    """
+    return _ops.dequantize_transform(levels, matrix, offset, step, least, most, _name(dtype))
 
 
 # -- Prediction of levels -------------------------------------------------------------------------
@@ -436,9 +476,24 @@ def _(y, step, lo, hi):
     return y.new_empty(y.shape, dtype=torch.int16), y.new_empty((), dtype=torch.int64)
 
 
+@library.register_fake("fmtc::transform_quantize")
+def _(x, matrix, offset, step, lo, hi):
+    images, _, height, width = x.shape
+    return (
+        x.new_empty(images, matrix.shape[0], height, width, dtype=torch.int16),
+        x.new_empty((), dtype=torch.int64),
+    )
+
+
+@library.register_fake("fmtc::dequantize_transform")
+def _(levels, matrix, offset, step, least=None, most=None, dtype="float32"):
+    images, _, height, width = levels.shape
+    return levels.new_empty(images, matrix.shape[0], height, width, dtype=getattr(torch, dtype))
+
+
 @library.register_fake("fmtc::dequantize")
-def _(levels, step, dtype=torch.float32):
-    return levels.new_empty(levels.shape, dtype=dtype)
+def _(levels, step, dtype="float32"):
+    return levels.new_empty(levels.shape, dtype=getattr(torch, dtype))
 
 
 @library.register_fake("fmtc::predict")

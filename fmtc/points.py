@@ -10,6 +10,7 @@ from torch import nn
 
 from .codec import CalibrationError, Quantizer, Symbols, TensorCodec
 from .devices import move_tensors
+from .transform import UNLIMITED, limited
 
 
 @dataclass
@@ -77,6 +78,7 @@ class CodedPoint(CodingPoint):
 
     forward_folded: the input is transformed already, [N, K, H, W], by the convolution before it.
     inverse_folded: the output stays transformed; the convolutions that read it hold the inverse.
+    limits: of the output's values: the activation that follows, which the point then applies.
     """
 
     def __init__(
@@ -86,19 +88,34 @@ class CodedPoint(CodingPoint):
         self.codec = codec
         self.forward_folded = forward_folded
         self.inverse_folded = inverse_folded
+        self.limits = UNLIMITED
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        crop = self.codec.block.crop(*x.shape[2:])
+        if self.mode == "float":
+            return self._transformed(x, crop)
+        levels, clamped = self.quantize(x)
+        symbols = self.codec.symbols(levels)
+        self._count(x, symbols, clamped)
+        if self.mode == "stream":
+            levels = self._through_stream(symbols, crop)
+        return self.dequantize(levels, crop)
+
+    def quantize(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Levels of the point's input, and how many were clamped."""
         codec = self.codec
-        crop = codec.block.crop(*x.shape[2:])
-        y = x if self.forward_folded else codec.forward(x)
-        if self.mode != "float":
-            levels, clamped = codec.quantizer.quantize(y)
-            symbols = codec.symbols(levels)
-            self._count(x, symbols, clamped)
-            if self.mode == "stream":
-                levels = self._through_stream(symbols, crop)
-            y = codec.quantizer.dequantize(levels)
-        return y if self.inverse_folded else codec.inverse(y, crop)
+        return codec.quantizer.quantize(x) if self.forward_folded else codec.quantize(x)
+
+    def dequantize(self, levels: torch.Tensor, crop: tuple[int, int]) -> torch.Tensor:
+        """The point's output of levels."""
+        if self.inverse_folded:
+            return self.codec.quantizer.dequantize(levels)
+        return self.codec.dequantize(levels, crop, self.limits)
+
+    def _transformed(self, x: torch.Tensor, crop: tuple[int, int]) -> torch.Tensor:
+        """What comes out without a quantiser."""
+        y = x if self.forward_folded else self.codec.forward(x)
+        return y if self.inverse_folded else limited(self.codec.inverse(y, crop), self.limits)
 
     def _through_stream(self, symbols: Symbols, crop: tuple[int, int]) -> torch.Tensor:
         data, used = self.codec.encode_symbols(symbols, crop)

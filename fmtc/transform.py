@@ -153,6 +153,16 @@ def quantize_rows(matrix: torch.Tensor, bits: int) -> torch.Tensor:
     return (matrix / scale).round() * scale
 
 
+# What an activation limits values to, None where it does not: ReLU (0, None), ReLU6 (0, 6).
+Limits = tuple[float | None, float | None]
+UNLIMITED: Limits = (None, None)
+
+
+def limited(x: torch.Tensor, limits: Limits) -> torch.Tensor:
+    """x within the limits."""
+    return x if limits == UNLIMITED else x.clamp(*limits)
+
+
 class Transform:
     """y = T (x - mean) and back x = V y + mean, a matrix pair for each channel group.
 
@@ -164,6 +174,8 @@ class Transform:
         self.inverses: list[torch.Tensor] = inverses
         self.means: list[torch.Tensor] = means
         self.offsets = [-(m.double() @ u) for m, u in zip(matrices, means, strict=True)]
+        self._offsets = [offset.float() for offset in self.offsets]
+        self._means = [mean.float() for mean in means]
 
     @property
     def components(self) -> int:
@@ -216,6 +228,25 @@ class Transform:
             for part, v, mean in zip(parts, self.inverses, self.means, strict=True)
         ]
         return made[0] if len(made) == 1 else torch.cat(made, 1)
+
+    def to_levels(self, blocks: torch.Tensor, quantizer) -> tuple[torch.Tensor, torch.Tensor]:
+        """``quantizer.quantize(self.forward(blocks))``, in one pass where one operator does it."""
+        if not self._in_one_pass(quantizer):
+            return quantizer.quantize(self.forward(blocks))
+        product = self.matrices[0], self._offsets[0]
+        return ops.transform_quantize(blocks, *product, quantizer.step, quantizer.lo, quantizer.hi)
+
+    def from_levels(
+        self, levels: torch.Tensor, quantizer, limits: Limits = UNLIMITED
+    ) -> torch.Tensor:
+        """``self.inverse(quantizer.dequantize(levels))`` within limits, in one pass likewise."""
+        if not self._in_one_pass(quantizer):
+            return limited(self.inverse(quantizer.dequantize(levels)), limits)
+        product = self.inverses[0], self._means[0]
+        return ops.dequantize_transform(levels, *product, quantizer.step, *limits)
+
+    def _in_one_pass(self, quantizer) -> bool:
+        return len(self.matrices) == 1 and quantizer.each is None
 
 
 class Identity(Transform):

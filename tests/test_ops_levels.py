@@ -53,7 +53,7 @@ def sample_inputs():
             groups = torch.arange(shape[1]) // 2
             yield "histogram", (random_levels(*shape), -9, 6, groups, shape[1] // 2 + 1)
     yield "quantize", (random_values(2, 3, dtype=torch.float64), 0.01, -32768, 32767)
-    yield "dequantize", (random_levels(2, 3), 0.5, torch.bfloat16)
+    yield "dequantize", (random_levels(2, 3), 0.5, "bfloat16")
     for shape in [(6, 40), (2, 3, 5), (4,), (0, 5), (3, 0), (1, 1)]:
         yield "entropy", (random_levels(*shape, lo=0, hi=50).long(),)
 

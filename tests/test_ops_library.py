@@ -21,6 +21,8 @@ OPERATORS = {
     "pca",
     "quantize",
     "dequantize",
+    "transform_quantize",
+    "dequantize_transform",
     "predict",
     "unpredict",
     "position_activity",

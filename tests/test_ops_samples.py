@@ -7,6 +7,7 @@ import test_ops_moments
 import test_ops_positions
 import test_ops_predict
 import test_ops_rans
+import test_ops_transform
 import test_ops_words
 import torch
 from test_ops_library import OPERATORS, registered
@@ -22,6 +23,7 @@ MODULES = (
     test_ops_positions,
     test_ops_predict,
     test_ops_rans,
+    test_ops_transform,
     test_ops_words,
 )
 SAMPLES = [sample for module in MODULES for sample in module.SAMPLES]

@@ -2,17 +2,13 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include <functional>
 #include <tuple>
 
 #include "core/moments.h"
+#include "ops/parallel.h"
 
 namespace fmtc::ops {
 namespace {
-
-void for_each_torch(int64_t count, const std::function<void(int64_t, int64_t)>& body) {
-  torch::stable::parallel_for(0, count, 1, body);
-}
 
 template <typename T>
 Status moments_of(const Tensor& x, const Tensor& mean, const Tensor& m2) {

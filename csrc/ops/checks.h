@@ -79,6 +79,16 @@ inline void check_real(const char* op, const char* argument, const Tensor& tenso
                   dtype_name(tensor.scalar_type()));
 }
 
+// The real dtype of this name.
+inline ScalarType check_real_name(const char* op, const char* argument, const std::string& name) {
+  for (const ScalarType dtype :
+       {ScalarType::Half, ScalarType::BFloat16, ScalarType::Float, ScalarType::Double}) {
+    if (name == dtype_name(dtype)) return dtype;
+  }
+  STD_TORCH_CHECK(false, "fmtc::", op, ": ", argument, " must be float16, bfloat16, float32 or ",
+                  "float64, but is ", name);
+}
+
 // `layout` names the dimensions that are expected: "[T, L]".
 inline void check_dim(const char* op, const char* argument, const Tensor& tensor, int64_t dim,
                       const char* layout) {

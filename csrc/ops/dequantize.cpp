@@ -2,6 +2,8 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include <string>
+
 #include "core/quantize.h"
 #include "ops/memory.h"
 #include "ops/parallel.h"
@@ -36,11 +38,11 @@ Tensor to_double(const Tensor& levels, double step) {
   return y;
 }
 
-Tensor dequantize(const Tensor& levels, double step, ScalarType dtype) {
-  check_dequantize(levels, step, dtype);
+Tensor dequantize(const Tensor& levels, double step, const std::string& dtype) {
+  const ScalarType result = check_dequantize(levels, step, dtype);
   const Tensor input = torch::stable::contiguous(levels);
-  if (dtype == ScalarType::Double) return to_double(input, step);
-  return torch::stable::to(to_float(input, step), dtype);
+  if (result == ScalarType::Double) return to_double(input, step);
+  return torch::stable::to(to_float(input, step), result);
 }
 
 }  // namespace

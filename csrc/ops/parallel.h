@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <mutex>
 
@@ -43,6 +44,11 @@ void for_each_task(int64_t tasks, Failures& failures, const Body& body) {
   torch::stable::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) failures.add(task, body(task));
   });
+}
+
+// A ForEach of the core (core/moments.h) on torch's threads.
+inline void for_each_torch(int64_t count, const std::function<void(int64_t, int64_t)>& body) {
+  torch::stable::parallel_for(0, count, 1, body);
 }
 
 }  // namespace fmtc::ops

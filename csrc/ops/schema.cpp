@@ -12,7 +12,14 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
       "Tensor count_b, Tensor mean_b, Tensor m2_b) -> (Tensor count, Tensor mean, Tensor m2)");
   m.def("pca(Tensor covariance) -> (Tensor eigenvalues, Tensor basis)");
   m.def("quantize(Tensor y, float step, int lo, int hi) -> (Tensor levels, Tensor clamped)");
-  m.def("dequantize(Tensor levels, float step, ScalarType dtype=float) -> Tensor");
+  // A dtype is a name, as AOTInductor cannot write ScalarType.
+  m.def("dequantize(Tensor levels, float step, str dtype=\"float32\") -> Tensor");
+  m.def(
+      "transform_quantize(Tensor x, Tensor matrix, Tensor offset, float step, int lo, int hi) "
+      "-> (Tensor levels, Tensor clamped)");
+  m.def(
+      "dequantize_transform(Tensor levels, Tensor matrix, Tensor offset, float step, "
+      "float? least=None, float? most=None, str dtype=\"float32\") -> Tensor");
   m.def("predict(Tensor levels, Tensor coefficients) -> Tensor");
   m.def("unpredict(Tensor residuals, Tensor coefficients) -> Tensor");
   m.def("position_activity(Tensor levels, Tensor weights) -> Tensor");

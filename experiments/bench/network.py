@@ -38,10 +38,9 @@ from fmtc.targets import parse_targets
 from .coders import machine, machine_line, table_of
 
 MODES = ("plain", "simulate", "stream")
-# What a layer's time is made of, in the order of the tensor.
-STAGES = (
-    "conv", "transform", "quantize", "symbols", "count", "encode", "decode", "dequant", "inverse",
-)  # fmt: skip
+# What a layer's time is made of, in the order of the tensor. The transform, where it is not part of
+# the convolution, is made with the quantiser, and the way back with an activation that follows.
+STAGES = ("conv", "quantize", "symbols", "count", "encode", "decode", "dequantize")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -168,14 +167,12 @@ def timed_stages(compressed: fmtc.CompressedModel) -> Iterator[Seconds]:
                 continue
             codec = point.codec
             for owner, method, stage in (
-                (codec, "forward", "transform"),
-                (codec.quantizer, "quantize", "quantize"),
+                (point, "quantize", "quantize"),
                 (codec, "symbols", "symbols"),
                 (codec, "count", "count"),
                 (codec, "encode_symbols", "encode"),
                 (codec, "decode_levels", "decode"),
-                (codec.quantizer, "dequantize", "dequant"),
-                (codec, "inverse", "inverse"),
+                (point, "dequantize", "dequantize"),
             ):
                 stack.enter_context(_timed(owner, method, seconds, (name, stage)))
         yield seconds

@@ -1,0 +1,224 @@
+#include "core/transform.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "core/quantize.h"
+#include "core/simd.h"
+
+namespace fmtc {
+namespace {
+
+// Pixels are taken in tiles, whatever images they belong to, and copied to strips [column][kStrip],
+// so that the inner loop reads straight on. It makes kRows rows of a strip at a time: the sums are
+// what AVX2 can hold in registers.
+constexpr int64_t kStrip = 16;
+constexpr int64_t kRows = 6;
+// A tile stays in the L2 cache; long rows of pixels are what memory is fast at. 32 strips would put
+// the rows so far apart that they take the same lines of the L1 cache.
+constexpr int64_t kTileValues = int64_t{1} << 16;
+constexpr int64_t kSmallestTile = 4 * kStrip;
+constexpr int64_t kLargestTile = 31 * kStrip;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Eight floats. Loops over arrays of floats do not stay in registers; arrays of these do, where
+// each is read and written as a whole and all loops over them are unrolled.
+typedef float Floats __attribute__((vector_size(32)));
+constexpr int64_t kFloats = 8;
+constexpr int64_t kVectors = kStrip / kFloats;
+
+FMTC_ALWAYS_INLINE void load(const float* from, Floats& to) { std::memcpy(&to, from, sizeof(to)); }
+FMTC_ALWAYS_INLINE void store(const Floats& from, float* to) {
+  std::memcpy(to, &from, sizeof(from));
+}
+
+// out[row][i] = sum over k of a[k][row] * b[k][i], and the row's offset.
+FMTC_MULTIVERSION void multiply_strip(const float* a, const float* b, int64_t depth,
+                                      const float* offset, float* out, int64_t stride) {
+  Floats sums[kRows][kVectors] = {};
+  for (int64_t k = 0; k < depth; ++k) {
+    Floats pixels[kVectors];
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < kVectors; ++i) load(b + k * stride + i * kFloats, pixels[i]);
+#pragma GCC unroll 8
+    for (int64_t row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+      for (int64_t i = 0; i < kVectors; ++i) sums[row][i] += a[k * kRows + row] * pixels[i];
+    }
+  }
+#pragma GCC unroll 8
+  for (int64_t row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < kVectors; ++i) {
+      store(sums[row][i] + offset[row], out + row * stride + i * kFloats);
+    }
+  }
+}
+
+// A matrix as the inner loop reads it: panels of kRows rows, [column][row], filled up with zeros.
+class Panels {
+ public:
+  explicit Panels(const ChannelMatrix& matrix)
+      : rows_(matrix.rows()),
+        columns_(matrix.columns()),
+        values_(static_cast<size_t>(count() * columns_ * kRows)),
+        offset_(static_cast<size_t>(count() * kRows)) {
+    std::copy(matrix.offset.begin(), matrix.offset.end(), offset_.begin());
+    for (int64_t row = 0; row < rows_; ++row) {
+      float* to = values_.data() + row / kRows * columns_ * kRows + row % kRows;
+      const float* from = matrix.values.data() + row * columns_;
+      for (int64_t k = 0; k < columns_; ++k) to[k * kRows] = from[k];
+    }
+  }
+
+  int64_t rows() const { return rows_; }
+  int64_t columns() const { return columns_; }
+  int64_t count() const { return divide_up(rows_, kRows); }
+  const float* values(int64_t panel) const { return values_.data() + panel * columns_ * kRows; }
+  const float* offset(int64_t panel) const { return offset_.data() + panel * kRows; }
+
+ private:
+  int64_t rows_, columns_;
+  std::vector<float> values_, offset_;
+};
+
+// Calls body(index, image, offset, count) for the parts of a tile that lie in one image: `count`
+// pixels from number `index` of the tile, which are the image's from `offset` on.
+template <typename Body>
+void for_each_part(int64_t first, int64_t pixels, int64_t plane, const Body& body) {
+  for (int64_t done = 0; done < pixels;) {
+    const int64_t image = (first + done) / plane, offset = (first + done) % plane;
+    const int64_t count = std::min(pixels - done, plane - offset);
+    body(done, image, offset, count);
+    done += count;
+  }
+}
+
+// Pixels of a tile, a multiple of kStrip.
+int64_t tile_of(int64_t columns) {
+  const int64_t pixels = kTileValues / std::max<int64_t>(columns, 1) / kStrip * kStrip;
+  return std::clamp(pixels, kSmallestTile, kLargestTile);
+}
+
+// Multiplies all pixels, a tile after the other.
+//   load(image, column, offset, count, row)   writes a column's pixels to row[count]
+//   store(image, row, offset, count, values)  takes those of a row of the product
+template <typename Load, typename Store>
+void multiply(const Panels& panels, int64_t images, int64_t plane, const ForEach& for_each,
+              const Load& load, const Store& store) {
+  const int64_t all = images * plane, size = tile_of(panels.columns());
+  for_each(divide_up(all, size), [&](int64_t begin, int64_t end) {
+    std::vector<float> in(static_cast<size_t>(size * panels.columns()));
+    for (int64_t tile = begin; tile < end; ++tile) {
+      const int64_t first = tile * size, pixels = std::min(size, all - first);
+      const int64_t used = divide_up(pixels, kStrip);
+      for (int64_t k = 0; k < panels.columns(); ++k) {
+        float* row = in.data() + k * size;
+        for_each_part(first, pixels, plane, [&](auto index, auto image, auto offset, auto count) {
+          load(image, k, offset, count, row + index);
+        });
+        std::fill(row + pixels, row + used * kStrip, 0.0f);
+      }
+      for (int64_t panel = 0; panel < panels.count(); ++panel) {
+        float out[kRows * kLargestTile];
+        for (int64_t s = 0; s < used; ++s) {
+          multiply_strip(panels.values(panel), in.data() + s * kStrip, panels.columns(),
+                         panels.offset(panel), out + s * kStrip, size);
+        }
+        const int64_t rows = std::min(kRows, panels.rows() - panel * kRows);
+        for_each_part(first, pixels, plane, [&](auto index, auto image, auto offset, auto count) {
+          for (int64_t row = 0; row < rows; ++row) {
+            store(image, panel * kRows + row, offset, count, out + row * size + index);
+          }
+        });
+      }
+    }
+  });
+}
+
+FMTC_MULTIVERSION void limit(const float* values, int64_t count, float least, float most,
+                             float* out) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float raised = values[i] < least ? least : values[i];
+    out[i] = raised > most ? most : raised;
+  }
+}
+
+// Whether `size` is images * channels * plane.
+bool holds(size_t size, int64_t images, int64_t channels, int64_t plane) {
+  int64_t product = 0;
+  return images >= 0 && plane >= 0 && !__builtin_mul_overflow(images, plane, &product) &&
+         !__builtin_mul_overflow(product, channels, &product) &&
+         size == static_cast<size_t>(product);
+}
+
+bool valid(const ChannelMatrix& matrix, size_t in, size_t out, int64_t images, int64_t plane) {
+  return matrix.values.size() == static_cast<size_t>(matrix.rows() * matrix.columns()) &&
+         holds(out, images, matrix.rows(), plane) &&
+         (matrix.rows() == 0 || holds(in, images, matrix.columns(), plane));
+}
+
+}  // namespace
+
+Status transform_quantize(std::span<const float> x, int64_t images, int64_t plane,
+                          const ChannelMatrix& matrix, float step, int32_t lo, int32_t hi,
+                          std::span<int16_t> levels, int64_t& clamped, const ForEach& for_each) {
+  if (!valid(matrix, x.size(), levels.size(), images, plane)) return Status::kBadArgument;
+  const Status checked = quantize(std::span<const float>(), step, lo, hi, {}, clamped);
+  if (checked != Status::kOk || levels.empty()) return checked;
+  try {
+    const Panels panels(matrix);
+    const int64_t rows = panels.rows(), columns = panels.columns();
+    std::atomic<int64_t> outside = 0;
+    multiply(
+        panels, images, plane, for_each,
+        [&](int64_t image, int64_t column, int64_t offset, int64_t count, float* row) {
+          std::copy_n(x.data() + (image * columns + column) * plane + offset, count, row);
+        },
+        [&](int64_t image, int64_t row, int64_t offset, int64_t count, const float* values) {
+          int64_t here = 0;
+          const auto size = static_cast<size_t>(count);
+          quantize(std::span(values, size), step, lo, hi,
+                   std::span(levels.data() + (image * rows + row) * plane + offset, size), here);
+          if (here != 0) outside += here;
+        });
+    clamped = outside;
+  } catch (const std::bad_alloc&) {
+    return Status::kOutOfMemory;
+  }
+  return Status::kOk;
+}
+
+Status dequantize_transform(std::span<const int16_t> levels, int64_t images, int64_t plane,
+                            const ChannelMatrix& matrix, float step, float least, float most,
+                            std::span<float> x, const ForEach& for_each) {
+  if (!valid(matrix, levels.size(), x.size(), images, plane) || !std::isfinite(step) ||
+      !(least <= most)) {
+    return Status::kBadArgument;
+  }
+  if (x.empty()) return Status::kOk;
+  try {
+    const Panels panels(matrix);
+    const int64_t rows = panels.rows(), columns = panels.columns();
+    multiply(
+        panels, images, plane, for_each,
+        [&](int64_t image, int64_t column, int64_t offset, int64_t count, float* row) {
+          const auto size = static_cast<size_t>(count);
+          dequantize(std::span(levels.data() + (image * columns + column) * plane + offset, size),
+                     step, std::span(row, size));
+        },
+        [&](int64_t image, int64_t row, int64_t offset, int64_t count, const float* values) {
+          limit(values, count, least, most, x.data() + (image * rows + row) * plane + offset);
+        });
+  } catch (const std::bad_alloc&) {
+    return Status::kOutOfMemory;
+  }
+  return Status::kOk;
+}
+
+}  // namespace fmtc
