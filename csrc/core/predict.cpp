@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
 
 #include "core/simd.h"
 
@@ -26,41 +27,164 @@ FMTC_MULTIVERSION void predict_values(const int16_t* __restrict q, size_t count,
   for (size_t i = width; i < count; i += width) r[i] = residual_of(c, q[i], 0, q[i - width], 0);
 }
 
-// levels[i] of sums[i]; `left` is the level before the first. Each level waits for the one before
-// it, so the loop holds nothing but that.
-FMTC_ALWAYS_INLINE void add_left(const int32_t* sums, size_t count, int32_t coefficient,
-                                 int16_t left, int16_t* levels) noexcept {
-  for (size_t i = 0; i < count; ++i) {
-    left = level_of(sums[i], coefficient, left);
-    levels[i] = left;
+// A plane of residuals that is turned into levels.
+struct Residuals {
+  const int16_t* residuals;
+  int16_t* levels;
+  PredictCoefficients coefficients;
+};
+
+// Sums of `count` columns of a row from column `begin` on, all but what is on the left; `above`
+// points to the row above, or to any row where its coefficients are 0.
+FMTC_ALWAYS_INLINE void sum_above(const int16_t* __restrict r, const int16_t* __restrict above,
+                                  size_t begin, size_t count, const PredictCoefficients& c,
+                                  int32_t* __restrict sums) noexcept {
+  size_t i = 0;
+  if (begin == 0) {
+    sums[0] = sum_without_left(c, r[0], above[0], 0);
+    i = 1;
+  }
+  for (; i < count; ++i) {
+    sums[i] = sum_without_left(c, r[begin + i], above[begin + i], above[begin + i - 1]);
   }
 }
 
-// One row; above points to the row above it, or to any row where its coefficients are 0.
-FMTC_ALWAYS_INLINE void unpredict_row(const int16_t* __restrict r, const int16_t* __restrict above,
-                                      size_t width, const PredictCoefficients& c,
-                                      int16_t* __restrict q) noexcept {
+// One plane row by row. Each level waits for the one on its left, so the loop holds little else.
+FMTC_MULTIVERSION void unpredict_one(const Residuals& plane, size_t count, size_t width) noexcept {
+  const PredictCoefficients& c = plane.coefficients;
   std::array<int32_t, kBlock> sums;
-  q[0] = level_of(sum_without_left(c, r[0], above[0], 0), c.left, 0);
-  for (size_t begin = 1; begin < width; begin += kBlock) {
-    const size_t count = std::min(width - begin, kBlock);
-    for (size_t i = 0; i < count; ++i) {
-      const size_t w = begin + i;
-      sums[i] = sum_without_left(c, r[w], above[w], above[w - 1]);
-    }
-    if (c.left == 0) {
-      add_left(sums.data(), count, 0, 0, q + begin);  // nothing to wait for: this vectorises
-    } else {
-      add_left(sums.data(), count, c.left, q[begin - 1], q + begin);
+  for (size_t row = 0; row < count; row += width) {
+    int16_t left = 0;
+    const int16_t* r = plane.residuals + row;
+    for (size_t begin = 0; begin < width; begin += kBlock) {
+      const size_t size = std::min(width - begin, kBlock);
+      if (row == 0) {
+        sum_above(r, r, begin, size, {c.left, 0, 0}, sums.data());
+      } else {
+        sum_above(r, plane.levels + row - width, begin, size, c, sums.data());
+      }
+      for (size_t i = 0; i < size; ++i) {
+        left = level_of(sums[i], c.left, left);
+        plane.levels[row + begin + i] = left;
+      }
     }
   }
 }
 
-FMTC_MULTIVERSION void unpredict_values(const int16_t* r, size_t count, size_t width,
-                                        PredictCoefficients c, int16_t* q) noexcept {
-  unpredict_row(r, r, width, {c.left, 0, 0}, q);
-  for (size_t begin = width; begin < count; begin += width) {
-    unpredict_row(r + begin, q + begin - width, width, c, q + begin);
+// ---------------------------------------------------------------------------------------------
+// Eight planes of one size, which do not wait for each other: a position of all is a vector.
+
+constexpr size_t kTogether = 8;
+typedef int16_t Words __attribute__((vector_size(2 * kTogether)));
+typedef int32_t Numbers __attribute__((vector_size(4 * kTogether)));
+
+// Positions that are turned around at a time, a multiple of kTogether, and the widest planes: both
+// stay in the first-level cache.
+constexpr size_t kPositions = 256;
+constexpr size_t kWidest = 512;
+
+// to[i][j] = from[j][i].
+FMTC_ALWAYS_INLINE void transpose(const Words* from, Words* to) noexcept {
+  Words pairs[kTogether], quads[kTogether];
+  for (size_t i = 0; i < 4; ++i) {
+    pairs[2 * i] = __builtin_shufflevector(from[i], from[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+    pairs[2 * i + 1] = __builtin_shufflevector(from[i], from[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+  }
+  for (size_t i = 0; i < 4; ++i) {
+    quads[2 * i] = __builtin_shufflevector(pairs[i], pairs[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+    quads[2 * i + 1] = __builtin_shufflevector(pairs[i], pairs[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+  }
+  for (size_t i = 0; i < 4; ++i) {
+    to[2 * i] = __builtin_shufflevector(quads[i], quads[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+    to[2 * i + 1] = __builtin_shufflevector(quads[i], quads[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+  }
+}
+
+// Positions [begin, begin + count) of the planes as vectors, and back.
+FMTC_ALWAYS_INLINE void load_positions(const Residuals* planes, size_t begin, size_t count,
+                                       Words* to) noexcept {
+  for (size_t i = 0; i < count; i += kTogether) {
+    const size_t size = std::min(count - i, kTogether);
+    Words rows[kTogether];
+    for (size_t p = 0; p < kTogether; ++p) {
+      const int16_t* from = planes[p].residuals + begin + i;
+      if (size == kTogether) {
+        std::memcpy(&rows[p], from, sizeof(Words));
+      } else {
+        rows[p] = Words{};
+        for (size_t j = 0; j < size; ++j) rows[p][j] = from[j];
+      }
+    }
+    transpose(rows, to + i);
+  }
+}
+FMTC_ALWAYS_INLINE void store_positions(const Words* from, size_t begin, size_t count,
+                                        const Residuals* planes) noexcept {
+  for (size_t i = 0; i < count; i += kTogether) {
+    const size_t size = std::min(count - i, kTogether);
+    Words rows[kTogether];
+    transpose(from + i, rows);
+    for (size_t p = 0; p < kTogether; ++p) {
+      int16_t* to = planes[p].levels + begin + i;
+      if (size == kTogether) {
+        std::memcpy(to, &rows[p], sizeof(Words));
+      } else {
+        for (size_t j = 0; j < size; ++j) to[j] = rows[p][j];
+      }
+    }
+  }
+}
+
+// width <= kWidest
+FMTC_MULTIVERSION void unpredict_eight(const Residuals* planes, size_t count,
+                                       size_t width) noexcept {
+  Numbers of_left, of_above, of_above_left;
+  for (size_t p = 0; p < kTogether; ++p) {
+    of_left[p] = planes[p].coefficients.left;
+    of_above[p] = planes[p].coefficients.above;
+    of_above_left[p] = planes[p].coefficients.above_left;
+  }
+  std::array<Numbers, kWidest> row;  // the last level of each column
+  std::fill_n(row.begin(), width, Numbers{});
+  std::array<Words, kPositions> now;
+  Numbers left{}, above_left{};
+  size_t column = 0;
+  for (size_t begin = 0; begin < count; begin += kPositions) {
+    const size_t size = std::min(count - begin, kPositions);
+    load_positions(planes, begin, size, now.data());
+    for (size_t i = 0; i < size;) {
+      const size_t end = i + std::min(size - i, width - column);
+      for (; i < end; ++i, ++column) {
+        const Numbers above = row[column];
+        const Numbers residual = __builtin_convertvector(now[i], Numbers);
+        const Numbers sum = of_above * above + of_above_left * above_left + 32 + residual * 64;
+        left = ((of_left * left + sum) >> 6 << 16) >> 16;  // modulo 2^16
+        above_left = above;
+        row[column] = left;
+        now[i] = __builtin_convertvector(left, Words);
+      }
+      if (column == width) {
+        column = 0;
+        left = above_left = Numbers{};
+      }
+    }
+    store_positions(now.data(), begin, size, planes);
+  }
+}
+
+// Where nothing waits for the level on the left: this vectorises.
+FMTC_MULTIVERSION void unpredict_from_above(const Residuals& plane, size_t count,
+                                            size_t width) noexcept {
+  const PredictCoefficients c = plane.coefficients;
+  const int16_t* __restrict r = plane.residuals;
+  int16_t* __restrict q = plane.levels;
+  for (size_t i = 0; i < width; ++i) q[i] = r[i];
+  for (size_t row = width; row < count; row += width) {
+    const int16_t* above = q + row - width;
+    q[row] = level_of(sum_without_left(c, r[row], above[0], 0), 0, 0);
+    for (size_t w = 1; w < width; ++w) {
+      q[row + w] = level_of(sum_without_left(c, r[row + w], above[w], above[w - 1]), 0, 0);
+    }
   }
 }
 
@@ -92,16 +216,40 @@ Status predict_plane(std::span<const int16_t> levels, uint64_t width,
   return Status::kOk;
 }
 
-Status unpredict_plane(std::span<const int16_t> residuals, uint64_t width,
-                       const PredictCoefficients& coefficients,
-                       std::span<int16_t> levels) noexcept {
-  if (!valid_sizes(residuals.size(), width, levels.size())) return Status::kBadArgument;
-  if (!valid(coefficients)) return Status::kOutOfRange;
-  if (is_zero(coefficients)) {
-    std::copy(residuals.begin(), residuals.end(), levels.begin());
-  } else if (!residuals.empty()) {
-    unpredict_values(residuals.data(), residuals.size(), width, coefficients, levels.data());
+Status unpredict_planes(std::span<const int16_t> residuals, uint64_t width,
+                        std::span<const PredictCoefficients> coefficients,
+                        std::span<int16_t> levels) noexcept {
+  if (coefficients.empty()) {
+    return residuals.empty() && levels.empty() ? Status::kOk : Status::kBadArgument;
   }
+  const size_t plane = residuals.size() / coefficients.size();
+  if (plane * coefficients.size() != residuals.size() || !valid_sizes(plane, width, plane) ||
+      levels.size() != residuals.size()) {
+    return Status::kBadArgument;
+  }
+  if (!std::all_of(coefficients.begin(), coefficients.end(), valid)) return Status::kOutOfRange;
+  if (plane == 0) return Status::kOk;
+  std::array<Residuals, kTogether> waiting;
+  size_t count = 0;
+  for (size_t k = 0; k < coefficients.size(); ++k) {
+    const Residuals task = {residuals.data() + k * plane, levels.data() + k * plane,
+                            coefficients[k]};
+    if (is_zero(task.coefficients)) {
+      std::copy_n(task.residuals, plane, task.levels);
+    } else if (task.coefficients.left == 0) {
+      unpredict_from_above(task, plane, width);
+    } else {
+      waiting[count++] = task;
+      if (count == kTogether && width <= kWidest) {
+        unpredict_eight(waiting.data(), plane, width);
+        count = 0;
+      } else if (count == kTogether) {
+        for (const Residuals& one : waiting) unpredict_one(one, plane, width);
+        count = 0;
+      }
+    }
+  }
+  for (size_t i = 0; i < count; ++i) unpredict_one(waiting[i], plane, width);
   return Status::kOk;
 }
 

@@ -55,8 +55,17 @@ Status predict_plane(std::span<const int16_t> levels, uint64_t width,
                      const PredictCoefficients& coefficients,
                      std::span<int16_t> residuals) noexcept;
 
-// levels of residuals: the inverse, with the same arguments and errors.
-Status unpredict_plane(std::span<const int16_t> residuals, uint64_t width,
-                       const PredictCoefficients& coefficients, std::span<int16_t> levels) noexcept;
+// levels of residuals: the inverse, of several planes of one size.
+//   residuals, levels  [coefficients.size(), height * width], sharing no memory
+// The same errors.
+Status unpredict_planes(std::span<const int16_t> residuals, uint64_t width,
+                        std::span<const PredictCoefficients> coefficients,
+                        std::span<int16_t> levels) noexcept;
+// The same for one plane.
+inline Status unpredict_plane(std::span<const int16_t> residuals, uint64_t width,
+                              const PredictCoefficients& coefficients,
+                              std::span<int16_t> levels) noexcept {
+  return unpredict_planes(residuals, width, std::span(&coefficients, 1), levels);
+}
 
 }  // namespace fmtc

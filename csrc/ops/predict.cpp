@@ -26,11 +26,25 @@ std::vector<PredictCoefficients> coefficients_of(const char* op, const Tensor& t
   return result;
 }
 
-// A function of the core, predict_plane or unpredict_plane, on all planes of `input`.
-template <typename PlaneFunction>
+Status predict_planes(std::span<const int16_t> levels, uint64_t width,
+                      std::span<const PredictCoefficients> coefficients,
+                      std::span<int16_t> residuals) {
+  const auto plane = static_cast<int64_t>(levels.size() / coefficients.size());
+  Status status = Status::kOk;
+  for (size_t k = 0; k < coefficients.size() && status == Status::kOk; ++k) {
+    const auto index = static_cast<int64_t>(k);
+    status = predict_plane(row(levels, index, plane), width, coefficients[k],
+                           row(residuals, index, plane));
+  }
+  return status;
+}
+
+// A function of the core on all planes of `input`: some planes of an image at a time, with their
+// coefficients.
+template <typename PlanesFunction>
 Tensor map_planes(const char* op, const Tensor& input,
                   const std::vector<PredictCoefficients>& coefficients,
-                  const PlaneFunction& function) {
+                  const PlanesFunction& function) {
   const Tensor output = torch::stable::empty(input.sizes(), ScalarType::Short);
   if (input.numel() == 0) return output;
   const Tensor contiguous = torch::stable::contiguous(input);
@@ -41,9 +55,17 @@ Tensor map_planes(const char* op, const Tensor& input,
   Failures failures;
   torch::stable::parallel_for(
       0, input.numel() / plane, kGrain / plane + 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const auto& of_component = coefficients[static_cast<size_t>(i) % coefficients.size()];
-          failures.add(i, function(row(in, i, plane), width, of_component, row(out, i, plane)));
+        const auto components = static_cast<int64_t>(coefficients.size());
+        for (int64_t i = begin; i < end;) {
+          const int64_t first = i % components, count = std::min(end - i, components - first);
+          const auto of_planes =
+              std::span(coefficients)
+                  .subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+          const auto start = static_cast<size_t>(i * plane);
+          const auto size = static_cast<size_t>(count * plane);
+          failures.add(
+              i, function(in.subspan(start, size), width, of_planes, out.subspan(start, size)));
+          i += count;
         }
       });
   check_status(op, failures.status());
@@ -52,13 +74,13 @@ Tensor map_planes(const char* op, const Tensor& input,
 
 Tensor predict(const Tensor& levels, const Tensor& coefficients) {
   check_predict(kPredict, "levels", levels, coefficients);
-  return map_planes(kPredict, levels, coefficients_of(kPredict, coefficients), predict_plane);
+  return map_planes(kPredict, levels, coefficients_of(kPredict, coefficients), predict_planes);
 }
 
 Tensor unpredict(const Tensor& residuals, const Tensor& coefficients) {
   check_predict(kUnpredict, "residuals", residuals, coefficients);
   return map_planes(kUnpredict, residuals, coefficients_of(kUnpredict, coefficients),
-                    unpredict_plane);
+                    unpredict_planes);
 }
 
 }  // namespace

@@ -120,6 +120,51 @@ TEST(Predict, InvertsInEitherOrder) {
   EXPECT_EQ(predicted(unpredicted(residuals, 31, coefficients), 31, coefficients), residuals);
 }
 
+// Planes whose levels wait for their left neighbours are made eight at a time, others alone.
+TEST(Predict, SeveralPlanesAreThoseOneByOne) {
+  std::mt19937 random(6);
+  for (const auto& [height, width] : kSizes) {
+    const size_t plane = height * width;
+    for (const size_t count : {1, 2, 7, 8, 9, 16, 23}) {
+      std::vector<PredictCoefficients> coefficients;
+      for (size_t k = 0; k < count; ++k) {
+        const Plane c = random_plane(3, -kPredictLimit, kPredictLimit, random);
+        const int16_t left = k % 5 == 3 ? int16_t{0} : c[0];
+        coefficients.push_back(k % 7 == 5 ? PredictCoefficients{0, 0, 0}
+                                          : PredictCoefficients{left, c[1], c[2]});
+      }
+      const Plane residuals = random_plane(count * plane, -32768, 32767, random);
+      Plane levels(residuals.size());
+      ASSERT_EQ(unpredict_planes(residuals, width, coefficients, levels), Status::kOk);
+      for (size_t k = 0; k < count; ++k) {
+        const auto begin = static_cast<std::ptrdiff_t>(k * plane);
+        const auto end = begin + static_cast<std::ptrdiff_t>(plane);
+        const Plane alone(levels.begin() + begin, levels.begin() + end);
+        ASSERT_EQ(reference(alone, static_cast<int64_t>(width), coefficients[k]),
+                  Plane(residuals.begin() + begin, residuals.begin() + end))
+            << height << " x " << width << ", plane " << k << " of " << count;
+      }
+    }
+  }
+}
+
+TEST(Predict, SeveralPlanesNeedEqualSizes) {
+  const std::array<PredictCoefficients, 2> coefficients = {{{1, 2, 3}, {4, 5, 6}}};
+  const Plane residuals(12);
+  Plane levels(12);
+  const auto call = [&](size_t size, uint64_t width) {
+    return unpredict_planes(std::span(residuals).first(size), width, coefficients,
+                            std::span(levels).first(size));
+  };
+  EXPECT_EQ(call(12, 3), Status::kOk);
+  EXPECT_EQ(call(0, 0), Status::kOk);
+  EXPECT_EQ(call(11, 1), Status::kBadArgument);
+  EXPECT_EQ(call(12, 4), Status::kBadArgument);
+  EXPECT_EQ(call(12, 0), Status::kBadArgument);
+  EXPECT_EQ(unpredict_planes({}, 1, {}, {}), Status::kOk);
+  EXPECT_EQ(unpredict_planes(residuals, 1, {}, levels), Status::kBadArgument);
+}
+
 TEST(Predict, EmptyPlanesHaveAnyWidth) {
   EXPECT_TRUE(predicted({}, 0, {1, 2, 3}).empty());
   EXPECT_TRUE(predicted({}, 5, {1, 2, 3}).empty());
