@@ -26,8 +26,11 @@
 
 #include "cuda/executor.h"
 #define FMTC_DEVICE
+#define FMTC_UNROLL
 #else
 #define FMTC_DEVICE __device__
+// Before a loop over an array that shall stay in registers.
+#define FMTC_UNROLL _Pragma("unroll")
 #endif
 
 namespace fmtc::cuda {

@@ -1,5 +1,5 @@
 // The channel transform fused with the quantiser: a block makes a tile of pixels and rows, a thread
-// kPixelsEach x kRowsEach of it in registers.
+// kRowsEach rows of some groups of four neighbouring pixels in registers.
 #include <cmath>
 #include <type_traits>
 
@@ -11,20 +11,31 @@
 namespace fmtc::cuda {
 namespace {
 
-constexpr uint32_t kPixelsEach = 8;
-constexpr uint32_t kRowsEach = 4;
+constexpr uint32_t kFour = 4;    // what is read from shared memory, and written, at a time
+constexpr uint32_t kGroups = 2;  // of four pixels
+constexpr uint32_t kRowsEach = kFour;
 constexpr uint32_t kSide = 16;  // threads of a block along either dimension
-constexpr uint32_t kTilePixels = kSide * kPixelsEach;
+constexpr uint32_t kGroupStride = kSide * kFour;
+constexpr uint32_t kTilePixels = kGroups * kGroupStride;
 constexpr uint32_t kTileRows = kSide * kRowsEach;
 constexpr uint32_t kTileThreads = kSide * kSide;
 constexpr uint32_t kDepth = 16;  // columns in shared memory at a time
-// Rows are stored along a column; one more spreads them over the banks.
-constexpr uint32_t kRowStride = kTileRows + 1;
+// Rows are stored along a column; four more spread columns over the banks.
+constexpr uint32_t kRowStride = kTileRows + kFour;
 
-struct Tile {
+template <typename T>
+struct alignas(sizeof(T) < 4 ? 8 : 16) Four {
+  T values[kFour];
+};
+
+struct alignas(16) Tile {
   float matrix[kDepth * kRowStride];
   float pixels[kDepth * kTilePixels];
 };
+
+FMTC_DEVICE const Four<float>& four_at(const float* aligned) {
+  return *reinterpret_cast<const Four<float>*>(aligned);
+}
 
 // Where a pixel lies: out of range for those behind the last.
 struct Pixel {
@@ -43,11 +54,11 @@ FMTC_DEVICE Pixel find_pixel(const ChannelProduct& product, int64_t index) {
 }
 
 // Makes this block's tile.
-//   load(i)          value i of the input as a float
-//   store(i, value)  takes value i of the output
-template <typename Load, typename Store>
+//   load(i)      value i of the input as a float
+//   make(value)  what is written to `out` for a value of the product
+template <typename Load, typename Make, typename Out>
 FMTC_DEVICE void multiply(const Thread& thread, const ChannelProduct& product, const Load& load,
-                          const Store& store) {
+                          const Make& make, Out* out) {
   Tile& tile = *thread.shared<Tile>();
   const int64_t row_tiles = (product.rows + kTileRows - 1) / kTileRows;
   const int64_t first_pixel = thread.block() / row_tiles * kTilePixels;
@@ -58,7 +69,7 @@ FMTC_DEVICE void multiply(const Thread& thread, const ChannelProduct& product, c
   const Pixel from = find_pixel(product, first_pixel + loaded);
   const uint32_t x = thread.rank() % kSide, y = thread.rank() / kSide;
 
-  float sums[kRowsEach][kPixelsEach] = {};
+  float sums[kGroups][kRowsEach][kFour] = {};
   for (int64_t first = 0; first < product.columns; first += kDepth) {
     for (uint32_t k = thread.rank() / kTilePixels; k < kDepth; k += kTileThreads / kTilePixels) {
       const int64_t column = first + k;
@@ -76,26 +87,49 @@ FMTC_DEVICE void multiply(const Thread& thread, const ChannelProduct& product, c
     }
     thread.sync();
     for (uint32_t k = 0; k < kDepth; ++k) {
-      float pixels[kPixelsEach];
-      for (uint32_t j = 0; j < kPixelsEach; ++j) {
-        pixels[j] = tile.pixels[k * kTilePixels + x + kSide * j];
-      }
-      for (uint32_t i = 0; i < kRowsEach; ++i) {
-        const float of_row = tile.matrix[k * kRowStride + y * kRowsEach + i];
-        for (uint32_t j = 0; j < kPixelsEach; ++j) {
-          sums[i][j] = std::fma(of_row, pixels[j], sums[i][j]);
+      const Four<float> rows = four_at(tile.matrix + k * kRowStride + y * kFour);
+      FMTC_UNROLL
+      for (uint32_t g = 0; g < kGroups; ++g) {
+        const Four<float> pixels =
+            four_at(tile.pixels + k * kTilePixels + g * kGroupStride + x * kFour);
+        FMTC_UNROLL
+        for (uint32_t i = 0; i < kRowsEach; ++i) {
+          FMTC_UNROLL
+          for (uint32_t j = 0; j < kFour; ++j) {
+            sums[g][i][j] = std::fma(rows.values[i], pixels.values[j], sums[g][i][j]);
+          }
         }
       }
     }
     thread.sync();
   }
-  for (uint32_t j = 0; j < kPixelsEach; ++j) {
-    const Pixel to = find_pixel(product, first_pixel + x + kSide * j);
+  const auto for_each_row = [&](uint32_t first, const auto& body) {
+    const Pixel to = find_pixel(product, first_pixel + first);
+    FMTC_UNROLL
     for (uint32_t i = 0; i < kRowsEach; ++i) {
       const int64_t row = first_row + y * kRowsEach + i;
       if (!to.inside || row >= product.rows) continue;
-      store((to.image * product.rows + row) * product.plane + to.offset,
-            sums[i][j] + product.offset[row]);
+      body(i, product.offset[row],
+           out + (to.image * product.rows + row) * product.plane + to.offset);
+    }
+  };
+  FMTC_UNROLL
+  for (uint32_t g = 0; g < kGroups; ++g) {
+    const uint32_t first = g * kGroupStride + x * kFour;
+    if (product.plane % kFour == 0) {  // all four lie in one image, and begin at a multiple of 4
+      for_each_row(first, [&](uint32_t i, float offset, Out* to) {
+        Four<Out> made;
+        FMTC_UNROLL
+        for (uint32_t j = 0; j < kFour; ++j) made.values[j] = make(sums[g][i][j] + offset);
+        *reinterpret_cast<Four<Out>*>(to) = made;
+      });
+    } else {
+      FMTC_UNROLL
+      for (uint32_t j = 0; j < kFour; ++j) {
+        for_each_row(first + j, [&](uint32_t i, float offset, Out* to) {
+          *to = make(sums[g][i][j] + offset);
+        });
+      }
     }
   }
 }
@@ -114,11 +148,13 @@ struct TransformQuantize {
     int64_t outside = 0;
     multiply(
         thread, product, [&](int64_t i) { return number(x[i]); },
-        [&](int64_t i, float value) {
+        [&](float value) {
           bool clamp;
-          levels[i] = quantize_one(value, step, lo, hi, clamp);
+          const int16_t level = quantize_one(value, step, lo, hi, clamp);
           outside += clamp;
-        });
+          return level;
+        },
+        levels);
     outside = sum_of_warp(thread, outside);
     if (thread.lane() == 0 && outside != 0) add_to(clamped, outside);
   }
@@ -143,13 +179,16 @@ struct DequantizeTransform {
   FMTC_DEVICE void operator()(const Thread& thread) const {
     multiply(
         thread, product, [&](int64_t i) { return dequantize_one(levels[i], step); },
-        [&](int64_t i, float value) {
+        [&](float value) {
           const float raised = value < least ? least : value;
-          write(raised > most ? most : raised, x[i]);
-        });
+          X result;
+          convert(raised > most ? most : raised, result);
+          return result;
+        },
+        x);
   }
 
-  FMTC_DEVICE static void write(float value, X& to) {
+  FMTC_DEVICE static void convert(float value, X& to) {
     if constexpr (std::is_same_v<X, double>) {
       to = value;
     } else {

@@ -75,6 +75,7 @@ FMTC_MULTIVERSION void unpredict_one(const Residuals& plane, size_t count, size_
 // Eight planes of one size, which do not wait for each other: a position of all is a vector.
 
 constexpr size_t kTogether = 8;
+constexpr size_t kWorthEight = 3;  // fewer are faster one by one
 typedef int16_t Words __attribute__((vector_size(2 * kTogether)));
 typedef int32_t Numbers __attribute__((vector_size(4 * kTogether)));
 
@@ -249,7 +250,13 @@ Status unpredict_planes(std::span<const int16_t> residuals, uint64_t width,
       }
     }
   }
-  for (size_t i = 0; i < count; ++i) unpredict_one(waiting[i], plane, width);
+  if (count >= kWorthEight && width <= kWidest) {
+    // In the place of planes that are not there the first one is made again.
+    std::fill(waiting.begin() + count, waiting.end(), waiting[0]);
+    unpredict_eight(waiting.data(), plane, width);
+  } else {
+    for (size_t i = 0; i < count; ++i) unpredict_one(waiting[i], plane, width);
+  }
   return Status::kOk;
 }
 
