@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
 from fmtc import ops
 
@@ -18,8 +19,8 @@ def measure_loops(repeats: int, quick: bool = False) -> list[dict]:
     times the yardstick's time, for as many bytes or operations; the median over repeats).
 
     Memory loops are measured beside a copy of float32, those that make a tensor beside a copy into
-    a new one, moments beside a float64 matrix product of the same shapes. Tensors are larger than
-    the caches.
+    a new one, moments beside a float64 matrix product of the same shapes, the transform fused with
+    the quantiser beside a convolution and the quantiser. Tensors are larger than the caches.
     """
     pixels = 1 << (16 if quick else 19)
     x = torch.randn(1, CHANNELS, pixels // 256, 256) * 5
@@ -29,6 +30,8 @@ def measure_loops(repeats: int, quick: bool = False) -> list[dict]:
     half = x[:, :, : pixels // 512].contiguous()
     rows = half.double().reshape(CHANNELS, -1)
     values, products = x.numel(), 2 * CHANNELS * CHANNELS * rows.shape[1]
+    basis, _ = torch.linalg.qr(torch.randn(CHANNELS, CHANNELS))
+    kernel, mean, transforms = basis[:, :, None, None].contiguous(), basis[0].clone(), 2 * products
 
     def matrix_product():
         return rows @ rows.T
@@ -51,6 +54,30 @@ def measure_loops(repeats: int, quick: bool = False) -> list[dict]:
         ),
         ("histogram", lambda: ops.histogram(levels, -127, 127, groups, 8), 2 * values, "copy"),
         ("moments of channels", lambda: ops.channel_moments(half), products, "product"),
+        (
+            "convolution, quantize",
+            lambda: ops.quantize(F.conv2d(x, kernel, mean), 1.0, -127, 127),
+            transforms,
+            "forward",
+        ),
+        (
+            "transform_quantize",
+            lambda: ops.transform_quantize(x, basis, mean, 1.0, -127, 127),
+            transforms,
+            "forward",
+        ),
+        (
+            "dequantize, convolution",
+            lambda: F.conv2d(ops.dequantize(levels, 1.0), kernel, mean),
+            transforms,
+            "back",
+        ),
+        (
+            "dequantize_transform",
+            lambda: ops.dequantize_transform(levels, basis, mean, 1.0),
+            transforms,
+            "back",
+        ),
     ]
     seconds: dict[str, list[float]] = {name: [] for name, *_ in loops}
     for repeat in range(repeats + 1):
