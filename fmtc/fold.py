@@ -28,7 +28,10 @@ def conv_like(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) 
         padding_mode=conv.padding_mode,
         device="meta",
     )
-    made.weight = nn.Parameter(weight.to(torch.float32).contiguous(), requires_grad=False)
+    # 1 x 1 kernels are contiguous with several strides, of which torch takes some for channels-last
+    # and turns whole tensors around; after a view they are the usual ones.
+    plain = weight.to(torch.float32).reshape(-1).view(weight.shape)
+    made.weight = nn.Parameter(plain, requires_grad=False)
     if bias is not None:
         made.bias = nn.Parameter(bias.to(torch.float32).contiguous(), requires_grad=False)
     return made
