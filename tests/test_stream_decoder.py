@@ -51,11 +51,13 @@ def test_reads_what_the_operators_write(make, case):
         assert np.array_equal(decode(stream, codec, case.shape), levels.numpy())
 
 
+@pytest.mark.parametrize("lane_values", [0, 256])
 @pytest.mark.parametrize("coder, name", words.EACH)
-def test_reads_words_that_the_operators_write(coder, name):
+def test_reads_words_that_the_operators_write(coder, name, lane_values):
     levels, lo, bits = words.CASES[name]
     codec = words_codec(coder, lo, bits)
-    for stream, image in zip(from_rows(*words.encoded(coder, name)), levels, strict=True):
+    made = from_rows(*words.encoded(coder, name, lane_values))
+    for stream, image in zip(made, levels, strict=True):
         assert np.array_equal(decode(stream, codec, image.shape), image.numpy())
 
 
