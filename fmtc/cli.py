@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from .entropy_coding import CODERS
-from .presets import PRESETS, check_lane_values
+from .presets import LANE_VALUES, PRESETS
 from .weights import WEIGHT_BITS
 
 DESCRIPTION = """\
@@ -228,7 +228,8 @@ def add_eval_options(parser: Parser) -> Parser:
     coding.add_argument("--coder", choices=CODERS, help="(default: the preset's)")
     coding.add_argument(
         "--lane-values",
-        type=_lane_values,
+        type=int,
+        choices=(0, *LANE_VALUES),
         metavar="N",
         help="values that one lane of a stream codes, a GPU's thread: a power of two from 256 to "
         "65536, fewer for more lanes and more side bytes, or 0 for the coder's own choice "
@@ -278,15 +279,6 @@ def add_eval_options(parser: Parser) -> Parser:
     run.add_argument("--quiet", action="store_true", help="no progress, only the table")
     parser.set_defaults(run=_eval)
     return parser
-
-
-def _lane_values(text: str) -> int:
-    try:
-        lane_values = int(text)
-        check_lane_values(lane_values)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return lane_values
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:
