@@ -248,7 +248,7 @@ def print_networks(rows: list[dict[str, Any]], device: str) -> None:
         table.add_row(
             row["network"],
             str(row["batch"]),
-            *(f"{1e3 * s:.2f}  {s / seconds['plain']:.2f} x" for s in seconds.values()),
+            *(f"{1e3 * s:.1f} {s / seconds['plain']:.2f}x" for s in seconds.values()),
             f"{row['bits_per_value']['stream']:.3f}",
             f"{row['bits_per_value']['lanes'] - row['bits_per_value']['stream']:.4f}",
         )
