@@ -51,10 +51,10 @@ struct Decoding {
   int32_t* tables;    // [1]: what is wrong with the tables
   int16_t* levels;
 
-  // Blocks for an image: one for each chunk that an encoder of ours makes.
+  // Blocks for an image. Only the streams say how many chunks there are; here one is assumed for as
+  // few values as rANS chunks with the fewest values a lane have. A block too many ends at once.
   int64_t blocks() const {
-    const uint64_t chunks = coded.header.chunks();
-    return chunks < 1 ? 1 : static_cast<int64_t>(chunks);
+    return 1 + static_cast<int64_t>(coded.header.values() / (kLanes * kMinLaneValues));
   }
 };
 
@@ -109,18 +109,33 @@ class SegmentCursor {
   uint64_t begin_ = 0, end_ = 0;
 };
 
-// Calls body(task, image, chunk) for this block's chunks of streams that could be opened.
+// The image that a block works on, and which of the image's blocks it is.
+struct OfImage {
+  FMTC_DEVICE OfImage(const Thread& thread, const Decoding& decoding)
+      : blocks(static_cast<uint64_t>(thread.blocks()) /
+               static_cast<uint64_t>(decoding.coded.images)),
+        block(static_cast<uint64_t>(thread.block()) % blocks),
+        image(static_cast<int64_t>(static_cast<uint64_t>(thread.block()) / blocks)),
+        opened(decoding.opened + image) {
+    if (opened->status != Status::kOk) return;
+    bytes = {decoding.bytes + image * decoding.buffer, static_cast<size_t>(decoding.used[image])};
+  }
+
+  uint64_t blocks, block;
+  int64_t image;
+  const Opened* opened;
+  std::span<const uint8_t> bytes;  // where the stream could be opened
+};
+
+// Calls body(image, chunk, header, payload) for this block's chunks of a stream that could be
+// opened.
 template <typename Body>
 FMTC_DEVICE void for_each_chunk(const Thread& thread, const Decoding& decoding, const Body& body) {
-  const int64_t blocks = static_cast<int64_t>(thread.blocks()) / decoding.coded.images;
-  const int64_t image = thread.block() / blocks;
-  const Opened& opened = decoding.opened[image];
-  if (opened.status != Status::kOk) return;
-  const std::span<const uint8_t> bytes(decoding.bytes + image * decoding.buffer,
-                                       static_cast<size_t>(decoding.used[image]));
-  for (uint64_t chunk = thread.block() % blocks; chunk < opened.header.chunks();
-       chunk += static_cast<uint64_t>(blocks)) {
-    body(image, chunk, opened.header, chunk_of(opened.header, bytes, chunk));
+  const OfImage of(thread, decoding);
+  if (of.opened->status != Status::kOk) return;
+  const StreamHeader& header = of.opened->header;
+  for (uint64_t chunk = of.block; chunk < header.chunks(); chunk += of.blocks) {
+    body(of.image, chunk, header, chunk_of(header, of.bytes, chunk));
   }
 }
 

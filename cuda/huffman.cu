@@ -1,5 +1,5 @@
-// Huffman chunks. Encoding: a warp for each sub-stream, 32 codes at a time. Decoding: a thread for
-// each sub-stream.
+// Huffman chunks. Encoding: a block for each, whose warps take turns with the sub-streams, 32 codes
+// at a time. Decoding: a thread for each sub-stream of an image, those of several chunks in a warp.
 #include <array>
 
 #include "core/bytes.h"
@@ -10,7 +10,7 @@
 namespace fmtc::cuda {
 namespace {
 
-constexpr uint32_t kWarps = 4;  // of a block, as many as our chunks have sub-streams at most
+constexpr int kWarps = 4;  // of a block that encodes: the sub-streams of a chunk by default
 
 // Puts what the lanes of a warp give one behind the other into a string of bits, the lowest bit
 // first, as core/bitstream.h does.
@@ -64,7 +64,7 @@ struct EncodeHuffman {
   Encoding encoding;
 
   struct Shared {
-    uint32_t sizes[kWarps];
+    uint32_t sizes[kMaxSubstreams];
     uint32_t bits[kWarps][WarpBitWriter::kWords];
   };
 
@@ -75,23 +75,22 @@ struct EncodeHuffman {
     const StreamHeader& header = encoding.coded.header;
     const ChunkRange range = range_of(header, thread.block() % chunks);
     const int substreams = header.lanes();
-    const auto index = static_cast<int>(thread.warp());
-    Substream part(range.size, substreams, index < substreams ? index : 0);
-    if (index >= substreams) part.size = 0;
-    const int16_t* levels =
-        encoding.levels + static_cast<uint64_t>(image) * header.values() + range.first + part.first;
+    const auto warp = static_cast<int>(thread.warp());
+    const int16_t* levels = encoding.levels + static_cast<uint64_t>(image) * header.values();
     const ComponentTables tables = tables_of(encoding.coded, image);
     Shared& shared = *thread.shared<Shared>();
 
-    uint32_t bits = 0;
     bool uncoded = false;
-    for_each_entry(thread, tables, range.first + part.first, levels, part.size,
-                   [&](uint32_t entry, bool active) {
-                     uncoded = uncoded || (active && entry == 0);
-                     bits += static_cast<uint32_t>(encode_length(entry));
-                   });
-    bits = sum_of_warp(thread, bits);
-    if (thread.lane() == 0) shared.sizes[thread.warp()] = (bits + 7) / 8;
+    for (int i = warp; i < substreams; i += kWarps) {
+      uint32_t bits = 0;
+      for_each_entry(thread, tables, levels, range, Substream(range.size, substreams, i),
+                     [&](uint32_t entry, bool active) {
+                       uncoded = uncoded || (active && entry == 0);
+                       bits += static_cast<uint32_t>(encode_length(entry));
+                     });
+      bits = sum_of_warp(thread, bits);
+      if (thread.lane() == 0) shared.sizes[i] = (bits + 7) / 8;
+    }
     if (thread.sync_or(uncoded)) {
       if (thread.rank() == 0) encoding.status[image] = static_cast<int32_t>(Status::kNoCode);
       return;
@@ -99,41 +98,43 @@ struct EncodeHuffman {
 
     uint8_t* const payload = encoding.space + thread.block() * encoding.stride;
     auto size = static_cast<uint32_t>(kSubstreamSizeBytes) * static_cast<uint32_t>(substreams - 1);
-    uint8_t* out = payload;
     for (int i = 0; i < substreams; ++i) {
-      if (i == index) out = payload + size;
+      if (i % kWarps == warp) {
+        if (thread.lane() == 0 && i + 1 < substreams) {
+          store_le(payload + kSubstreamSizeBytes * static_cast<size_t>(i), shared.sizes[i]);
+        }
+        WarpBitWriter writer(payload + size, shared.bits[warp]);
+        for_each_entry(thread, tables, levels, range, Substream(range.size, substreams, i),
+                       [&](uint32_t entry, bool) {
+                         const auto length = static_cast<uint32_t>(encode_length(entry));
+                         writer.put(thread, entry & ((1u << length) - 1), length);
+                       });
+        writer.finish(thread);
+      }
       size += shared.sizes[i];
     }
-    if (thread.lane() == 0 && index + 1 < substreams) {
-      store_le(payload + kSubstreamSizeBytes * static_cast<size_t>(index), shared.sizes[index]);
-    }
-    WarpBitWriter writer(out, shared.bits[thread.warp()]);
-    for_each_entry(thread, tables, range.first + part.first, levels, part.size,
-                   [&](uint32_t entry, bool) {
-                     const auto length = static_cast<uint32_t>(encode_length(entry));
-                     writer.put(thread, entry & ((1u << length) - 1), length);
-                   });
-    writer.finish(thread);
     if (thread.rank() == 0) {
       encoding.payloads[thread.block()] = {thread.block() * encoding.stride, size, 0};
     }
   }
 
-  // Calls visit(entry, active) in all lanes for 32 values at a time; the entry is 0 where there is
-  // no value, or none with a code.
+  // Calls visit(entry, active) in all lanes for 32 values of a sub-stream at a time; the entry is 0
+  // where there is no value, or none with a code.
+  //   levels  of the image
   template <typename Visit>
   FMTC_DEVICE static void for_each_entry(const Thread& thread, const ComponentTables& tables,
-                                         uint64_t first, const int16_t* levels, size_t size,
-                                         const Visit& visit) {
-    if (size == 0) return;
+                                         const int16_t* levels, const ChunkRange& chunk,
+                                         const Substream& part, const Visit& visit) {
+    if (part.size == 0) return;
+    const uint64_t first = chunk.first + part.first;
     SegmentCursor segment(tables, first);
-    for (size_t begin = 0; begin < size; begin += kLanes) {
+    for (size_t begin = 0; begin < part.size; begin += kLanes) {
       const size_t i = begin + thread.lane();
-      const bool active = i < size;
+      const bool active = i < part.size;
       uint32_t entry = 0;
       if (active) {
         const size_t table = segment.seek(first + i);
-        const auto symbol = static_cast<uint32_t>(levels[i] - tables.lo);
+        const auto symbol = static_cast<uint32_t>(levels[first + i] - tables.lo);
         if (symbol < tables.width) entry = tables.entries[table * tables.width + symbol];
       }
       visit(entry, active);
@@ -147,23 +148,25 @@ struct DecodeHuffman {
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
     if (*decoding.tables != 0) return;
-    for_each_chunk(thread, decoding,
-                   [&](int64_t image, uint64_t chunk, const StreamHeader& header,
-                       const ChunkPayload& payload) {
-                     if (!decode(thread, image, chunk, header, payload.bytes)) {
-                       report(decoding, image, chunk, Status::kBadCode);
-                     }
-                   });
+    const OfImage of(thread, decoding);
+    if (of.opened->status != Status::kOk) return;
+    const StreamHeader& header = of.opened->header;
+    const auto substreams = static_cast<uint64_t>(header.lanes());
+    for (uint64_t i = of.block * kThreads + thread.rank(); i < header.chunks() * substreams;
+         i += of.blocks * kThreads) {
+      const uint64_t chunk = i / substreams;
+      const ChunkPayload payload = chunk_of(header, of.bytes, chunk);
+      if (!decode(of.image, chunk, header, payload.bytes, static_cast<int>(i % substreams))) {
+        report(decoding, of.image, chunk, Status::kBadCode);
+      }
+    }
   }
 
-  // Decodes the sub-stream of this thread, if there is one.
-  FMTC_DEVICE bool decode(const Thread& thread, int64_t image, uint64_t chunk,
-                          const StreamHeader& header, std::span<const uint8_t> payload) const {
+  FMTC_DEVICE bool decode(int64_t image, uint64_t chunk, const StreamHeader& header,
+                          std::span<const uint8_t> payload, int index) const {
     const int substreams = header.lanes();
     std::span<const uint8_t> parts[kMaxSubstreams];
     if (!split_payload(payload, substreams, parts)) return false;
-    const auto index = static_cast<int>(thread.lane());
-    if (index >= substreams) return true;
     const ComponentTables tables = tables_of(decoding.coded, image);
     const ChunkRange range = range_of(header, chunk);
     const Substream part(range.size, substreams, index);

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from .entropy_coding import CODERS
-from .presets import PRESETS
+from .presets import LANE_VALUES, PRESETS
 from .weights import WEIGHT_BITS
 
 DESCRIPTION = """\
@@ -226,6 +226,15 @@ def add_eval_options(parser: Parser) -> Parser:
         help="leave these layers out; they are quantised to 8 bit and counted so",
     )
     coding.add_argument("--coder", choices=CODERS, help="(default: the preset's)")
+    coding.add_argument(
+        "--lane-values",
+        type=int,
+        choices=(0, *LANE_VALUES),
+        metavar="N",
+        help="values that one lane of a stream codes, a GPU's thread: a power of two from 256 to "
+        "65536, fewer for more lanes and more side bytes, or 0 for the coder's own choice "
+        "(default: the preset's)",
+    )
     coding.add_argument(
         "--table-classes",
         type=int,

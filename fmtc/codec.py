@@ -538,7 +538,8 @@ class Calibration:
         if not (self.preset.table_per_class and self.coder in WITH_TABLES):
             table_of, counts = torch.zeros_like(class_of), histogram.sum(0, keepdim=True)
         number = positions.count if positions else 1
-        tables = Tables(coded.lo, counts, table_of, self.coder, number)
+        lane_values = self.preset.lane_values
+        tables = Tables(coded.lo, counts, table_of, self.coder, number, lane_values)
         return tables, class_of, histogram, positions
 
     def _by_position(self, symbols, counts, lo: int, hi: int, shifts: torch.Tensor) -> _Segments:
@@ -610,13 +611,15 @@ def calibrate_tensor(
     start: TensorCodec | None = None,
     step: float | None = None,
     coder: str | None = None,
+    lane_values: int | None = None,
 ) -> TensorCodec:
     """Codec for bare tensors, without a model.
 
     samples: float [N, C, H, W], or an iterable of such batches. bits: b of presets that have it.
     step: of the quantiser instead, in units of the tensor; preset "fmtc" needs it (a bare tensor
     has no network to be sensitive for: every error counts by its square). coder: one of
-    ``entropy_coding.CODERS``; the preset's by default.
+    ``entropy_coding.CODERS``; lane_values: that a lane of a stream codes (``Preset``); the preset's
+    by default.
     keep_moments: keep (and save) count, mean and covariance, so that they can be continued;
     start: such a codec; the basis then comes from all samples, step, ranges and tables from the new
     ones. Raises CalibrationError for empty, NaN or Inf data.
@@ -636,6 +639,8 @@ def calibrate_tensor(
             raise CalibrationError("calibrate_tensor: the batches differ in their channels")
     batches = [x.float() for x in batches]
     preset = get_preset(preset)
+    if lane_values is not None:
+        preset = replace(preset, lane_values=lane_values)
     if preset.knob == "step" and step is None:
         raise ValueError(f"calibrate_tensor: preset '{preset.name}' needs a step")
     if step is not None and not (math.isfinite(step) and step > 0):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from . import ops
-from .presets import MAX_LEVELS
+from .presets import MAX_LEVELS, check_lane_values
 from .symbols import rms_symbols
 
 # "fixed": the same number of bits for every level. "ebpc" and "dct-cm": docs/stream_format.md.
@@ -43,12 +43,13 @@ class Tables:
 
     counts: i64 [T, L] calibration histogram of each table over the levels lo .. lo+L-1.
     table_of: i64 [segments], the table of each component; with several classes of positions, of the
-    map and of each class of each component. The rest is derived.
+    map and of each class of each component.
+    lane_values: as in a ``Preset``; it is the encoder's choice alone. The rest is derived.
     lengths: u8 [T, L] Huffman code lengths, also where the coder is another one.
     frequencies: i32 [T, L + 1] of ``ops.rans_frequencies``, None for other coders.
     encode_table, decode_table: of the coder, None where it has none.
     table_id: 0..65535, from all that decides how a stream is decoded.
-    Raises ValueError for an unknown coder or too many levels.
+    Raises ValueError for an unknown coder, too many levels or wrong lane_values.
     """
 
     lo: int
@@ -56,6 +57,7 @@ class Tables:
     table_of: torch.Tensor
     coder: str = "huffman"
     position_classes: int = 1
+    lane_values: int = 0
     lengths: torch.Tensor = field(init=False)
     frequencies: torch.Tensor | None = field(init=False, default=None)
     encode_table: torch.Tensor | None = field(init=False, default=None)
@@ -69,6 +71,7 @@ class Tables:
             raise ValueError(f"unknown coder '{self.coder}'; known: {', '.join(CODERS)}")
         if not 1 <= levels <= MAX_LEVELS:
             raise ValueError(f"{levels} levels do not fit a table; at most {MAX_LEVELS}")
+        check_lane_values(self.lane_values)
         counts = smoothed(self.counts)
         self.lengths = ops.huffman_lengths(counts, table_max_length(levels))
         if self.coder == "rans":
@@ -119,8 +122,8 @@ class Tables:
         coded_by = {"rans": ops.rans_encode, "ebpc": ops.ebpc_encode, "dct-cm": ops.dct_cm_encode}
         encode = coded_by.get(self.coder, ops.huffman_encode)
         how = (self.word_bits,) if self.encode_table is None else (self.table_of, self.encode_table)
-        by_class = () if classes is None else (classes,)
-        return encode(levels, self.lo, *how, self.table_id, *crop, *by_class)
+        by_class = (classes,) if self.coder == "rans" else ()
+        return encode(levels, self.lo, *how, self.table_id, *crop, *by_class, self.lane_values)
 
     def decode(
         self, data: torch.Tensor, used: torch.Tensor, height: int, width: int

@@ -181,6 +181,7 @@ def _measure(
         args.preset,
         block=args.block,
         coder=args.coder,
+        lane_values=args.lane_values,
         table_classes=args.table_classes,
         include=args.include,
         exclude=args.exclude,

@@ -198,10 +198,11 @@ class Compressor:
     """Compresses one model at several settings, and does only once what they share.
 
     model, images, preset: as for ``compress``. block: h,w,c of the transform (1,1,C for "fmtc").
-    coder: one of ``entropy_coding.CODERS``, the preset's by default. table_classes: 1 for a table a
-    layer, up to 16 for a table for each of that many classes of components, None as the preset
-    says. include/exclude: layer name patterns such as "layer1.*"; layers left out are quantised to
-    8 bits and counted so. weight_bits: 32, 8 or 4.
+    coder: one of ``entropy_coding.CODERS``; lane_values: that a lane of a stream codes, a power of
+    two from 256 to 65536 or 0 (``Preset``); both the preset's by default. table_classes: 1 for a
+    table a layer, up to 16 for a table for each of that many classes of components, None as the
+    preset says. include/exclude: layer name patterns such as "layer1.*"; layers left out are
+    quantised to 8 bits and counted so. weight_bits: 32, 8 or 4.
     mode: of the compressed model. micro_batch: images run at a time. leaf_modules: paths of modules
     to run as they are, with hooks (what torch.fx cannot trace is treated so by itself, with a
     warning). keep_moments: keep (and save) the calibration moments, so that it can be continued
@@ -218,6 +219,7 @@ class Compressor:
         *,
         block: Block | str | tuple = (1, 1, None),
         coder: str | None = None,
+        lane_values: int | None = None,
         table_classes: int | None = None,
         include: Iterable[str] | None = None,
         exclude: Iterable[str] | None = None,
@@ -241,6 +243,8 @@ class Compressor:
             self.preset = replace(self.preset, compensate=compensate)
         if coder is not None:
             self.preset = replace(self.preset, coder=coder)
+        if lane_values is not None:
+            self.preset = replace(self.preset, lane_values=lane_values)
         if table_classes is not None:
             self.preset = self.preset.with_classes(table_classes)
         if self.preset.coder not in CODERS:

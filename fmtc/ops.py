@@ -20,10 +20,11 @@ from . import _library
 _C = _library.load()
 _ops = torch.ops.fmtc
 
-# Bytes of a stream's header at most, and the values of a chunk as each encoder makes it.
+# Bytes of a stream's header at most; and for each encoder the most lanes of a chunk, and the values
+# of a lane where these are left to it (make_header of csrc/core/stream.h).
 _HEADER_BYTES = 68
-_HUFFMAN_CHUNK_VALUES = 65536
-_RANS_CHUNK_VALUES = 131072
+_HUFFMAN_LANES, _HUFFMAN_LANES_OF_ITS_OWN, _HUFFMAN_LANE_VALUES = 16, 4, 16384
+_RANS_LANES, _RANS_LANE_VALUES = 32, 4096
 _WORDS_CHUNK_VALUES = 65536
 
 
@@ -251,17 +252,23 @@ def huffman_encode(
     table_id: int,
     crop_h: int = 0,
     crop_w: int = 0,
+    lane_values: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """One stream (docs/stream_format.md) for each image.
 
     levels: int16 [N, K, H, W]. lo: the level of symbol 0. table_of: i64 [K], the row of
     encode_table (of ``huffman_tables``) for each component. table_id: 0..65535, tells table sets
     apart. crop_h, crop_w: 0..255, rows and columns of block padding, kept in the header.
+    lane_values: 0 for the coder's own choice, or how many values one lane codes, a power of two
+    from 256 to 65536: fewer make more lanes, one GPU thread each, and more side bytes; decoders
+    read it from the header. With rANS chunks are for 32 lanes, with Huffman codes for 16.
     Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
     Raises RuntimeError for a level without a code; on CUDA the size of such an image is minus the
     status (``check_status``) that decoders give other damage.
     """
-    return _ops.huffman_encode(levels, lo, table_of, encode_table, table_id, crop_h, crop_w)
+    return _ops.huffman_encode(
+        levels, lo, table_of, encode_table, table_id, crop_h, crop_w, lane_values
+    )
 
 
 def huffman_decode(
@@ -321,6 +328,7 @@ def rans_encode(
     crop_h: int = 0,
     crop_w: int = 0,
     classes: Tensor | None = None,
+    lane_values: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """One stream (docs/stream_format.md) for each image; as ``huffman_encode``, with rANS.
 
@@ -330,7 +338,9 @@ def rans_encode(
     each component; see ``arrange``.
     Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
     """
-    return _ops.rans_encode(levels, lo, table_of, encode_table, table_id, crop_h, crop_w, classes)
+    return _ops.rans_encode(
+        levels, lo, table_of, encode_table, table_id, crop_h, crop_w, classes, lane_values
+    )
 
 
 def rans_decode(
@@ -360,16 +370,23 @@ def rans_decode(
 
 
 def ebpc_encode(
-    levels: Tensor, lo: int, word_bits: int, table_id: int, crop_h: int = 0, crop_w: int = 0
+    levels: Tensor,
+    lo: int,
+    word_bits: int,
+    table_id: int,
+    crop_h: int = 0,
+    crop_w: int = 0,
+    lane_values: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """One stream for each image by extended bit-plane compression (Cavigelli et al., 2019).
 
     levels: int16 [N, K, H, W], from lo to lo + 2**word_bits - 1; word_bits: 1..15. Zeros are coded
-    in runs, all others in blocks of 8 words, level - lo. The rest is as for ``huffman_encode``.
+    in runs, all others in blocks of 8 words, level - lo. The rest is as for ``huffman_encode``; a
+    chunk is one lane.
     Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
     Raises RuntimeError for a level outside that range; on CUDA the size is then minus the status.
     """
-    return _ops.ebpc_encode(levels, lo, word_bits, table_id, crop_h, crop_w)
+    return _ops.ebpc_encode(levels, lo, word_bits, table_id, crop_h, crop_w, lane_values)
 
 
 def ebpc_decode(
@@ -391,14 +408,20 @@ def ebpc_decode(
 
 
 def dct_cm_encode(
-    levels: Tensor, lo: int, word_bits: int, table_id: int, crop_h: int = 0, crop_w: int = 0
+    levels: Tensor,
+    lo: int,
+    word_bits: int,
+    table_id: int,
+    crop_h: int = 0,
+    crop_w: int = 0,
+    lane_values: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """One stream for each image: a mask with a bit for each level, and the words of the others.
 
     That is the coding format of DCT-CM (2021), as far as its abstract tells. Arguments and results
     are those of ``ebpc_encode``.
     """
-    return _ops.dct_cm_encode(levels, lo, word_bits, table_id, crop_h, crop_w)
+    return _ops.dct_cm_encode(levels, lo, word_bits, table_id, crop_h, crop_w, lane_values)
 
 
 def dct_cm_decode(
@@ -579,8 +602,10 @@ def _fake_levels(bytes: Tensor, *shape: int) -> tuple[Tensor, Tensor]:
 
 
 @library.register_fake("fmtc::huffman_encode")
-def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0):
-    return _fake_streams(levels, _buffer_bytes(levels, 2, _HUFFMAN_CHUNK_VALUES, 24))
+def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0, lane_values=0):
+    lanes = _HUFFMAN_LANES if lane_values else _HUFFMAN_LANES_OF_ITS_OWN
+    chunk_values = lanes * (lane_values or _HUFFMAN_LANE_VALUES)
+    return _fake_streams(levels, _buffer_bytes(levels, 2, chunk_values, 8 + 4 * lanes))
 
 
 @library.register_fake("fmtc::huffman_decode")
@@ -606,8 +631,12 @@ def _(frequencies):
 
 
 @library.register_fake("fmtc::rans_encode")
-def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0, classes=None):
-    bound = _buffer_bytes(levels, 4, _RANS_CHUNK_VALUES, 136, classes is not None)
+def _(
+    levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0, classes=None, lane_values=0
+):
+    chunk_values = _RANS_LANES * (lane_values or _RANS_LANE_VALUES)
+    of_chunk = 8 + 4 * _RANS_LANES
+    bound = _buffer_bytes(levels, 4, chunk_values, of_chunk, classes is not None)
     return _fake_streams(levels, bound)
 
 
@@ -617,13 +646,13 @@ def _(bytes, used, lo, table_of, decode_table, base, table_id, channels, height,
 
 
 @library.register_fake("fmtc::ebpc_encode")
-def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0):
-    return _fake_streams(levels, _buffer_bytes(levels, 3, _WORDS_CHUNK_VALUES, 24))
+def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0, lane_values=0):
+    return _fake_streams(levels, _buffer_bytes(levels, 3, lane_values or _WORDS_CHUNK_VALUES, 24))
 
 
 @library.register_fake("fmtc::dct_cm_encode")
-def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0):
-    return _fake_streams(levels, _buffer_bytes(levels, 2, _WORDS_CHUNK_VALUES, 8))
+def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0, lane_values=0):
+    return _fake_streams(levels, _buffer_bytes(levels, 2, lane_values or _WORDS_CHUNK_VALUES, 8))
 
 
 @library.register_fake("fmtc::ebpc_decode")

@@ -7,6 +7,16 @@ from dataclasses import dataclass, replace
 MAX_LEVELS = 4096  # symbols in a table
 CLASSES = 8  # table classes by component scale (METHOD section 4)
 MAX_CLASSES = 16  # so that the tables stay in the cache
+LANE_VALUES = tuple(2**n for n in range(8, 17))  # as lane_values_valid in csrc/core/stream.h
+
+
+def check_lane_values(lane_values: int) -> None:
+    """Raise ValueError unless a lane can have so many values; 0 leaves it to the coder."""
+    if lane_values not in (0, *LANE_VALUES):
+        raise ValueError(
+            f"lane_values must be a power of two from {LANE_VALUES[0]} to {LANE_VALUES[-1]}, or 0 "
+            f"for the coder's own choice, got {lane_values}"
+        )
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,9 @@ class Preset:
     classes: table classes; table_per_class: each has its own table, instead of one for the layer.
     predict: code differences from a spatial prediction. position_classes: of positions by how much
     goes on there, each with tables of its own (rANS only). coder: one of
-    ``entropy_coding.CODERS``.
+    ``entropy_coding.CODERS``. lane_values: that one lane of a stream codes, a GPU's thread; 0 for
+    the coder's own choice. Raises ValueError for other lane_values than ``check_lane_values`` lets
+    pass.
     """
 
     name: str
@@ -54,11 +66,15 @@ class Preset:
     predict: bool = False
     position_classes: int = 1
     coder: str = "huffman"
+    lane_values: int = 0
     probes: int = 4
     regularization: float = 0.1
     choose_sides: bool = False
     reuse_levels: bool = False
     compensate: bool = False
+
+    def __post_init__(self):
+        check_lane_values(self.lane_values)
 
     def with_classes(self, classes: int) -> Preset:
         """The same with one table a layer (1), or one for each of up to so many classes."""

@@ -245,6 +245,7 @@ def _pack(codec: TensorCodec) -> tuple[dict, dict]:
         "plain": False,
         **_quantizer(codec.quantizer),
         "coder": codec.tables.coder,
+        **({"lane_values": codec.tables.lane_values} if codec.tables.lane_values else {}),
         "symbols_from": codec.tables.lo,
         "channels": codec.channels,
         "block": str(codec.block),
@@ -282,13 +283,14 @@ def _unpack(layer: dict, tensors: dict, prefix: str) -> TensorCodec:
     number = position_classes.count if position_classes else 1
     lo, coder = layer.get("symbols_from", layer["lo"]), layer.get("coder", "huffman")
     _require(-(2**15) <= _integer(lo) < 2**15, f"symbols from {lo}")
+    lane_values = _integer(layer.get("lane_values", 0))  # its own choice, where a file has none
     codec = TensorCodec(
         channels=layer["channels"],
         block=Block.parse(layer["block"]),
         transform=transform,
         quantizer=_load_quantizer(layer),
         symbol_map=symbol_map,
-        tables=Tables(lo, part("counts"), part("table_of"), coder, number),
+        tables=Tables(lo, part("counts"), part("table_of"), coder, number, lane_values),
         class_of=part("class_of"),
         histogram=part("histogram"),
         mse=_number(layer["mse"]),

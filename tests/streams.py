@@ -50,6 +50,14 @@ def container(coder, fields, payloads, positions=()):
     return header + checksum(header) + data
 
 
+def chunking(values, most_lanes, lane_values):
+    """log2 of the values in a chunk, and its lanes, for a tensor of so many values."""
+    lanes = most_lanes
+    while lanes > 1 and lanes * lane_values > values:
+        lanes //= 2
+    return (most_lanes * lane_values).bit_length() - 1, lanes
+
+
 def read_varint(data, position):
     value = shift = 0
     while True:

@@ -243,11 +243,14 @@ def test_options_of_the_coding_reach_the_compressor(here, monkeypatch):
     monkeypatch.setattr(Compressor, "__init__", recorded)
     assert evaluate() == 0
     assert given["coder"] is None and given["compensate"] is None and given["weight_bits"] == 32
-    assert evaluate("--fresh", "--no-compensate", "--weight-bits", "8", "--coder", "huffman") == 0
+    assert given["lane_values"] is None
+    assert evaluate("--fresh", "--no-compensate", "--weight-bits", "8", "--coder", "huffman",
+                    "--lane-values", "1024") == 0  # fmt: skip
     assert given["coder"] == "huffman" and given["compensate"] is False
-    assert given["weight_bits"] == 8
+    assert given["weight_bits"] == 8 and given["lane_values"] == 1024
     command = load_result("fmtc-results/result.json")["command"]
-    for words in (" --no-compensate", "--weight-bits 8", "--coder huffman", "--preset paper"):
+    for words in (" --no-compensate", "--weight-bits 8", "--coder huffman", "--preset paper",
+                  "--lane-values 1024"):  # fmt: skip
         assert words in command
 
 
@@ -342,6 +345,8 @@ def test_a_folder_without_a_readable_image_is_said(here, capsys):
         (["--preset", "fmtc", "--target", "rate=0"], "a rate must be positive and finite"),
         (["--weight-bits", "5"], "argument --weight-bits: invalid choice: 5"),
         (["--coder", "zip"], "argument --coder: invalid choice: 'zip'"),
+        (["--lane-values", "1000"], "--lane-values: invalid choice: 1000 (choose from 0, 256, 512"),
+        (["--lane-values", "some"], "argument --lane-values: invalid int value: 'some'"),
         (["--bits", "eight"], "argument --bits: invalid int value: 'eight'"),
         (["--mode", "quick"], "argument --mode: invalid choice: 'quick'"),
         (["--preset", "fancy"], "argument --preset: invalid choice: 'fancy'"),

@@ -298,6 +298,29 @@ def test_unknown_coders_are_refused():
         Tables(0, torch.ones(1, 4, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), "ans")
 
 
+@pytest.mark.parametrize("wrong", [-256, 1, 255, 3000, 131072])
+def test_wrong_lane_values_are_refused(wrong):
+    message = f"lane_values must be a power of two from 256 to 65536, or 0 .*, got {wrong}$"
+    with pytest.raises(ValueError, match=message):
+        fmtc.calibrate_tensor(correlated(), lane_values=wrong)
+    counts, table_of = torch.ones(1, 4, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(ValueError, match=message):
+        Tables(0, counts, table_of, lane_values=wrong)
+
+
+@pytest.mark.parametrize("preset", ["fmtc", "paper", "ebpc", "dct-cm", "q"])
+def test_any_lane_values_code_the_same_tensor(preset):
+    knob = {"step": 0.5} if preset == "fmtc" else {"bits": 6}
+    x, sizes = correlated(2, 9, 50, 41), []
+    expected = fmtc.calibrate_tensor(x, preset, **knob).simulate(x)
+    for lane_values in (256, 1024, 4096, 65536):
+        codec = fmtc.calibrate_tensor(x, preset, **knob, lane_values=lane_values)
+        data = codec.encode(x)
+        assert torch.equal(codec.decode(data), expected)
+        sizes.append(len(data))
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[1]
+
+
 @pytest.mark.parametrize("classes", [1, 2, 3, 8])
 def test_classes_are_the_best_contiguous_partition(classes):
     generator = torch.Generator().manual_seed(3)

@@ -71,9 +71,9 @@ def wide(n=2, seed=0):
     return x
 
 
-def make(preset, block, samples):
+def make(preset, block, samples, **options):
     knob = {"step": 0.5} if PRESETS[preset].knob == "step" else {"bits": 6}
-    return fmtc.calibrate_tensor(samples, preset, block=block, **knob)
+    return fmtc.calibrate_tensor(samples, preset, block=block, **knob, **options)
 
 
 PIXEL = "1,1,C"
@@ -87,10 +87,14 @@ CODECS = {
 }
 
 
-@pytest.fixture(params=CODECS)
+LANE_VALUES = {"paper": 256, "ebpc": 1024, "many chunks": 1024, "many rans chunks": 512}
+
+
+@pytest.fixture(params=[*CODECS, *(f"{name}, short lanes" for name in LANE_VALUES)])
 def case(request):
-    preset, block, make_samples = CODECS[request.param]
-    codec = make(preset, block, make_samples())
+    name, *short = request.param.split(", short")
+    preset, block, make_samples = CODECS[name]
+    codec = make(preset, block, make_samples(), lane_values=LANE_VALUES[name] if short else None)
     if request.param == "split symbols":
         assert len(codec.symbol_map.split)
     if request.param == "classes of positions":
@@ -310,6 +314,10 @@ def set_tensor(name, value):
         (lambda layer, _: layer.update(step=0.0), "quantiser"),
         (lambda layer, _: layer.update(lo=-40000), "quantiser"),
         (lambda layer, _: layer.update(coder="zip"), "coder 'zip'"),
+        (lambda layer, _: layer.update(lane_values=1000), "its lanes"),
+        (lambda layer, _: layer.update(lane_values=-1), "its lanes"),
+        (lambda layer, _: layer.update(lane_values=131072), "its lanes"),
+        (lambda layer, _: layer.update(lane_values="256"), "must be number"),
         (lambda layer, _: layer.update(symbols_from=1 << 20), "beyond the levels"),
         (lambda layer, _: layer.pop("channels"), "channels"),
         (drop_tensor, "no tensor '0.table_of'"),

@@ -269,6 +269,7 @@ def test_nan_inside_the_network_names_the_layer():
         ({"bits": 13}, "bits must be 2 to 12"),
         ({"preset": "papper"}, "unknown preset 'papper'; known: fmtc, paper, paper-robust, q"),
         ({"coder": "zip"}, "unknown coder 'zip'; known: huffman, rans, fixed"),
+        ({"lane_values": 100}, "lane_values must be a power of two from 256 to 65536, .* got 100"),
         ({"block": "1,1"}, "expected h,w,c"),
         ({"block": (0, 1, None)}, "expected h,w,c"),
         ({"mode": "strean"}, "mode must be one of"),

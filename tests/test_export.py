@@ -60,6 +60,13 @@ def test_exported_graphs_take_any_batch(block):
         assert all(torch.equal(a, b) for a, b in zip(graph(x), expected, strict=True))
 
 
+def test_exported_graphs_keep_the_values_of_a_lane():
+    streaming = Streaming(compressed_tiny(lane_values=512))
+    graph = _exported(streaming, images(2), dynamic_batch=True)
+    encoders = [node for node in graph.graph.nodes if "rans_encode" in str(node.target)]
+    assert encoders and all(512 in node.args for node in encoders)
+
+
 def test_left_out_layers_count_their_plain_width():
     compressed = compressed_tiny(exclude=["conv1"])
     streaming = Streaming(compressed)

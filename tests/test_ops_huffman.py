@@ -74,7 +74,7 @@ def reference_container(fields, payloads):
 
 
 def reference_stream(
-    levels, lo, table_of, lengths, table_id, crop=(0, 0), log2=16, substreams=None
+    levels, lo, table_of, lengths, table_id, crop=(0, 0), log2=16, substreams=None, lane_values=0
 ):
     """The stream of levels [K, H, W] as docs/stream_format.md describes it."""
     tables = [reference_codes(row) for row in lengths.tolist()]
@@ -84,6 +84,8 @@ def reference_stream(
         for line in component
         for level in line
     ]
+    if lane_values:
+        log2, substreams = streams.chunking(len(codes), 16, lane_values)
     substreams = substreams or (1 if len(codes) < 4096 else 4)
     chunks = [codes[i : i + 2**log2] for i in range(0, len(codes), 2**log2)]
     payloads = [reference_payload(chunk, substreams) for chunk in chunks]
@@ -98,7 +100,10 @@ class Case:
 
     TABLE_ID = 0xBEEF
 
-    def __init__(self, shape, symbols=16, tables=1, max_length=15, lo=-7, peak=0.3, seed=0):
+    def __init__(
+        self, shape, symbols=16, tables=1, max_length=15, lo=-7, peak=0.3, seed=0, lane_values=0
+    ):
+        self.lane_values = lane_values
         generator = torch.Generator().manual_seed(seed)
         self.lo, self.hi = lo, lo + symbols - 1
         skew = torch.empty(shape).geometric_(peak, generator=generator) - 1
@@ -110,7 +115,8 @@ class Case:
 
     def encode_args(self, levels=None):
         levels = self.levels if levels is None else levels
-        return levels, self.lo, self.table_of, self.encode_table, self.TABLE_ID
+        lanes = (0, 0, self.lane_values) if self.lane_values else ()
+        return levels, self.lo, self.table_of, self.encode_table, self.TABLE_ID, *lanes
 
     def decode_args(self, data, used):
         return data, used, self.lo, self.table_of, self.decode_table, self.TABLE_ID, *self.shape
@@ -138,6 +144,12 @@ CASES = {
     "4096 symbols": Case((1, 4, 40, 40), symbols=4096, lo=-2048, peak=0.001),
     "sub-streams": Case((2, 8, 32, 32), tables=2),
     "several chunks": Case((2, 6, 150, 101), symbols=200, tables=2, peak=0.05),
+    "short lanes": Case((2, 8, 32, 32), tables=2, lane_values=256),
+    "short lanes, one symbol": Case((2, 8, 32, 32), symbols=1, lane_values=256),
+    "one value in the last chunk": Case((2, 1, 17, 241), peak=0.1, lane_values=256),
+    "one short lane": Case((2, 3, 13, 13), lane_values=256),
+    "few short lanes": Case((2, 3, 30, 31), lane_values=512),
+    "long lanes": Case((1, 6, 150, 151), tables=2, lane_values=65536),
     "short codes": Case((2, 3, 8, 8), symbols=16, max_length=4),
     "lowest levels": Case((2, 3, 8, 8), symbols=4, lo=-32768),
     "highest levels": Case((2, 3, 8, 8), symbols=4, lo=32764),
@@ -255,7 +267,36 @@ def _first_code(bits, symbols):
 def test_streams_are_those_of_the_format(name):
     case = CASES[name]
     args = case.lo, case.table_of, case.lengths, case.TABLE_ID
-    assert case.streams() == [reference_stream(image, *args) for image in case.levels]
+    expected = [reference_stream(i, *args, lane_values=case.lane_values) for i in case.levels]
+    assert case.streams() == expected
+
+
+@pytest.mark.parametrize(
+    "name, chunks, lanes",
+    [
+        ("short lanes", 2, 16),
+        ("one value in the last chunk", 2, 16),
+        ("one short lane", 1, 1),
+        ("few short lanes", 1, 4),
+        ("long lanes", 1, 2),
+    ],
+)
+def test_lane_values_make_chunks_and_lanes(name, chunks, lanes):
+    info = ops.stream_info(CASES[name].streams()[0])
+    assert (info["chunks"], info["lanes"]) == (chunks, lanes)
+
+
+@pytest.mark.parametrize("lane_values", [0, 256])
+def test_the_longest_codes_fit_the_buffer(lane_values):
+    """All values have codes of 15 bits, and the last chunk has only one value."""
+    lengths = torch.tensor([[*range(1, 15), 15, 15]], dtype=torch.uint8)
+    encode_table, decode_table = ops.huffman_tables(lengths)
+    one, levels = torch.zeros(1, dtype=torch.int64), torch.full((1, 1, 1, 3 * 2**16 + 1), 15)
+    levels = levels.to(torch.int16)
+    data, used = ops.huffman_encode(levels, 0, one, encode_table, 7, 1, 1, lane_values)
+    assert 15 * levels.numel() / 8 < int(used) <= data.shape[1]
+    decoded, status = ops.huffman_decode(data, used, 0, one, decode_table, 7, *levels.shape[1:])
+    assert not status.any() and torch.equal(decoded, levels)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -647,6 +688,14 @@ ERRORS = [
     (lambda: encode_with(table_id=-1), "huffman_encode: table_id must be .* is -1"),
     (lambda: encode_with(table_id=2**16), "huffman_encode: table_id must be .* is 65536"),
     (lambda: encode_with(crop_w=256), "huffman_encode: crop_w must be from 0 to 255, but is 256"),
+    *(
+        (
+            lambda wrong=wrong: encode_with(lane_values=wrong),
+            "huffman_encode: lane_values must be a power of two from 256 to 65536, or 0 for the "
+            f"coder's own choice, but is {wrong}$",
+        )
+        for wrong in (-256, 1, 128, 1000, 65537, 131072, 2**32 + 1024)
+    ),
     (
         lambda: decode_with(bytes=DECODE[0].int()),
         "huffman_decode: bytes must be uint8, but is int32",

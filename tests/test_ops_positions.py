@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import from_rows, to_rows
-from test_ops_rans import damaged_in_the_middle, encode_payload, laplacian, reference_states
+from test_ops_rans import damaged_in_the_middle, encode_payload, laplacian, reference_chunking
 
 from fmtc import ops
 
@@ -58,12 +58,16 @@ def reference_stream(case, n):
 
 
 def stream_of(case, values, positions, log2=17, states=None):
-    """The stream of any values and positions, right or wrong, in chunks of 2**log2 values."""
+    """The stream of any values and positions, right or wrong.
+
+    In chunks of 2**log2 values where states are given, or as the encoder chooses.
+    """
     sizes = [case.classes[0].numel(), *positions * case.shape[0]]
     rows = case.frequencies.tolist()
     tables = [rows[t] for t, size in zip(case.table_of.tolist(), sizes, strict=True)
               for _ in range(size)]  # fmt: skip
-    states = states or reference_states(len(values))
+    if states is None:
+        log2, states = reference_chunking(len(values), case.lane_values)
     payloads = [
         encode_payload(values[i : i + 2**log2], tables[i : i + 2**log2], case.LO, states)
         for i in range(0, len(values), 2**log2)
@@ -88,7 +92,10 @@ class Case:
 
     TABLE_ID, LO, HI = 0xBEEF, -12, 12
 
-    def __init__(self, shape, num_classes, tables=1, scale=2.0, allowed=None, crop=(0, 0)):
+    def __init__(
+        self, shape, num_classes, tables=1, scale=2.0, allowed=None, crop=(0, 0), lane_values=0
+    ):
+        self.lane_values = lane_values
         self.num_classes, self.crop = num_classes, crop
         self.levels = laplacian(shape, scale, seed=sum(shape) + num_classes)
         self.classes = random_classes(shape, allowed or range(num_classes), sum(shape))
@@ -108,7 +115,8 @@ class Case:
         levels = self.levels if levels is None else levels
         classes = self.classes if classes is None else classes
         tables = self.LO, self.table_of, self.encode_table
-        return levels, *tables, self.TABLE_ID, *self.crop, classes
+        lanes = (self.lane_values,) if self.lane_values else ()
+        return levels, *tables, self.TABLE_ID, *self.crop, classes, *lanes
 
     def decode_args(self, data, used):
         tables = self.decode_table, self.base
@@ -140,6 +148,7 @@ CASES = {
     "many escapes": Case((2, 3, 7, 7), 3, tables=3, scale=300),
     "several states": Case((2, 8, 40, 50), 4, tables=8),
     "several chunks": Case((2, 6, 150, 151), 4, tables=8),
+    "short lanes": Case((2, 8, 40, 50), 4, tables=8, lane_values=256),
     "batch 0": Case((0, 3, 5, 5), 2),
 }
 # Shapes that can be arranged, but not coded with classes.

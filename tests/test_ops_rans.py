@@ -103,21 +103,19 @@ def tables_of_values(shape, table_of, frequencies):
     return [rows[table] for table in table_of.tolist() for _ in range(height * width)]
 
 
-def reference_states(values):
-    """States that the encoder chooses."""
-    states = 1
-    while 2 * states <= min(max(1, min(values, 2**17) // 4096), 32):
-        states *= 2
-    return states
+def reference_chunking(values, lane_values=0):
+    """log2 of the values in a chunk and the states that the encoder chooses."""
+    return streams.chunking(values, 32, lane_values or 4096)
 
 
 def reference_stream(
-    levels, lo, table_of, frequencies, table_id, crop=(0, 0), log2=17, states=None
+    levels, lo, table_of, frequencies, table_id, crop=(0, 0), log2=17, states=None, lane_values=0
 ):
     """The stream of levels [K, H, W] as docs/stream_format.md describes it."""
     values = levels.flatten().tolist()
     tables = tables_of_values(levels.shape, table_of, frequencies)
-    states = states or reference_states(len(values))
+    if states is None:
+        log2, states = reference_chunking(len(values), lane_values)
     payloads = [
         encode_payload(values[i : i + 2**log2], tables[i : i + 2**log2], lo, states)
         for i in range(0, len(values), 2**log2)
@@ -157,7 +155,18 @@ class Case:
 
     TABLE_ID = 0xBEEF
 
-    def __init__(self, shape, symbols=64, tables=1, scale=2.0, lo=None, log2_total=12, shift=0):
+    def __init__(
+        self,
+        shape,
+        symbols=64,
+        tables=1,
+        scale=2.0,
+        lo=None,
+        log2_total=12,
+        shift=0,
+        lane_values=0,
+    ):
+        self.lane_values = lane_values
         self.lo = -(symbols // 2) if lo is None else lo
         self.log2_total = log2_total
         levels = laplacian(shape, scale, seed=symbols + tables).int() + self.lo + symbols // 2
@@ -171,7 +180,8 @@ class Case:
 
     def encode_args(self, levels=None):
         levels = self.levels if levels is None else levels
-        return levels, self.lo, self.table_of, self.encode_table, self.TABLE_ID
+        lanes = (0, 0, None, self.lane_values) if self.lane_values else ()
+        return levels, self.lo, self.table_of, self.encode_table, self.TABLE_ID, *lanes
 
     def decode_args(self, data, used):
         tables = self.decode_table, self.base
@@ -201,6 +211,12 @@ CASES = {
     "wider than a window": Case((1, 4, 40, 40), symbols=4096, scale=100),
     "states": Case((2, 8, 48, 48), tables=2),
     "several chunks": Case((2, 6, 150, 151), symbols=200, tables=2, scale=8),
+    "short lanes": Case((2, 8, 48, 48), tables=2, lane_values=256),
+    "short lanes, all escaped": Case((2, 8, 32, 33), symbols=4, shift=1000, lane_values=256),
+    "one value in the last chunk": Case((2, 1, 3, 2731), lane_values=256),
+    "one short lane": Case((2, 3, 13, 13), lane_values=256),
+    "few short lanes": Case((2, 3, 30, 31), lane_values=512),
+    "long lanes": Case((1, 6, 150, 151), tables=2, scale=8, lane_values=65536),
     "256 slots": Case((2, 3, 8, 8), symbols=16, log2_total=8),
     "lowest levels": Case((2, 3, 8, 8), symbols=4, lo=-32768),
     "highest levels": Case((2, 3, 8, 8), symbols=4, lo=32764),
@@ -325,7 +341,8 @@ def test_streams_are_those_of_the_format(name):
     case = CASES[name]
     args = case.lo, case.table_of, case.frequencies
     made = case.streams()
-    assert made == [reference_stream(image, *args, case.TABLE_ID) for image in case.levels]
+    lanes = {"lane_values": case.lane_values}
+    assert made == [reference_stream(i, *args, case.TABLE_ID, **lanes) for i in case.levels]
     for stream, image in zip(made, case.levels, strict=True):
         assert torch.equal(reference_decode(stream, *args), image)
 
@@ -343,6 +360,27 @@ def test_worked_example_of_the_format():
     _, decode_table, base = ops.rans_tables(frequencies)
     decoded, status = ops.rans_decode(*to_rows([stream]), -1, one, decode_table, base, 7, 1, 2, 3)
     assert not status.any() and torch.equal(decoded[0], levels)
+
+
+@pytest.mark.parametrize(
+    "name, chunks, lanes",
+    [
+        ("short lanes", 3, 32),
+        ("one value in the last chunk", 2, 32),
+        ("one short lane", 1, 1),
+        ("few short lanes", 1, 4),
+        ("long lanes", 1, 2),
+    ],
+)
+def test_lane_values_make_chunks_and_lanes(name, chunks, lanes):
+    info = ops.stream_info(CASES[name].streams()[0])
+    assert (info["chunks"], info["lanes"]) == (chunks, lanes)
+
+
+@pytest.mark.parametrize("name", ["one channel", "states", "several chunks"])
+def test_the_coders_own_choice_is_4096_values_a_lane(name):
+    case = CASES[name]
+    assert from_rows(*ops.rans_encode(*case.encode_args(), lane_values=4096)) == case.streams()
 
 
 def digest():
@@ -487,8 +525,9 @@ def test_stream_info():
 def side_bytes(case):
     """Header, checksum and states of a stream, and what a directory adds."""
     values = math.prod(case.shape)
-    chunks = math.ceil(values / 2**17)
-    return 20 + 4 * chunks * reference_states(values) + (8 * chunks if chunks > 1 else 0)
+    log2, states = reference_chunking(values, case.lane_values)
+    chunks = math.ceil(values / 2**log2)
+    return 20 + 4 * chunks * states + (8 * chunks if chunks > 1 else 0)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name].levels.numel() > 500])
@@ -768,6 +807,14 @@ ERRORS = [
     (lambda: encode_with(table_id=-1), "rans_encode: table_id must be .* is -1"),
     (lambda: encode_with(table_id=2**16), "rans_encode: table_id must be .* is 65536"),
     (lambda: encode_with(crop_w=256), "rans_encode: crop_w must be from 0 to 255, but is 256"),
+    *(
+        (
+            lambda wrong=wrong: encode_with(lane_values=wrong),
+            "rans_encode: lane_values must be a power of two from 256 to 65536, or 0 for the "
+            f"coder's own choice, but is {wrong}$",
+        )
+        for wrong in (-256, 1, 128, 1000, 65537, 131072, 2**32 + 1024)
+    ),
     (
         lambda: decode_with(bytes=DECODE[0].int()),
         "rans_decode: bytes must be uint8, but is int32",

@@ -138,9 +138,9 @@ CASES = {
 EACH = [(coder, name) for coder in CODERS for name in CASES]
 
 
-def encoded(coder, name):
+def encoded(coder, name, lane_values=0):
     levels, lo, bits = CASES[name]
-    return operators(coder)[0](levels, lo, bits, TABLE_ID)
+    return operators(coder)[0](levels, lo, bits, TABLE_ID, 0, 0, lane_values)
 
 
 def sample_inputs():
@@ -150,6 +150,9 @@ def sample_inputs():
         yield f"{coder}_encode", (levels, lo, bits, TABLE_ID)
         shape = levels.shape[1:]
         yield f"{coder}_decode", (*encoded(coder, name), lo, bits, TABLE_ID, *shape)
+        shorter = encoded(coder, name, 256)
+        yield f"{coder}_encode", (levels, lo, bits, TABLE_ID, 0, 0, 256)
+        yield f"{coder}_decode", (*shorter, lo, bits, TABLE_ID, *shape)
 
 
 SAMPLES = list(sample_inputs())
@@ -173,10 +176,20 @@ def test_streams_are_those_of_the_format(coder, name):
     assert from_rows(*encoded(coder, name)) == expected
 
 
+@pytest.mark.parametrize("lane_values", [256, 4096, 65536])
 @pytest.mark.parametrize("coder, name", EACH)
-def test_round_trip(coder, name):
+def test_lane_values_are_those_of_a_chunk(coder, name, lane_values):
     levels, lo, bits = CASES[name]
-    data, used = encoded(coder, name)
+    log2 = lane_values.bit_length() - 1
+    expected = [reference_stream(coder, image, lo, bits, log2=log2) for image in levels]
+    assert from_rows(*encoded(coder, name, lane_values)) == expected
+
+
+@pytest.mark.parametrize("lane_values", [0, 256])
+@pytest.mark.parametrize("coder, name", EACH)
+def test_round_trip(coder, name, lane_values):
+    levels, lo, bits = CASES[name]
+    data, used = encoded(coder, name, lane_values)
     assert data.dtype == torch.uint8 and used.dtype == torch.int64
     assert not data[torch.arange(data.shape[1]) >= used[:, None]].any()
     decoded, status = operators(coder)[1](data, used, lo, bits, TABLE_ID, *levels.shape[1:])
@@ -299,6 +312,7 @@ DATA, USED = encoded("ebpc", "8 bits")
         ((LEVELS, 32513, 8, 7), "lo must be from -32768 to 32512, but is 32513"),
         ((LEVELS, 0, 8, -1), "table_id must be from 0 to 65535, but is -1"),
         ((LEVELS, 0, 8, 7, 256), "crop_h must be from 0 to 255, but is 256"),
+        ((LEVELS, 0, 8, 7, 0, 0, 64), "lane_values must be a power of two from 256 .* but is 64"),
     ],
 )
 def test_encode_errors(coder, args, message):

@@ -15,6 +15,7 @@ from test_codec import correlated
 import fmtc
 from fmtc import ops
 from fmtc.evaluate import first_tensor
+from fmtc.storage import _checksum
 
 KINDS = {kind.__name__: kind for kind in (TinyResidual, TinyDepthwise, TinyOdd)}
 
@@ -95,6 +96,47 @@ def test_tensor_codec_round_trip(tmp_path):
     assert torch.equal(loaded.decode(codec.encode(x)), codec.decode(codec.encode(x)))
     more = fmtc.calibrate_tensor(correlated(seed=1), bits=7, block="2,2,C", start=loaded)
     assert more.encode(x) != codec.encode(x)
+
+
+@pytest.mark.parametrize("coder", fmtc.entropy_coding.CODERS)
+def test_lane_values_are_kept_and_may_be_missing(coder, tmp_path):
+    x, options = correlated(1, 9, 50, 31), {"bits": 6, "coder": coder}
+    own = fmtc.calibrate_tensor(x, **options)
+    codec = fmtc.calibrate_tensor(x, **options, lane_values=512)
+    own.save(tmp_path / "own.safetensors")
+    codec.save(tmp_path / "codec.safetensors")
+    # As before there was such a setting.
+    assert "lane_values" not in _header(tmp_path / "own.safetensors")["layers"][0]
+    assert _header(tmp_path / "codec.safetensors")["layers"][0]["lane_values"] == 512
+    loaded = fmtc.TensorCodec.load(tmp_path / "codec.safetensors")
+    assert loaded.tables.lane_values == 512
+    assert loaded.encode(x) == codec.encode(x) != own.encode(x)
+    assert fmtc.TensorCodec.load(tmp_path / "own.safetensors").encode(x) == own.encode(x)
+    # It is the encoder's choice alone: either reads what the other made.
+    assert own.tables.table_id == codec.tables.table_id
+    assert torch.equal(own.decode(codec.encode(x)), codec.decode(own.encode(x)))
+
+
+@pytest.mark.parametrize("wrong", [3, -256, 131072, True, 256.0, "256", None])
+def test_wrong_lane_values_are_refused(wrong, tmp_path):
+    path = tmp_path / "codec.safetensors"
+    fmtc.calibrate_tensor(correlated(), lane_values=256).save(path)
+
+    def change(header, tensors):
+        header["layers"][0]["lane_values"] = wrong
+        header["checksum"] = _checksum(tensors, header["layers"])
+
+    rewrite(path, change)
+    with pytest.raises(fmtc.StorageError, match="damaged"):
+        fmtc.TensorCodec.load(path)
+
+
+def test_lane_values_of_a_model_are_kept(tmp_path):
+    compressed = fmtc.compress(tiny(), images(), target=fmtc.Step(0.01), lane_values=1024)
+    compressed.save(tmp_path / "codec.safetensors")
+    loaded = fmtc.load(tmp_path / "codec.safetensors", tiny())
+    assert {codec.tables.lane_values for codec in loaded.codecs.values()} == {1024}
+    assert loaded.settings["preset"]["lane_values"] == 1024
 
 
 def test_another_model_is_refused(tmp_path):

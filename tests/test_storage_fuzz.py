@@ -19,7 +19,7 @@ X = correlated()
 SETTINGS = {
     "paper": {"bits": 6, "block": "2,2,C", "keep_moments": True},
     "fmtc": {"step": 0.3},
-    "ebpc": {"bits": 8},
+    "ebpc": {"bits": 8, "lane_values": 512},
 }
 
 

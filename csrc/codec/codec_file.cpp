@@ -342,6 +342,9 @@ Tables load_tables(const Layer& layer, const TensorCodec& codec) {
         "its symbols begin beyond the levels");
   Tables tables;
   tables.lo = static_cast<int32_t>(lo);
+  const auto lane_values = layer.setting<int64_t>("lane_values", 0);
+  check(lane_values_valid(lane_values), "its lanes cannot have so many values");
+  tables.lane_values = static_cast<uint32_t>(lane_values);
   tables.table_of = layer.vector<int64_t>("table_of");
   const int64_t segments =
       codec.classes() > 1 ? 1 + codec.planes() * codec.classes() : codec.planes();

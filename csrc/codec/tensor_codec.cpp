@@ -156,7 +156,8 @@ std::vector<int16_t> arrange_symbols(const TensorCodec& codec, std::span<const i
 StreamHeader header_of(const TensorCodec& codec, uint32_t height, uint32_t width,
                        uint8_t crop_h = 0, uint8_t crop_w = 0) {
   return make_header(codec.tables.coder, static_cast<uint32_t>(codec.planes()), height, width,
-                     codec.tables.id, crop_h, crop_w, static_cast<uint8_t>(codec.classes()));
+                     codec.tables.id, crop_h, crop_w, static_cast<uint8_t>(codec.classes()),
+                     codec.tables.lane_values);
 }
 
 void encode_image(const TensorCodec& codec, std::span<const int16_t> levels, StreamHeader header,

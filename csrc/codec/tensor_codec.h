@@ -49,6 +49,7 @@ struct Tables {
   size_t decode_width = 0;
   std::vector<uint32_t> decode_entries;
   std::vector<int64_t> base;
+  uint32_t lane_values = 0;  // see make_header
 };
 
 // Levels of images of one size, and the rows and columns of block padding to cut off again.

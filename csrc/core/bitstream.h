@@ -110,7 +110,13 @@ class BitReader {
   }
 
   // True where nothing is left but the zero bits that pad the last byte.
-  FMTC_HD bool at_end() const noexcept { return next_ == end_ && available_ < 8 && buffer_ == 0; }
+  FMTC_HD bool at_end() const noexcept { return at_end(end_); }
+
+  // The same where the bits are those before `end`, although more of them can be taken.
+  FMTC_HD bool at_end(const uint8_t* end) const noexcept {
+    const ptrdiff_t left = available_ - 8 * (next_ - end);
+    return left >= 0 && left < 8 && (buffer_ & ((uint64_t{1} << left) - 1)) == 0;
+  }
 
  private:
   friend class UncheckedBitReader;

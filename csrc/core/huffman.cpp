@@ -198,6 +198,7 @@ struct Lane {
   BitReader reader;
   RunCursor run;
   int16_t* out = nullptr;
+  const uint8_t* end = nullptr;  // of the bit string
 
   // Groups that decode_groups may take without looking at the end of the bits or of the run.
   size_t groups() const noexcept {
@@ -450,11 +451,15 @@ Status huffman_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
   if (!split_payload(payload, substreams, parts)) return Status::kBadCode;
 
   std::array<Lane, kMaxSubstreams> lanes;
+  const uint8_t* const end = payload.data() + payload.size();
   for (int i = 0; i < substreams; ++i) {
     const Substream part(levels.size(), substreams, i);
     const auto lane = static_cast<size_t>(i);
-    lanes[lane] = {BitReader(parts[lane]), RunCursor(tables, first + part.first, part.size),
-                   levels.data() + part.first};
+    // A lane may read on to the end of the payload, so that it need not slow down for its own,
+    // where it must be at last.
+    lanes[lane] = {BitReader({parts[lane].data(), end}),
+                   RunCursor(tables, first + part.first, part.size), levels.data() + part.first,
+                   parts[lane].data() + parts[lane].size()};
   }
   const size_t mask = tables.width - 1;
   const auto count = static_cast<size_t>(substreams);
@@ -463,7 +468,9 @@ Status huffman_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
     if (!decode_interleaved(group, tables.lo, mask)) return Status::kBadCode;
   }
   for (Lane& lane : std::span(lanes.data(), count)) {
-    if (!decode_rest(lane, tables.lo, mask) || !lane.reader.at_end()) return Status::kBadCode;
+    if (!decode_rest(lane, tables.lo, mask) || !lane.reader.at_end(lane.end)) {
+      return Status::kBadCode;
+    }
   }
   return Status::kOk;
 }

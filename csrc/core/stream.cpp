@@ -20,17 +20,35 @@
 namespace fmtc {
 namespace {
 
-// What the encoder chooses.
-constexpr int kHuffmanLog2Chunk = 16;
-constexpr uint64_t kHuffmanSmall = 4096;  // values below which one sub-stream is cheaper
-constexpr int kHuffmanLog2Substreams = 2;
-constexpr int kRansLog2Chunk = 17;
-constexpr uint64_t kRansValuesPerState = 4096;
-constexpr int kRansMaxLog2States = 5;
+// What the encoder chooses: chunks of at most 2^log2_lanes lanes, of 2^log2_values values each.
+struct Chunking {
+  int log2_lanes;
+  int log2_values;
+};
 
-int rans_log2_states(uint64_t chunk_values) noexcept {
-  const uint64_t states = std::max<uint64_t>(chunk_values / kRansValuesPerState, 1);
-  return std::min(static_cast<int>(std::bit_width(states)) - 1, kRansMaxLog2States);
+constexpr uint64_t kHuffmanSmall = 4096;  // values below which one sub-stream is cheaper
+
+Chunking chunking_of(Coder coder, uint32_t lane_values) noexcept {
+  const bool given = lane_values != 0;
+  const int log2_values = std::countr_zero(lane_values);
+  switch (coder) {
+    case Coder::kHuffman:
+      return given ? Chunking{4, log2_values} : Chunking{2, 14};
+    case Coder::kRans:
+      return {5, given ? log2_values : 12};
+    default:
+      return {0, given ? log2_values : 16};
+  }
+}
+
+// The lanes of a tensor that has `values` values.
+int log2_lanes_of(Coder coder, uint32_t lane_values, uint64_t values) noexcept {
+  const Chunking chunking = chunking_of(coder, lane_values);
+  if (coder == Coder::kHuffman && lane_values == 0) {
+    return values < kHuffmanSmall ? 0 : chunking.log2_lanes;
+  }
+  const auto shares = static_cast<int>(std::bit_width(values >> chunking.log2_values));
+  return std::clamp(shares - 1, 0, chunking.log2_lanes);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -177,8 +195,8 @@ const char* coder_name(Coder coder) noexcept {
 }
 
 StreamHeader make_header(Coder coder, uint32_t components, uint32_t height, uint32_t width,
-                         uint16_t table_id, uint8_t crop_h, uint8_t crop_w,
-                         uint8_t classes) noexcept {
+                         uint16_t table_id, uint8_t crop_h, uint8_t crop_w, uint8_t classes,
+                         uint32_t lane_values) noexcept {
   StreamHeader header;
   header.coder = coder;
   header.table_id = table_id;
@@ -188,13 +206,14 @@ StreamHeader make_header(Coder coder, uint32_t components, uint32_t height, uint
   header.crop_h = crop_h;
   header.crop_w = crop_w;
   header.classes = classes;
-  header.log2_chunk = coder == Coder::kRans ? kRansLog2Chunk : kHuffmanLog2Chunk;
+  if (!lane_values_valid(lane_values)) {
+    header.log2_chunk = 0;  // which check_shape refuses
+    return header;
+  }
+  const Chunking chunking = chunking_of(coder, lane_values);
   const uint64_t values = size_valid(header) ? header.values() : kMaxValues;
-  const uint64_t in_chunk = std::min(values, uint64_t{1} << header.log2_chunk);
-  int lanes = 0;
-  if (coder == Coder::kRans) lanes = rans_log2_states(in_chunk);
-  if (coder == Coder::kHuffman && values >= kHuffmanSmall) lanes = kHuffmanLog2Substreams;
-  header.log2_lanes = static_cast<uint8_t>(lanes);
+  header.log2_chunk = static_cast<uint8_t>(chunking.log2_lanes + chunking.log2_values);
+  header.log2_lanes = static_cast<uint8_t>(log2_lanes_of(coder, lane_values, values));
   return header;
 }
 

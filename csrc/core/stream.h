@@ -71,14 +71,26 @@ struct StreamHeader {
   }
 };
 
-// The header of a new stream with the encoder's choice of chunks and lanes. Huffman: 2^16 values a
-// chunk; 4 sub-streams, or 1 where the tensor has fewer than 4096 values. rANS: 2^17 values a
-// chunk; one state for each 4096 values of a chunk, rounded down to a power of two from 1 to 32.
-// Others: 2^16 values a chunk. With classes of positions, `positions` is left for the caller to
-// fill in for each image.
+// How many values an encoder may give a lane: a power of two from kMinLaneValues to kMaxLaneValues,
+// or 0, which leaves it to the coder. Fewer values make more lanes, which a GPU decodes a thread
+// each, and more side bytes.
+inline constexpr uint32_t kMinLaneValues = 1u << 8;
+inline constexpr uint32_t kMaxLaneValues = 1u << 16;
+constexpr bool lane_values_valid(int64_t lane_values) noexcept {
+  return lane_values == 0 || (lane_values >= kMinLaneValues && lane_values <= kMaxLaneValues &&
+                              (lane_values & (lane_values - 1)) == 0);
+}
+
+// The header of a new stream with the encoder's choice of chunks and lanes. Chunks are for the most
+// lanes, rANS 32, Huffman 16, others 1, of `lane_values` values each; the tensor, or a chunk of a
+// larger one, gets as many lanes as it has such shares, rounded down to a power of two, at least 1.
+// The coders' own choice are 4096 values with rANS and 2^16 with those of one lane; with Huffman
+// chunks of 2^16 values with 4 lanes, or 1 where the tensor has fewer than 4096 values. check_shape
+// refuses the header of other lane_values. With classes of positions, `positions` is left for the
+// caller to fill in for each image.
 StreamHeader make_header(Coder coder, uint32_t components, uint32_t height, uint32_t width,
                          uint16_t table_id, uint8_t crop_h = 0, uint8_t crop_w = 0,
-                         uint8_t classes = 1) noexcept;
+                         uint8_t classes = 1, uint32_t lane_values = 0) noexcept;
 
 // kBadHeader where a field is outside its range or the tensor has more than kMaxValues values.
 Status check_shape(const StreamHeader& header) noexcept;

@@ -34,7 +34,7 @@ void check_table_of(const char* op, const TableArgument& argument, const Tensor&
 
 StreamHeader checked_header(const char* op, Coder coder, int64_t components, int64_t height,
                             int64_t width, int64_t table_id, int64_t crop_h, int64_t crop_w,
-                            int64_t classes) {
+                            int64_t classes, int64_t lane_values) {
   check_between(op, "the number of components", components, 0, kMax<uint32_t>);
   check_between(op, "the height", height, 0, kMax<uint32_t>);
   check_between(op, "the width", width, 0, kMax<uint32_t>);
@@ -42,10 +42,14 @@ StreamHeader checked_header(const char* op, Coder coder, int64_t components, int
   check_between(op, "crop_h", crop_h, 0, kMax<uint8_t>);
   check_between(op, "crop_w", crop_w, 0, kMax<uint8_t>);
   check_between(op, "classes", classes, 1, kMaxPositionClasses);
-  const StreamHeader header = make_header(
-      coder, static_cast<uint32_t>(components), static_cast<uint32_t>(height),
-      static_cast<uint32_t>(width), static_cast<uint16_t>(table_id), static_cast<uint8_t>(crop_h),
-      static_cast<uint8_t>(crop_w), static_cast<uint8_t>(classes));
+  STD_TORCH_CHECK(lane_values_valid(lane_values), "fmtc::", op,
+                  ": lane_values must be a power of two from ", kMinLaneValues, " to ",
+                  kMaxLaneValues, ", or 0 for the coder's own choice, but is ", lane_values);
+  const StreamHeader header =
+      make_header(coder, static_cast<uint32_t>(components), static_cast<uint32_t>(height),
+                  static_cast<uint32_t>(width), static_cast<uint16_t>(table_id),
+                  static_cast<uint8_t>(crop_h), static_cast<uint8_t>(crop_w),
+                  static_cast<uint8_t>(classes), static_cast<uint32_t>(lane_values));
   STD_TORCH_CHECK(check_shape(header) == Status::kOk, "fmtc::", op, ": an image of ", components,
                   " x ", height, " x ", width, " values is too large for one stream",
                   classes > 1 ? ", or too small for classes of positions" : "");
@@ -64,15 +68,16 @@ void check_bytes(const char* op, const Tensor& bytes, const Tensor& used) {
 
 Coding make_coding(const char* op, Coder coder, const TableArgument& argument, int64_t lo,
                    const Tensor& table_of, int64_t table_id, int64_t components, int64_t height,
-                   int64_t width, int64_t crop_h, int64_t crop_w, int64_t classes) {
+                   int64_t width, int64_t crop_h, int64_t crop_w, int64_t classes,
+                   int64_t lane_values) {
   check_dtype(op, argument.name, argument.entries, ScalarType::Int);
   check_dim(op, argument.name, argument.entries, 2, "[T, entries]");
   const Tensor table_entries = torch::stable::contiguous(argument.entries);
   const Tensor component_table = torch::stable::contiguous(table_of);
   check_table_of(op, argument, component_table, components, classes);
   check_between(op, "lo", lo, std::numeric_limits<int16_t>::min(), kMax<int16_t>);
-  const StreamHeader header =
-      checked_header(op, coder, components, height, width, table_id, crop_h, crop_w, classes);
+  const StreamHeader header = checked_header(op, coder, components, height, width, table_id, crop_h,
+                                             crop_w, classes, lane_values);
   const ComponentTables tables = {
       static_cast<int32_t>(lo), static_cast<size_t>(table_entries.size(1)), entries(table_entries),
       values<int64_t>(component_table), header.plane()};
@@ -87,12 +92,12 @@ int64_t classes_of(const Tensor& table_of, int64_t components) {
 
 Coding make_word_coding(const char* op, Coder coder, int64_t lo, int64_t word_bits,
                         int64_t table_id, int64_t components, int64_t height, int64_t width,
-                        int64_t crop_h, int64_t crop_w) {
+                        int64_t crop_h, int64_t crop_w, int64_t lane_values) {
   check_between(op, "word_bits", word_bits, 1, kMaxWordBits);
   check_between(op, "lo", lo, std::numeric_limits<int16_t>::min(),
                 kMax<int16_t> - (int64_t{1} << word_bits) + 1);
-  const StreamHeader header =
-      checked_header(op, coder, components, height, width, table_id, crop_h, crop_w, 1);
+  const StreamHeader header = checked_header(op, coder, components, height, width, table_id, crop_h,
+                                             crop_w, 1, lane_values);
   const ComponentTables tables = {
       static_cast<int32_t>(lo), static_cast<size_t>(word_bits), {}, {}, header.plane()};
   return {Tensor(), Tensor(), header, tables};

@@ -41,11 +41,13 @@ struct TableArgument {
 };
 
 // Checks what the operators of coders with tables take: tables int32 [T, width], table_of int64
-// [segments], lo, table_id, crop, the classes of positions, and the shape of an image. All that is
-// left to the core is whether the width and contents of the tables suit the coder.
+// [segments], lo, table_id, crop, the classes of positions, the values of a lane, and the shape of
+// an image. All that is left to the core is whether the width and contents of the tables suit the
+// coder.
 Coding make_coding(const char* op, Coder coder, const TableArgument& argument, int64_t lo,
                    const Tensor& table_of, int64_t table_id, int64_t components, int64_t height,
-                   int64_t width, int64_t crop_h = 0, int64_t crop_w = 0, int64_t classes = 1);
+                   int64_t width, int64_t crop_h = 0, int64_t crop_w = 0, int64_t classes = 1,
+                   int64_t lane_values = 0);
 
 // The number of classes that table_of [segments] has tables for; 1 where that is `components`.
 int64_t classes_of(const Tensor& table_of, int64_t components);
@@ -53,7 +55,7 @@ int64_t classes_of(const Tensor& table_of, int64_t components);
 // The same for coders without tables, whose words have `word_bits` bits from level `lo` on.
 Coding make_word_coding(const char* op, Coder coder, int64_t lo, int64_t word_bits,
                         int64_t table_id, int64_t components, int64_t height, int64_t width,
-                        int64_t crop_h = 0, int64_t crop_w = 0);
+                        int64_t crop_h = 0, int64_t crop_w = 0, int64_t lane_values = 0);
 
 // Throws for the first of an image's levels that has no word.
 [[noreturn]] void throw_no_word(const char* op, const Coding& coding,

@@ -17,10 +17,12 @@ int64_t buffer_bytes(const StreamHeader& header) {
 }
 
 std::tuple<Tensor, Tensor> ebpc_encode(const Tensor& levels, int64_t lo, int64_t word_bits,
-                                       int64_t table_id, int64_t crop_h, int64_t crop_w) {
+                                       int64_t table_id, int64_t crop_h, int64_t crop_w,
+                                       int64_t lane_values) {
   check_levels(kOp, levels);
-  const Coding coding = make_word_coding(kOp, Coder::kEbpc, lo, word_bits, table_id, levels.size(1),
-                                         levels.size(2), levels.size(3), crop_h, crop_w);
+  const Coding coding =
+      make_word_coding(kOp, Coder::kEbpc, lo, word_bits, table_id, levels.size(1), levels.size(2),
+                       levels.size(3), crop_h, crop_w, lane_values);
   const NoCode no_code = [](const Coding& of, std::span<const int16_t> image, int64_t n) {
     throw_no_word(kOp, of, image, n);
   };

@@ -9,11 +9,13 @@ namespace {
 
 constexpr const char* kOp = "huffman_encode";
 
-// Bytes for one stream, at least stream_bound(header): 15 bits a value, the sizes of 4 sub-streams
-// and the directory entry of each chunk, the header. Kept free of branches, so that the fake in
-// fmtc/ops.py gives the same number for symbolic shapes.
-int64_t buffer_bytes(const StreamHeader& header) {
-  return 2 * static_cast<int64_t>(header.values()) + 24 * static_cast<int64_t>(header.chunks()) +
+// Bytes for one stream, at least stream_bound(header): 15 bits a value, the sizes of the most
+// sub-streams and the directory entry of each chunk, the header. Kept free of branches on the
+// shape, so that the fake in fmtc/ops.py gives the same number for symbolic ones.
+int64_t buffer_bytes(const StreamHeader& header, int64_t lane_values) {
+  const int64_t substreams = lane_values == 0 ? 4 : kMaxSubstreams;
+  return 2 * static_cast<int64_t>(header.values()) +
+         (8 + 4 * substreams) * static_cast<int64_t>(header.chunks()) +
          static_cast<int64_t>(kMaxFieldBytes + kChecksumBytes);
 }
 
@@ -29,13 +31,13 @@ void throw_no_code(const Coding& coding, std::span<const int16_t> levels, int64_
 
 std::tuple<Tensor, Tensor> huffman_encode(const Tensor& levels, int64_t lo, const Tensor& table_of,
                                           const Tensor& encode_table, int64_t table_id,
-                                          int64_t crop_h, int64_t crop_w) {
+                                          int64_t crop_h, int64_t crop_w, int64_t lane_values) {
   check_levels(kOp, levels);
   const Coding coding =
       make_coding(kOp, Coder::kHuffman, {"encode_table", encode_table}, lo, table_of, table_id,
-                  levels.size(1), levels.size(2), levels.size(3), crop_h, crop_w);
+                  levels.size(1), levels.size(2), levels.size(3), crop_h, crop_w, 1, lane_values);
   check_between(kOp, "dimension 1 of encode_table", encode_table.size(1), 1, kMaxSymbols);
-  return encode_batch(kOp, coding, levels, buffer_bytes(coding.header), throw_no_code);
+  return encode_batch(kOp, coding, levels, buffer_bytes(coding.header, lane_values), throw_no_code);
 }
 
 }  // namespace

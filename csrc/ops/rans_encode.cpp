@@ -20,7 +20,8 @@ int64_t buffer_bytes(const StreamHeader& header) {
 
 std::tuple<Tensor, Tensor> rans_encode(const Tensor& levels, int64_t lo, const Tensor& table_of,
                                        const Tensor& encode_table, int64_t table_id, int64_t crop_h,
-                                       int64_t crop_w, const std::optional<Tensor>& classes) {
+                                       int64_t crop_w, const std::optional<Tensor>& classes,
+                                       int64_t lane_values) {
   check_levels(kOp, levels);
   const int64_t count = classes.has_value() ? classes_of(table_of, levels.size(1)) : 1;
   STD_TORCH_CHECK(count > 1 || !classes.has_value(),
@@ -28,9 +29,9 @@ std::tuple<Tensor, Tensor> rans_encode(const Tensor& levels, int64_t lo, const T
                   "1 + K * (2 to ",
                   kMaxPositionClasses, ") elements for K = ", levels.size(1),
                   " components, but has the shape ", shape_text(table_of));
-  const Coding coding =
-      make_coding(kOp, Coder::kRans, {"encode_table", encode_table}, lo, table_of, table_id,
-                  levels.size(1), levels.size(2), levels.size(3), crop_h, crop_w, count);
+  const Coding coding = make_coding(kOp, Coder::kRans, {"encode_table", encode_table}, lo, table_of,
+                                    table_id, levels.size(1), levels.size(2), levels.size(3),
+                                    crop_h, crop_w, count, lane_values);
   check_between(kOp, "dimension 1 of encode_table", encode_table.size(1), 2, kMaxSymbols + 1);
   STD_TORCH_CHECK(
       on_device(levels) || check_encode_tables(coding.header, coding.tables) == Status::kOk,

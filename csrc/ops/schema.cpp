@@ -35,7 +35,7 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
   m.def("huffman_tables(Tensor lengths) -> (Tensor encode_table, Tensor decode_table)");
   m.def(
       "huffman_encode(Tensor levels, int lo, Tensor table_of, Tensor encode_table, int table_id, "
-      "SymInt crop_h=0, SymInt crop_w=0) -> (Tensor bytes, Tensor used)");
+      "SymInt crop_h=0, SymInt crop_w=0, int lane_values=0) -> (Tensor bytes, Tensor used)");
   m.def(
       "huffman_decode(Tensor bytes, Tensor used, int lo, Tensor table_of, Tensor decode_table, "
       "int table_id, SymInt channels, SymInt height, SymInt width) "
@@ -45,20 +45,21 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
       "rans_tables(Tensor frequencies) -> (Tensor encode_table, Tensor decode_table, Tensor base)");
   m.def(
       "rans_encode(Tensor levels, int lo, Tensor table_of, Tensor encode_table, int table_id, "
-      "SymInt crop_h=0, SymInt crop_w=0, Tensor? classes=None) -> (Tensor bytes, Tensor used)");
+      "SymInt crop_h=0, SymInt crop_w=0, Tensor? classes=None, int lane_values=0) "
+      "-> (Tensor bytes, Tensor used)");
   m.def(
       "rans_decode(Tensor bytes, Tensor used, int lo, Tensor table_of, Tensor decode_table, "
       "Tensor base, int table_id, SymInt channels, SymInt height, SymInt width) "
       "-> (Tensor levels, Tensor status)");
   m.def(
       "ebpc_encode(Tensor levels, int lo, int word_bits, int table_id, "
-      "SymInt crop_h=0, SymInt crop_w=0) -> (Tensor bytes, Tensor used)");
+      "SymInt crop_h=0, SymInt crop_w=0, int lane_values=0) -> (Tensor bytes, Tensor used)");
   m.def(
       "ebpc_decode(Tensor bytes, Tensor used, int lo, int word_bits, int table_id, "
       "SymInt channels, SymInt height, SymInt width) -> (Tensor levels, Tensor status)");
   m.def(
       "dct_cm_encode(Tensor levels, int lo, int word_bits, int table_id, "
-      "SymInt crop_h=0, SymInt crop_w=0) -> (Tensor bytes, Tensor used)");
+      "SymInt crop_h=0, SymInt crop_w=0, int lane_values=0) -> (Tensor bytes, Tensor used)");
   m.def(
       "dct_cm_decode(Tensor bytes, Tensor used, int lo, int word_bits, int table_id, "
       "SymInt channels, SymInt height, SymInt width) -> (Tensor levels, Tensor status)");

@@ -5,6 +5,8 @@
 
 Encoding is from a float16 tensor to streams (quantise, rANS), decoding from streams to the float16
 tensor; GB/s count the bytes of that tensor. A device-to-device copy of it takes turns with them.
+Streams are made twice: as the coder chooses, and with --lane-values, which gives a GPU more lanes
+to decode at the same time; what their side bytes cost is shown in bits a value.
 Data: discretised Laplacians, the channels' scales falling geometrically from 8 to 0.2, with 8
 classes of tables, images of 0.8 million values. The networks have random weights and images, and
 run plain, simulated and with real streams, at batch 1 and 64. Times are medians over the repeats.
@@ -20,6 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,9 @@ import fmtc
 from fmtc import ops
 from fmtc.console import console
 from fmtc.devices import copied_to, move_tensors, usable
+from fmtc.entropy_coding import Tables
 from fmtc.models import load_model
+from fmtc.presets import LANE_VALUES
 from fmtc.result import write_atomically
 
 from .coders import SCALES, machine, table_of
@@ -39,7 +44,7 @@ STEP = 0.05  # of the quantiser, in units of the tensor
 CALIBRATION_VALUES = 1 << 18
 IMAGE_VALUES = 800_000
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v2")
-MODES = ("plain", "simulate", "stream")
+MODES = ("plain", "simulate", "stream", "lanes")  # the last: streams with --lane-values
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -53,12 +58,14 @@ def main(arguments: list[str] | None = None) -> None:
         "machine": machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "command": " ".join(sys.argv[1:]),
+        "lane_values": args.lane_values,
         "coding": [],
         "networks": [],
     }
     for channels in args.channels:
         for millions in args.values:
-            result["coding"] += coding(channels, round(millions * 1e6), device, args.repeats)
+            values = round(millions * 1e6)
+            result["coding"] += coding(channels, values, device, args.lane_values, args.repeats)
     print_coding(result["coding"], result["device"])
     for name in args.networks:
         if name != "none":
@@ -83,30 +90,57 @@ def laplacian(images: int, channels: int, pixels: int, device: torch.device) -> 
     return x
 
 
-def coding(channels: int, values: int, device: torch.device, repeats: int) -> list[dict[str, Any]]:
-    """A row for each of copy, encode and decode; none, with a message, where memory runs out."""
+def coding(
+    channels: int, values: int, device: torch.device, lane_values: int, repeats: int
+) -> list[dict[str, Any]]:
+    """A row for each of copy, encode and decode; none, with a message, where memory runs out.
+
+    Encoding and decoding have two, their own choice ("lane_values": 0) and ``lane_values``.
+    """
     images = max(1, values // IMAGE_VALUES)
     pixels = values // images // channels
     try:
         x = laplacian(images, channels, pixels, device)
-        return [{"channels": channels, "values": x.numel(), **row} for row in _coding(x, repeats)]
+        rows = _coding(x, lane_values, repeats)
+        return [{"channels": channels, "values": x.numel(), **row} for row in rows]
     except torch.OutOfMemoryError as error:
         print(f"{channels} channels, {values:,} values: {error}", file=sys.stderr)
         return []
 
 
-def _coding(x: torch.Tensor, repeats: int) -> list[dict[str, Any]]:
-    lo, hi = -127, 127
+def levels_of(x: torch.Tensor) -> torch.Tensor:
+    return ops.quantize(x, STEP, -127, 127)[0]
 
-    def levels(part: torch.Tensor) -> torch.Tensor:
-        return ops.quantize(part, STEP, lo, hi)[0]
 
+def _coding(x: torch.Tensor, lane_values: int, repeats: int) -> list[dict[str, Any]]:
     some = x[:1, ..., : max(1, CALIBRATION_VALUES // x.shape[1])]
-    tables = make_item(levels(some.cpu()), 8).rans
-    move_tensors(tables, x.device)
+    own = make_item(levels_of(some.cpu()), 8).rans
+    target = torch.empty_like(x)
+    stages: dict[tuple[str, int], Callable] = {("copy", 0): lambda: target.copy_(x)}
+    bits: dict[int, float] = {}
+    for tables in (own, replace(own, lane_values=lane_values)):
+        move_tensors(tables, x.device)
+        encode, decode, bits[tables.lane_values] = _coder(x, tables)
+        stages |= {("encode", tables.lane_values): encode, ("decode", tables.lane_values): decode}
+    seconds = timed(stages, repeats, x.device)
+    return [
+        {
+            "stage": stage,
+            "lane_values": lanes,
+            "seconds": seconds[stage, lanes],
+            "gb_per_s": x.numel() * x.element_size() / seconds[stage, lanes] / 1e9,
+            "bits_per_value": bits[lanes],
+            "more_bits_per_value": bits[lanes] - bits[0],
+        }
+        for stage, lanes in stages
+    ]
+
+
+def _coder(x: torch.Tensor, tables: Tables) -> tuple[Callable, Callable, float]:
+    """Encoder and decoder of x with these tables, which are checked, and bits a value."""
 
     def encode() -> tuple[torch.Tensor, torch.Tensor]:
-        return tables.encode(levels(x))
+        return tables.encode(levels_of(x))
 
     data, used = encode()
 
@@ -115,30 +149,14 @@ def _coding(x: torch.Tensor, repeats: int) -> list[dict[str, Any]]:
         return ops.dequantize(planes, STEP, x.dtype)
 
     ops.check_status(tables.decode_unchecked(data, used, *x.shape[2:])[1])
-    if not torch.equal(decode(), ops.dequantize(levels(x), STEP, x.dtype)):
+    if not torch.equal(decode(), ops.dequantize(levels_of(x), STEP, x.dtype)):
         sys.exit("decoding does not give back what was encoded")
-    target = torch.empty_like(x)
-    stages: dict[str, Callable] = {
-        "copy": lambda: target.copy_(x),
-        "encode": encode,
-        "decode": decode,
-    }
-    seconds = timed(stages, repeats, x.device)
-    bits = 8 * float(used.sum()) / x.numel()
-    return [
-        {
-            "stage": stage,
-            "seconds": seconds[stage],
-            "gb_per_s": x.numel() * x.element_size() / seconds[stage] / 1e9,
-            "bits_per_value": bits,
-        }
-        for stage in stages
-    ]
+    return encode, decode, 8 * float(used.sum()) / x.numel()
 
 
-def timed(stages: dict[str, Callable], repeats: int, device: torch.device) -> dict[str, float]:
+def timed(stages: dict[Any, Callable], repeats: int, device: torch.device) -> dict[Any, float]:
     """Median seconds of each stage; all take turns, after two turns that are not counted."""
-    seconds: dict[str, list[float]] = {stage: [] for stage in stages}
+    seconds: dict[Any, list[float]] = {stage: [] for stage in stages}
     for turn in range(repeats + 2):
         for stage, run in stages.items():
             elapsed = _seconds(run, device)
@@ -163,19 +181,24 @@ def _seconds(run: Callable, device: torch.device) -> float:
 
 
 def print_coding(rows: list[dict[str, Any]], device: str) -> None:
-    table = table_of(
-        f"Coding on {device}, GB/s of float16", "channels", "values", "stage", "ms", "GB/s", "bits"
-    )
+    columns = ("channels", "values", "stage", "values a lane", "ms", "GB/s", "bits", "more bits")
+    table = table_of(f"Coding on {device}, GB/s of float16", *columns)
     for row in rows:
         table.add_row(
             str(row["channels"]),
             f"{row['values']:,}",
             row["stage"],
+            lane_text(row["lane_values"]) if row["stage"] != "copy" else "",
             f"{1e3 * row['seconds']:.3f}",
             f"{row['gb_per_s']:.1f}",
             "" if row["stage"] == "copy" else f"{row['bits_per_value']:.3f}",
+            f"{row['more_bits_per_value']:.4f}" if row["lane_values"] else "",
         )
     console().print(table)
+
+
+def lane_text(lane_values: int) -> str:
+    return str(lane_values) if lane_values else "its own"
 
 
 # -- Networks -------------------------------------------------------------------------------------
@@ -197,15 +220,19 @@ def networks(name: str, device: torch.device, args: argparse.Namespace) -> list[
         def run(mode: str, x: torch.Tensor = x) -> torch.Tensor:
             if mode == "plain":
                 return model(x)
-            compressed.mode = mode
+            for codec in compressed.codecs.values():
+                codec.tables.lane_values = args.lane_values if mode == "lanes" else 0
+            compressed.mode = "stream" if mode == "lanes" else mode
             return compressed(x)
 
         compressed.reset_statistics()
         stages = {mode: lambda mode=mode, run=run: run(mode) for mode in MODES}
         seconds = timed(stages, args.repeats, device)
-        compressed.reset_statistics()
-        run("stream")
-        bits = compressed.report().bits_per_value["stream"]
+        bits = {}
+        for mode in MODES[2:]:
+            compressed.reset_statistics()
+            run(mode)
+            bits[mode] = compressed.report().bits_per_value["stream"]
         row = {"network": name, "batch": batch, "seconds": seconds, "bits_per_value": bits}
         rows.append({**row, "multiply_adds": compressed.multiply_adds})
     return rows
@@ -214,16 +241,16 @@ def networks(name: str, device: torch.device, args: argparse.Namespace) -> list[
 def print_networks(rows: list[dict[str, Any]], device: str) -> None:
     if not rows:
         return
-    columns = (*(f"{mode} ms" for mode in MODES), *MODES[1:], "bits")
-    table = table_of(f"Networks with random weights on {device}", "network", "batch", *columns)
+    title = f"Networks with random weights on {device}, ms and times the plain network"
+    table = table_of(title, "network", "batch", *MODES, "bits", "more bits")
     for row in rows:
         seconds = row["seconds"]
         table.add_row(
             row["network"],
             str(row["batch"]),
-            *(f"{1e3 * seconds[mode]:.2f}" for mode in MODES),
-            *(f"{seconds[mode] / seconds['plain']:.2f} x" for mode in MODES[1:]),
-            f"{row['bits_per_value']:.3f}",
+            *(f"{1e3 * s:.1f} {s / seconds['plain']:.2f}x" for s in seconds.values()),
+            f"{row['bits_per_value']['stream']:.3f}",
+            f"{row['bits_per_value']['lanes'] - row['bits_per_value']['stream']:.4f}",
         )
     console().print(table)
 
@@ -240,7 +267,10 @@ def write(result: dict[str, Any], out: Path) -> None:
 
 
 def plot(result: dict[str, Any], out: Path) -> None:
-    """GB/s against the number of values: copy, encode, decode; a panel for each of --channels."""
+    """GB/s against the number of values: copy, encode, decode; a panel for each of --channels.
+
+    Dashed: with --lane-values.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -252,10 +282,14 @@ def plot(result: dict[str, Any], out: Path) -> None:
         figure = Figure(figsize=(2.6 + 2.6 * len(panels), 4.2), layout="constrained", dpi=150)
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, channels in zip(axes, panels, strict=True):
-            for color, stage in zip(COLORS, ("copy", "encode", "decode"), strict=False):
-                line = [r for r in rows if r["channels"] == channels and r["stage"] == stage]
+            lines = dict.fromkeys((row["stage"], row["lane_values"]) for row in rows)
+            colors = dict(zip(("copy", "encode", "decode"), COLORS, strict=False))
+            for stage, lanes in lines:
+                of_line = {"channels": channels, "stage": stage, "lane_values": lanes}
+                line = [row for row in rows if of_line.items() <= row.items()]
                 x, y = [r["values"] for r in line], [r["gb_per_s"] for r in line]
-                axis.plot(x, y, "o-", color=color, label=stage)
+                label = f"{stage}, {lanes} values a lane" if lanes else stage
+                axis.plot(x, y, "o--" if lanes else "o-", color=colors[stage], label=label)
             axis.set(xscale="log", yscale="log", xlabel="values", title=f"{channels} channels")
         axes[0].set_ylabel("GB/s of float16")
         axes[0].legend()
@@ -276,6 +310,9 @@ def _parser() -> argparse.ArgumentParser:
                        help="(64 128 256 512)")  # fmt: skip
     coder.add_argument("--values", type=float, nargs="+", default=[0.8, 8, 64, 512], metavar="M",
                        help="millions of values (0.8 8 64 512)")  # fmt: skip
+    coder.add_argument("--lane-values", type=int, default=1024, choices=LANE_VALUES, metavar="N",
+                       help="values of a lane of the second streams, also of networks: a power of "
+                       "two from 256 to 65536 (1024)")  # fmt: skip
     network = parser.add_argument_group("networks")
     network.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME",
                          help=f"({' '.join(NETWORKS)}; none)")  # fmt: skip

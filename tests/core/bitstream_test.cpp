@@ -109,5 +109,21 @@ TEST(BitReader, TheEndIsZeroPaddingOfLessThanAByte) {
   EXPECT_FALSE(at_end_after({0x01, 0x00}, 1));
 }
 
+TEST(BitReader, TheEndMayBeBeforeWhatCanBeTaken) {
+  for (size_t behind : {0, 1, 3, 20}) {
+    std::vector<uint8_t> bytes = {0xFF, 0xFF, 0x1F};
+    const size_t size = bytes.size();
+    bytes.resize(size + behind, 0xFF);
+    for (int bits = 0; bits <= 56 && bits <= static_cast<int>(8 * bytes.size()); ++bits) {
+      BitReader reader(bytes);
+      reader.refill();
+      reader.skip(bits);
+      for (int refills = 0; refills < 2; ++refills, reader.refill()) {
+        EXPECT_EQ(reader.at_end(bytes.data() + size), bits >= 21 && bits <= 24) << bits;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace fmtc

@@ -389,6 +389,44 @@ TEST(HuffmanChunk, RefusesPayloadsThatDoNotFit) {
   EXPECT_EQ(decode(bytes, 17), Status::kBadArgument);
 }
 
+// Sub-streams may be read beyond their ends, but not used: a byte less, and the codes go on with
+// what is behind it; a byte more, and it is not padding.
+TEST(HuffmanChunk, RefusesSubstreamsOfOtherSizes) {
+  std::mt19937 random(14);
+  const Counts counts = bell_counts(1, 12);
+  const Codebook book = make_codebook(counts, 12, 0, 1, 15, random);
+  for (const uint64_t plane : {40u, 500u, 5000u}) {
+    const auto levels = draw_levels(book, counts, plane, random);
+    for (const int substreams : {2, 4, 5, 16}) {
+      const size_t sizes = 4 * static_cast<size_t>(substreams - 1);
+      std::vector<uint8_t> bytes(huffman_chunk_bound(levels.size(), substreams));
+      size_t used = 0;
+      ASSERT_EQ(huffman_chunk_encode(levels, 0, book.encode_tables(plane), substreams, bytes, used),
+                Status::kOk);
+      bytes.resize(used);
+      std::vector<int16_t> decoded(levels.size());
+      const auto decode = [&](std::span<const uint8_t> payload) {
+        return huffman_chunk_decode(payload, 0, book.decode_tables(plane), substreams, decoded);
+      };
+      ASSERT_EQ(decode(bytes), Status::kOk);
+      ASSERT_EQ(decoded, levels);
+      size_t end = sizes;
+      for (size_t field = 0; field < sizes; field += 4) {
+        const auto size = load_le<uint32_t>(bytes.data() + field);
+        end += size;
+        const auto behind = static_cast<ptrdiff_t>(end);
+        std::vector<uint8_t> less = bytes, more = bytes;
+        less.erase(less.begin() + behind - 1);
+        store_le<uint32_t>(less.data() + field, size - 1);
+        EXPECT_EQ(decode(less), Status::kBadCode);
+        more.insert(more.begin() + behind, 0);
+        store_le<uint32_t>(more.data() + field, size + 1);
+        EXPECT_EQ(decode(more), Status::kBadCode);
+      }
+    }
+  }
+}
+
 TEST(HuffmanChunk, RefusesTheUnusedHalfOfTheOneSymbolCode) {
   std::mt19937 random(11);
   const Codebook book = make_codebook(Counts{0, 3}, 2, 0, 1, 15, random);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <random>
 #include <vector>
@@ -126,6 +127,45 @@ TEST(Stream, EncoderChoosesChunksBySize) {
   EXPECT_EQ(rans(1, 1, 131072).lanes(), 32);
   EXPECT_EQ(rans(64, 8, 8).log2_chunk, 17);
   EXPECT_EQ(rans(UINT32_MAX, UINT32_MAX, UINT32_MAX).lanes(), 32);
+}
+
+TEST(Stream, LaneValuesSetChunksAndLanes) {
+  const auto header = [](Coder coder, uint32_t values, uint32_t lane_values) {
+    return make_header(coder, 1, 1, values, 0, 0, 0, 1, lane_values);
+  };
+  for (uint32_t lane_values = 256; lane_values <= 65536; lane_values *= 2) {
+    const int log2 = std::countr_zero(lane_values);
+    for (const auto& [coder, most] : std::vector<std::pair<Coder, int>>{
+             {Coder::kHuffman, 4}, {Coder::kRans, 5}, {Coder::kEbpc, 0}, {Coder::kDctCm, 0}}) {
+      const uint32_t chunk = lane_values << most;
+      EXPECT_EQ(header(coder, 1, lane_values).log2_chunk, log2 + most);
+      EXPECT_EQ(header(coder, 0, lane_values).lanes(), 1);
+      EXPECT_EQ(header(coder, 2 * lane_values - 1, lane_values).lanes(), 1);
+      EXPECT_EQ(header(coder, chunk, lane_values).log2_lanes, most);
+      EXPECT_EQ(header(coder, 3 * chunk + 1, lane_values).log2_lanes, most);
+      EXPECT_EQ(header(coder, 3 * chunk + 1, lane_values).chunks(), 4u);
+      if (most > 0) {
+        EXPECT_EQ(header(coder, chunk - 1, lane_values).log2_lanes, most - 1);
+      }
+      EXPECT_EQ(check_shape(header(coder, chunk, lane_values)), Status::kOk);
+    }
+  }
+  for (const Coder coder : kCoders) {
+    for (const uint32_t wrong : {1u, 128u, 255u, 257u, 3000u, 131072u, UINT32_MAX}) {
+      EXPECT_EQ(check_shape(header(coder, 100, wrong)), Status::kBadHeader);
+    }
+  }
+}
+
+TEST(Stream, RoundTripOverLaneValues) {
+  for (const Coder coder : kCoders) {
+    for (const uint32_t lane_values : {256u, 512u, 4096u, 65536u}) {
+      for (const uint32_t width : {1u, 700u, 4097u, 8192u, 20001u}) {
+        expect_round_trip(
+            make_case(make_header(coder, 3, 1, width, 3, 0, 0, 1, lane_values), 2, 40, width));
+      }
+    }
+  }
 }
 
 TEST(Stream, HeaderCarriesItsFields) {

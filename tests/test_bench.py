@@ -1,0 +1,34 @@
+"""Benchmarks run where they are not meant to: what they write down is complete, never how fast."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from experiments.bench import gpu
+
+STAGES = [("copy", 0), ("encode", 0), ("decode", 0), ("encode", 256), ("decode", 256)]
+
+
+def test_gpu_benchmark_has_streams_of_both_lane_values(tmp_path, capsys):
+    options = "--device cpu --channels 8 --values 0.02 0.04 --networks none --repeats 1"
+    gpu.main([*options.split(), "--lane-values", "256", "--out", str(tmp_path)])
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    assert result["lane_values"] == 256 and not result["networks"]
+    rows = result["coding"]
+    assert [(row["stage"], row["lane_values"]) for row in rows] == 2 * STAGES
+    for row in rows:
+        own = next(r for r in rows if r["values"] == row["values"] and not r["lane_values"])
+        assert row["more_bits_per_value"] == row["bits_per_value"] - own["bits_per_value"]
+        assert (row["more_bits_per_value"] > 0) == (row["lane_values"] > 0)
+        assert row["seconds"] > 0 and row["gb_per_s"] > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"gpu.json", "gpu.png", "gpu.svg"}
+    assert f"{rows[3]['more_bits_per_value']:.4f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", ["0", "1000", "131072"])
+def test_gpu_benchmark_refuses_wrong_lane_values(wrong, capsys):
+    with pytest.raises(SystemExit):
+        gpu.main(["--lane-values", wrong])
+    assert "argument --lane-values: invalid choice" in capsys.readouterr().err
