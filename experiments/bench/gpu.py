@@ -4,7 +4,9 @@
     python -m experiments.bench.gpu --networks none --channels 64 --values 0.8 --out results/gpu
 
 Encoding is from a float16 tensor to streams (quantise, rANS), decoding from streams to the float16
-tensor; GB/s count the bytes of that tensor. A device-to-device copy of it takes turns with them.
+tensor; GB/s count the bytes of that tensor. A device-to-device copy of it takes turns with them, as
+does the transform over all channels with the quantiser and back (ops.transform_quantize and
+dequantize_transform), which a layer needs besides where it is not folded into a convolution.
 Streams are made twice: as the coder chooses, and with --lane-values, which gives a GPU more lanes
 to decode at the same time; what their side bytes cost is shown in bits a value.
 Data: discretised Laplacians, the channels' scales falling geometrically from 8 to 0.2, with 8
@@ -43,6 +45,7 @@ from .contestants import make_item
 STEP = 0.05  # of the quantiser, in units of the tensor
 CALIBRATION_VALUES = 1 << 18
 IMAGE_VALUES = 800_000
+CODING = ("copy", "transform", "encode", "decode", "inverse")
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v2")
 MODES = ("plain", "simulate", "stream", "lanes")  # the last: streams with --lane-values
 
@@ -93,7 +96,7 @@ def laplacian(images: int, channels: int, pixels: int, device: torch.device) -> 
 def coding(
     channels: int, values: int, device: torch.device, lane_values: int, repeats: int
 ) -> list[dict[str, Any]]:
-    """A row for each of copy, encode and decode; none, with a message, where memory runs out.
+    """A row for each of CODING; none, with a message, where memory runs out.
 
     Encoding and decoding have two, their own choice ("lane_values": 0) and ``lane_values``.
     """
@@ -117,6 +120,8 @@ def _coding(x: torch.Tensor, lane_values: int, repeats: int) -> list[dict[str, A
     own = make_item(levels_of(some.cpu()), 8).rans
     target = torch.empty_like(x)
     stages: dict[tuple[str, int], Callable] = {("copy", 0): lambda: target.copy_(x)}
+    transform, inverse = _transforms(x)
+    stages |= {("transform", 0): transform, ("inverse", 0): inverse}
     bits: dict[int, float] = {}
     for tables in (own, replace(own, lane_values=lane_values)):
         move_tensors(tables, x.device)
@@ -134,6 +139,18 @@ def _coding(x: torch.Tensor, lane_values: int, repeats: int) -> list[dict[str, A
         }
         for stage, lanes in stages
     ]
+
+
+def _transforms(x: torch.Tensor) -> tuple[Callable, Callable]:
+    """The fused transform of x to levels and back, by an orthonormal basis."""
+    basis, _ = torch.linalg.qr(torch.randn(x.shape[1], x.shape[1]))
+    matrix, inverse = basis.T.contiguous().to(x.device), basis.contiguous().to(x.device)
+    offset = torch.zeros(x.shape[1], device=x.device)
+    levels, _ = ops.transform_quantize(x, matrix, offset, STEP, -1000, 1000)
+    return (
+        lambda: ops.transform_quantize(x, matrix, offset, STEP, -1000, 1000),
+        lambda: ops.dequantize_transform(levels, inverse, offset, STEP, dtype=x.dtype),
+    )
 
 
 def _coder(x: torch.Tensor, tables: Tables) -> tuple[Callable, Callable, float]:
@@ -188,13 +205,17 @@ def print_coding(rows: list[dict[str, Any]], device: str) -> None:
             str(row["channels"]),
             f"{row['values']:,}",
             row["stage"],
-            lane_text(row["lane_values"]) if row["stage"] != "copy" else "",
+            lane_text(row["lane_values"]) if is_coder(row) else "",
             f"{1e3 * row['seconds']:.3f}",
             f"{row['gb_per_s']:.1f}",
-            "" if row["stage"] == "copy" else f"{row['bits_per_value']:.3f}",
+            f"{row['bits_per_value']:.3f}" if is_coder(row) else "",
             f"{row['more_bits_per_value']:.4f}" if row["lane_values"] else "",
         )
     console().print(table)
+
+
+def is_coder(row: dict[str, Any]) -> bool:
+    return row["stage"] in ("encode", "decode")
 
 
 def lane_text(lane_values: int) -> str:
@@ -267,7 +288,7 @@ def write(result: dict[str, Any], out: Path) -> None:
 
 
 def plot(result: dict[str, Any], out: Path) -> None:
-    """GB/s against the number of values: copy, encode, decode; a panel for each of --channels.
+    """GB/s against the number of values, of CODING; a panel for each of --channels.
 
     Dashed: with --lane-values.
     """
@@ -283,7 +304,7 @@ def plot(result: dict[str, Any], out: Path) -> None:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, channels in zip(axes, panels, strict=True):
             lines = dict.fromkeys((row["stage"], row["lane_values"]) for row in rows)
-            colors = dict(zip(("copy", "encode", "decode"), COLORS, strict=False))
+            colors = dict(zip(CODING, COLORS, strict=False))
             for stage, lanes in lines:
                 of_line = {"channels": channels, "stage": stage, "lane_values": lanes}
                 line = [row for row in rows if of_line.items() <= row.items()]
