@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "core/bytes.h"
@@ -344,6 +345,37 @@ bool decode_table_run(std::span<int16_t> levels, size_t begin, size_t end, uint3
   return good;
 }
 
+// Reads the states; false for a payload that does not hold them, or holds others than an encoder's.
+bool load_states(std::span<const uint8_t> payload, size_t count, DecoderState& state) noexcept {
+  if (payload.size() < kStateBytes * count) return false;
+  for (size_t i = 0; i < count; ++i) {
+    state.states[i] = load_le<uint32_t>(payload.data() + kStateBytes * i);
+    if (state.states[i] < kRansLowest) return false;
+  }
+  state.words = payload.data() + kStateBytes * count;
+  state.escapes = payload.data() + payload.size();
+  return true;
+}
+
+// Decodes the values from `begin` on, at which `run` stands, and looks whether that is all.
+bool decode_rest(std::span<int16_t> levels, size_t begin, const ComponentTables& tables,
+                 size_t count, RunCursor& run, DecoderState& state) noexcept {
+  while (begin < levels.size()) {
+    const auto offset = static_cast<uint32_t>(tables.lo + tables.base[run.table()]);
+    const size_t end = begin + run.size();
+    if (!decode_table_run(levels, begin, end, offset, tables.table(run.table()), count - 1,
+                          state)) {
+      return false;
+    }
+    run.advance(end - begin);
+    begin = end;
+  }
+  return state.left() == 0 &&
+         std::all_of(state.states.begin(),
+                     state.states.begin() + static_cast<std::ptrdiff_t>(count),
+                     [](uint32_t x) { return x == kRansLowest; });
+}
+
 // ---------------------------------------------------------------------------------------------
 // Whole rounds in vector code
 
@@ -478,6 +510,179 @@ bool decode_rounds(const RansKernel& kernel, std::span<const uint8_t> payload, s
   state.words = shared.words;
   state.escapes = shared.escapes;
   return state.words <= state.escapes;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Rounds of several chunks in vector code
+
+constexpr size_t kMaxGroupLanes = size_t{1} << RansKernels::kMaxLog2GroupLanes;
+constexpr size_t kBlockRounds = 32;
+
+// How many of the first chunks can be decoded together.
+size_t alike(std::span<const RansChunk> chunks) noexcept {
+  const RansChunk& first = chunks[0];
+  const auto end = std::find_if(chunks.begin(), chunks.end(), [&](const RansChunk& chunk) {
+    return chunk.levels.size() != first.levels.size() ||
+           chunk.tables.entries.data() != first.tables.entries.data() ||
+           chunk.tables.entries.size() != first.tables.entries.size() ||
+           chunk.tables.width != first.tables.width;
+  });
+  return static_cast<size_t>(end - chunks.begin());
+}
+
+// The most chunks that a kernel decodes together.
+size_t group_limit(const RansKernels* kernels, int states, const ComponentTables& tables) noexcept {
+  const bool fits = kernels != nullptr && states_valid(states) &&
+                    states <= 1 << RansKernels::kMaxLog2GroupStates &&
+                    tables.width == size_t{1} << kKernelLog2Total &&
+                    tables.entries.size() <= std::numeric_limits<uint32_t>::max();
+  return fits ? kMaxGroupLanes / static_cast<size_t>(states) : 1;
+}
+
+RansGroupKernel group_kernel(const RansKernels* kernels, size_t states, size_t lanes) noexcept {
+  const int log2_states = std::countr_zero(states);
+  const int log2_lanes = std::countr_zero(lanes) - RansKernels::kMinLog2GroupLanes;
+#if defined(FMTC_X86_KERNELS)
+  if (kernels->of_group[log2_states][log2_lanes] == nullptr) kernels = &kRansAvx2;
+#endif
+  return kernels->of_group[log2_states][log2_lanes];
+}
+
+// A block of rounds, as a kernel takes it and gives it back: [rounds, lanes]; of words as many
+// bytes for each lane as it can take.
+struct GroupBlock {
+  alignas(64) std::array<uint32_t, kBlockRounds * kMaxGroupLanes> table;
+  alignas(64) std::array<uint16_t, kBlockRounds * kMaxGroupLanes> offset;
+  alignas(64) std::array<int16_t, kBlockRounds * kMaxGroupLanes> levels;
+  std::array<uint8_t, kWordBytes * kBlockRounds * kMaxGroupLanes> words;
+};
+
+// A chunk of a group and how far it is decoded.
+template <size_t kStates>
+class GroupMember {
+ public:
+  // lane: the first of its kStates ones, of so many in a round
+  GroupMember(RansChunk& chunk, const DecoderState& state, size_t lane, size_t lanes) noexcept
+      : chunk_(&chunk),
+        state_(state),
+        run_(chunk.tables, chunk.first, chunk.levels.size()),
+        lane_(lane),
+        lanes_(lanes) {}
+
+  uint32_t next_word() const noexcept {
+    return static_cast<uint32_t>(lane_ * kWordBytes * kBlockRounds);
+  }
+
+  // Prepares its lanes of a block.
+  void put(GroupBlock& block, size_t rounds) noexcept {
+    const ComponentTables& tables = chunk_->tables;
+    for (size_t i = 0; i < rounds * kStates;) {
+      const size_t end = i + std::min(run_.size(), rounds * kStates - i);
+      const auto table = static_cast<uint32_t>(run_.table() * tables.width);
+      const auto offset = static_cast<uint16_t>(tables.lo + tables.base[run_.table()]);
+      run_.advance(end - i);
+      for (; i < end; ++i) {
+        block.table[at(i)] = table;
+        block.offset[at(i)] = offset;
+      }
+    }
+    constexpr size_t kMost = kWordBytes * kStates * kBlockRounds;
+    const auto left = static_cast<size_t>(end_of_payload() - state_.words);
+    std::memcpy(block.words.data() + next_word(), state_.words, std::min(left, kMost));
+  }
+
+  // Takes the levels of a block, for which the kernel took words up to `next`.
+  void get(const GroupBlock& block, size_t first_round, size_t rounds, bool escapes,
+           uint32_t next) noexcept {
+    int16_t* levels = chunk_->levels.data() + first_round * kStates;
+    for (size_t round = 0; round < rounds; ++round) {
+      std::copy_n(block.levels.data() + at(round * kStates), kStates, levels + round * kStates);
+    }
+    const size_t taken = next - next_word();
+    good_ = good_ && taken <= static_cast<size_t>(end_of_payload() - state_.words);
+    if (good_) state_.words += taken;
+    for (size_t i = 0; escapes && i < rounds * kStates; ++i) {
+      if (static_cast<uint16_t>(levels[i] - block.offset[at(i)]) != kEscapeSymbol) continue;
+      good_ = good_ && state_.left() >= kWordBytes && state_.words <= state_.escapes;
+      if (!good_) return;
+      state_.escapes -= kWordBytes;
+      levels[i] = static_cast<int16_t>(load_le<uint16_t>(state_.escapes));
+    }
+  }
+
+  // Decodes what is left behind so many rounds, with these states.
+  void finish(size_t rounds, const uint32_t* states) noexcept {
+    std::copy_n(states, kStates, state_.states.begin());
+    const bool good = good_ && state_.words <= state_.escapes &&
+                      decode_rest(chunk_->levels, rounds * kStates, chunk_->tables, kStates, run_,
+                                  state_);
+    chunk_->status = good ? Status::kOk : Status::kBadCode;
+  }
+
+ private:
+  // Where value i of a block is.
+  size_t at(size_t i) const noexcept { return i / kStates * lanes_ + lane_ + i % kStates; }
+  const uint8_t* end_of_payload() const noexcept {
+    return chunk_->payload.data() + chunk_->payload.size();
+  }
+
+  RansChunk* chunk_;
+  DecoderState state_;
+  RunCursor run_;
+  size_t lane_;
+  size_t lanes_;
+  bool good_ = true;
+};
+
+// Decodes chunks for which group_limit and alike allow it.
+template <size_t kStates>
+void decode_group_of(const RansKernels* kernels, std::span<RansChunk> chunks) noexcept {
+  const size_t lanes = std::max(std::bit_ceil(chunks.size() * kStates),
+                                size_t{1} << RansKernels::kMinLog2GroupLanes);
+  alignas(64) std::array<uint32_t, kMaxGroupLanes> states, next;
+  states.fill(kRansLowest);  // lanes without a chunk decode nothing to nowhere
+  std::array<std::optional<GroupMember<kStates>>, kMaxGroupLanes / kStates> members;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    DecoderState state;
+    if (load_states(chunks[i].payload, kStates, state)) {
+      members[i].emplace(chunks[i], state, i * kStates, lanes);
+      std::copy_n(state.states.begin(), kStates, states.begin() + i * kStates);
+    } else {
+      chunks[i].status = Status::kBadCode;
+    }
+  }
+  GroupBlock block{};
+  RansGroupRounds shared = {chunks[0].tables.entries.data(), block.table.data(),
+                            block.offset.data(),             states.data(),
+                            block.words.data(),              next.data()};
+  const RansGroupKernel kernel = group_kernel(kernels, kStates, lanes);
+  const size_t rounds = chunks[0].levels.size() / kStates;
+  for (size_t round = 0; round < rounds; round += kBlockRounds) {
+    const size_t together = std::min(kBlockRounds, rounds - round);
+    for (auto& member : members) {
+      if (member) member->put(block, together);
+    }
+    for (size_t lane = 0; lane < lanes; ++lane) {
+      next[lane] = static_cast<uint32_t>(lane / kStates * kStates * kWordBytes * kBlockRounds);
+    }
+    const bool escapes = kernel(shared, block.levels.data(), together);
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      if (members[i]) members[i]->get(block, round, together, escapes, next[i * kStates]);
+    }
+  }
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    if (members[i]) members[i]->finish(rounds, states.data() + i * kStates);
+  }
+}
+
+void decode_group(const RansKernels* kernels, int states, std::span<RansChunk> chunks) noexcept {
+  if (states == 1) {
+    decode_group_of<1>(kernels, chunks);
+  } else if (states == 2) {
+    decode_group_of<2>(kernels, chunks);
+  } else {
+    decode_group_of<4>(kernels, chunks);
+  }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -686,14 +891,8 @@ Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
                          const RansKernels* kernels) noexcept {
   if (!states_valid(states)) return Status::kBadArgument;
   const auto count = static_cast<size_t>(states);
-  if (payload.size() < kStateBytes * count) return Status::kBadCode;
   DecoderState state;
-  for (size_t i = 0; i < count; ++i) {
-    state.states[i] = load_le<uint32_t>(payload.data() + kStateBytes * i);
-    if (state.states[i] < kRansLowest) return Status::kBadCode;
-  }
-  state.words = payload.data() + kStateBytes * count;
-  state.escapes = payload.data() + payload.size();
+  if (!load_states(payload, count, state)) return Status::kBadCode;
   const RansKernel* kernel = kernel_of(kernels, states, tables, std::countr_zero(tables.width));
   const size_t rounds = kernel == nullptr ? 0 : levels.size() / count;
   RunCursor run(tables, first, levels.size());
@@ -701,21 +900,23 @@ Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
       !decode_rounds(*kernel, payload, rounds, tables, count, run, state, levels.data())) {
     return Status::kBadCode;
   }
-  for (size_t begin = rounds * count; begin < levels.size();) {
-    const auto offset = static_cast<uint32_t>(tables.lo + tables.base[run.table()]);
-    const size_t end = begin + run.size();
-    if (!decode_table_run(levels, begin, end, offset, tables.table(run.table()), count - 1,
-                          state)) {
-      return Status::kBadCode;
+  return decode_rest(levels, rounds * count, tables, count, run, state) ? Status::kOk
+                                                                         : Status::kBadCode;
+}
+
+void rans_chunks_decode(std::span<RansChunk> chunks, int states,
+                        const RansKernels* kernels) noexcept {
+  while (!chunks.empty()) {
+    const size_t together = std::min(alike(chunks), group_limit(kernels, states, chunks[0].tables));
+    if (together > 1) {
+      decode_group(kernels, states, chunks.first(together));
+    } else {
+      RansChunk& chunk = chunks[0];
+      chunk.status = rans_chunk_decode(chunk.payload, chunk.first, chunk.tables, states,
+                                       chunk.levels, kernels);
     }
-    run.advance(end - begin);
-    begin = end;
+    chunks = chunks.subspan(together);
   }
-  const bool done =
-      state.left() == 0 &&
-      std::all_of(state.states.begin(), state.states.begin() + static_cast<std::ptrdiff_t>(count),
-                  [](uint32_t x) { return x == kRansLowest; });
-  return done ? Status::kOk : Status::kBadCode;
 }
 
 }  // namespace fmtc
