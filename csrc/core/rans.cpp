@@ -516,7 +516,9 @@ bool decode_rounds(const RansKernel& kernel, std::span<const uint8_t> payload, s
 // Rounds of several chunks in vector code
 
 constexpr size_t kMaxGroupLanes = size_t{1} << RansKernels::kMaxLog2GroupLanes;
-constexpr size_t kBlockRounds = 32;
+constexpr size_t kBlockValues = 128;  // of a chunk
+template <size_t kStates>
+constexpr size_t kBlockRounds = kBlockValues / kStates;
 
 // How many of the first chunks can be decoded together.
 size_t alike(std::span<const RansChunk> chunks) noexcept {
@@ -551,10 +553,10 @@ RansGroupKernel group_kernel(const RansKernels* kernels, size_t states, size_t l
 // A block of rounds, as a kernel takes it and gives it back: [rounds, lanes]; of words as many
 // bytes for each lane as it can take.
 struct GroupBlock {
-  alignas(64) std::array<uint32_t, kBlockRounds * kMaxGroupLanes> table;
-  alignas(64) std::array<uint16_t, kBlockRounds * kMaxGroupLanes> offset;
-  alignas(64) std::array<int16_t, kBlockRounds * kMaxGroupLanes> levels;
-  std::array<uint8_t, kWordBytes * kBlockRounds * kMaxGroupLanes> words;
+  alignas(64) std::array<uint32_t, kBlockValues * kMaxGroupLanes> table;
+  alignas(64) std::array<uint16_t, kBlockValues * kMaxGroupLanes> offset;
+  std::array<uint8_t, kWordBytes * kBlockValues * kMaxGroupLanes> words;
+  std::array<int16_t, kBlockValues> no_levels;  // of lanes without a chunk
 };
 
 // A chunk of a group and how far it is decoded.
@@ -570,34 +572,48 @@ class GroupMember {
         lanes_(lanes) {}
 
   uint32_t next_word() const noexcept {
-    return static_cast<uint32_t>(lane_ * kWordBytes * kBlockRounds);
+    return static_cast<uint32_t>(lane_ * kWordBytes * kBlockRounds<kStates>);
   }
 
   // Prepares its lanes of a block.
   void put(GroupBlock& block, size_t rounds) noexcept {
     const ComponentTables& tables = chunk_->tables;
-    for (size_t i = 0; i < rounds * kStates;) {
-      const size_t end = i + std::min(run_.size(), rounds * kStates - i);
-      const auto table = static_cast<uint32_t>(run_.table() * tables.width);
-      const auto offset = static_cast<uint16_t>(tables.lo + tables.base[run_.table()]);
+    const size_t values = rounds * kStates;
+    for (size_t i = 0; i < values;) {
+      const size_t end = i + std::min(run_.size(), values - i);
+      std::array<uint32_t, kStates> table;
+      table.fill(static_cast<uint32_t>(run_.table() * tables.width));
+      std::array<uint16_t, kStates> offset;
+      offset.fill(static_cast<uint16_t>(tables.lo + tables.base[run_.table()]));
       run_.advance(end - i);
-      for (; i < end; ++i) {
-        block.table[at(i)] = table;
-        block.offset[at(i)] = offset;
+      for (; i < end && i % kStates != 0; ++i) {
+        block.table[at(i)] = table[0];
+        block.offset[at(i)] = offset[0];
       }
+      // Whole rounds, of which the last one may belong to the next run: that writes it again.
+      uint32_t* to_table = block.table.data() + at(i);
+      uint16_t* to_offset = block.offset.data() + at(i);
+      const size_t step = lanes_;
+      for (; i < end; i += kStates, to_table += step, to_offset += step) {
+        std::memcpy(to_table, table.data(), sizeof(table));
+        std::memcpy(to_offset, offset.data(), sizeof(offset));
+      }
+      i = end;
     }
-    constexpr size_t kMost = kWordBytes * kStates * kBlockRounds;
+    constexpr size_t kMost = kWordBytes * kStates * kBlockRounds<kStates>;
     const auto left = static_cast<size_t>(end_of_payload() - state_.words);
-    std::memcpy(block.words.data() + next_word(), state_.words, std::min(left, kMost));
+    uint8_t* const words = block.words.data() + next_word();
+    if (left >= kMost) {
+      std::memcpy(words, state_.words, kMost);  // of a size that the compiler knows
+    } else {
+      std::memcpy(words, state_.words, left);
+    }
   }
 
   // Takes the levels of a block, for which the kernel took words up to `next`.
   void get(const GroupBlock& block, size_t first_round, size_t rounds, bool escapes,
            uint32_t next) noexcept {
     int16_t* levels = chunk_->levels.data() + first_round * kStates;
-    for (size_t round = 0; round < rounds; ++round) {
-      std::copy_n(block.levels.data() + at(round * kStates), kStates, levels + round * kStates);
-    }
     const size_t taken = next - next_word();
     good_ = good_ && taken <= static_cast<size_t>(end_of_payload() - state_.words);
     if (good_) state_.words += taken;
@@ -651,21 +667,28 @@ void decode_group_of(const RansKernels* kernels, std::span<RansChunk> chunks) no
       chunks[i].status = Status::kBadCode;
     }
   }
-  GroupBlock block{};
+  GroupBlock block;
+  std::array<int16_t*, kMaxGroupLanes / kStates> levels;
+  levels.fill(block.no_levels.data());
+  block.table.fill(0);
+  block.offset.fill(0);
   RansGroupRounds shared = {chunks[0].tables.entries.data(), block.table.data(),
                             block.offset.data(),             states.data(),
-                            block.words.data(),              next.data()};
+                            block.words.data(),              next.data(),
+                            levels.data()};
   const RansGroupKernel kernel = group_kernel(kernels, kStates, lanes);
   const size_t rounds = chunks[0].levels.size() / kStates;
-  for (size_t round = 0; round < rounds; round += kBlockRounds) {
-    const size_t together = std::min(kBlockRounds, rounds - round);
-    for (auto& member : members) {
-      if (member) member->put(block, together);
+  for (size_t round = 0; round < rounds; round += kBlockRounds<kStates>) {
+    const size_t together = std::min(kBlockRounds<kStates>, rounds - round);
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      if (!members[i]) continue;
+      members[i]->put(block, together);
+      levels[i] = chunks[i].levels.data() + round * kStates;
     }
     for (size_t lane = 0; lane < lanes; ++lane) {
-      next[lane] = static_cast<uint32_t>(lane / kStates * kStates * kWordBytes * kBlockRounds);
+      next[lane] = static_cast<uint32_t>(lane / kStates * kStates * kWordBytes * kBlockRounds<kStates>);
     }
-    const bool escapes = kernel(shared, block.levels.data(), together);
+    const bool escapes = kernel(shared, together);
     for (size_t i = 0; i < chunks.size(); ++i) {
       if (members[i]) members[i]->get(block, round, together, escapes, next[i * kStates]);
     }

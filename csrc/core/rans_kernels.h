@@ -58,11 +58,12 @@ struct RansGroupRounds {
   uint32_t* states;         // [L]
   const uint8_t* words;     // of all chunks; a chunk takes at most S a round
   uint32_t* next;           // [L] the byte in `words` where the next word of the lane's chunk is
+  int16_t* const* levels;   // [L / S] [rounds * S], written, of each chunk; an escape's is
+                            // kEscapeSymbol above the offset
 };
 
-// Writes levels [rounds, L], of which those with the escape symbol are kEscapeSymbol above their
-// offset; returns whether there are any.
-using RansGroupKernel = bool (*)(RansGroupRounds& state, int16_t* levels, size_t rounds);
+// Returns whether there are escapes.
+using RansGroupKernel = bool (*)(RansGroupRounds& state, size_t rounds);
 
 // Of one instruction set. A set that has none for so few states or lanes leaves them to AVX2.
 struct RansKernels {

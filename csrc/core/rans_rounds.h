@@ -224,17 +224,19 @@ FMTC_INLINE typename V::Vector pull_words_of_group(typename V::Vector x, const u
 }
 
 template <class V, int kVectors, int kStates>
-bool decode_group(RansGroupRounds& shared, int16_t* levels, size_t rounds) {
+bool decode_group(RansGroupRounds& shared, size_t rounds) {
   using Vector = typename V::Vector;
-  constexpr int kLanes = V::kLanes, kRound = kVectors * kLanes;
+  constexpr int kLanes = V::kLanes, kRound = kVectors * kLanes, kChunks = kRound / kStates;
   const RansGroupRounds state = shared;
   const uint32_t* table = state.table;
   const uint16_t* offset = state.offset;
+  int16_t* levels[kChunks];
+  for (int i = 0; i < kChunks; ++i) levels[i] = state.levels[i];
   Vector x[kVectors], next[kVectors];
   for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kLanes);
   for (int v = 0; v < kVectors; ++v) next[v] = V::load(state.next + v * kLanes);
   bool escapes = false;
-  for (; rounds > 0; --rounds, table += kRound, offset += kRound, levels += kRound) {
+  for (size_t round = 0; round < rounds; ++round, table += kRound, offset += kRound) {
     Vector symbols[kVectors];
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
@@ -242,7 +244,12 @@ bool decode_group(RansGroupRounds& shared, int16_t* levels, size_t rounds) {
       x[v] = pull_words_of_group<V, kStates>(x[v], state.words, next[v]);
       symbols[v] = V::bit_and(entry, V::all(kEscape));
     }
-    escapes |= V::template store_levels<kVectors>(symbols, offset, levels, kEscape);
+    alignas(64) int16_t all[kRound];
+    escapes |= V::template store_levels<kVectors>(symbols, offset, all, kEscape);
+#pragma GCC unroll 32
+    for (int i = 0; i < kChunks; ++i) {
+      __builtin_memcpy(levels[i] + round * kStates, all + i * kStates, 2 * kStates);
+    }
   }
   for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kLanes, x[v]);
   for (int v = 0; v < kVectors; ++v) V::store(state.next + v * kLanes, next[v]);
