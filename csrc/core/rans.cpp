@@ -521,9 +521,9 @@ template <size_t kStates>
 constexpr size_t kBlockRounds = kBlockValues / kStates;
 
 // How many of the first chunks can be decoded together.
-size_t alike(std::span<const RansChunk> chunks) noexcept {
-  const RansChunk& first = chunks[0];
-  const auto end = std::find_if(chunks.begin(), chunks.end(), [&](const RansChunk& chunk) {
+size_t alike(std::span<const CodedChunk> chunks) noexcept {
+  const CodedChunk& first = chunks[0];
+  const auto end = std::find_if(chunks.begin(), chunks.end(), [&](const CodedChunk& chunk) {
     return chunk.levels.size() != first.levels.size() ||
            chunk.tables.entries.data() != first.tables.entries.data() ||
            chunk.tables.entries.size() != first.tables.entries.size() ||
@@ -564,7 +564,7 @@ template <size_t kStates>
 class GroupMember {
  public:
   // lane: the first of its kStates ones, of so many in a round
-  GroupMember(RansChunk& chunk, const DecoderState& state, size_t lane, size_t lanes) noexcept
+  GroupMember(CodedChunk& chunk, const DecoderState& state, size_t lane, size_t lanes) noexcept
       : chunk_(&chunk),
         state_(state),
         run_(chunk.tables, chunk.first, chunk.levels.size()),
@@ -611,9 +611,10 @@ class GroupMember {
   }
 
   // Takes the levels of a block, for which the kernel took words up to `next`.
-  void get(const GroupBlock& block, size_t first_round, size_t rounds, bool escapes,
+  void get(const GroupBlock& block, size_t first_round, size_t rounds, uint32_t escaped,
            uint32_t next) noexcept {
     int16_t* levels = chunk_->levels.data() + first_round * kStates;
+    const bool escapes = (escaped >> lane_ & ((1u << kStates) - 1)) != 0;
     const size_t taken = next - next_word();
     good_ = good_ && taken <= static_cast<size_t>(end_of_payload() - state_.words);
     if (good_) state_.words += taken;
@@ -642,7 +643,7 @@ class GroupMember {
     return chunk_->payload.data() + chunk_->payload.size();
   }
 
-  RansChunk* chunk_;
+  CodedChunk* chunk_;
   DecoderState state_;
   RunCursor run_;
   size_t lane_;
@@ -652,7 +653,7 @@ class GroupMember {
 
 // Decodes chunks for which group_limit and alike allow it.
 template <size_t kStates>
-void decode_group_of(const RansKernels* kernels, std::span<RansChunk> chunks) noexcept {
+void decode_group_of(const RansKernels* kernels, std::span<CodedChunk> chunks) noexcept {
   const size_t lanes = std::max(std::bit_ceil(chunks.size() * kStates),
                                 size_t{1} << RansKernels::kMinLog2GroupLanes);
   alignas(64) std::array<uint32_t, kMaxGroupLanes> states, next;
@@ -688,9 +689,9 @@ void decode_group_of(const RansKernels* kernels, std::span<RansChunk> chunks) no
     for (size_t lane = 0; lane < lanes; ++lane) {
       next[lane] = static_cast<uint32_t>(lane / kStates * kStates * kWordBytes * kBlockRounds<kStates>);
     }
-    const bool escapes = kernel(shared, together);
+    const uint32_t escaped = kernel(shared, together);
     for (size_t i = 0; i < chunks.size(); ++i) {
-      if (members[i]) members[i]->get(block, round, together, escapes, next[i * kStates]);
+      if (members[i]) members[i]->get(block, round, together, escaped, next[i * kStates]);
     }
   }
   for (size_t i = 0; i < chunks.size(); ++i) {
@@ -698,7 +699,7 @@ void decode_group_of(const RansKernels* kernels, std::span<RansChunk> chunks) no
   }
 }
 
-void decode_group(const RansKernels* kernels, int states, std::span<RansChunk> chunks) noexcept {
+void decode_group(const RansKernels* kernels, int states, std::span<CodedChunk> chunks) noexcept {
   if (states == 1) {
     decode_group_of<1>(kernels, chunks);
   } else if (states == 2) {
@@ -927,14 +928,14 @@ Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
                                                                          : Status::kBadCode;
 }
 
-void rans_chunks_decode(std::span<RansChunk> chunks, int states,
+void rans_chunks_decode(std::span<CodedChunk> chunks, int states,
                         const RansKernels* kernels) noexcept {
   while (!chunks.empty()) {
     const size_t together = std::min(alike(chunks), group_limit(kernels, states, chunks[0].tables));
     if (together > 1) {
       decode_group(kernels, states, chunks.first(together));
     } else {
-      RansChunk& chunk = chunks[0];
+      CodedChunk& chunk = chunks[0];
       chunk.status = rans_chunk_decode(chunk.payload, chunk.first, chunk.tables, states,
                                        chunk.levels, kernels);
     }

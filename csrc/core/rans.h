@@ -108,20 +108,12 @@ Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
                          const ComponentTables& tables, int states, std::span<int16_t> levels,
                          const RansKernels* kernels = rans_kernels(rans_simd())) noexcept;
 
-// One of several chunks to decode; the members are as for rans_chunk_decode.
-struct RansChunk {
-  std::span<const uint8_t> payload;
-  uint64_t first = 0;
-  ComponentTables tables;
-  std::span<int16_t> levels;
-  Status status = Status::kOk;  // written: kOk or kBadCode; kBadArgument for the number of states
-};
-
-// Decodes each of the chunks. Fewer than 8 states are too few to fill a vector, so those of several
-// chunks share one: of chunks that follow each other here, have as many values, and whose tables
+// Decodes each of the chunks like rans_chunk_decode; its result is in the chunk's status. Fewer than
+// 8 states are too few to fill a vector, so those of several chunks share one: of up to 32 lanes,
+// where chunks with 1, 2 or 4 states follow each other that have as many values and whose tables
 // have the same entries. What is wrong with one of them does not concern the others.
 //   states  of each chunk;  kernels: null for scalar code
-void rans_chunks_decode(std::span<RansChunk> chunks, int states,
+void rans_chunks_decode(std::span<CodedChunk> chunks, int states,
                         const RansKernels* kernels = rans_kernels(rans_simd())) noexcept;
 
 }  // namespace fmtc

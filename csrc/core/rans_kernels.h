@@ -62,8 +62,8 @@ struct RansGroupRounds {
                             // kEscapeSymbol above the offset
 };
 
-// Returns whether there are escapes.
-using RansGroupKernel = bool (*)(RansGroupRounds& state, size_t rounds);
+// Returns the set of lanes with escapes: bit i is lane i.
+using RansGroupKernel = uint32_t (*)(RansGroupRounds& state, size_t rounds);
 
 // Of one instruction set. A set that has none for so few states or lanes leaves them to AVX2.
 struct RansKernels {

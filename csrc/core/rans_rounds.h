@@ -224,7 +224,7 @@ FMTC_INLINE typename V::Vector pull_words_of_group(typename V::Vector x, const u
 }
 
 template <class V, int kVectors, int kStates>
-bool decode_group(RansGroupRounds& shared, size_t rounds) {
+uint32_t decode_group(RansGroupRounds& shared, size_t rounds) {
   using Vector = typename V::Vector;
   constexpr int kLanes = V::kLanes, kRound = kVectors * kLanes, kChunks = kRound / kStates;
   const RansGroupRounds state = shared;
@@ -235,7 +235,8 @@ bool decode_group(RansGroupRounds& shared, size_t rounds) {
   Vector x[kVectors], next[kVectors];
   for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kLanes);
   for (int v = 0; v < kVectors; ++v) next[v] = V::load(state.next + v * kLanes);
-  bool escapes = false;
+  decltype(V::none()) escaped[kVectors];
+  for (int v = 0; v < kVectors; ++v) escaped[v] = V::none();
   for (size_t round = 0; round < rounds; ++round, table += kRound, offset += kRound) {
     Vector symbols[kVectors];
 #pragma GCC unroll 8
@@ -243,9 +244,10 @@ bool decode_group(RansGroupRounds& shared, size_t rounds) {
       const Vector entry = take_values<V>(x[v], state.entries, table + v * kLanes);
       x[v] = pull_words_of_group<V, kStates>(x[v], state.words, next[v]);
       symbols[v] = V::bit_and(entry, V::all(kEscape));
+      escaped[v] = V::either(escaped[v], V::equal(symbols[v], V::all(kEscape)));
     }
     alignas(64) int16_t all[kRound];
-    escapes |= V::template store_levels<kVectors>(symbols, offset, all, kEscape);
+    V::template store_levels<kVectors>(symbols, offset, all, kEscape);
 #pragma GCC unroll 32
     for (int i = 0; i < kChunks; ++i) {
       __builtin_memcpy(levels[i] + round * kStates, all + i * kStates, 2 * kStates);
@@ -253,7 +255,9 @@ bool decode_group(RansGroupRounds& shared, size_t rounds) {
   }
   for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kLanes, x[v]);
   for (int v = 0; v < kVectors; ++v) V::store(state.next + v * kLanes, next[v]);
-  return escapes;
+  uint32_t lanes = 0;
+  for (int v = 0; v < kVectors; ++v) lanes |= V::bits(escaped[v]) << v * kLanes;
+  return lanes;
 }
 
 // The kernel for kVectors * V::kLanes states.

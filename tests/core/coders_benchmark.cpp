@@ -95,7 +95,7 @@ void rans_chunks(benchmark::State& state) {
   std::vector<std::vector<uint64_t>> parts(kStreams);
   std::vector<std::vector<uint8_t>> bytes(kStreams);
   std::vector<std::vector<int16_t>> decoded(kStreams, std::vector<int16_t>(values));
-  std::vector<RansChunk> chunks;
+  std::vector<CodedChunk> chunks;
   size_t used_by_all = 0;
   for (size_t n = 0; n < kStreams; ++n) {
     parts[n].assign(classes, 0);
@@ -123,7 +123,7 @@ void rans_chunks(benchmark::State& state) {
     } else {
       for (size_t n = 0; n < kStreams; ++n) rans_chunks_decode(std::span(chunks).subspan(n, 1), states);
     }
-    for (const RansChunk& chunk : chunks) {
+    for (const CodedChunk& chunk : chunks) {
       if (chunk.status != Status::kOk) state.SkipWithError("decoding failed");
     }
   }
