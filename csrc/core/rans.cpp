@@ -515,30 +515,31 @@ bool decode_rounds(const RansKernel& kernel, std::span<const uint8_t> payload, s
 // ---------------------------------------------------------------------------------------------
 // Rounds of several chunks in vector code
 
+constexpr size_t kMinGroupLanes = size_t{1} << RansKernels::kMinLog2GroupLanes;
 constexpr size_t kMaxGroupLanes = size_t{1} << RansKernels::kMaxLog2GroupLanes;
-constexpr size_t kBlockValues = 128;  // of a chunk
-template <size_t kStates>
-constexpr size_t kBlockRounds = kBlockValues / kStates;
+// A round takes as long with one lane as with 8, so fewer than these lanes are faster in scalar code.
+constexpr size_t kWorthwhileLanes = 3;
+constexpr size_t kBlockValues = 64;  // of a chunk, decoded by one call of a kernel
+constexpr size_t kBlockWords = kWordBytes * kBlockValues;  // bytes that they can take
 
-// How many of the first chunks can be decoded together.
-size_t alike(std::span<const CodedChunk> chunks) noexcept {
+// How many of the first chunks a kernel decodes together; 1: none does.
+size_t group_size(std::span<const CodedChunk> chunks, int states,
+                  const RansKernels* kernels) noexcept {
   const CodedChunk& first = chunks[0];
-  const auto end = std::find_if(chunks.begin(), chunks.end(), [&](const CodedChunk& chunk) {
-    return chunk.levels.size() != first.levels.size() ||
-           chunk.tables.entries.data() != first.tables.entries.data() ||
-           chunk.tables.entries.size() != first.tables.entries.size() ||
-           chunk.tables.width != first.tables.width;
-  });
-  return static_cast<size_t>(end - chunks.begin());
-}
-
-// The most chunks that a kernel decodes together.
-size_t group_limit(const RansKernels* kernels, int states, const ComponentTables& tables) noexcept {
   const bool fits = kernels != nullptr && states_valid(states) &&
                     states <= 1 << RansKernels::kMaxLog2GroupStates &&
-                    tables.width == size_t{1} << kKernelLog2Total &&
-                    tables.entries.size() <= std::numeric_limits<uint32_t>::max();
-  return fits ? kMaxGroupLanes / static_cast<size_t>(states) : 1;
+                    first.tables.width == size_t{1} << kKernelLog2Total &&
+                    first.tables.entries.size() <= std::numeric_limits<uint32_t>::max();
+  if (!fits) return 1;
+  const auto other = std::find_if(chunks.begin(), chunks.end(), [&](const CodedChunk& chunk) {
+    return chunk.levels.size() != first.levels.size() ||
+           chunk.tables.width != first.tables.width ||
+           chunk.tables.entries.data() != first.tables.entries.data() ||
+           chunk.tables.entries.size() != first.tables.entries.size();
+  });
+  const auto alike = static_cast<size_t>(other - chunks.begin());
+  const auto count = static_cast<size_t>(states);
+  return alike * count < kWorthwhileLanes ? 1 : std::min(alike, kMaxGroupLanes / count);
 }
 
 RansGroupKernel group_kernel(const RansKernels* kernels, size_t states, size_t lanes) noexcept {
@@ -550,35 +551,29 @@ RansGroupKernel group_kernel(const RansKernels* kernels, size_t states, size_t l
   return kernels->of_group[log2_states][log2_lanes];
 }
 
-// A block of rounds, as a kernel takes it and gives it back: [rounds, lanes]; of words as many
-// bytes for each lane as it can take.
+// What a kernel needs for the values of a block: [rounds, lanes]; and of each chunk the words.
 struct GroupBlock {
   alignas(64) std::array<uint32_t, kBlockValues * kMaxGroupLanes> table;
   alignas(64) std::array<uint16_t, kBlockValues * kMaxGroupLanes> offset;
-  std::array<uint8_t, kWordBytes * kBlockValues * kMaxGroupLanes> words;
-  std::array<int16_t, kBlockValues> no_levels;  // of lanes without a chunk
+  std::array<uint8_t, kBlockWords * kMaxGroupLanes> words;
 };
 
-// A chunk of a group and how far it is decoded.
+// One chunk of a group, its lanes and how far it is decoded. Its words are copied block by block, so
+// a kernel need not look where they end.
 template <size_t kStates>
 class GroupMember {
  public:
-  // lane: the first of its kStates ones, of so many in a round
-  GroupMember(CodedChunk& chunk, const DecoderState& state, size_t lane, size_t lanes) noexcept
+  // The chunk with this index in the group; so many lanes have all.
+  GroupMember(const CodedChunk& chunk, size_t index, size_t lanes, const DecoderState& state) noexcept
       : chunk_(&chunk),
         state_(state),
         run_(chunk.tables, chunk.first, chunk.levels.size()),
-        lane_(lane),
-        lanes_(lanes) {}
+        lane_(index * kStates),
+        lanes_(lanes),
+        words_(index * kBlockWords) {}
 
-  uint32_t next_word() const noexcept {
-    return static_cast<uint32_t>(lane_ * kWordBytes * kBlockRounds<kStates>);
-  }
-
-  // Prepares its lanes of a block.
-  void put(GroupBlock& block, size_t rounds) noexcept {
+  void set_tables(GroupBlock& block, size_t values) noexcept {
     const ComponentTables& tables = chunk_->tables;
-    const size_t values = rounds * kStates;
     for (size_t i = 0; i < values;) {
       const size_t end = i + std::min(run_.size(), values - i);
       std::array<uint32_t, kStates> table;
@@ -587,12 +582,12 @@ class GroupMember {
       offset.fill(static_cast<uint16_t>(tables.lo + tables.base[run_.table()]));
       run_.advance(end - i);
       for (; i < end && i % kStates != 0; ++i) {
-        block.table[at(i)] = table[0];
-        block.offset[at(i)] = offset[0];
+        block.table[place(i)] = table[0];
+        block.offset[place(i)] = offset[0];
       }
-      // Whole rounds, of which the last one may belong to the next run: that writes it again.
-      uint32_t* to_table = block.table.data() + at(i);
-      uint16_t* to_offset = block.offset.data() + at(i);
+      // Whole rounds. What the last one has behind the end is written again for the next run.
+      uint32_t* to_table = block.table.data() + place(i);
+      uint16_t* to_offset = block.offset.data() + place(i);
       const size_t step = lanes_;
       for (; i < end; i += kStates, to_table += step, to_offset += step) {
         std::memcpy(to_table, table.data(), sizeof(table));
@@ -600,112 +595,110 @@ class GroupMember {
       }
       i = end;
     }
-    constexpr size_t kMost = kWordBytes * kStates * kBlockRounds<kStates>;
-    const auto left = static_cast<size_t>(end_of_payload() - state_.words);
-    uint8_t* const words = block.words.data() + next_word();
-    if (left >= kMost) {
-      std::memcpy(words, state_.words, kMost);  // of a size that the compiler knows
+  }
+
+  void set_words(GroupBlock& block) const noexcept {
+    uint8_t* const words = block.words.data() + words_;
+    if (left() >= kBlockWords) {
+      std::memcpy(words, state_.words, kBlockWords);  // a size that the compiler knows
     } else {
-      std::memcpy(words, state_.words, left);
+      std::memcpy(words, state_.words, left());
     }
   }
 
-  // Takes the levels of a block, for which the kernel took words up to `next`.
-  void get(const GroupBlock& block, size_t first_round, size_t rounds, uint32_t escaped,
-           uint32_t next) noexcept {
-    int16_t* levels = chunk_->levels.data() + first_round * kStates;
-    const bool escapes = (escaped >> lane_ & ((1u << kStates) - 1)) != 0;
-    const size_t taken = next - next_word();
-    good_ = good_ && taken <= static_cast<size_t>(end_of_payload() - state_.words);
+  // Goes on behind a block: next: where the kernel ended.
+  void take_words(uint32_t next) noexcept {
+    const size_t taken = next - words_;
+    good_ = good_ && taken <= left();
     if (good_) state_.words += taken;
-    for (size_t i = 0; escapes && i < rounds * kStates; ++i) {
-      if (static_cast<uint16_t>(levels[i] - block.offset[at(i)]) != kEscapeSymbol) continue;
-      good_ = good_ && state_.left() >= kWordBytes && state_.words <= state_.escapes;
+  }
+
+  // Puts escaped levels into a block, of which the kernel has written the levels.
+  void take_escapes(const GroupBlock& block, std::span<int16_t> levels) noexcept {
+    for (size_t i = 0; i < levels.size() && good_; ++i) {
+      if (static_cast<uint16_t>(levels[i] - block.offset[place(i)]) != kEscapeSymbol) continue;
+      good_ = state_.words + kWordBytes <= state_.escapes;
       if (!good_) return;
       state_.escapes -= kWordBytes;
       levels[i] = static_cast<int16_t>(load_le<uint16_t>(state_.escapes));
     }
   }
 
-  // Decodes what is left behind so many rounds, with these states.
-  void finish(size_t rounds, const uint32_t* states) noexcept {
+  // Decodes the values from `begin` on, one by one, beginning with these states.
+  Status finish(const uint32_t* states, size_t begin) noexcept {
     std::copy_n(states, kStates, state_.states.begin());
     const bool good = good_ && state_.words <= state_.escapes &&
-                      decode_rest(chunk_->levels, rounds * kStates, chunk_->tables, kStates, run_,
-                                  state_);
-    chunk_->status = good ? Status::kOk : Status::kBadCode;
+                      decode_rest(chunk_->levels, begin, chunk_->tables, kStates, run_, state_);
+    return good ? Status::kOk : Status::kBadCode;
   }
 
  private:
-  // Where value i of a block is.
-  size_t at(size_t i) const noexcept { return i / kStates * lanes_ + lane_ + i % kStates; }
-  const uint8_t* end_of_payload() const noexcept {
-    return chunk_->payload.data() + chunk_->payload.size();
+  // Of value i of a block.
+  size_t place(size_t i) const noexcept { return i / kStates * lanes_ + lane_ + i % kStates; }
+  // Bytes that can be read as words: escaped levels, too, which a payload that is good has not.
+  size_t left() const noexcept {
+    return static_cast<size_t>(chunk_->payload.data() + chunk_->payload.size() - state_.words);
   }
 
-  CodedChunk* chunk_;
+  const CodedChunk* chunk_;
   DecoderState state_;
   RunCursor run_;
-  size_t lane_;
+  size_t lane_;  // the first one
   size_t lanes_;
+  size_t words_;
   bool good_ = true;
 };
 
-// Decodes chunks for which group_limit and alike allow it.
+// Decodes chunks of which group_size says that it can be done.
 template <size_t kStates>
-void decode_group_of(const RansKernels* kernels, std::span<CodedChunk> chunks) noexcept {
-  const size_t lanes = std::max(std::bit_ceil(chunks.size() * kStates),
-                                size_t{1} << RansKernels::kMinLog2GroupLanes);
-  alignas(64) std::array<uint32_t, kMaxGroupLanes> states, next;
-  states.fill(kRansLowest);  // lanes without a chunk decode nothing to nowhere
-  std::array<std::optional<GroupMember<kStates>>, kMaxGroupLanes / kStates> members;
-  for (size_t i = 0; i < chunks.size(); ++i) {
-    DecoderState state;
-    if (load_states(chunks[i].payload, kStates, state)) {
-      members[i].emplace(chunks[i], state, i * kStates, lanes);
-      std::copy_n(state.states.begin(), kStates, states.begin() + i * kStates);
-    } else {
-      chunks[i].status = Status::kBadCode;
-    }
-  }
+void decode_group(std::span<CodedChunk> chunks, const RansKernels* kernels) noexcept {
+  constexpr size_t kMaxChunks = kMaxGroupLanes / kStates;
+  constexpr size_t kLanesMask = (size_t{1} << kStates) - 1;
+  const size_t lanes = std::max(std::bit_ceil(chunks.size() * kStates), kMinGroupLanes);
+  const RansGroupKernel kernel = group_kernel(kernels, kStates, lanes);
   GroupBlock block;
-  std::array<int16_t*, kMaxGroupLanes / kStates> levels;
-  levels.fill(block.no_levels.data());
   block.table.fill(0);
   block.offset.fill(0);
+  // Lanes without a chunk decode nothing to nowhere.
+  alignas(64) std::array<uint32_t, kMaxGroupLanes> states, next;
+  states.fill(kRansLowest);
+  std::array<int16_t, kBlockValues> nowhere;
+  std::array<int16_t*, kMaxChunks> levels;
+  levels.fill(nowhere.data());
+  std::array<std::optional<GroupMember<kStates>>, kMaxChunks> members;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    DecoderState state;
+    chunks[i].status = Status::kBadCode;
+    if (!load_states(chunks[i].payload, kStates, state)) continue;
+    members[i].emplace(chunks[i], i, lanes, state);
+    std::copy_n(state.states.begin(), kStates, states.data() + i * kStates);
+  }
   RansGroupRounds shared = {chunks[0].tables.entries.data(), block.table.data(),
                             block.offset.data(),             states.data(),
                             block.words.data(),              next.data(),
                             levels.data()};
-  const RansGroupKernel kernel = group_kernel(kernels, kStates, lanes);
-  const size_t rounds = chunks[0].levels.size() / kStates;
-  for (size_t round = 0; round < rounds; round += kBlockRounds<kStates>) {
-    const size_t together = std::min(kBlockRounds<kStates>, rounds - round);
+  const size_t end = chunks[0].levels.size() / kStates * kStates;
+  for (size_t begin = 0; begin < end; begin += kBlockValues) {
+    const size_t values = std::min(kBlockValues, end - begin);
     for (size_t i = 0; i < chunks.size(); ++i) {
       if (!members[i]) continue;
-      members[i]->put(block, together);
-      levels[i] = chunks[i].levels.data() + round * kStates;
+      members[i]->set_tables(block, values);
+      members[i]->set_words(block);
+      levels[i] = chunks[i].levels.data() + begin;
     }
     for (size_t lane = 0; lane < lanes; ++lane) {
-      next[lane] = static_cast<uint32_t>(lane / kStates * kStates * kWordBytes * kBlockRounds<kStates>);
+      next[lane] = static_cast<uint32_t>(lane / kStates * kBlockWords);
     }
-    const uint32_t escaped = kernel(shared, together);
+    const uint32_t escaped = kernel(shared, values / kStates);
     for (size_t i = 0; i < chunks.size(); ++i) {
-      if (members[i]) members[i]->get(block, round, together, escaped, next[i * kStates]);
+      if (!members[i]) continue;
+      members[i]->take_words(next[i * kStates]);
+      if ((escaped >> i * kStates & kLanesMask) == 0) continue;
+      members[i]->take_escapes(block, std::span(levels[i], values));
     }
   }
   for (size_t i = 0; i < chunks.size(); ++i) {
-    if (members[i]) members[i]->finish(rounds, states.data() + i * kStates);
-  }
-}
-
-void decode_group(const RansKernels* kernels, int states, std::span<CodedChunk> chunks) noexcept {
-  if (states == 1) {
-    decode_group_of<1>(kernels, chunks);
-  } else if (states == 2) {
-    decode_group_of<2>(kernels, chunks);
-  } else {
-    decode_group_of<4>(kernels, chunks);
+    if (members[i]) chunks[i].status = members[i]->finish(states.data() + i * kStates, end);
   }
 }
 
@@ -931,13 +924,18 @@ Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
 void rans_chunks_decode(std::span<CodedChunk> chunks, int states,
                         const RansKernels* kernels) noexcept {
   while (!chunks.empty()) {
-    const size_t together = std::min(alike(chunks), group_limit(kernels, states, chunks[0].tables));
-    if (together > 1) {
-      decode_group(kernels, states, chunks.first(together));
-    } else {
-      CodedChunk& chunk = chunks[0];
+    const size_t together = group_size(chunks, states, kernels);
+    const auto group = chunks.first(together);
+    if (together == 1) {
+      CodedChunk& chunk = group[0];
       chunk.status = rans_chunk_decode(chunk.payload, chunk.first, chunk.tables, states,
                                        chunk.levels, kernels);
+    } else if (states == 1) {
+      decode_group<1>(group, kernels);
+    } else if (states == 2) {
+      decode_group<2>(group, kernels);
+    } else {
+      decode_group<4>(group, kernels);
     }
     chunks = chunks.subspan(together);
   }

@@ -74,14 +74,15 @@ void rans(benchmark::State& state, bool encode) {
   report(state, used);
 }
 
-// Chunks of 8 streams with few states, each with classes of positions of its own. Arguments: 10 *
-// scale, values of a component, classes, states, whether the chunks are decoded together.
+// Chunks of several streams, decoded together; each has classes of positions of its own. Arguments:
+// 10 * scale, values of a component, classes, states, streams.
 void rans_chunks(benchmark::State& state) {
-  constexpr size_t kStreams = 8, kTables = 8;
+  constexpr size_t kTables = 8;
   const double scale = static_cast<double>(state.range(0)) / 10;
   const auto plane = static_cast<uint64_t>(state.range(1));
   const auto classes = static_cast<size_t>(state.range(2));
   const int states = static_cast<int>(state.range(3));
+  const auto streams = static_cast<size_t>(state.range(4));
   const auto components = static_cast<size_t>(states) * 6144 / plane;
   const size_t values = components * plane;
   std::mt19937 random(1);
@@ -92,12 +93,12 @@ void rans_chunks(benchmark::State& state) {
   }
   const Codebook book =
       make_rans_codebook(counts, kSymbols, kLo, 1 + components * classes, 12, random);
-  std::vector<std::vector<uint64_t>> parts(kStreams);
-  std::vector<std::vector<uint8_t>> bytes(kStreams);
-  std::vector<std::vector<int16_t>> decoded(kStreams, std::vector<int16_t>(values));
+  std::vector<std::vector<uint64_t>> parts(streams);
+  std::vector<std::vector<uint8_t>> bytes(streams);
+  std::vector<std::vector<int16_t>> decoded(streams, std::vector<int16_t>(values));
   std::vector<CodedChunk> chunks;
   size_t used_by_all = 0;
-  for (size_t n = 0; n < kStreams; ++n) {
+  for (size_t n = 0; n < streams; ++n) {
     parts[n].assign(classes, 0);
     for (uint64_t i = 0; i < plane; ++i) ++parts[n][random() % classes];
     std::vector<uint64_t> sizes = {0};
@@ -118,16 +119,12 @@ void rans_chunks(benchmark::State& state) {
     chunks.push_back({std::span(bytes[n]).first(used), 0, tables, decoded[n]});
   }
   for (auto _ : state) {
-    if (state.range(4) == 1) {
-      rans_chunks_decode(chunks, states);
-    } else {
-      for (size_t n = 0; n < kStreams; ++n) rans_chunks_decode(std::span(chunks).subspan(n, 1), states);
-    }
+    rans_chunks_decode(chunks, states);
     for (const CodedChunk& chunk : chunks) {
       if (chunk.status != Status::kOk) state.SkipWithError("decoding failed");
     }
   }
-  const size_t all = kStreams * values;
+  const size_t all = streams * values;
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * static_cast<int64_t>(all));
   state.counters["bits"] = 8.0 * static_cast<double>(used_by_all) / static_cast<double>(all);
 }
@@ -182,8 +179,8 @@ const std::vector<std::string> kRansNames = {"scale10", "plane", "states", "simd
 BENCHMARK_CAPTURE(rans, encode, true)->ArgNames(kRansNames)->ArgsProduct(kRansArguments);
 BENCHMARK_CAPTURE(rans, decode, false)->ArgNames(kRansNames)->ArgsProduct(kRansArguments);
 BENCHMARK(rans_chunks)
-    ->ArgNames({"scale10", "plane", "classes", "states", "together"})
-    ->ArgsProduct({{3, 20}, {49, 196, 784}, {1, 4}, {1, 2, 4}, {0, 1}});
+    ->ArgNames({"scale10", "plane", "classes", "states", "streams"})
+    ->ArgsProduct({{3, 20}, {49, 196, 784}, {1, 4}, {1, 2, 4}, {1, 2, 3, 4, 8, 16}});
 BENCHMARK_CAPTURE(huffman, encode, true)->ArgName("scale10")->Arg(2)->Arg(20)->Arg(80);
 BENCHMARK_CAPTURE(huffman, decode, false)->ArgName("scale10")->Arg(2)->Arg(20)->Arg(80);
 BENCHMARK(histogram_of_levels)->ArgName("scale10")->Arg(2)->Arg(80);
