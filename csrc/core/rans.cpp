@@ -370,10 +370,9 @@ bool decode_rest(std::span<int16_t> levels, size_t begin, const ComponentTables&
     run.advance(end - begin);
     begin = end;
   }
-  return state.left() == 0 &&
-         std::all_of(state.states.begin(),
-                     state.states.begin() + static_cast<std::ptrdiff_t>(count),
-                     [](uint32_t x) { return x == kRansLowest; });
+  return state.left() == 0 && std::all_of(state.states.begin(),
+                                          state.states.begin() + static_cast<std::ptrdiff_t>(count),
+                                          [](uint32_t x) { return x == kRansLowest; });
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -517,7 +516,8 @@ bool decode_rounds(const RansKernel& kernel, std::span<const uint8_t> payload, s
 
 constexpr size_t kMinGroupLanes = size_t{1} << RansKernels::kMinLog2GroupLanes;
 constexpr size_t kMaxGroupLanes = size_t{1} << RansKernels::kMaxLog2GroupLanes;
-// A round takes as long with one lane as with 8, so fewer than these lanes are faster in scalar code.
+// A round takes as long with one lane as with 8, so fewer than these lanes are faster in scalar
+// code.
 constexpr size_t kWorthwhileLanes = 3;
 constexpr size_t kBlockValues = 64;  // of a chunk, decoded by one call of a kernel
 constexpr size_t kBlockWords = kWordBytes * kBlockValues;  // bytes that they can take
@@ -532,8 +532,7 @@ size_t group_size(std::span<const CodedChunk> chunks, int states,
                     first.tables.entries.size() <= std::numeric_limits<uint32_t>::max();
   if (!fits) return 1;
   const auto other = std::find_if(chunks.begin(), chunks.end(), [&](const CodedChunk& chunk) {
-    return chunk.levels.size() != first.levels.size() ||
-           chunk.tables.width != first.tables.width ||
+    return chunk.levels.size() != first.levels.size() || chunk.tables.width != first.tables.width ||
            chunk.tables.entries.data() != first.tables.entries.data() ||
            chunk.tables.entries.size() != first.tables.entries.size();
   });
@@ -558,13 +557,14 @@ struct GroupBlock {
   std::array<uint8_t, kBlockWords * kMaxGroupLanes> words;
 };
 
-// One chunk of a group, its lanes and how far it is decoded. Its words are copied block by block, so
-// a kernel need not look where they end.
+// One chunk of a group, its lanes and how far it is decoded. Its words are copied block by block,
+// so a kernel need not look where they end.
 template <size_t kStates>
 class GroupMember {
  public:
   // The chunk with this index in the group; so many lanes have all.
-  GroupMember(const CodedChunk& chunk, size_t index, size_t lanes, const DecoderState& state) noexcept
+  GroupMember(const CodedChunk& chunk, size_t index, size_t lanes,
+              const DecoderState& state) noexcept
       : chunk_(&chunk),
         state_(state),
         run_(chunk.tables, chunk.first, chunk.levels.size()),
@@ -617,7 +617,7 @@ class GroupMember {
   void take_escapes(const GroupBlock& block, std::span<int16_t> levels) noexcept {
     for (size_t i = 0; i < levels.size() && good_; ++i) {
       if (static_cast<uint16_t>(levels[i] - block.offset[place(i)]) != kEscapeSymbol) continue;
-      good_ = state_.words + kWordBytes <= state_.escapes;
+      good_ = state_.escapes - state_.words >= static_cast<std::ptrdiff_t>(kWordBytes);
       if (!good_) return;
       state_.escapes -= kWordBytes;
       levels[i] = static_cast<int16_t>(load_le<uint16_t>(state_.escapes));
@@ -656,9 +656,7 @@ void decode_group(std::span<CodedChunk> chunks, const RansKernels* kernels) noex
   constexpr size_t kLanesMask = (size_t{1} << kStates) - 1;
   const size_t lanes = std::max(std::bit_ceil(chunks.size() * kStates), kMinGroupLanes);
   const RansGroupKernel kernel = group_kernel(kernels, kStates, lanes);
-  GroupBlock block;
-  block.table.fill(0);
-  block.offset.fill(0);
+  GroupBlock block{};
   // Lanes without a chunk decode nothing to nowhere.
   alignas(64) std::array<uint32_t, kMaxGroupLanes> states, next;
   states.fill(kRansLowest);
@@ -673,9 +671,12 @@ void decode_group(std::span<CodedChunk> chunks, const RansKernels* kernels) noex
     members[i].emplace(chunks[i], i, lanes, state);
     std::copy_n(state.states.begin(), kStates, states.data() + i * kStates);
   }
-  RansGroupRounds shared = {chunks[0].tables.entries.data(), block.table.data(),
-                            block.offset.data(),             states.data(),
-                            block.words.data(),              next.data(),
+  RansGroupRounds shared = {chunks[0].tables.entries.data(),
+                            block.table.data(),
+                            block.offset.data(),
+                            states.data(),
+                            block.words.data(),
+                            next.data(),
                             levels.data()};
   const size_t end = chunks[0].levels.size() / kStates * kStates;
   for (size_t begin = 0; begin < end; begin += kBlockValues) {
@@ -704,6 +705,42 @@ void decode_group(std::span<CodedChunk> chunks, const RansKernels* kernels) noex
 
 // ---------------------------------------------------------------------------------------------
 // Self-test
+
+// Whether kernels decode groups of each size that has a kernel of its own. Every other chunk begins
+// elsewhere in the tensor of these levels.
+bool decodes_groups(std::span<const int16_t> levels, const ComponentTables& encode_tables,
+                    const ComponentTables& decode_tables, const RansKernels* kernels) noexcept {
+  constexpr size_t kValues = 250;
+  const std::array<size_t, 2> first = {0, levels.size() - kValues};
+  for (int states = 1; states <= 1 << RansKernels::kMaxLog2GroupStates; states *= 2) {
+    std::array<std::array<uint8_t, kStateBytes * kMaxStates + 2 * kWordBytes * kValues>, 2> coded;
+    std::array<size_t, 2> sizes{};
+    for (size_t i = 0; i < 2; ++i) {
+      if (rans_chunk_encode(levels.subspan(first[i], kValues), first[i], encode_tables, states,
+                            coded[i], sizes[i], nullptr) != Status::kOk) {
+        return false;
+      }
+    }
+    for (size_t lanes = kMinGroupLanes; lanes <= kMaxGroupLanes; lanes *= 2) {
+      std::array<std::array<int16_t, kValues>, kMaxGroupLanes> decoded{};
+      std::array<CodedChunk, kMaxGroupLanes> chunks;
+      const size_t count = lanes / static_cast<size_t>(states);
+      for (size_t i = 0; i < count; ++i) {
+        chunks[i] = {std::span(coded[i % 2]).first(sizes[i % 2]), first[i % 2], decode_tables,
+                     decoded[i], Status::kBadCode};
+      }
+      rans_chunks_decode(std::span(chunks).first(count), states, kernels);
+      for (size_t i = 0; i < count; ++i) {
+        const auto expected = levels.subspan(first[i % 2], kValues);
+        if (chunks[i].status != Status::kOk ||
+            !std::equal(expected.begin(), expected.end(), decoded[i].begin())) {
+          return false;
+        }
+      }
+    }
+  }
+  return true;
+}
 
 // Whether kernels give the bytes of the scalar code for a block of levels, with frequencies from 1
 // to 2048, two tables in a round and escapes; and give the levels back.
@@ -752,7 +789,7 @@ bool codes_like_scalar(const RansKernels* kernels) noexcept {
         decoded == levels;
     if (!same) return false;
   }
-  return true;
+  return decodes_groups(levels, encode_tables, decode_tables, kernels);
 }
 
 }  // namespace
@@ -918,7 +955,7 @@ Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
     return Status::kBadCode;
   }
   return decode_rest(levels, rounds * count, tables, count, run, state) ? Status::kOk
-                                                                         : Status::kBadCode;
+                                                                        : Status::kBadCode;
 }
 
 void rans_chunks_decode(std::span<CodedChunk> chunks, int states,

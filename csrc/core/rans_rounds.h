@@ -215,11 +215,9 @@ FMTC_INLINE typename V::Vector pull_words_of_group(typename V::Vector x, const u
   for (int i = 0; i + 1 < kStates; ++i) {
     before = V::add(before, V::shuffle_bytes(taken, V::repeat(kBefore<kStates>[i].of)));
   }
-  const Vector of_chunk =
-      V::shuffle_bytes(V::add(before, taken), V::repeat(kLast<kStates>.of));
+  const Vector of_chunk = V::shuffle_bytes(V::add(before, taken), V::repeat(kLast<kStates>.of));
   next = V::add(next, V::bit_and(of_chunk, V::all(0xFF)));
-  const Vector word =
-      V::shuffle_bytes(loaded, V::add(V::repeat(kFirstWords<kStates>.of), before));
+  const Vector word = V::shuffle_bytes(loaded, V::add(V::repeat(kFirstWords<kStates>.of), before));
   return V::where(low, V::bit_or(V::template left<16>(x), word), x);
 }
 

@@ -177,8 +177,7 @@ CodedChunk open_chunk(const StreamHeader& header, std::span<const uint8_t> bytes
   opened.payload = payload.bytes;
   opened.first = header.chunk_first(chunk);
   opened.tables = with_segments(tables, header);
-  opened.levels =
-      levels.subspan(static_cast<size_t>(opened.first), header.chunk_values(chunk));
+  opened.levels = levels.subspan(static_cast<size_t>(opened.first), header.chunk_values(chunk));
   return opened;
 }
 

@@ -158,7 +158,8 @@ void decode_all(std::vector<Stream>& streams, const ComponentTables& tables,
   const auto count = static_cast<int64_t>(tasks.chunks.size());
   torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
     const auto all = std::span(tasks.chunks);
-    decode_chunks(tables, all.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)));
+    decode_chunks(tables,
+                  all.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)));
   });
   for (size_t i = 0; i < tasks.chunks.size(); ++i) {
     Status& status = tasks.streams[i]->status;
