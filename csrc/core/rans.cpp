@@ -574,6 +574,13 @@ class GroupMember {
 
   void set_tables(GroupBlock& block, size_t values) noexcept {
     const ComponentTables& tables = chunk_->tables;
+    const bool one_table = run_.size() >= values;
+    if (one_table && one_table_ && run_.table() == table_) {  // those of the last block
+      run_.advance(values);
+      return;
+    }
+    one_table_ = one_table;
+    table_ = run_.table();
     for (size_t i = 0; i < values;) {
       const size_t end = i + std::min(run_.size(), values - i);
       std::array<uint32_t, kStates> table;
@@ -606,7 +613,7 @@ class GroupMember {
     }
   }
 
-  // Goes on behind a block: next: where the kernel ended.
+  // Goes on behind the words of a block that a kernel took, those before `next`.
   void take_words(uint32_t next) noexcept {
     const size_t taken = next - words_;
     good_ = good_ && taken <= left();
@@ -624,18 +631,18 @@ class GroupMember {
     }
   }
 
-  // Decodes the values from `begin` on, one by one, beginning with these states.
-  Status finish(const uint32_t* states, size_t begin) noexcept {
+  // Decodes the values from `begin` on, one by one, beginning with these states; false for a
+  // damaged payload.
+  bool finish(const uint32_t* states, size_t begin) noexcept {
     std::copy_n(states, kStates, state_.states.begin());
-    const bool good = good_ && state_.words <= state_.escapes &&
-                      decode_rest(chunk_->levels, begin, chunk_->tables, kStates, run_, state_);
-    return good ? Status::kOk : Status::kBadCode;
+    return good_ && state_.words <= state_.escapes &&
+           decode_rest(chunk_->levels, begin, chunk_->tables, kStates, run_, state_);
   }
 
  private:
-  // Of value i of a block.
+  // Where value i of a block has its table.
   size_t place(size_t i) const noexcept { return i / kStates * lanes_ + lane_ + i % kStates; }
-  // Bytes that can be read as words: escaped levels, too, which a payload that is good has not.
+  // Bytes that can be read as words. The last ones may be escaped levels, as finish() finds out.
   size_t left() const noexcept {
     return static_cast<size_t>(chunk_->payload.data() + chunk_->payload.size() - state_.words);
   }
@@ -643,65 +650,85 @@ class GroupMember {
   const CodedChunk* chunk_;
   DecoderState state_;
   RunCursor run_;
-  size_t lane_;  // the first one
-  size_t lanes_;
-  size_t words_;
+  size_t lane_;             // the first one
+  size_t lanes_;            // of a round
+  size_t words_;            // where its words are in a block
+  bool one_table_ = false;  // whether all values of the last block had table_
+  size_t table_ = 0;
   bool good_ = true;
 };
 
-// Decodes chunks of which group_size says that it can be done.
+// Chunks of which group_size says that they can be decoded together.
 template <size_t kStates>
-void decode_group(std::span<CodedChunk> chunks, const RansKernels* kernels) noexcept {
-  constexpr size_t kMaxChunks = kMaxGroupLanes / kStates;
-  constexpr size_t kLanesMask = (size_t{1} << kStates) - 1;
-  const size_t lanes = std::max(std::bit_ceil(chunks.size() * kStates), kMinGroupLanes);
-  const RansGroupKernel kernel = group_kernel(kernels, kStates, lanes);
-  GroupBlock block{};
-  // Lanes without a chunk decode nothing to nowhere.
-  alignas(64) std::array<uint32_t, kMaxGroupLanes> states, next;
-  states.fill(kRansLowest);
-  std::array<int16_t, kBlockValues> nowhere;
-  std::array<int16_t*, kMaxChunks> levels;
-  levels.fill(nowhere.data());
-  std::array<std::optional<GroupMember<kStates>>, kMaxChunks> members;
-  for (size_t i = 0; i < chunks.size(); ++i) {
-    DecoderState state;
-    chunks[i].status = Status::kBadCode;
-    if (!load_states(chunks[i].payload, kStates, state)) continue;
-    members[i].emplace(chunks[i], i, lanes, state);
-    std::copy_n(state.states.begin(), kStates, states.data() + i * kStates);
-  }
-  RansGroupRounds shared = {chunks[0].tables.entries.data(),
-                            block.table.data(),
-                            block.offset.data(),
-                            states.data(),
-                            block.words.data(),
-                            next.data(),
-                            levels.data()};
-  const size_t end = chunks[0].levels.size() / kStates * kStates;
-  for (size_t begin = 0; begin < end; begin += kBlockValues) {
-    const size_t values = std::min(kBlockValues, end - begin);
+class Group {
+ public:
+  Group(std::span<CodedChunk> chunks, const RansKernels* kernels) noexcept
+      : chunks_(chunks),
+        lanes_(std::max(std::bit_ceil(chunks.size() * kStates), kMinGroupLanes)),
+        kernel_(group_kernel(kernels, kStates, lanes_)) {
+    // Lanes without a chunk decode nothing to nowhere.
+    states_.fill(kRansLowest);
+    levels_.fill(nowhere_.data());
     for (size_t i = 0; i < chunks.size(); ++i) {
-      if (!members[i]) continue;
-      members[i]->set_tables(block, values);
-      members[i]->set_words(block);
-      levels[i] = chunks[i].levels.data() + begin;
-    }
-    for (size_t lane = 0; lane < lanes; ++lane) {
-      next[lane] = static_cast<uint32_t>(lane / kStates * kBlockWords);
-    }
-    const uint32_t escaped = kernel(shared, values / kStates);
-    for (size_t i = 0; i < chunks.size(); ++i) {
-      if (!members[i]) continue;
-      members[i]->take_words(next[i * kStates]);
-      if ((escaped >> i * kStates & kLanesMask) == 0) continue;
-      members[i]->take_escapes(block, std::span(levels[i], values));
+      DecoderState state;
+      if (!load_states(chunks[i].payload, kStates, state)) continue;
+      members_[i].emplace(chunks[i], i, lanes_, state);
+      std::copy_n(state.states.begin(), kStates, states_.data() + i * kStates);
     }
   }
-  for (size_t i = 0; i < chunks.size(); ++i) {
-    if (members[i]) chunks[i].status = members[i]->finish(states.data() + i * kStates, end);
+
+  // Writes the levels and the status of each chunk.
+  void decode() noexcept {
+    const size_t whole_rounds = chunks_[0].levels.size() / kStates * kStates;
+    for (size_t begin = 0; begin < whole_rounds; begin += kBlockValues) {
+      decode_block(begin, std::min(kBlockValues, whole_rounds - begin));
+    }
+    for (size_t i = 0; i < chunks_.size(); ++i) {
+      const bool good =
+          members_[i] && members_[i]->finish(states_.data() + i * kStates, whole_rounds);
+      chunks_[i].status = good ? Status::kOk : Status::kBadCode;
+    }
   }
-}
+
+ private:
+  static constexpr size_t kMaxChunks = kMaxGroupLanes / kStates;
+
+  void decode_block(size_t begin, size_t values) noexcept {
+    for (size_t i = 0; i < chunks_.size(); ++i) {
+      if (!members_[i]) continue;
+      members_[i]->set_tables(block_, values);
+      members_[i]->set_words(block_);
+      levels_[i] = chunks_[i].levels.data() + begin;
+    }
+    for (size_t lane = 0; lane < lanes_; ++lane) {
+      next_[lane] = static_cast<uint32_t>(lane / kStates * kBlockWords);
+    }
+    RansGroupRounds rounds = {chunks_[0].tables.entries.data(),
+                              block_.table.data(),
+                              block_.offset.data(),
+                              states_.data(),
+                              block_.words.data(),
+                              next_.data(),
+                              levels_.data()};
+    const uint32_t escaped = kernel_(rounds, values / kStates);
+    for (size_t i = 0; i < chunks_.size(); ++i) {
+      if (!members_[i]) continue;
+      members_[i]->take_words(next_[i * kStates]);
+      const uint32_t of_chunk = escaped >> i * kStates & ((1u << kStates) - 1);
+      if (of_chunk != 0) members_[i]->take_escapes(block_, std::span(levels_[i], values));
+    }
+  }
+
+  std::span<CodedChunk> chunks_;
+  size_t lanes_;  // of a round
+  RansGroupKernel kernel_;
+  std::array<std::optional<GroupMember<kStates>>, kMaxChunks> members_;  // none: damaged
+  alignas(64) std::array<uint32_t, kMaxGroupLanes> states_;
+  alignas(64) std::array<uint32_t, kMaxGroupLanes> next_;
+  std::array<int16_t*, kMaxChunks> levels_;
+  std::array<int16_t, kBlockValues> nowhere_;
+  GroupBlock block_{};
+};
 
 // ---------------------------------------------------------------------------------------------
 // Self-test
@@ -968,11 +995,11 @@ void rans_chunks_decode(std::span<CodedChunk> chunks, int states,
       chunk.status = rans_chunk_decode(chunk.payload, chunk.first, chunk.tables, states,
                                        chunk.levels, kernels);
     } else if (states == 1) {
-      decode_group<1>(group, kernels);
+      Group<1>(group, kernels).decode();
     } else if (states == 2) {
-      decode_group<2>(group, kernels);
+      Group<2>(group, kernels).decode();
     } else {
-      decode_group<4>(group, kernels);
+      Group<4>(group, kernels).decode();
     }
     chunks = chunks.subspan(together);
   }
