@@ -730,6 +730,19 @@ class Group {
   GroupBlock block_{};
 };
 
+void decode_group(std::span<CodedChunk> chunks, int states, const RansKernels* kernels) noexcept {
+  switch (states) {
+    case 1:
+      return Group<1>(chunks, kernels).decode();
+    case 2:
+      return Group<2>(chunks, kernels).decode();
+    case 4:
+      return Group<4>(chunks, kernels).decode();
+    default:
+      return Group<8>(chunks, kernels).decode();
+  }
+}
+
 // ---------------------------------------------------------------------------------------------
 // Self-test
 
@@ -994,12 +1007,8 @@ void rans_chunks_decode(std::span<CodedChunk> chunks, int states,
       CodedChunk& chunk = group[0];
       chunk.status = rans_chunk_decode(chunk.payload, chunk.first, chunk.tables, states,
                                        chunk.levels, kernels);
-    } else if (states == 1) {
-      Group<1>(group, kernels).decode();
-    } else if (states == 2) {
-      Group<2>(group, kernels).decode();
     } else {
-      Group<4>(group, kernels).decode();
+      decode_group(group, states, kernels);
     }
     chunks = chunks.subspan(together);
   }

@@ -189,6 +189,7 @@ const RansKernels kRansAvx512 = {
     {{nullptr, nullptr}, kKernel<Avx512, 1>, kKernel<Avx512, 2>, kKernel<Avx512, 4>},
     {{nullptr, decode_group<Avx512, 1, 1>, decode_group<Avx512, 2, 1>},
      {nullptr, decode_group<Avx512, 1, 2>, decode_group<Avx512, 2, 2>},
-     {nullptr, decode_group<Avx512, 1, 4>, decode_group<Avx512, 2, 4>}}};
+     {nullptr, decode_group<Avx512, 1, 4>, decode_group<Avx512, 2, 4>},
+     {nullptr, nullptr, nullptr}}};
 
 }  // namespace fmtc

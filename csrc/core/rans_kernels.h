@@ -57,7 +57,8 @@ struct RansGroupRounds {
   const uint16_t* offset;   // [rounds, L] the level of the value's symbol 0, modulo 2^16
   uint32_t* states;         // [L]
   const uint8_t* words;     // of all chunks; a chunk takes at most S a round
-  uint32_t* next;           // [L] the byte in `words` where the next word of the lane's chunk is
+  uint32_t* next;           // [L] the byte in `words` where the next word of the lane's chunk is;
+                            // written for the first lane of each
   int16_t* const* levels;   // [L / S] [rounds * S], written, of each chunk; an escape's is
                             // kEscapeSymbol above the offset
 };
@@ -69,9 +70,9 @@ using RansGroupKernel = uint32_t (*)(RansGroupRounds& state, size_t rounds);
 struct RansKernels {
   static constexpr int kMinLog2States = 3;
   RansKernel of_states[4];  // 8, 16, 32 and 64
-  static constexpr int kMaxLog2GroupStates = 2;
+  static constexpr int kMaxLog2GroupStates = 3;
   static constexpr int kMinLog2GroupLanes = 3, kMaxLog2GroupLanes = 5;
-  RansGroupKernel of_group[3][3];  // 1, 2 and 4 states of a chunk; 8, 16 and 32 lanes
+  RansGroupKernel of_group[4][3];  // 1, 2, 4 and 8 states of a chunk; 8, 16 and 32 lanes
 };
 
 extern const RansKernels kRansAvx2;

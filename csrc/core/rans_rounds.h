@@ -221,6 +221,7 @@ FMTC_INLINE typename V::Vector pull_words_of_group(typename V::Vector x, const u
   return V::where(low, V::bit_or(V::template left<16>(x), word), x);
 }
 
+// kVectors: of a round; kStates: of each chunk, at most a vector's lanes.
 template <class V, int kVectors, int kStates>
 uint32_t decode_group(RansGroupRounds& shared, size_t rounds) {
   using Vector = typename V::Vector;
@@ -230,9 +231,14 @@ uint32_t decode_group(RansGroupRounds& shared, size_t rounds) {
   const uint16_t* offset = state.offset;
   int16_t* levels[kChunks];
   for (int i = 0; i < kChunks; ++i) levels[i] = state.levels[i];
-  Vector x[kVectors], next[kVectors];
+  Vector x[kVectors];
   for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kLanes);
+  // Where the next words are, for each lane; or for each chunk, if its lanes are a vector.
+  constexpr bool kWhole = kStates == kLanes;
+  Vector next[kVectors];
   for (int v = 0; v < kVectors; ++v) next[v] = V::load(state.next + v * kLanes);
+  const uint8_t* words[kChunks];
+  for (int i = 0; i < kChunks; ++i) words[i] = state.words + state.next[i * kStates];
   decltype(V::none()) escaped[kVectors];
   for (int v = 0; v < kVectors; ++v) escaped[v] = V::none();
   for (size_t round = 0; round < rounds; ++round, table += kRound, offset += kRound) {
@@ -240,19 +246,26 @@ uint32_t decode_group(RansGroupRounds& shared, size_t rounds) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const Vector entry = take_values<V>(x[v], state.entries, table + v * kLanes);
-      x[v] = pull_words_of_group<V, kStates>(x[v], state.words, next[v]);
+      if constexpr (kWhole) {
+        x[v] = V::pull_words(x[v], words[v]);
+      } else {
+        x[v] = pull_words_of_group<V, kStates>(x[v], state.words, next[v]);
+      }
       symbols[v] = V::bit_and(entry, V::all(kEscape));
       escaped[v] = V::either(escaped[v], V::equal(symbols[v], V::all(kEscape)));
     }
-    alignas(64) int16_t all[kRound];
-    V::template store_levels<kVectors>(symbols, offset, all, kEscape);
+    alignas(64) int16_t row[kRound];
+    V::template store_levels<kVectors>(symbols, offset, row, kEscape);
 #pragma GCC unroll 32
     for (int i = 0; i < kChunks; ++i) {
-      __builtin_memcpy(levels[i] + round * kStates, all + i * kStates, 2 * kStates);
+      __builtin_memcpy(levels[i] + round * kStates, row + i * kStates, 2 * kStates);
     }
   }
   for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kLanes, x[v]);
   for (int v = 0; v < kVectors; ++v) V::store(state.next + v * kLanes, next[v]);
+  for (int i = 0; kWhole && i < kChunks; ++i) {
+    state.next[i * kStates] = static_cast<uint32_t>(words[i] - state.words);
+  }
   uint32_t lanes = 0;
   for (int v = 0; v < kVectors; ++v) lanes |= V::bits(escaped[v]) << v * kLanes;
   return lanes;

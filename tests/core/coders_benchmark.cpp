@@ -180,7 +180,7 @@ BENCHMARK_CAPTURE(rans, encode, true)->ArgNames(kRansNames)->ArgsProduct(kRansAr
 BENCHMARK_CAPTURE(rans, decode, false)->ArgNames(kRansNames)->ArgsProduct(kRansArguments);
 BENCHMARK(rans_chunks)
     ->ArgNames({"scale10", "plane", "classes", "states", "streams"})
-    ->ArgsProduct({{3, 20}, {49, 196, 784}, {1, 4}, {1, 2, 4}, {1, 2, 3, 4, 8, 16}});
+    ->ArgsProduct({{3, 20}, {49, 196, 784}, {1, 4}, {1, 2, 4, 8}, {1, 2, 3, 4, 8, 16}});
 BENCHMARK_CAPTURE(huffman, encode, true)->ArgName("scale10")->Arg(2)->Arg(20)->Arg(80);
 BENCHMARK_CAPTURE(huffman, decode, false)->ArgName("scale10")->Arg(2)->Arg(20)->Arg(80);
 BENCHMARK(histogram_of_levels)->ArgName("scale10")->Arg(2)->Arg(80);

@@ -769,7 +769,7 @@ TEST(RansChunks, GroupsOfAnySize) {
 }
 
 TEST(RansChunks, OfAnyLength) {
-  for (const int states : {1, 2, 4}) {
+  for (const int states : {1, 2, 4, 8}) {
     for (size_t count = 0; count <= 140; ++count) {
       Group group(21 + static_cast<uint32_t>(count), states);
       for (size_t i = 0; i < 9; ++i) group.add(3 * i, count, 50);
@@ -780,7 +780,7 @@ TEST(RansChunks, OfAnyLength) {
 
 // Payloads of a few bytes beside some that are longer than the levels.
 TEST(RansChunks, PayloadsOfAnySize) {
-  for (const int states : {1, 2, 4}) {
+  for (const int states : {1, 2, 4, 8}) {
     Group group(22, states);
     for (const unsigned escapes : {1u, 0u, 2u, 1000u, 0u, 1u, 7u}) {
       group.add(0, Group::kValues, escapes);
@@ -792,7 +792,7 @@ TEST(RansChunks, PayloadsOfAnySize) {
 
 TEST(RansChunks, OfSeveralLengthsAndTotals) {
   for (const int log2_total : {8, 11, 12}) {
-    for (const int states : {1, 2, 4}) {
+    for (const int states : {1, 2, 4, 8}) {
       Group group(23, states, log2_total);
       for (const size_t count : {200, 200, 200, 200, 199, 199, 199, 0, 0, 0, 0, 300, 64, 64, 64}) {
         group.add(1, count, 60);
@@ -804,7 +804,7 @@ TEST(RansChunks, OfSeveralLengthsAndTotals) {
 
 // One of a group is damaged: the others come out, and it is refused where the scalar code does.
 TEST(RansChunks, EveryFlippedBitAndEveryTruncation) {
-  for (const int states : {1, 2, 4}) {
+  for (const int states : {1, 2, 4, 8}) {
     Group group(24, states);
     for (size_t i = 0; i < 8; ++i) group.add(40, 150, 40);
     const Group whole = group;
@@ -834,7 +834,7 @@ TEST(RansChunks, EveryFlippedBitAndEveryTruncation) {
 // Nothing is read or written outside the spans, which the sanitizer build would see.
 TEST(RansChunks, AnyTablesAndBytesAreSafe) {
   for (uint32_t round = 0; round < 1000; ++round) {
-    Group group(1000 + round, 1 << round % 3);
+    Group group(1000 + round, 1 << round % 4);
     const size_t count = group.random() % 200;
     for (size_t i = 0; i < 5; ++i) {
       group.add(0, count, 0);
