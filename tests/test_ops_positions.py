@@ -359,6 +359,16 @@ def test_a_stream_does_not_depend_on_its_batch():
     assert case.streams() == [from_rows(*one)[0] for one in alone]
 
 
+@pytest.mark.parametrize("images", [1, 2, 3, 5, 8, 9])
+@pytest.mark.parametrize("shape, states", [((3, 20, 20), 1), ((9, 31, 31), 2), ((19, 31, 31), 4)])
+def test_streams_of_a_batch_are_decoded_together(images, shape, states):
+    """Each has segments of other sizes."""
+    case = Case((images, *shape), 4, tables=9)
+    assert ops.stream_info(case.streams()[0])["lanes"] == states
+    levels, status = case.decode(*case.encode())
+    assert not status.any() and torch.equal(levels, case.levels)
+
+
 @pytest.mark.parametrize("log2, states", [(8, 1), (8, 64), (9, 4), (10, 2)])
 def test_decoder_takes_any_chunks_and_states(log2, states):
     """Chunks begin and end anywhere in the map and in segments, also in those of other tables."""

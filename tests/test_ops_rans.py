@@ -474,6 +474,23 @@ def test_streams_of_one_batch_may_have_different_chunks():
     assert not status.any() and torch.equal(levels, case.levels)
 
 
+@pytest.mark.parametrize("images", [1, 2, 3, 5, 8, 9])
+@pytest.mark.parametrize("shape, states", [((3, 20, 20), 1), ((9, 31, 31), 2), ((19, 31, 31), 4)])
+def test_streams_of_a_batch_are_decoded_together(images, shape, states):
+    """Also where one of them is damaged."""
+    case = Case((images, *shape), tables=2)
+    batch = case.streams()
+    assert ops.stream_info(batch[0])["lanes"] == states
+    levels, status = case.decode(*to_rows(batch))
+    assert not status.any() and torch.equal(levels, case.levels)
+    damaged = images // 2
+    batch[damaged] = batch[damaged][:-1]
+    levels, status = case.decode(*to_rows(batch))
+    assert (status != 0).tolist() == [n == damaged for n in range(images)]
+    assert not levels[damaged].any()
+    assert torch.equal(levels[status == 0], case.levels[status == 0])
+
+
 def test_a_stream_does_not_depend_on_its_batch():
     case = CASES["several tables"]
     alone = [ops.rans_encode(*case.encode_args(image[None])) for image in case.levels]

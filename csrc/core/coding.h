@@ -6,6 +6,7 @@
 #include <span>
 
 #include "core/device.h"
+#include "core/status.h"
 
 namespace fmtc {
 
@@ -61,6 +62,15 @@ struct ComponentTables {
 // False unless table_of has an element for each segment of that many components and all name a
 // table, width divides the entries, and lo is an int16.
 bool tables_valid(const ComponentTables& tables, uint64_t components) noexcept;
+
+// A chunk to decode.
+struct CodedChunk {
+  std::span<const uint8_t> payload;
+  uint64_t first = 0;  // the index of its first value in the tensor
+  ComponentTables tables;
+  std::span<int16_t> levels;    // of the chunk alone
+  Status status = Status::kOk;  // what came of it
+};
 
 // Walks along consecutive values as runs that share one table.
 class RunCursor {

@@ -108,4 +108,13 @@ Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
                          const ComponentTables& tables, int states, std::span<int16_t> levels,
                          const RansKernels* kernels = rans_kernels(rans_simd())) noexcept;
 
+// Decodes each of the chunks like rans_chunk_decode; what came of it is in the chunk's status. Few
+// states do not fill a vector, or are done long before the next round can begin. So chunks with 1
+// to 8 states that follow each other here are decoded together, up to 32 states of them, where they
+// have as many values and their tables the same entries. What is wrong with one does not concern
+// the others.
+//   states  of each chunk;  kernels: null for scalar code
+void rans_chunks_decode(std::span<CodedChunk> chunks, int states,
+                        const RansKernels* kernels = rans_kernels(rans_simd())) noexcept;
+
 }  // namespace fmtc

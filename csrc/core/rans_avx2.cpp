@@ -67,6 +67,7 @@ struct Avx2 {
   FMTC_INLINE static Vector sub(Vector a, Vector b) { return _mm256_sub_epi32(a, b); }
   FMTC_INLINE static Vector multiply(Vector a, Vector b) { return _mm256_mullo_epi32(a, b); }
   FMTC_INLINE static Vector bit_and(Vector a, Vector b) { return _mm256_and_si256(a, b); }
+  FMTC_INLINE static Vector bit_or(Vector a, Vector b) { return _mm256_or_si256(a, b); }
   template <int kCount>
   FMTC_INLINE static Vector right(Vector a) {
     return _mm256_srli_epi32(a, kCount);
@@ -160,6 +161,20 @@ struct Avx2 {
     return _mm256_or_si256(_mm256_sllv_epi32(x, _mm256_and_si256(low, all(16))), filling);
   }
 
+  template <int kStates>
+  FMTC_INLINE static Vector load_words(const uint8_t* words, Vector next) {
+    return _mm256_set_m128i(load_words_4<kStates>(words, _mm256_extracti128_si256(next, 1)),
+                            load_words_4<kStates>(words, _mm256_castsi256_si128(next)));
+  }
+
+  // Bytes of `a` within each quarter of a vector, as QuarterBytes says; 16 bytes in all of them.
+  FMTC_INLINE static Vector shuffle_bytes(Vector a, Vector from) {
+    return _mm256_shuffle_epi8(a, from);
+  }
+  FMTC_INLINE static Vector repeat(const uint8_t* quarter) {
+    return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(quarter)));
+  }
+
   // Stores the levels of a round; returns whether any symbol is `escape`.
   template <int kVectors>
   FMTC_INLINE static bool store_levels(const Vector* symbols, const uint16_t* offset,
@@ -190,6 +205,10 @@ struct Avx2 {
 }  // namespace
 
 const RansKernels kRansAvx2 = {
-    {kKernel<Avx2, 1>, kKernel<Avx2, 2>, kKernel<Avx2, 4>, kKernel<Avx2, 8>}};
+    {kKernel<Avx2, 1>, kKernel<Avx2, 2>, kKernel<Avx2, 4>, kKernel<Avx2, 8>},
+    {{decode_group<Avx2, 1, 1>, decode_group<Avx2, 2, 1>, decode_group<Avx2, 4, 1>},
+     {decode_group<Avx2, 1, 2>, decode_group<Avx2, 2, 2>, decode_group<Avx2, 4, 2>},
+     {decode_group<Avx2, 1, 4>, decode_group<Avx2, 2, 4>, decode_group<Avx2, 4, 4>},
+     {decode_group<Avx2, 1, 8>, decode_group<Avx2, 2, 8>, decode_group<Avx2, 4, 8>}}};
 
 }  // namespace fmtc

@@ -52,6 +52,7 @@ struct Avx512 {
   FMTC_INLINE static Vector sub(Vector a, Vector b) { return _mm512_sub_epi32(a, b); }
   FMTC_INLINE static Vector multiply(Vector a, Vector b) { return _mm512_mullo_epi32(a, b); }
   FMTC_INLINE static Vector bit_and(Vector a, Vector b) { return _mm512_and_si512(a, b); }
+  FMTC_INLINE static Vector bit_or(Vector a, Vector b) { return _mm512_or_si512(a, b); }
   template <int kCount>
   FMTC_INLINE static Vector right(Vector a) {
     return _mm512_srli_epi32(a, kCount);
@@ -150,6 +151,22 @@ struct Avx512 {
     return _mm512_mask_or_epi32(x, low, _mm512_slli_epi32(x, 16), filling);
   }
 
+  template <int kStates>
+  FMTC_INLINE static Vector load_words(const uint8_t* words, Vector next) {
+    return join(load_words_4<kStates>(words, _mm512_extracti32x4_epi32(next, 0)),
+                load_words_4<kStates>(words, _mm512_extracti32x4_epi32(next, 1)),
+                load_words_4<kStates>(words, _mm512_extracti32x4_epi32(next, 2)),
+                load_words_4<kStates>(words, _mm512_extracti32x4_epi32(next, 3)));
+  }
+
+  // Bytes of `a` within each quarter of a vector, as QuarterBytes says; 16 bytes in all of them.
+  FMTC_INLINE static Vector shuffle_bytes(Vector a, Vector from) {
+    return _mm512_shuffle_epi8(a, from);
+  }
+  FMTC_INLINE static Vector repeat(const uint8_t* quarter) {
+    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(quarter)));
+  }
+
   // Stores the levels of a round; returns whether any symbol is `escape`.
   template <int kVectors>
   FMTC_INLINE static bool store_levels(const Vector* symbols, const uint16_t* offset,
@@ -167,8 +184,12 @@ struct Avx512 {
 
 }  // namespace
 
-// 8 states are half a vector: the kernel for AVX2 takes them.
+// 8 states or lanes are half a vector: the kernels for AVX2 take them.
 const RansKernels kRansAvx512 = {
-    {{nullptr, nullptr}, kKernel<Avx512, 1>, kKernel<Avx512, 2>, kKernel<Avx512, 4>}};
+    {{nullptr, nullptr}, kKernel<Avx512, 1>, kKernel<Avx512, 2>, kKernel<Avx512, 4>},
+    {{nullptr, decode_group<Avx512, 1, 1>, decode_group<Avx512, 2, 1>},
+     {nullptr, decode_group<Avx512, 1, 2>, decode_group<Avx512, 2, 2>},
+     {nullptr, decode_group<Avx512, 1, 4>, decode_group<Avx512, 2, 4>},
+     {nullptr, nullptr, nullptr}}};
 
 }  // namespace fmtc

@@ -49,11 +49,30 @@ struct RansKernel {
   size_t (*decode)(RansDecodeRounds& state, int16_t* levels, size_t rounds);
 };
 
-// Of one instruction set: for 8, 16, 32 and 64 states. A set that has none for so few leaves them
-// to AVX2.
+// Rounds of several chunks with the same small number S of states, each taking words of its own:
+// lane i is state i % S of chunk i / S. L is the number of lanes.
+struct RansGroupRounds {
+  const uint32_t* entries;  // of all tables, as rans_decode_table makes them
+  const uint32_t* table;    // [rounds, L] where the value's table begins in `entries`, below 2^32
+  const uint16_t* offset;   // [rounds, L] the level of the value's symbol 0, modulo 2^16
+  uint32_t* states;         // [L]
+  const uint8_t* words;     // of all chunks; a chunk takes at most S a round
+  uint32_t* next;           // [L] the byte in `words` where the next word of the lane's chunk is;
+                            // written for the first lane of each
+  int16_t* const* levels;   // [L / S] [rounds * S], written, of each chunk; an escape's is
+                            // kEscapeSymbol above the offset
+};
+
+// Returns the set of lanes with escapes: bit i is lane i.
+using RansGroupKernel = uint32_t (*)(RansGroupRounds& state, size_t rounds);
+
+// Of one instruction set. A set that has none for so few states or lanes leaves them to AVX2.
 struct RansKernels {
   static constexpr int kMinLog2States = 3;
-  RansKernel of_states[4];
+  RansKernel of_states[4];  // 8, 16, 32 and 64
+  static constexpr int kMaxLog2GroupStates = 3;
+  static constexpr int kMinLog2GroupLanes = 3, kMaxLog2GroupLanes = 5;
+  RansGroupKernel of_group[4][3];  // 1, 2, 4 and 8 states of a chunk; 8, 16 and 32 lanes
 };
 
 extern const RansKernels kRansAvx2;

@@ -108,10 +108,26 @@ void encode_rounds(RansEncodeRounds& shared, const int16_t* levels, size_t round
   shared.escapes = escapes;
 }
 
+// A value of each lane: the entries of the slots that the states x say; x becomes what the states
+// are before they take words.
+template <class V>
+FMTC_INLINE typename V::Vector take_values(typename V::Vector& x, const uint32_t* entries,
+                                           const uint32_t* table) {
+  using Vector = typename V::Vector;
+  constexpr int kLog2 = kKernelLog2Total;
+  const Vector slot = V::bit_and(x, V::all((1u << kLog2) - 1));
+  const Vector entry = V::lookup(entries, V::add(slot, V::load(table)));
+  const Vector less = V::bit_and(V::template right<8>(entry), V::all(0xFFF));
+  const Vector frequency = V::add(less, V::all(1));
+  const Vector from = V::multiply(frequency, V::template right<kLog2>(x));
+  x = V::add(from, V::template right<20>(entry));
+  return entry;
+}
+
 template <class V, int kVectors>
 size_t decode_rounds(RansDecodeRounds& shared, int16_t* levels, size_t rounds) {
   using Vector = typename V::Vector;
-  constexpr int kLanes = V::kLanes, kStates = kVectors * kLanes, kLog2 = kKernelLog2Total;
+  constexpr int kLanes = V::kLanes, kStates = kVectors * kLanes;
   const RansDecodeRounds state = shared;
   const uint8_t* words = state.words;
   const uint8_t* escapes = state.escapes;
@@ -123,13 +139,8 @@ size_t decode_rounds(RansDecodeRounds& shared, int16_t* levels, size_t rounds) {
     Vector symbols[kVectors];
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      const Vector slot = V::bit_and(x[v], V::all((1u << kLog2) - 1));
-      const Vector index = V::add(slot, V::load(state.table + v * kLanes));
-      const Vector entry = V::lookup(state.entries, index);
-      const Vector less = V::bit_and(V::template right<8>(entry), V::all(0xFFF));
-      const Vector frequency = V::add(less, V::all(1));
-      const Vector from = V::multiply(frequency, V::template right<kLog2>(x[v]));
-      x[v] = V::pull_words(V::add(from, V::template right<20>(entry)), words);
+      const Vector entry = take_values<V>(x[v], state.entries, state.table + v * kLanes);
+      x[v] = V::pull_words(x[v], words);
       symbols[v] = V::bit_and(entry, V::all(kEscape));
     }
     if (V::template store_levels<kVectors>(symbols, state.offset, levels, kEscape)) [[unlikely]] {
@@ -143,6 +154,121 @@ size_t decode_rounds(RansDecodeRounds& shared, int16_t* levels, size_t rounds) {
   shared.words = words;
   shared.escapes = escapes;
   return round;
+}
+
+// What each byte of a quarter of a vector, 4 lanes, is taken from; kZero: it is 0.
+struct alignas(16) QuarterBytes {
+  static constexpr uint8_t kZero = 0x80;
+  uint8_t of[16];
+};
+
+// Each lane from the lane `distance` before, if that belongs to the same chunk of kStates states.
+template <int kStates>
+constexpr QuarterBytes lanes_before(int distance) {
+  QuarterBytes from{};
+  for (int byte = 0; byte < 16; ++byte) {
+    const bool same = byte / 4 % kStates >= distance;
+    from.of[byte] = static_cast<uint8_t>(same ? byte - 4 * distance : QuarterBytes::kZero);
+  }
+  return from;
+}
+
+// Each lane from its chunk's last one.
+template <int kStates>
+constexpr QuarterBytes last_lanes() {
+  QuarterBytes from{};
+  for (int byte = 0; byte < 16; ++byte) {
+    from.of[byte] = static_cast<uint8_t>((byte / 4 | (kStates - 1)) * 4 + byte % 4);
+  }
+  return from;
+}
+
+// The first of its chunk's words, of V::load_words, for each lane.
+template <int kStates>
+constexpr QuarterBytes first_words() {
+  QuarterBytes from{};
+  for (int byte = 0; byte < 16; ++byte) {
+    const int word = 2 * (byte / 4 & ~(kStates - 1));
+    from.of[byte] = static_cast<uint8_t>(byte % 4 < 2 ? word + byte % 4 : QuarterBytes::kZero);
+  }
+  return from;
+}
+
+template <int kStates>
+constexpr QuarterBytes kBefore[3] = {lanes_before<kStates>(1), lanes_before<kStates>(2),
+                                     lanes_before<kStates>(3)};
+template <int kStates>
+constexpr QuarterBytes kLast = last_lanes<kStates>();
+template <int kStates>
+constexpr QuarterBytes kFirstWords = first_words<kStates>();
+
+// Fills up lanes below 2^16, each with the next word of its chunk; `next` goes on.
+template <class V, int kStates>
+FMTC_INLINE typename V::Vector pull_words_of_group(typename V::Vector x, const uint8_t* words,
+                                                   typename V::Vector& next) {
+  using Vector = typename V::Vector;
+  const Vector loaded = V::template load_words<kStates>(words, next);
+  const auto low = V::equal(V::template right<16>(x), V::all(0));
+  // In both of its lower bytes, what a lane adds to where those behind it take their word from.
+  const Vector taken = V::where(low, V::all(0x0202), V::all(0));
+  Vector before = V::all(0);
+  for (int i = 0; i + 1 < kStates; ++i) {
+    before = V::add(before, V::shuffle_bytes(taken, V::repeat(kBefore<kStates>[i].of)));
+  }
+  const Vector of_chunk = V::shuffle_bytes(V::add(before, taken), V::repeat(kLast<kStates>.of));
+  next = V::add(next, V::bit_and(of_chunk, V::all(0xFF)));
+  const Vector word = V::shuffle_bytes(loaded, V::add(V::repeat(kFirstWords<kStates>.of), before));
+  return V::where(low, V::bit_or(V::template left<16>(x), word), x);
+}
+
+// kVectors: of a round; kStates: of each chunk, at most a vector's lanes.
+template <class V, int kVectors, int kStates>
+uint32_t decode_group(RansGroupRounds& shared, size_t rounds) {
+  using Vector = typename V::Vector;
+  constexpr int kLanes = V::kLanes, kRound = kVectors * kLanes, kChunks = kRound / kStates;
+  const RansGroupRounds state = shared;
+  const uint32_t* table = state.table;
+  const uint16_t* offset = state.offset;
+  int16_t* levels[kChunks];
+  for (int i = 0; i < kChunks; ++i) levels[i] = state.levels[i];
+  Vector x[kVectors];
+  for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kLanes);
+  // Where the next words are, for each lane; or for each chunk, if its lanes are a vector.
+  constexpr bool kWhole = kStates == kLanes;
+  Vector next[kVectors];
+  for (int v = 0; v < kVectors; ++v) next[v] = V::load(state.next + v * kLanes);
+  const uint8_t* words[kChunks];
+  for (int i = 0; i < kChunks; ++i) words[i] = state.words + state.next[i * kStates];
+  decltype(V::none()) escaped[kVectors];
+  for (int v = 0; v < kVectors; ++v) escaped[v] = V::none();
+  for (size_t round = 0; round < rounds; ++round, table += kRound, offset += kRound) {
+    Vector symbols[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const Vector entry = take_values<V>(x[v], state.entries, table + v * kLanes);
+      if constexpr (kWhole) {
+        x[v] = V::pull_words(x[v], words[v]);
+      } else {
+        x[v] = pull_words_of_group<V, kStates>(x[v], state.words, next[v]);
+      }
+      symbols[v] = V::bit_and(entry, V::all(kEscape));
+      escaped[v] = V::either(escaped[v], V::equal(symbols[v], V::all(kEscape)));
+    }
+    alignas(64) int16_t row[kRound];
+    V::template store_levels<kVectors>(symbols, offset, row, kEscape);
+#pragma GCC unroll 32
+    for (int i = 0; i < kChunks; ++i) {
+      __builtin_memcpy(levels[i] + round * kStates, row + i * kStates, 2 * kStates);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kLanes, x[v]);
+  for (int v = 0; v < kVectors; ++v) V::store(state.next + v * kLanes, next[v]);
+  for (int i = 0; kWhole && i < kChunks; ++i) {
+    state.next[i * kStates] = static_cast<uint32_t>(words[i] - state.words);
+  }
+  uint32_t lanes = 0;
+  for (int v = 0; v < kVectors; ++v) lanes |= V::bits(escaped[v]) << v * kLanes;
+  return lanes;
 }
 
 // The kernel for kVectors * V::kLanes states.

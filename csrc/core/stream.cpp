@@ -88,8 +88,8 @@ Status encode_payload(const StreamHeader& header, std::span<const int16_t> level
   return Status::kBadCoder;
 }
 
-Status decode_payload(const StreamHeader& header, std::span<const uint8_t> payload, uint64_t first,
-                      const ComponentTables& tables, std::span<int16_t> levels) noexcept {
+Status decode_payload(const StreamHeader& header, const CodedChunk& chunk) noexcept {
+  const auto& [payload, first, tables, levels, status] = chunk;
   switch (header.coder) {
     case Coder::kHuffman:
       return huffman_chunk_decode(payload, first, tables, header.lanes(), levels);
@@ -176,6 +176,36 @@ ComponentTables with_segments(const ComponentTables& tables, const StreamHeader&
     result.parts = std::span(header.positions).first(header.classes);
   }
   return result;
+}
+
+// Finds a chunk and checks all that can be checked without decoding it, as its status says.
+CodedChunk open_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
+                      const ComponentTables& tables, uint64_t chunk,
+                      std::span<int16_t> levels) noexcept {
+  CodedChunk opened;
+  if (!chunk_valid(header, chunk, levels.size(), tables)) {
+    opened.status = Status::kBadArgument;
+    return opened;
+  }
+  const ChunkPayload payload = find_chunk(header, bytes, chunk);
+  if (header.chunks() > 1 && crc32c(payload.bytes) != payload.checksum) {
+    opened.status = Status::kBadChunkChecksum;
+    return opened;
+  }
+  opened.payload = payload.bytes;
+  opened.first = header.chunk_first(chunk);
+  opened.tables = with_segments(tables, header);
+  opened.levels = levels.subspan(static_cast<size_t>(opened.first), header.chunk_values(chunk));
+  return opened;
+}
+
+// How many of the first tasks are rANS chunks with as many states.
+size_t rans_tasks(std::span<const ChunkTask> tasks) noexcept {
+  const StreamHeader& first = *tasks[0].header;
+  const auto end = std::find_if(tasks.begin(), tasks.end(), [&](const ChunkTask& task) {
+    return task.header->coder != Coder::kRans || task.header->log2_lanes != first.log2_lanes;
+  });
+  return static_cast<size_t>(end - tasks.begin());
 }
 
 }  // namespace
@@ -316,15 +346,32 @@ Status check_expected(const StreamHeader& header, const StreamHeader& expected) 
 Status decode_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
                     const ComponentTables& tables, uint64_t chunk,
                     std::span<int16_t> levels) noexcept {
-  if (!chunk_valid(header, chunk, levels.size(), tables)) return Status::kBadArgument;
-  const ChunkPayload payload = find_chunk(header, bytes, chunk);
-  if (header.chunks() > 1 && crc32c(payload.bytes) != payload.checksum) {
-    return Status::kBadChunkChecksum;
+  const CodedChunk opened = open_chunk(header, bytes, tables, chunk, levels);
+  return opened.status == Status::kOk ? decode_payload(header, opened) : opened.status;
+}
+
+void decode_chunks(const ComponentTables& tables, std::span<ChunkTask> tasks) noexcept {
+  constexpr size_t kMost = 32;  // that rANS decodes together
+  std::array<CodedChunk, kMost> opened;
+  std::array<ChunkTask*, kMost> of_task;
+  while (!tasks.empty()) {
+    const size_t together = std::clamp<size_t>(rans_tasks(tasks), 1, kMost);
+    size_t good = 0;
+    for (ChunkTask& task : tasks.first(together)) {
+      opened[good] = open_chunk(*task.header, task.bytes, tables, task.chunk, task.levels);
+      task.status = opened[good].status;
+      of_task[good] = &task;
+      if (task.status == Status::kOk) ++good;
+    }
+    const StreamHeader& header = *tasks[0].header;
+    if (header.coder == Coder::kRans) {
+      rans_chunks_decode(std::span(opened).first(good), header.lanes());
+    } else if (good == 1) {
+      opened[0].status = decode_payload(header, opened[0]);
+    }
+    for (size_t i = 0; i < good; ++i) of_task[i]->status = opened[i].status;
+    tasks = tasks.subspan(together);
   }
-  const uint64_t first = header.chunk_first(chunk);
-  const auto values = levels.subspan(static_cast<size_t>(first), header.chunk_values(chunk));
-  const ComponentTables segments = with_segments(tables, header);
-  return decode_payload(header, payload.bytes, first, segments, values);
 }
 
 Status stream_encode(const StreamHeader& header, std::span<const int16_t> levels,

@@ -151,6 +151,20 @@ Status decode_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
                     const ComponentTables& tables, uint64_t chunk,
                     std::span<int16_t> levels) noexcept;
 
+// A chunk of one of several streams; the members are as for decode_chunk.
+struct ChunkTask {
+  const StreamHeader* header = nullptr;
+  std::span<const uint8_t> bytes;
+  uint64_t chunk = 0;
+  std::span<int16_t> levels;
+  Status status = Status::kOk;  // what came of it
+};
+
+// decode_chunk for each task. Where streams of the same shape follow each other whose chunks have
+// few states, as those of a batch of small tensors do, it is 2 to 3 times as fast as one by one
+// (rans_chunks_decode).
+void decode_chunks(const ComponentTables& tables, std::span<ChunkTask> tasks) noexcept;
+
 // A whole stream. `tables.plane` must be height * width.
 //   levels  [header.values()];  out: stream_bound(header) bytes, of which `used` are the stream
 Status stream_encode(const StreamHeader& header, std::span<const int16_t> levels,

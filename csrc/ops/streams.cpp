@@ -128,41 +128,42 @@ std::vector<Stream> open_streams(const Coding& coding, std::span<const uint8_t> 
   return streams;
 }
 
-// A chunk of a stream that could be opened: encoders may choose chunks of other sizes, so streams
-// can differ in how many they have.
-struct Task {
-  int64_t image;
-  uint64_t chunk;
-  Status status = Status::kOk;
+// The chunks of the streams that could be opened. Encoders may choose chunks of other sizes, so
+// streams can differ in how many they have.
+struct Tasks {
+  std::vector<ChunkTask> chunks;
+  std::vector<Stream*> streams;  // of each chunk
 };
 
-std::vector<Task> chunk_tasks(const std::vector<Stream>& streams) {
-  std::vector<Task> tasks;
+Tasks chunk_tasks(std::vector<Stream>& streams, std::span<int16_t> levels,
+                  int64_t values_of_image) {
+  Tasks tasks;
   for (size_t n = 0; n < streams.size(); ++n) {
-    if (streams[n].status != Status::kOk) continue;
-    for (uint64_t chunk = 0; chunk < streams[n].header.chunks(); ++chunk) {
-      tasks.push_back({static_cast<int64_t>(n), chunk});
+    Stream& stream = streams[n];
+    if (stream.status != Status::kOk) continue;
+    for (uint64_t chunk = 0; chunk < stream.header.chunks(); ++chunk) {
+      tasks.chunks.push_back({&stream.header, stream.bytes, chunk,
+                              row(levels, static_cast<int64_t>(n), values_of_image)});
+      tasks.streams.push_back(&stream);
     }
   }
   return tasks;
 }
 
-// Decodes all chunks; a stream gets the status of its first damaged chunk.
-void decode_chunks(std::vector<Stream>& streams, const ComponentTables& tables,
-                   std::span<int16_t> levels, int64_t values_of_image) {
-  std::vector<Task> tasks = chunk_tasks(streams);
-  const auto count = static_cast<int64_t>(tasks.size());
+// Decodes all chunks, each thread as many that follow each other; a stream gets the status of its
+// first damaged chunk.
+void decode_all(std::vector<Stream>& streams, const ComponentTables& tables,
+                std::span<int16_t> levels, int64_t values_of_image) {
+  Tasks tasks = chunk_tasks(streams, levels, values_of_image);
+  const auto count = static_cast<int64_t>(tasks.chunks.size());
   torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      Task& task = tasks[static_cast<size_t>(i)];
-      const Stream& stream = streams[static_cast<size_t>(task.image)];
-      task.status = decode_chunk(stream.header, stream.bytes, tables, task.chunk,
-                                 row(levels, task.image, values_of_image));
-    }
+    const auto all = std::span(tasks.chunks);
+    decode_chunks(tables,
+                  all.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)));
   });
-  for (const Task& task : tasks) {
-    Status& status = streams[static_cast<size_t>(task.image)].status;
-    if (status == Status::kOk) status = task.status;
+  for (size_t i = 0; i < tasks.chunks.size(); ++i) {
+    Status& status = tasks.streams[i]->status;
+    if (status == Status::kOk) status = tasks.chunks[i].status;
   }
 }
 
@@ -219,7 +220,7 @@ std::tuple<Tensor, Tensor> decode_on_host(const Coding& coding, const Tensor& by
   const auto all_levels = mutable_values<int16_t>(levels);
   std::vector<Stream> streams =
       open_streams(coding, values<uint8_t>(buffers), bytes.size(1), values<int64_t>(sizes));
-  decode_chunks(streams, coding.tables, mutable_values<int16_t>(coded), values_of_image);
+  decode_all(streams, coding.tables, mutable_values<int16_t>(coded), values_of_image);
   if (arranged) restore_batch(streams, values<int16_t>(coded), all_levels, expected);
   for (int64_t n = 0; n < images; ++n) {
     const Status result = streams[static_cast<size_t>(n)].status;

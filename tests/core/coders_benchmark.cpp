@@ -74,6 +74,61 @@ void rans(benchmark::State& state, bool encode) {
   report(state, used);
 }
 
+// Chunks of several streams, decoded together; each has classes of positions of its own. Arguments:
+// 10 * scale, values of a component, classes, states, streams.
+void rans_chunks(benchmark::State& state) {
+  constexpr size_t kTables = 8;
+  const double scale = static_cast<double>(state.range(0)) / 10;
+  const auto plane = static_cast<uint64_t>(state.range(1));
+  const auto classes = static_cast<size_t>(state.range(2));
+  const int states = static_cast<int>(state.range(3));
+  const auto streams = static_cast<size_t>(state.range(4));
+  const auto components = static_cast<size_t>(states) * 6144 / plane;
+  const size_t values = components * plane;
+  std::mt19937 random(1);
+  std::vector<int64_t> counts;
+  for (size_t i = 0; i < kTables * kSymbols; ++i) {
+    const double level = std::abs(static_cast<double>(i % kSymbols) + kLo);
+    counts.push_back(1 + static_cast<int64_t>(1e7 * std::exp(-level / scale)));
+  }
+  const Codebook book =
+      make_rans_codebook(counts, kSymbols, kLo, 1 + components * classes, 12, random);
+  std::vector<std::vector<uint64_t>> parts(streams);
+  std::vector<std::vector<uint8_t>> bytes(streams);
+  std::vector<std::vector<int16_t>> decoded(streams, std::vector<int16_t>(values));
+  std::vector<CodedChunk> chunks;
+  size_t used_by_all = 0;
+  for (size_t n = 0; n < streams; ++n) {
+    parts[n].assign(classes, 0);
+    for (uint64_t i = 0; i < plane; ++i) ++parts[n][random() % classes];
+    std::vector<uint64_t> sizes = {0};
+    for (size_t k = 0; k < components; ++k) {
+      sizes.insert(sizes.end(), parts[n].begin(), parts[n].end());
+    }
+    const std::vector<int16_t> levels = draw_levels(book, counts, sizes, random);
+    bytes[n].resize(rans_chunk_bound(values, states));
+    ComponentTables encode_tables = book.encode_tables(plane);
+    encode_tables.parts = parts[n];
+    size_t used = 0;
+    if (rans_chunk_encode(levels, 0, encode_tables, states, bytes[n], used) != Status::kOk) {
+      state.SkipWithError("encoding failed");
+    }
+    used_by_all += used;
+    ComponentTables tables = book.decode_tables(plane);
+    tables.parts = parts[n];
+    chunks.push_back({std::span(bytes[n]).first(used), 0, tables, decoded[n]});
+  }
+  for (auto _ : state) {
+    rans_chunks_decode(chunks, states);
+    for (const CodedChunk& chunk : chunks) {
+      if (chunk.status != Status::kOk) state.SkipWithError("decoding failed");
+    }
+  }
+  const size_t all = streams * values;
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * static_cast<int64_t>(all));
+  state.counters["bits"] = 8.0 * static_cast<double>(used_by_all) / static_cast<double>(all);
+}
+
 void huffman(benchmark::State& state, bool encode) {
   Data data(static_cast<double>(state.range(0)) / 10, kValues, false);
   size_t used = 0;
@@ -123,6 +178,9 @@ const std::vector<std::string> kRansNames = {"scale10", "plane", "states", "simd
 
 BENCHMARK_CAPTURE(rans, encode, true)->ArgNames(kRansNames)->ArgsProduct(kRansArguments);
 BENCHMARK_CAPTURE(rans, decode, false)->ArgNames(kRansNames)->ArgsProduct(kRansArguments);
+BENCHMARK(rans_chunks)
+    ->ArgNames({"scale10", "plane", "classes", "states", "streams"})
+    ->ArgsProduct({{3, 20}, {49, 196, 784}, {1, 4}, {1, 2, 4, 8}, {1, 2, 3, 4, 8, 16}});
 BENCHMARK_CAPTURE(huffman, encode, true)->ArgName("scale10")->Arg(2)->Arg(20)->Arg(80);
 BENCHMARK_CAPTURE(huffman, decode, false)->ArgName("scale10")->Arg(2)->Arg(20)->Arg(80);
 BENCHMARK(histogram_of_levels)->ArgName("scale10")->Arg(2)->Arg(80);

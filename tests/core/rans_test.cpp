@@ -656,5 +656,207 @@ TEST(RansChunk, BadArgumentsAreRefused) {
             Status::kBufferTooSmall);
 }
 
+// ---------------------------------------------------------------------------------------------
+// Chunks of several streams
+
+// Tables for tensors with classes of positions, and chunks of some that share them.
+struct Group {
+  static constexpr size_t kComponents = 9, kClasses = 3, kSymbols = 30;
+  static constexpr uint64_t kPlane = 50, kMap = 13;
+  static constexpr size_t kValues = kMap + kComponents * kPlane;
+
+  struct Member {
+    std::vector<uint64_t> parts;  // of a plane, one for each class
+    Levels levels;                // of the tensor
+    uint64_t first = 0;           // of the chunk
+    Bytes payload;
+  };
+
+  std::mt19937 random;
+  Counts counts = bell_counts(4, kSymbols);
+  int states;
+  Codebook book;
+  std::vector<Member> members;
+
+  Group(uint32_t seed, int states, int log2_total = 12)
+      : random(seed),
+        states(states),
+        book(make_rans_codebook(counts, kSymbols, -12, 1 + kComponents * kClasses, log2_total,
+                                random)) {}
+
+  ComponentTables tables(ComponentTables of_book, const Member& member) const {
+    of_book.map = kMap;
+    of_book.parts = member.parts;
+    return of_book;
+  }
+
+  // A chunk of these values, one of `escapes` of which has no slots (0: none).
+  void add(uint64_t first, size_t count, unsigned escapes) {
+    Member member;
+    const uint64_t some = random() % kPlane, more = some + random() % (kPlane - some);
+    member.parts = {some, more - some, kPlane - more};
+    std::vector<uint64_t> sizes = {kMap};
+    for (size_t k = 0; k < kComponents; ++k) {
+      sizes.insert(sizes.end(), member.parts.begin(), member.parts.end());
+    }
+    const Levels all = draw_levels(book, counts, sizes, random);
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(first);
+    member.first = first;
+    member.levels.assign(begin, begin + static_cast<std::ptrdiff_t>(count));
+    for (int16_t& level : member.levels) {
+      if (escapes != 0 && random() % escapes == 0) level = static_cast<int16_t>(random());
+    }
+    member.payload.resize(rans_chunk_bound(count, states));
+    size_t used = 0;
+    EXPECT_EQ(rans_chunk_encode(member.levels, first, tables(book.encode_tables(kPlane), member),
+                                states, member.payload, used, nullptr),
+              Status::kOk);
+    member.payload.resize(used);
+    members.push_back(member);
+  }
+
+  // Of all chunks together, the same from all kernels as of each chunk from the scalar code; what
+  // became of them.
+  std::vector<Status> decode() const {
+    std::vector<Status> expected;
+    std::vector<Levels> levels;
+    for (const Member& member : members) {
+      levels.emplace_back(member.levels.size(), 77);
+      expected.push_back(rans_chunk_decode(member.payload, member.first,
+                                           tables(book.decode_tables(kPlane), member), states,
+                                           levels.back(), nullptr));
+    }
+    for (const RansKernels* kernels : all_kernels()) {
+      std::vector<Levels> decoded;
+      for (const Member& member : members) decoded.emplace_back(member.levels.size(), 55);
+      std::vector<CodedChunk> chunks;
+      for (size_t i = 0; i < members.size(); ++i) {
+        chunks.push_back({members[i].payload, members[i].first,
+                          tables(book.decode_tables(kPlane), members[i]), decoded[i],
+                          Status::kTooLarge});
+      }
+      rans_chunks_decode(chunks, states, kernels);
+      for (size_t i = 0; i < members.size(); ++i) {
+        EXPECT_EQ(chunks[i].status, expected[i]) << i << " of " << members.size();
+        if (expected[i] == Status::kOk) {
+          EXPECT_EQ(decoded[i], levels[i]) << i << " of " << members.size();
+        }
+      }
+    }
+    return expected;
+  }
+
+  void expect_round_trip() const {
+    for (const Status status : decode()) ASSERT_EQ(status, Status::kOk);
+    for (const Member& member : members) {
+      Levels levels(member.levels.size());
+      ASSERT_EQ(rans_chunk_decode(member.payload, member.first,
+                                  tables(book.decode_tables(kPlane), member), states, levels),
+                Status::kOk);
+      ASSERT_EQ(levels, member.levels);
+    }
+  }
+};
+
+TEST(RansChunks, GroupsOfAnySize) {
+  for (int states = 1; states <= 16; states *= 2) {
+    for (size_t size = 0; size <= 37; ++size) {
+      Group group(20 + static_cast<uint32_t>(size), states);
+      for (size_t i = 0; i < size; ++i) group.add(0, Group::kValues, i % 3 == 0 ? 0 : 100);
+      group.expect_round_trip();
+    }
+  }
+}
+
+TEST(RansChunks, OfAnyLength) {
+  for (const int states : {1, 2, 4, 8}) {
+    for (size_t count = 0; count <= 140; ++count) {
+      Group group(21 + static_cast<uint32_t>(count), states);
+      for (size_t i = 0; i < 9; ++i) group.add(3 * i, count, 50);
+      group.expect_round_trip();
+    }
+  }
+}
+
+// Payloads of a few bytes beside some that are longer than the levels.
+TEST(RansChunks, PayloadsOfAnySize) {
+  for (const int states : {1, 2, 4, 8}) {
+    Group group(22, states);
+    for (const unsigned escapes : {1u, 0u, 2u, 1000u, 0u, 1u, 7u}) {
+      group.add(0, Group::kValues, escapes);
+    }
+    EXPECT_GT(group.members[0].payload.size(), 4 * group.members[1].payload.size());
+    group.expect_round_trip();
+  }
+}
+
+TEST(RansChunks, OfSeveralLengthsAndTotals) {
+  for (const int log2_total : {8, 11, 12}) {
+    for (const int states : {1, 2, 4, 8}) {
+      Group group(23, states, log2_total);
+      for (const size_t count : {200, 200, 200, 200, 199, 199, 199, 0, 0, 0, 0, 300, 64, 64, 64}) {
+        group.add(1, count, 60);
+      }
+      group.expect_round_trip();
+    }
+  }
+}
+
+// One of a group is damaged: the others come out, and it is refused where the scalar code does.
+TEST(RansChunks, EveryFlippedBitAndEveryTruncation) {
+  for (const int states : {1, 2, 4, 8}) {
+    Group group(24, states);
+    for (size_t i = 0; i < 8; ++i) group.add(40, 150, 40);
+    const Group whole = group;
+    const auto expect_others = [&](size_t damaged) {
+      const std::vector<Status> status = group.decode();
+      for (size_t i = 0; i < status.size(); ++i) {
+        ASSERT_TRUE(i == damaged || status[i] == Status::kOk);
+      }
+      group.members[damaged] = whole.members[damaged];
+    };
+    for (size_t bit = 0; bit < 8 * whole.members[3].payload.size(); ++bit) {
+      group.members[3].payload[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
+      expect_others(3);
+    }
+    for (size_t size = 0; size < whole.members[7].payload.size(); ++size) {
+      group.members[7].payload.resize(size);
+      expect_others(7);
+    }
+    for (const size_t more : {1, 2, 3, 4, 300}) {
+      Bytes& payload = group.members[0].payload;
+      payload.insert(payload.end(), more, 0);
+      expect_others(0);
+    }
+  }
+}
+
+// Nothing is read or written outside the spans, which the sanitizer build would see.
+TEST(RansChunks, AnyTablesAndBytesAreSafe) {
+  for (uint32_t round = 0; round < 1000; ++round) {
+    Group group(1000 + round, 1 << round % 4);
+    const size_t count = group.random() % 200;
+    for (size_t i = 0; i < 5; ++i) {
+      group.add(0, count, 0);
+      Bytes& payload = group.members.back().payload;
+      payload.resize(group.random() % 300);
+      for (uint8_t& byte : payload) byte = static_cast<uint8_t>(group.random());
+    }
+    if (round % 2 == 0) {
+      for (uint32_t& entry : group.book.decode) entry = static_cast<uint32_t>(group.random());
+    }
+    group.decode();
+  }
+}
+
+TEST(RansChunks, BadNumbersOfStatesAreRefused) {
+  Group group(25, 1);
+  for (size_t i = 0; i < 4; ++i) group.add(0, 100, 0);
+  for (const int states : {-1, 0, 3, 65, 128}) {
+    group.states = states;
+    for (const Status status : group.decode()) EXPECT_EQ(status, Status::kBadArgument);
+  }
+}
+
 }  // namespace
 }  // namespace fmtc

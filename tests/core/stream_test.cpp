@@ -770,5 +770,85 @@ TEST(Stream, EncoderRefusesBadClasses) {
   }
 }
 
+// Streams of one shape that share the tables of the first.
+std::vector<Case> batch_of(const StreamHeader& header, size_t size) {
+  std::vector<Case> batch;
+  for (uint32_t n = 0; n < size; ++n) {
+    batch.push_back(header.classes == 1 ? make_case(header, 3, 40, n)
+                                        : make_case_with_classes(header, 0, 3, 40, n));
+    batch[n].book = batch[0].book;
+    encode_whole(batch[n]);
+  }
+  return batch;
+}
+
+// What decode_chunks makes of all chunks of a batch is what decode_chunk makes of each; so many of
+// them are damaged.
+void expect_decoded_together(const std::vector<Case>& batch, int damaged) {
+  const ComponentTables tables = batch.at(0).decode_tables();
+  std::vector<StreamHeader> headers(batch.size());
+  std::vector<std::vector<int16_t>> decoded(batch.size());
+  std::vector<ChunkTask> tasks;
+  for (size_t n = 0; n < batch.size(); ++n) {
+    size_t size = 0;
+    ASSERT_EQ(read_header(batch[n].stream, headers[n], size), Status::kOk);
+    decoded[n].resize(batch[n].levels.size());
+    for (uint64_t chunk = 0; chunk < headers[n].chunks(); ++chunk) {
+      tasks.push_back({&headers[n], batch[n].stream, chunk, decoded[n], Status::kTooLarge});
+    }
+  }
+  decode_chunks(tables, tasks);
+  for (const ChunkTask& task : tasks) {
+    std::vector<int16_t> expected(task.levels.size());
+    ASSERT_EQ(task.status, decode_chunk(*task.header, task.bytes, tables, task.chunk, expected));
+    if (task.status != Status::kOk) {
+      --damaged;
+      continue;
+    }
+    const auto first = static_cast<std::ptrdiff_t>(task.header->chunk_first(task.chunk));
+    const auto end = first + static_cast<std::ptrdiff_t>(task.header->chunk_values(task.chunk));
+    ASSERT_TRUE(
+        std::equal(expected.begin() + first, expected.begin() + end, task.levels.begin() + first));
+  }
+  EXPECT_EQ(damaged, 0);
+}
+
+TEST(Stream, ChunksOfABatchAreDecodedTogether) {
+  for (const Coder coder : kCoders) {
+    for (const uint8_t classes : {1, 4}) {
+      if (classes > 1 && coder != Coder::kHuffman && coder != Coder::kRans) continue;
+      for (const int log2_chunk : {8, 17}) {
+        for (const int log2_lanes : {0, 1, 2, 3}) {
+          StreamHeader header = header_of(coder, 9, 15, 14, log2_chunk, log2_lanes);
+          header.classes = classes;
+          for (const size_t size : {1, 2, 3, 8, 9, 40}) {
+            expect_decoded_together(batch_of(header, size), 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Stream, ADamagedChunkDoesNotConcernTheOthersOfItsBatch) {
+  for (const int log2_chunk : {8, 17}) {
+    for (const int log2_lanes : {0, 1, 2, 3}) {
+      std::vector<Case> batch =
+          batch_of(header_of(Coder::kRans, 9, 15, 14, log2_chunk, log2_lanes), 9);
+      // The first state of the last chunk.
+      StreamHeader header;
+      size_t size = 0;
+      std::vector<uint8_t>& stream = batch[1].stream;
+      ASSERT_EQ(read_header(stream, header, size), Status::kOk);
+      const auto payload = find_chunk(header, stream, header.chunks() - 1).bytes;
+      stream[static_cast<size_t>(payload.data() - stream.data())] ^= 1;
+      repair_checksums(stream);
+      const bool directory = header.chunks() > 1;
+      if (directory) batch[5].stream.back() ^= 1;
+      expect_decoded_together(batch, directory ? 2 : 1);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace fmtc

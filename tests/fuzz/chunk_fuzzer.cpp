@@ -1,6 +1,8 @@
 // The chunk decoder of the coder FMTC_FUZZ_CODER, behind all checksums: a codec (input.h), log2 of
 // the lanes, wrong table entries or right ones, values (u16), values of a component, the payload.
 
+#include <array>
+
 #include "all_kernels.h"
 #include "core/dct_cm.h"
 #include "core/ebpc.h"
@@ -73,8 +75,18 @@ void compare_kernels(const Chunk& chunk, std::span<const uint8_t> payload, Statu
   for (const RansKernels* kernels : all) {
     Levels other(levels.size());
     FMTC_REQUIRE(chunk.decode(payload, other, kernels) == status);
+    // Together with itself and with its first half.
+    std::array<Levels, 3> together;
+    together.fill(Levels(levels.size()));
+    std::array<CodedChunk, 3> chunks;
+    for (size_t i = 0; i < 3; ++i) {
+      chunks[i] = {payload.first(payload.size() / (1 + i % 2)), chunk.first,
+                   chunk.codec.decode_tables(chunk.plane), together[i], Status::kTooLarge};
+    }
+    rans_chunks_decode(chunks, chunk.lanes, kernels);
+    FMTC_REQUIRE(chunks[0].status == status && chunks[2].status == status);
     if (status != Status::kOk) continue;
-    FMTC_REQUIRE(other == levels);
+    FMTC_REQUIRE(other == levels && together[0] == levels && together[2] == levels);
     FMTC_REQUIRE(chunk.encode(levels, kernels) == chunk.encode(levels));
   }
 }
