@@ -56,6 +56,24 @@ def test_stream_equals_simulate_bit_for_bit(kind, bits, block):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_points_apply_the_activations_behind_them(kind, monkeypatch):
+    """The same network, bit for bit, as with the activations left where they were."""
+
+    def compressed():
+        return fmtc.compress(tiny(kind), images(), "paper")
+
+    fused, x = compressed(), images(3, seed=1)
+    monkeypatch.setattr(fmtc.model, "_take_activation", lambda *args: None)
+    apart = compressed()
+    taken = [p for p in fused.points.values() if p.limits != (None, None)]
+    assert taken and all(p.limits == (None, None) for p in apart.points.values())
+    assert len(apart.network.graph.nodes) - len(fused.network.graph.nodes) == len(taken)
+    for mode in ("stream", "simulate", "float"):
+        fused.mode = apart.mode = mode
+        assert torch.equal(first_tensor(fused(x)), first_tensor(apart(x)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_report_counts_the_bytes_that_were_produced(kind, monkeypatch):
     compressed = fmtc.compress(tiny(kind), images(), "paper")
     produced = []

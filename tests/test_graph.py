@@ -11,12 +11,13 @@ from networks import (
     tiny,
     torchvision_network,
 )
-from torch import nn
+from torch import fx, nn
+from torch.nn import functional as F
 
 import fmtc
 from fmtc.evaluate import first_tensor
 from fmtc.fold import conv_like, fold_batch_norm, fold_input, fold_output
-from fmtc.graph import find_groups, trace
+from fmtc.graph import activation_limits, find_groups, trace
 
 # network, input size, number of coding points
 NETWORKS = [
@@ -322,3 +323,22 @@ def test_conv_like_keeps_geometry():
     made = conv_like(conv, conv.weight, None)
     x = torch.randn(1, 4, 9, 11)
     assert torch.equal(made(x), conv(x)) and made.bias is None
+
+
+class Activations(nn.Module):
+    def __init__(self):
+        super().__init__()
+        kinds = nn.ReLU(), nn.ReLU6(), nn.Hardtanh(-2, 3), nn.LeakyReLU(), nn.Hardswish()
+        self.kinds = nn.ModuleList(kinds)
+
+    def forward(self, x):
+        of_modules = [kind(x) for kind in self.kinds]
+        return of_modules, F.relu(x), torch.relu(x), F.relu6(x), x.relu(), F.silu(x), x.clamp(0, 1)
+
+
+def test_activations_that_only_limit_values():
+    network = fx.symbolic_trace(Activations())
+    nodes = [node for node in network.graph.nodes if node.op not in ("placeholder", "output")]
+    relu, relu6, other = (0.0, None), (0.0, 6.0), None
+    expected = [relu, relu6, (-2.0, 3.0), other, other, relu, relu, relu6, relu, other, other]
+    assert [activation_limits(network, node) for node in nodes] == expected
