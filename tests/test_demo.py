@@ -95,7 +95,8 @@ def test_demo_writes_a_result_and_a_figure(cache, tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(demo, "CURVES", curves)
     assert main(["demo", "--out", str(tmp_path / "out"), "--quiet"]) == 0
     printed = capsys.readouterr()
-    assert printed.err == ""
+    # Where the curve of a few images jumps, on which side depends on the last bit of a machine's sums.
+    assert all("images held back" in line for line in printed.err.splitlines())
     for shown in ("stream", "paper", "b = 8", "fmtc", "25 dB"):
         assert shown in printed.out
     result = load_result(tmp_path / "out" / "result.json")
