@@ -95,7 +95,7 @@ def test_demo_writes_a_result_and_a_figure(cache, tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(demo, "CURVES", curves)
     assert main(["demo", "--out", str(tmp_path / "out"), "--quiet"]) == 0
     printed = capsys.readouterr()
-    # Where the curve of a few images jumps, on which side depends on the last bit of a machine's sums.
+    # A curve of few images jumps, and on which side a search ends depends on a machine's rounding.
     assert all("images held back" in line for line in printed.err.splitlines())
     for shown in ("stream", "paper", "b = 8", "fmtc", "25 dB"):
         assert shown in printed.out
