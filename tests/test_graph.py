@@ -24,7 +24,7 @@ NETWORKS = [
     ("resnet18", 64, 20),
     ("resnet34", 64, 36),
     ("resnet50", 64, 53),
-    ("resnet101", 64, 104),
+    pytest.param("resnet101", 64, 104, marks=pytest.mark.slow),
     ("inception_v3", 128, 94),
     ("mobilenet_v2", 64, 52),
     ("vgg16_bn", 32, 13),

@@ -394,6 +394,7 @@ def digest():
     return sha.hexdigest()
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize("simd", ["scalar", "avx2", "avx512"])
 def test_streams_are_the_same_with_each_instruction_set(simd):
     """As far as this CPU has them: FMTC_SIMD names the best that may be used."""
