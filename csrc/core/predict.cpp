@@ -232,6 +232,16 @@ Status unpredict_planes(std::span<const int16_t> residuals, uint64_t width,
   if (plane == 0) return Status::kOk;
   std::array<Residuals, kTogether> waiting;
   size_t count = 0;
+  const auto make_waiting = [&] {
+    if (count >= kWorthEight && width <= kWidest) {
+      // In the place of planes that are not there the first one is made again.
+      std::fill(waiting.begin() + count, waiting.end(), waiting[0]);
+      unpredict_eight(waiting.data(), plane, width);
+    } else {
+      for (size_t i = 0; i < count; ++i) unpredict_one(waiting[i], plane, width);
+    }
+    count = 0;
+  };
   for (size_t k = 0; k < coefficients.size(); ++k) {
     const Residuals task = {residuals.data() + k * plane, levels.data() + k * plane,
                             coefficients[k]};
@@ -241,22 +251,10 @@ Status unpredict_planes(std::span<const int16_t> residuals, uint64_t width,
       unpredict_from_above(task, plane, width);
     } else {
       waiting[count++] = task;
-      if (count == kTogether && width <= kWidest) {
-        unpredict_eight(waiting.data(), plane, width);
-        count = 0;
-      } else if (count == kTogether) {
-        for (const Residuals& one : waiting) unpredict_one(one, plane, width);
-        count = 0;
-      }
+      if (count == kTogether) make_waiting();
     }
   }
-  if (count >= kWorthEight && width <= kWidest) {
-    // In the place of planes that are not there the first one is made again.
-    std::fill(waiting.begin() + count, waiting.end(), waiting[0]);
-    unpredict_eight(waiting.data(), plane, width);
-  } else {
-    for (size_t i = 0; i < count; ++i) unpredict_one(waiting[i], plane, width);
-  }
+  make_waiting();
   return Status::kOk;
 }
 

@@ -13,9 +13,9 @@
 namespace fmtc {
 namespace {
 
-// Pixels are taken in tiles, whatever images they belong to, and copied to strips [column][kStrip],
-// so that the inner loop reads straight on. It makes kRows rows of a strip at a time: the sums are
-// what AVX2 can hold in registers.
+// Pixels are taken in tiles [column][pixel], whatever images they belong to, to which they are
+// copied, as columns may lie far apart. The inner loop makes kRows rows of kStrip pixels of a tile:
+// the sums are what AVX2 can hold in registers.
 constexpr int64_t kStrip = 16;
 constexpr int64_t kRows = 6;
 // A tile stays in the L2 cache; long rows of pixels are what memory is fast at. 32 strips would put

@@ -7,6 +7,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -115,6 +116,14 @@ inline void check_interval(const char* op, int64_t lo, int64_t hi) {
   check_between(op, "hi", hi, Level::min(), Level::max());
   STD_TORCH_CHECK(lo <= hi, "fmtc::", op, ": lo must not exceed hi, but lo is ", lo, " and hi is ",
                   hi);
+}
+
+// The step of a quantiser whose values are divided in `dtype`, float32 or float64.
+inline void check_quantizer_step(const char* op, double step, ScalarType dtype) {
+  const double rounded = dtype == ScalarType::Double ? step : static_cast<float>(step);
+  STD_TORCH_CHECK(std::isfinite(rounded) && rounded > 0, "fmtc::", op,
+                  ": step must be a positive finite number in ", dtype_name(dtype), ", but is ",
+                  step);
 }
 
 inline void check_status(const char* op, Status status) {

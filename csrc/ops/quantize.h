@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cmath>
-
 #include "ops/checks.h"
 
 namespace fmtc::ops {
@@ -13,11 +11,7 @@ inline void check_quantize(const Tensor& y, double step, int64_t lo, int64_t hi)
   check_real(kQuantize, "y", y);
   check_interval(kQuantize, lo, hi);
   const bool is_double = y.scalar_type() == ScalarType::Double;
-  const double step_of_y = is_double ? step : static_cast<float>(step);
-  STD_TORCH_CHECK(std::isfinite(step_of_y) && step_of_y > 0, "fmtc::quantize: step must be a ",
-                  "positive finite number in ",
-                  dtype_name(is_double ? ScalarType::Double : ScalarType::Float), ", but is ",
-                  step);
+  check_quantizer_step(kQuantize, step, is_double ? ScalarType::Double : ScalarType::Float);
 }
 
 }  // namespace fmtc::ops

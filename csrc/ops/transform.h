@@ -31,9 +31,7 @@ inline void check_transform_quantize(const Tensor& x, const Tensor& matrix, cons
   check_real(kTransformQuantize, "x", x);
   check_transform(kTransformQuantize, "x", x, matrix, offset);
   check_interval(kTransformQuantize, lo, hi);
-  const auto step_of_y = static_cast<float>(step);
-  STD_TORCH_CHECK(std::isfinite(step_of_y) && step_of_y > 0, "fmtc::transform_quantize: step must ",
-                  "be a positive finite number in float32, but is ", step);
+  check_quantizer_step(kTransformQuantize, step, ScalarType::Float);
 }
 
 // What the values of a tensor are limited to.
