@@ -23,16 +23,16 @@ from pathlib import Path
 import torch
 
 import fmtc
-from fmtc import placement
-from fmtc.cli import Parser, add_eval_options
-from fmtc.codec import TensorCodec
-from fmtc.data import open_dataset, split
-from fmtc.model import Compressor
-from fmtc.models import load_model
+from fmtc.calibration import placement
+from fmtc.calibration.sensitivity import sensitivities
+from fmtc.cli.main import Parser, add_eval_options
+from fmtc.codec.codec import TensorCodec
+from fmtc.codec.transform import metric_root
+from fmtc.data.datasets import open_dataset, split
+from fmtc.data.models import load_model
+from fmtc.model.model import Compressor
 from fmtc.presets import Preset
-from fmtc.result import write_atomically
-from fmtc.sensitivity import sensitivities
-from fmtc.transform import metric_root
+from fmtc.results.result import write_atomically
 
 STEPS = (0.00048, 0.00092)
 PROBED_IMAGES = 24  # of which a layer's sensitivity is measured by adding noise

@@ -19,12 +19,19 @@ from typing import Any
 
 import torch
 
-from fmtc import plot
-from fmtc.cli import Parser, UsageError, main_with_errors
+from fmtc.cli.main import Parser, main_with_errors
+from fmtc.errors import UsageError
+from fmtc.network.weights import WEIGHT_BITS
 from fmtc.presets import PRESETS
-from fmtc.result import environment, load_result, new_experiment, write_atomically, write_result
+from fmtc.results import plot
+from fmtc.results.result import (
+    environment,
+    load_result,
+    new_experiment,
+    write_atomically,
+    write_result,
+)
 from fmtc.targets import Bits, Step, Target
-from fmtc.weights import WEIGHT_BITS
 
 from .networks import DIGITS, Network, parse_models, read_networks
 from .store import Store

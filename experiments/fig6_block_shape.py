@@ -12,7 +12,7 @@ import argparse
 import math
 import sys
 
-from fmtc.transform import Block
+from fmtc.codec.transform import Block
 
 from .common import (
     POINT_COLUMNS,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fmtc.energy import image_joules
+from fmtc.results.energy import image_joules
 
 from .common import (
     POINT_COLUMNS,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from fmtc import demo
-from fmtc.data import Dataset, open_dataset, split
-from fmtc.evaluate import Reference
-from fmtc.models import load_model
+from fmtc.cli import demo
+from fmtc.data.datasets import Dataset, open_dataset, split
+from fmtc.data.models import load_model
+from fmtc.evaluation.evaluate import Reference
 
 DIGITS = "digits"  # the network of `fmtc demo`, with its own images
 # Networks whose images torchvision preprocesses in another way than the usual one.

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from fmtc.cli import UsageError
-from fmtc.entropy_coding import WITH_TABLES
-from fmtc.evaluate import evaluate
-from fmtc.model import Compressor, prepare
+from fmtc.codec.coders import WITH_TABLES
+from fmtc.errors import UsageError
+from fmtc.evaluation.evaluate import evaluate
+from fmtc.model.model import Compressor, prepare
 from fmtc.presets import Preset, get_preset
-from fmtc.result import environment, load_result, new_result, setting_label, write_result
+from fmtc.results.result import environment, load_result, new_result, setting_label, write_result
 from fmtc.targets import Bits, Target
 
 from .networks import Loaded, Network

@@ -15,7 +15,7 @@ import argparse
 import math
 import sys
 
-from fmtc.energy import access_joules, bits_a_second
+from fmtc.results.energy import access_joules, bits_a_second
 from fmtc.targets import Bits
 
 from .common import (

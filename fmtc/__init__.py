@@ -10,17 +10,16 @@ quantiser, entropy coder, real decodable streams; calibrated after training, wit
 
 from importlib.metadata import PackageNotFoundError, version
 
-from .codec import CalibrationError, TensorCodec, calibrate_tensor
-from .evaluate import Reference, evaluate
-from .export import ExportError, export, export_reference
-from .graph import TraceError
-from .model import CompressedModel, Compressor, compress, load
-from .ops import StreamError
+from .codec.codec import TensorCodec, calibrate_tensor
+from .codec.transform import Block
+from .deploy.export import export, export_reference
+from .errors import CalibrationError, ExportError, StorageError, StreamError, TraceError
+from .evaluation.evaluate import Reference, evaluate
+from .model.model import CompressedModel, Compressor, compress, load
+from .model.report import Report
+from .model.storage import fingerprint
 from .presets import PRESETS, Preset
-from .report import Report
-from .storage import StorageError, fingerprint
 from .targets import SNR, AccuracyDrop, Agreement, Bits, Rate, Step, TargetError
-from .transform import Block
 
 try:
     __version__ = version("fmtc")

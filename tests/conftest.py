@@ -133,7 +133,7 @@ def build_tree() -> Path:
 def package(tmp_path_factory):
     """The digits' network: its package and the compressed model in Python."""
     import fmtc
-    from fmtc.demo import digits_data, digits_model
+    from fmtc.cli.demo import digits_data, digits_model
 
     train = digits_data().train_images[:64]
     compressed = fmtc.compress(digits_model(), train, target=fmtc.Step(0.001))

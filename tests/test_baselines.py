@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
 
 import fmtc
-from fmtc import baselines, ops
-from fmtc.codec import Quantizer
-from fmtc.evaluate import first_tensor
-from fmtc.graph import AFTER
-from fmtc.transform import dct
+from fmtc import ops
+from fmtc.calibration import ranges as baselines
+from fmtc.codec.codec import Quantizer
+from fmtc.codec.transform import dct
+from fmtc.evaluation.evaluate import first_tensor
+from fmtc.network.graph import AFTER
 
 BASELINES = ["q", "q-vlc", "gemmlowp", "aciq", "kld", "pca+aciq", "pca+kld", "ebpc", "dct-cm"]
 AFTER_ACTIVATION = ["gemmlowp", "aciq", "kld", "ebpc", "dct-cm"]

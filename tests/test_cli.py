@@ -16,9 +16,10 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from fmtc import cli, models
-from fmtc.model import Compressor
-from fmtc.result import load_result
+from fmtc.cli import main as cli
+from fmtc.data import models
+from fmtc.model.model import Compressor
+from fmtc.results.result import load_result
 
 NETWORK = '''
 import torch

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fmtc
-from fmtc.codec import Quantizer
-from fmtc.entropy_coding import CODERS, Tables, scale_classes, table_max_length
-from fmtc.transform import Moments, quantize_rows
+from fmtc.codec.codec import Quantizer
+from fmtc.codec.coders import CODERS, Tables, scale_classes, table_max_length
+from fmtc.codec.transform import Moments, quantize_rows
 
 
 def correlated(n=4, c=6, h=9, w=7, seed=0):

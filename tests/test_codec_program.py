@@ -285,7 +285,7 @@ def test_damaged_codecs_are_refused(start, tmp_path):
 
 def rewrite(path, change):
     """Changes a saved codec's header or tensors, with a checksum that is right again."""
-    from fmtc.storage import _checksum
+    from fmtc.model.storage import _checksum
 
     with safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["fmtc"])

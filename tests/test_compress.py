@@ -9,7 +9,7 @@ from torch import nn
 
 import fmtc
 from fmtc import ops
-from fmtc.evaluate import first_tensor
+from fmtc.evaluation.evaluate import first_tensor
 
 KINDS = [TinyResidual, TinyDepthwise, TinyOdd]
 

@@ -14,9 +14,9 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 import fmtc
 from fmtc import ops
-from fmtc.demo import digits_data, digits_model
-from fmtc.devices import copied_to, move_tensors
-from fmtc.entropy_coding import Tables
+from fmtc.cli.demo import digits_data, digits_model
+from fmtc.codec.coders import Tables
+from fmtc.ops.devices import copied_to, move_tensors
 
 pytestmark = pytest.mark.cuda
 

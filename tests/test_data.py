@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fmtc.data import open_dataset, parse_preprocess, split
+from fmtc.data.datasets import open_dataset, parse_preprocess, split
 
 RAW = "mean=0,std=1"
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import fx
 
-from fmtc import demo
-from fmtc.cli import main
-from fmtc.result import load_result
+from fmtc.cli import demo
+from fmtc.cli.main import main
+from fmtc.results.result import load_result
 from fmtc.targets import SNR, Bits
 
 

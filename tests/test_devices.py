@@ -8,8 +8,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fmtc
-from fmtc import devices, ops
-from fmtc.demo import digits_data, digits_model
+from fmtc import ops
+from fmtc.cli.demo import digits_data, digits_model
+from fmtc.ops import devices
 
 CASES = {
     "fmtc": {"target": fmtc.Step(0.001)},

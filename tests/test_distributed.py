@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from fmtc import distributed
-from fmtc.evaluate import Measures
-from fmtc.points import Counted
-from fmtc.result import load_result
+from fmtc.evaluation import distributed
+from fmtc.evaluation.evaluate import Measures
+from fmtc.model.points import Counted
+from fmtc.results.result import load_result
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = """

@@ -7,8 +7,8 @@ import torch
 import torchvision
 
 import fmtc
-from fmtc import energy
-from fmtc.graph import count_reads, find_groups, trace
+from fmtc.network.graph import count_reads, find_groups, trace
+from fmtc.results import energy
 
 
 def layer(shape, reads, **rates) -> dict:

@@ -12,8 +12,15 @@ import torch
 from torch import nn
 
 import fmtc
-from fmtc.evaluate import Reference, evaluate, first_tensor, kl_divergence, snr_db, wilson_interval
-from fmtc.result import new_result, validate
+from fmtc.evaluation.evaluate import (
+    Reference,
+    evaluate,
+    first_tensor,
+    kl_divergence,
+    snr_db,
+    wilson_interval,
+)
+from fmtc.results.result import new_result, validate
 
 
 class Table(nn.Module):
@@ -224,7 +231,7 @@ def test_top5_needs_more_than_five_classes():
 def test_data_may_be_a_loader_a_list_or_a_dataset(tmp_path):
     np.savez(tmp_path / "d.npz", images=np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1),
              labels=np.arange(6))  # fmt: skip
-    from fmtc.data import open_dataset
+    from fmtc.data.datasets import open_dataset
 
     model, labels = Table(torch.eye(6)), torch.arange(6)
     pairs = torch.utils.data.TensorDataset(numbered_images(6), labels)

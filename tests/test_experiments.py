@@ -18,9 +18,10 @@ from experiments.common import Criterion, beside, coded, rate_at, records, small
 from experiments.networks import Network, parse_models, read_networks
 from experiments.run_all import EXPERIMENTS
 from experiments.store import Store, spectrum_of
-from fmtc import cli, energy
-from fmtc.model import Compressor
-from fmtc.result import load_result
+from fmtc.cli import main as cli
+from fmtc.model.model import Compressor
+from fmtc.results import energy
+from fmtc.results.result import load_result
 
 OPTIONS = [
     "--quick", "--quiet", "--images", "40", "--calib-images", "24", "--weight-bits", "8",

@@ -13,10 +13,10 @@ from torch import nn
 
 import fmtc
 from fmtc import ops
-from fmtc.demo import digits_data, digits_model
-from fmtc.energy import access_joules
-from fmtc.evaluate import first_tensor
-from fmtc.export import METADATA_KEY, Streaming, _exported, _write
+from fmtc.cli.demo import digits_data, digits_model
+from fmtc.deploy.export import METADATA_KEY, Streaming, _exported, _write
+from fmtc.evaluation.evaluate import first_tensor
+from fmtc.results.energy import access_joules
 
 KINDS = [TinyResidual, TinyDepthwise, TinyOdd]
 SETTINGS = {

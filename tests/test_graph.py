@@ -15,9 +15,9 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 import fmtc
-from fmtc.evaluate import first_tensor
-from fmtc.fold import conv_like, fold_batch_norm, fold_input, fold_output
-from fmtc.graph import activation_limits, find_groups, trace
+from fmtc.evaluation.evaluate import first_tensor
+from fmtc.network.fold import conv_like, fold_batch_norm, fold_input, fold_output
+from fmtc.network.graph import activation_limits, find_groups, trace
 
 # network, input size, number of coding points
 NETWORKS = [

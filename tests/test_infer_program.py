@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch._inductor.package import load_package
 
 import fmtc
-from fmtc.demo import digits_data
-from fmtc.energy import image_joules
-from fmtc.evaluate import snr_db
-from fmtc.export import COMPRESSED, METADATA_KEY, Streaming, _exported, _metadata, _write
-from fmtc.models import load_model
-from fmtc.preprocess import parse_preprocess
-from fmtc.result import load_result
+from fmtc.cli.demo import digits_data
+from fmtc.data.models import load_model
+from fmtc.data.preprocess import parse_preprocess
+from fmtc.deploy.export import COMPRESSED, METADATA_KEY, Streaming, _exported, _metadata, _write
+from fmtc.evaluation.evaluate import snr_db
+from fmtc.results.energy import image_joules
+from fmtc.results.result import load_result
 
 PREPROCESS = "resize=32,crop=32,mean=0.5,std=0.5"
 

@@ -6,9 +6,16 @@ import pytest
 import torch
 from networks import TinyDepthwise, tiny
 
-from fmtc.graph import AFTER, BEFORE, find_groups, trace
-from fmtc.placement import LEAST_RHO, Spectrum, choose_sides, consumer_metric, expected, regularized
-from fmtc.sensitivity import Sensitivity
+from fmtc.calibration.placement import (
+    LEAST_RHO,
+    Spectrum,
+    choose_sides,
+    consumer_metric,
+    expected,
+    regularized,
+)
+from fmtc.calibration.sensitivity import Sensitivity
+from fmtc.network.graph import AFTER, BEFORE, find_groups, trace
 
 STEP = math.sqrt(12.0)  # its noise has variance 1
 

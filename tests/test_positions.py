@@ -12,7 +12,7 @@ from test_ops_positions import reference_activity, reference_arrange
 
 import fmtc
 from fmtc import ops
-from fmtc.positions import LEAST_SCALE, MOST_WEIGHT, UNIT, PositionClasses
+from fmtc.codec.positions import LEAST_SCALE, MOST_WEIGHT, UNIT, PositionClasses
 from fmtc.presets import PRESETS
 
 PLAIN = dataclasses.replace(PRESETS["fmtc"], name="plain", position_classes=1)

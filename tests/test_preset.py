@@ -8,10 +8,10 @@ from networks import TinyDepthwise, TinyOdd, TinyResidual, images, randomize_nor
 from torch import nn
 
 import fmtc
-from fmtc.codec import TensorCodec
-from fmtc.evaluate import first_tensor
-from fmtc.graph import AFTER, BEFORE
-from fmtc.model import Compressor
+from fmtc.codec.codec import TensorCodec
+from fmtc.evaluation.evaluate import first_tensor
+from fmtc.model.model import Compressor
+from fmtc.network.graph import AFTER, BEFORE
 from fmtc.presets import get_preset
 from fmtc.targets import SNR, AccuracyDrop, Agreement, Bits, Rate, Step
 

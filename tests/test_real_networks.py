@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import fmtc
-from fmtc.data import open_dataset, split
-from fmtc.models import load_model
+from fmtc.data.datasets import open_dataset, split
+from fmtc.data.models import load_model
 
 
 def prepared(folder, model, weights, data, preprocess, calibration, images, **options):

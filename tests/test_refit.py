@@ -9,8 +9,8 @@ from torch import nn
 
 import fmtc
 from fmtc import refit as module
-from fmtc.model import Compressor
-from fmtc.refit import RIDGES, refit
+from fmtc.calibration.refit import RIDGES, refit
+from fmtc.model.model import Compressor
 from fmtc.targets import Step
 
 GEOMETRIES = {

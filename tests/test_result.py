@@ -10,9 +10,9 @@ import jsonschema
 import matplotlib.image
 import pytest
 
-from fmtc import plot
-from fmtc.console import console, result_table, saving
-from fmtc.result import (
+from fmtc.results import plot
+from fmtc.results.console import console, result_table, saving
+from fmtc.results.result import (
     ResultError,
     environment,
     load_result,

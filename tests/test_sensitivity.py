@@ -9,8 +9,8 @@ from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
 from torch import nn
 
 import fmtc
-from fmtc.graph import AFTER, BEFORE, find_groups, trace, untraced_modules
-from fmtc.sensitivity import sensitivities
+from fmtc.calibration.sensitivity import sensitivities
+from fmtc.network.graph import AFTER, BEFORE, find_groups, trace, untraced_modules
 
 
 class Small(nn.Module):

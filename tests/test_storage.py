@@ -14,8 +14,8 @@ from test_codec import correlated
 
 import fmtc
 from fmtc import ops
-from fmtc.evaluate import first_tensor
-from fmtc.storage import _checksum
+from fmtc.evaluation.evaluate import first_tensor
+from fmtc.model.storage import _checksum
 
 KINDS = {kind.__name__: kind for kind in (TinyResidual, TinyDepthwise, TinyOdd)}
 
@@ -257,7 +257,7 @@ def test_a_model_of_schema_1_still_loads(monkeypatch):
     header = _header(path)
     assert header["schema"] == "fmtc.codec/1"
     # A fingerprint holds repr(model), which other versions of torch may write otherwise.
-    monkeypatch.setattr("fmtc.storage.fingerprint", lambda _: header["fingerprint"])
+    monkeypatch.setattr("fmtc.model.storage.fingerprint", lambda _: header["fingerprint"])
     compressed = fmtc.load(path, model)
     known = load_file(OLD / "schema1_levels.safetensors")
     assert_same_levels(compressed.codecs["stem"], known["model.x"], known["model.levels"])
@@ -299,7 +299,7 @@ def test_a_model_of_schema_2_still_loads(monkeypatch):
     path = OLD / "schema2_model.safetensors"
     header = _header(path)
     assert header["schema"] == "fmtc.codec/2"
-    monkeypatch.setattr("fmtc.storage.fingerprint", lambda _: header["fingerprint"])
+    monkeypatch.setattr("fmtc.model.storage.fingerprint", lambda _: header["fingerprint"])
     compressed = fmtc.load(path, tiny())
     assert compressed.preset == "fmtc" and compressed.mode == "stream"
     assert compressed.codecs["conv1"].bits == 8

@@ -13,7 +13,7 @@ from test_codec import correlated
 
 import fmtc
 from fmtc import ops
-from fmtc.storage import _checksum
+from fmtc.model.storage import _checksum
 
 X = correlated()
 SETTINGS = {

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fmtc
-from fmtc.entropy_coding import Tables, plane_classes, scale_classes
-from fmtc.symbols import MAX_SHIFT, MOST, UNIT, WIDEST, SymbolMap, rms_symbols
+from fmtc.codec.coders import Tables, plane_classes, scale_classes
+from fmtc.codec.prediction import MAX_SHIFT, MOST, UNIT, WIDEST, SymbolMap, rms_symbols
 
 EXTREMES = (-32768, -32767, -1, 0, 1, 32766, 32767)
 SHAPES = [(1, 1, 1, 1), (2, 3, 1, 7), (2, 3, 7, 1), (1, 4, 5, 6), (3, 2, 8, 9), (0, 3, 4, 4)]

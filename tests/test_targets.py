@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from fmtc.calibration.search import search
 from fmtc.targets import (
     SNR,
     AccuracyDrop,
@@ -17,7 +18,6 @@ from fmtc.targets import (
     Step,
     TargetError,
     parse_targets,
-    search,
     target_of,
 )
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fmtc.transform import Moments, metric_root, weighted_klt
+from fmtc.codec.transform import Moments, metric_root, weighted_klt
 
 
 def spread(size, rank, seed):

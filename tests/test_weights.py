@@ -9,11 +9,11 @@ from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
 from torch import nn
 
 import fmtc
-from fmtc.data import open_dataset
-from fmtc.evaluate import first_tensor
-from fmtc.model import prepare
-from fmtc.models import load_model
-from fmtc.weights import (
+from fmtc.data.datasets import open_dataset
+from fmtc.data.models import load_model
+from fmtc.evaluation.evaluate import first_tensor
+from fmtc.model.model import prepare
+from fmtc.network.weights import (
     SHARES,
     WEIGHT_BITS,
     WeightGrid,

@@ -35,9 +35,9 @@ from rich.table import Table
 
 import fmtc
 from fmtc import ops
-from fmtc.console import console
-from fmtc.entropy_coding import Tables
-from fmtc.result import write_atomically
+from fmtc.codec.coders import Tables
+from fmtc.results.console import console
+from fmtc.results.result import write_atomically
 
 from .contestants import Contestant, Item, channel_entropy, contestants, make_item
 from .loops import measure_loops
@@ -84,8 +84,8 @@ def laplacian_items(args: argparse.Namespace) -> list[Item]:
 
 def network_items(args: argparse.Namespace) -> list[Item]:
     """What preset fmtc codes of two images, layer by layer, at --step."""
-    from fmtc.data import open_dataset, split
-    from fmtc.models import load_model
+    from fmtc.data.datasets import open_dataset, split
+    from fmtc.data.models import load_model
 
     model = load_model(args.model, args.weights, args.num_classes, args.seed)
     dataset = open_dataset(args.data, args.labels, None, args.preprocess)
@@ -288,7 +288,7 @@ def plot(result: dict, out: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from fmtc.plot import COLORS, STYLE
+    from fmtc.results.plot import COLORS, STYLE
 
     with matplotlib.rc_context(STYLE):
         panels = len(result["data"])

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from fmtc import ops
-from fmtc.entropy_coding import Tables, scale_classes
-from fmtc.symbols import rms_symbols
+from fmtc.codec.coders import Tables, scale_classes
+from fmtc.codec.prediction import rms_symbols
 
 LOG2_TOTAL = 12  # of the frequencies that all rANS and range coders get
 

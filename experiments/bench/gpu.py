@@ -32,12 +32,12 @@ import torch
 
 import fmtc
 from fmtc import ops
-from fmtc.console import console
-from fmtc.devices import copied_to, move_tensors, usable
-from fmtc.entropy_coding import Tables
-from fmtc.models import load_model
+from fmtc.codec.coders import Tables
+from fmtc.data.models import load_model
+from fmtc.ops.devices import copied_to, move_tensors, usable
 from fmtc.presets import LANE_VALUES
-from fmtc.result import write_atomically
+from fmtc.results.console import console
+from fmtc.results.result import write_atomically
 
 from .coders import SCALES, machine, table_of
 from .contestants import make_item
@@ -295,7 +295,7 @@ def plot(result: dict[str, Any], out: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from fmtc.plot import COLORS, STYLE
+    from fmtc.results.plot import COLORS, STYLE
 
     rows = result["coding"]
     panels = sorted({row["channels"] for row in rows}) or [0]

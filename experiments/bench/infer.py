@@ -27,10 +27,10 @@ import torch
 from torchvision.io import write_png
 
 import fmtc
-from fmtc.console import console
-from fmtc.data import open_dataset, split
-from fmtc.models import load_model
-from fmtc.result import load_result, write_atomically
+from fmtc.data.datasets import open_dataset, split
+from fmtc.data.models import load_model
+from fmtc.results.console import console
+from fmtc.results.result import load_result, write_atomically
 from fmtc.targets import parse_targets
 
 from .coders import machine, machine_line, table_of

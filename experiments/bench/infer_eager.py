@@ -13,8 +13,8 @@ import time
 import torch
 
 import fmtc
-from fmtc.data import open_dataset
-from fmtc.models import load_model
+from fmtc.data.datasets import open_dataset
+from fmtc.data.models import load_model
 
 
 @torch.no_grad()

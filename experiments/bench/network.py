@@ -28,11 +28,11 @@ import torch
 from torch import nn
 
 import fmtc
-from fmtc.console import console
-from fmtc.data import open_dataset, split
-from fmtc.models import load_model
-from fmtc.points import CodedPoint
-from fmtc.result import write_atomically
+from fmtc.data.datasets import open_dataset, split
+from fmtc.data.models import load_model
+from fmtc.model.points import CodedPoint
+from fmtc.results.console import console
+from fmtc.results.result import write_atomically
 from fmtc.targets import parse_targets
 
 from .coders import machine, machine_line, table_of
@@ -244,7 +244,7 @@ def plot(result: dict[str, Any], out: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from fmtc.plot import COLORS, STYLE
+    from fmtc.results.plot import COLORS, STYLE
 
     layers = result["layers"]
     with matplotlib.rc_context(STYLE):

@@ -1,0 +1,155 @@
+"""Compensation: convolutions refitted to what they really read (METHOD section 9).
+
+Behind coding points a convolution reads decoded tensors. Ridge regression changes its weights so
+that, on the calibration images, it comes closest to what the uncompressed network computes there:
+no labels, no back-propagation, no cost at inference.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .. import ops
+from ..network.fold import bias_of, conv_like
+
+# Tried on held-out images; infinite: the convolution stays as it is.
+RIDGES = (0.1, 0.4, 1.6, math.inf)
+# Output positions a regression uses for each of its unknowns, at most.
+POSITIONS_PER_WEIGHT = 64
+HELD_OUT = 4  # every 4th batch is held out where the ridge is chosen
+
+
+@dataclass
+class _Sums:
+    """Joint second moments of inputs (first ``inputs``) and missing outputs, for every group."""
+
+    inputs: int
+    count: torch.Tensor
+    mean: torch.Tensor  # f64 [G, D]
+    m2: torch.Tensor  # f64 [G, D, D]
+
+    @classmethod
+    def of(cls, samples: list[torch.Tensor], inputs: int) -> _Sums:
+        """Of samples [G, D, P] each."""
+        joint = torch.cat(samples, 2)
+        if len(joint) == 1:
+            count, mean, m2 = ops.channel_moments(joint[..., None])
+            return cls(inputs, count.double(), mean[None], m2[None])
+        joint = joint.double()
+        mean = joint.mean(2)
+        centred = joint - mean[:, :, None]
+        count = torch.tensor(float(joint.shape[2]), dtype=torch.float64)
+        return cls(inputs, count, mean, centred @ centred.transpose(1, 2))
+
+    def __add__(self, other: _Sums) -> _Sums:
+        count = self.count + other.count
+        shift = other.mean - self.mean
+        outer = shift[:, :, None] * shift[:, None, :]
+        weight = self.count * other.count / count
+        return _Sums(
+            self.inputs,
+            count,
+            self.mean + shift * (other.count / count),
+            self.m2 + other.m2 + outer * weight,
+        )
+
+    def parts(self):
+        """Covariances of the inputs [G, I, I] and with the missing outputs [G, I, O]."""
+        m2, n = self.m2 / self.count, self.inputs
+        return m2[:, :n, :n], m2[:, :n, n:], m2[:, n:, n:]
+
+    def solve(self, ridge: float) -> torch.Tensor:
+        """Change of the weights, f64 [G, I, O]."""
+        gram, cross, _ = self.parts()
+        if math.isinf(ridge):
+            return torch.zeros_like(cross)
+        size = gram.diagonal(dim1=1, dim2=2).mean(1)
+        load = ridge * size + torch.finfo(torch.float32).tiny
+        loaded = (gram + torch.diag_embed(load[:, None].expand(-1, self.inputs))).float()
+        # float32 does: with a ridge of a tenth of the mean the condition is that of its inverse.
+        return torch.cholesky_solve(cross.float(), torch.linalg.cholesky(loaded)).double()
+
+    def bias(self, change: torch.Tensor) -> torch.Tensor:
+        """What is missing on average after the change, f64 [G, O]."""
+        inputs, outputs = self.mean[:, : self.inputs], self.mean[:, self.inputs :]
+        return outputs - (inputs[:, None] @ change)[:, 0]
+
+    def error(self, change: torch.Tensor, bias: torch.Tensor) -> float:
+        """Mean squared missing output of these samples after such a change."""
+        gram, cross, missing = self.parts()
+        left = missing.diagonal(dim1=1, dim2=2).sum() - 2 * (cross * change).sum()
+        left = left + ((gram @ change) * change).sum()
+        return float(left + (self.bias(change) - bias).square().sum())
+
+
+def refit(
+    conv: nn.Conv2d, inputs: list[torch.Tensor], targets: list[torch.Tensor], seed: int = 0
+) -> nn.Conv2d:
+    """The convolution that comes closest to ``targets`` [N, O, H, W] on ``inputs`` [N, C, H', W'].
+
+    The ridge is the one with the least error on held-out batches, after fitting to the others; the
+    same convolution comes back where none lessens it, or where there are too few batches to tell.
+    """
+    if len(inputs) < 2 or torch.equal(conv(inputs[0]), targets[0]):
+        return conv
+    generator = torch.Generator().manual_seed(seed)
+    share = _share(conv, targets)
+    samples = [_samples(conv, x, y, share, generator) for x, y in zip(inputs, targets, strict=True)]
+    last = len(samples) - 1
+    held = [i % HELD_OUT == HELD_OUT - 1 or i == last for i in range(len(samples))]
+    unknowns = conv.weight[0].numel()
+    fitted = _Sums.of([s for s, out in zip(samples, held, strict=True) if not out], unknowns)
+    held = _Sums.of([s for s, out in zip(samples, held, strict=True) if out], unknowns)
+    ridge = min(RIDGES, key=lambda r: _held_out_error(fitted, held, r))
+    if math.isinf(ridge):
+        return conv
+    total = fitted + held
+    change = total.solve(ridge)
+    return _changed(conv, change, total.bias(change))
+
+
+def _held_out_error(fitted: _Sums, held: _Sums, ridge: float) -> float:
+    change = fitted.solve(ridge)
+    bias = torch.zeros_like(fitted.bias(change)) if math.isinf(ridge) else fitted.bias(change)
+    return held.error(change, bias)
+
+
+def _share(conv: nn.Conv2d, targets: list[torch.Tensor]) -> float:
+    """Share of the output positions that are used."""
+    weights = conv.weight[0].numel()
+    positions = sum(y[:, 0].numel() for y in targets)
+    return min(1.0, POSITIONS_PER_WEIGHT * max(weights, 64) / max(positions, 1))
+
+
+def _samples(conv: nn.Conv2d, x: torch.Tensor, y: torch.Tensor, share: float, generator):
+    """Input patches of one batch and what the convolution misses there, f32 [G, I + O/G, P]."""
+    missing = (y - conv(x)).flatten(2)
+    patches = _patches(conv, x)  # N, C*kh*kw, positions
+    positions = patches.shape[2]
+    if share < 1.0:
+        kept = torch.randperm(positions, generator=generator)[: math.ceil(share * positions)]
+        patches, missing = patches[:, :, kept], missing[:, :, kept]
+    by_group = (part.unflatten(1, (conv.groups, -1)) for part in (patches, missing))
+    return torch.cat(list(by_group), 2).permute(1, 2, 0, 3).flatten(2)
+
+
+def _patches(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """What each output position reads, [N, C*kh*kw, positions]."""
+    if conv.kernel_size == (1, 1) and conv.padding in ((0, 0), "valid"):
+        return x[:, :, :: conv.stride[0], :: conv.stride[1]].flatten(2)
+    before = conv._reversed_padding_repeated_twice
+    if any(before):
+        mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+        x = F.pad(x, before, mode=mode)
+    return F.unfold(x, conv.kernel_size, dilation=conv.dilation, stride=conv.stride)
+
+
+def _changed(conv: nn.Conv2d, change: torch.Tensor, bias: torch.Tensor) -> nn.Conv2d:
+    """The convolution with ``change`` [G, I, O/G] added to its weights and ``bias`` to its own."""
+    weight = conv.weight.detach().double() + change.transpose(1, 2).reshape(conv.weight.shape)
+    return conv_like(conv, weight, bias_of(conv) + bias.flatten())

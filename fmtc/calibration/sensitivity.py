@@ -1,0 +1,152 @@
+"""How much the network's output depends on each coding point (METHOD section 9).
+
+For a random direction v with independent normal entries, E[(v . J e)^2] = ||J e||^2: the gradient
+g = d(v . output)/dx of a few such probes gives M = mean of g g^T over images and positions, and an
+error e at every position changes the output by e^T M e for each, where errors are small and
+independent. No labels are needed. An image's output counts in units of its own deviation, since
+the signal-to-noise ratio is that of each image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+from tqdm import tqdm
+
+from ..codec.transform import Moments
+from ..evaluation.evaluate import first_tensor
+from ..network.graph import BEFORE, Group
+from ..network.untraced import HookedConv
+
+# (outputs [N, ...], probes, generator) -> directions [N, probes, ...] in which they are probed.
+Directions = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
+# Images whose values and gradients are held at a time.
+IMAGES_AT_A_TIME = 8
+
+
+@dataclass
+class Sensitivity:
+    """Of a tensor [N, C, H, W]: ``metric`` M and ``covariance``, f64 [C, C], pixels of an image."""
+
+    metric: torch.Tensor
+    covariance: torch.Tensor
+    positions: float
+
+
+class _Collected:
+    """Second moments of a tensor and of its gradients."""
+
+    def __init__(self):
+        self.values, self.gradients = Moments(), Moments()
+
+    def finish(self, images: int) -> Sensitivity:
+        [(count, _, m2)] = self.values.parts
+        [(gradients, mean, gradient_m2)] = self.gradients.parts
+        metric = gradient_m2 / gradients + torch.outer(mean, mean)
+        return Sensitivity(metric, m2 / count, float(count) / images)
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a network with gradients and keeps the values of ``nodes`` and of hooked layers."""
+
+    def __init__(self, network: fx.GraphModule, nodes: dict[fx.Node, list[tuple[str, str]]]):
+        super().__init__(network)
+        self.nodes = nodes
+        self.seen: dict[tuple[str, str], list[torch.Tensor]] = {}
+
+    def run_node(self, node: fx.Node):
+        result = super().run_node(node)
+        for key in self.nodes.get(node, ()):
+            result = self.keep(key, result)
+        return result
+
+    def keep(self, key: tuple[str, str], x: torch.Tensor) -> torch.Tensor:
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        self.seen.setdefault(key, []).append(x)
+        return x
+
+
+def normal_directions(
+    output: torch.Tensor, probes: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Independent normal entries, in units of the deviation of each image's output."""
+    flat = output.flatten(1)
+    deviation = (flat - flat.mean(1, keepdim=True)).norm(dim=1).clamp(min=1e-12)
+    # Drawn image by image, so that they do not depend on how the images are split into batches.
+    drawn = [torch.randn(probes, *output.shape[1:], generator=generator) for _ in output]
+    return torch.stack([v / scale for v, scale in zip(drawn, deviation, strict=True)])
+
+
+def sensitivities(
+    network: fx.GraphModule,
+    groups: list[Group],
+    hooked: list[HookedConv],
+    images: list[torch.Tensor],
+    probes: int,
+    seed: int = 0,
+    progress: bool = False,
+    directions: Directions = normal_directions,
+) -> dict[tuple[str, str], Sensitivity]:
+    """Sensitivity of each group's tensors, by (layer name, side), and of hooked convolutions.
+
+    images: batches [N, C, H, W]; a few are run at a time and nothing of them is kept. probes:
+    random directions for each image. Equal for equal seeds. Tensors that the output does not
+    depend on get a metric of zeros; layers that are never called get none.
+    """
+    nodes: dict[fx.Node, list[tuple[str, str]]] = {}
+    for group in groups:
+        for name, side in group.sides.items():
+            nodes.setdefault(side.output, []).append((group.name, name))
+    collected: dict[tuple[str, str], _Collected] = {}
+    generator = torch.Generator().manual_seed(seed)
+    parts = [part for batch in images for part in batch.split(IMAGES_AT_A_TIME)]
+    bar = tqdm(
+        parts, desc="sensitivities", unit="batch", disable=not progress, leave=False, delay=2
+    )
+    for part in bar:
+        recorder = _Recorder(network, nodes)
+        with torch.enable_grad(), _recording(hooked, recorder):
+            output = first_tensor(recorder.run(part))
+            drawn = directions(output.detach(), probes, generator)
+            _collect(collected, recorder.seen, output, drawn)
+    count = sum(len(part) for part in parts)
+    return {key: item.finish(count) for key, item in collected.items()}
+
+
+@contextmanager
+def _recording(hooked: list[HookedConv], recorder: _Recorder) -> Iterator[None]:
+    """While it is entered, hooked convolutions record too."""
+    for layer in hooked:
+        # A clone, because the module may go on in place.
+        layer.code = lambda x, name=layer.name: recorder.keep((name, BEFORE), x).clone()
+    try:
+        yield
+    finally:
+        for layer in hooked:
+            layer.code = None
+
+
+def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor) -> None:
+    """Add the moments of what was seen in one run, and of its gradients in each direction."""
+    keys = [(key, x) for key, calls in seen.items() for x in calls]
+    tensors = [x for _, x in keys]
+    if not tensors:  # all layers are left out
+        return
+    for key, x in keys:
+        collected.setdefault(key, _Collected()).values.update(x.detach(), 1)
+    probes = directions.shape[1]
+    for probe in range(probes):
+        gradients = torch.autograd.grad(
+            output,
+            tensors,
+            directions[:, probe],
+            retain_graph=probe + 1 < probes,
+            allow_unused=True,
+        )
+        for (key, x), gradient in zip(keys, gradients, strict=True):
+            gradient = torch.zeros_like(x) if gradient is None else gradient
+            collected[key].gradients.update(gradient, 1)

@@ -1,0 +1,30 @@
+"""`fmtc info`: what a bug report needs to know."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+
+from .. import _C
+from ..results.result import environment
+
+
+def info_text() -> str:
+    """Versions, machine and build flags, one in a line."""
+    lines = {**environment(), "platform": platform.platform(), **_torch_cuda()}
+    del lines["seed"]
+    lines |= {f"build: {key}": value for key, value in _C.build_info().items()}
+    width = max(map(len, lines))
+    return "\n".join(f"{key:{width}}  {_text(value)}" for key, value in lines.items())
+
+
+def _torch_cuda() -> dict[str, Any]:
+    return {"torch cuda": torch.version.cuda, "cuda device": torch.cuda.is_available()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""The codec of one coding point; knows no network."""

@@ -1,0 +1,1 @@
+"""Images and networks to work with."""

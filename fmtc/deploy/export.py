@@ -1,0 +1,294 @@
+"""A compressed network as an AOTInductor package, to run without Python.
+
+The file (.pt2) holds two compiled models with the same input x [N, ...]:
+
+``compressed``  really makes and decodes the streams. Its outputs are the tensors of the network's
+                output in order, then ``used`` i64 [N, points], the bytes of each image's stream
+                at each coding point, and ``status`` i32 [N, points], what decoding it said (0, or
+                a number of csrc/core/status.h; its levels are then 0).
+``plain``       the uncompressed network; the tensors of its output alone.
+
+Both carry the same metadata, a JSON text under the key "fmtc": how an image becomes an input, names
+of classes, the energy of a bit, and ``point``, a point of the result schema whose figures are None
+until the package runs; its layers are the coding points. Where the package runs, the library of
+the operators (libfmtc_ops.so) must have been loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+from ..data.preprocess import parse_preprocess
+from ..errors import ExportError
+from ..evaluation.evaluate import blank_point, first_tensor
+from ..model.model import CompressedModel
+from ..model.points import CodedPoint, PlainPoint
+from ..network.graph import untraced_modules
+from ..results.energy import read_joules, write_joules
+from ..results.result import write_atomically
+
+SCHEMA = "fmtc.package/1"
+REFERENCE_SCHEMA = "fmtc.reference/1"
+METADATA_KEY = "fmtc"
+COMPRESSED, PLAIN = "compressed", "plain"
+
+
+def export(
+    compressed: CompressedModel,
+    path: str | os.PathLike,
+    example: Tensor,
+    *,
+    dynamic_batch: bool = True,
+    preprocess: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> None:
+    """Write a compressed network as an AOTInductor package; compiling takes minutes.
+
+    path: ends in .pt2. example: float32 [N, ...], an input of the size that the package shall take,
+    on the device that it is for and that the networks are on; N is fixed, too, unless
+    dynamic_batch. preprocess: how an image becomes an input (``fmtc.preprocess``), classes: names
+    of the outputs; both are kept for who runs the package.
+    Raises ExportError that names what cannot be exported, and ValueError for bad arguments.
+
+    >>> fmtc.export(compressed, "m.pt2", images[:2], preprocess="resize=256,crop=224")
+    """
+    path = Path(path)
+    if path.suffix != ".pt2":
+        raise ValueError(f"export: the package must be named *.pt2, not {path.name!r}")
+    if not isinstance(compressed, CompressedModel):
+        raise ValueError(f"export: expected a compressed model, got {type(compressed).__name__}")
+    _check_example(compressed, example)
+    if preprocess is not None:
+        parse_preprocess(preprocess)  # says what is wrong with it
+    if dynamic_batch and len(example) == 1:
+        example = example.expand(2, *example.shape[1:])  # a batch of one would be taken for fixed
+    streaming = Streaming(compressed)
+    models = {COMPRESSED: streaming, PLAIN: _Flat(compressed.reference)}
+    programs = {
+        name: _exported(model, example.contiguous(), dynamic_batch)
+        for name, model in models.items()
+    }
+    metadata = _metadata(compressed, streaming, example, dynamic_batch, preprocess, classes)
+    _write(path, programs, {METADATA_KEY: json.dumps(metadata)})
+
+
+def export_reference(
+    compressed: CompressedModel, path: str | os.PathLike, images: Tensor, *, batch: int = 25
+) -> None:
+    """Write what a compressed network makes of images, for ``fmtc_infer --check`` to compare with.
+
+    path: a safetensors file. images: float32 [N, ...], preprocessed, in the order in which
+    fmtc_infer takes the files: as they are named, those of a folder sorted by their paths. batch:
+    that of fmtc_infer's ``--batch``, best also on as many threads: convolutions round otherwise
+    in other batches, which can tip a decision between two classes. The file
+    holds ``output`` [N, ...], the network's first, ``plain``, that of the uncompressed network, and
+    ``used`` i64 [N, points], the bytes of the streams. ValueError: images of another kind or
+    number, a stream that does not decode.
+
+    >>> fmtc.export_reference(compressed, "reference.safetensors", images)
+    """
+    _check_example(compressed, images)
+    streaming, plain = Streaming(compressed), compressed.reference
+    parts: dict[str, list[Tensor]] = {"output": [], "plain": [], "used": []}
+    with torch.no_grad():
+        for x in images.split(batch):
+            output, *_, used, status = streaming(x)
+            if status.any():
+                raise ValueError("export_reference: a stream does not decode")
+            parts["output"].append(output)
+            parts["plain"].append(first_tensor(plain(x)))
+            parts["used"].append(used)
+    tensors = {name: torch.cat(of).cpu() for name, of in parts.items()}
+    write_atomically(path, save(tensors, {"schema": REFERENCE_SCHEMA}))
+
+
+class Streaming(nn.Module):
+    """A compressed network as a function of tensors alone: nothing is counted, nothing raises.
+
+    Returns what the model ``compressed`` of a package does. shapes: [C, H, W] at each coding point,
+    of the last call.
+    """
+
+    def __init__(self, compressed: CompressedModel):
+        super().__init__()
+        _check_constructs(compressed)
+        self.names = list(compressed.points)
+        self.notes = _Notes()
+        points = {
+            id(point): _StreamingPoint(point, name, self.notes)
+            for name, point in compressed.points.items()
+        }
+        self.network = _with_modules(compressed.network, points)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [self.notes.shapes[name] for name in self.names]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        outputs = _tensors(self.network(x))
+        used = torch.stack([self.notes.used[name] for name in self.names], 1)
+        status = torch.stack([self.notes.status[name] for name in self.names], 1)
+        return *outputs, used, status
+
+
+class _Notes:
+    """What the coding points of one call say, by name."""
+
+    def __init__(self):
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.levels: dict[str, Tensor] = {}  # of coded points: int16 [N, K, H, W]
+        self.streams: dict[str, Tensor] = {}  # of coded points: uint8 [N, bytes], the first used
+        self.used: dict[str, Tensor] = {}
+        self.status: dict[str, Tensor] = {}
+
+
+class _StreamingPoint(nn.Module):
+    """What CodedPoint and PlainPoint do in mode "stream"."""
+
+    def __init__(self, point: CodedPoint | PlainPoint, name: str, notes: _Notes):
+        super().__init__()
+        self.point, self.name, self.notes = point, name, notes
+
+    def forward(self, x: Tensor) -> Tensor:
+        code = self._coded if isinstance(self.point, CodedPoint) else self._plain
+        y, used, status = code(x)
+        self.notes.shapes[self.name] = (self.point.codec.channels, *map(int, x.shape[2:]))
+        self.notes.used[self.name], self.notes.status[self.name] = used, status
+        return y
+
+    def _coded(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        codec = self.point.codec
+        crop = codec.block.crop(*x.shape[2:])
+        levels, _ = self.point.quantize(x)
+        self.notes.levels[self.name] = levels
+        data, used = codec.encode_levels(levels, crop)
+        self.notes.streams[self.name] = data
+        symbols, status = codec.tables.decode_unchecked(data, used, *levels.shape[2:])
+        y = self.point.dequantize(codec.symbol_map.levels(symbols), crop)
+        return y, used, status
+
+    def _plain(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        codec = self.point.codec
+        levels, _ = codec.quantizer.quantize(x)
+        size = x.shape[1:].numel() * codec.bits // 8
+        used = torch.full((x.shape[0],), size, dtype=torch.int64, device=x.device)
+        status = torch.zeros(x.shape[0], dtype=torch.int32, device=x.device)
+        return codec.quantizer.dequantize(levels), used, status
+
+
+class _Flat(nn.Module):
+    """A network whose output is the tensors of its output, in order."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(_tensors(self.network(x)))
+
+
+def _tensors(output) -> list[Tensor]:
+    return [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+
+
+def _with_modules(network: torch.fx.GraphModule, of: dict[int, nn.Module]) -> torch.fx.GraphModule:
+    """The same graph with other modules in the place of some, by their id; weights are shared."""
+    modules = {name: of.get(id(m), m) for name, m in network.named_modules()}
+    used = {node.target for node in network.graph.nodes if node.op == "call_module"}
+    root = {name: module for name, module in modules.items() if name in used}
+    for node in network.graph.nodes:
+        if node.op == "get_attr":
+            owner, _, last = node.target.rpartition(".")
+            root[node.target] = getattr(network.get_submodule(owner), last)
+    return torch.fx.GraphModule(root, network.graph)
+
+
+def _check_example(compressed: CompressedModel, example: Tensor) -> None:
+    if not isinstance(example, Tensor) or example.dtype != torch.float32 or not example.numel():
+        kind = getattr(example, "dtype", type(example).__name__)
+        raise ValueError(f"export: the example must be a float32 tensor with images, got {kind}")
+    try:
+        with torch.no_grad():
+            compressed.reference(example[:1])
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"export: the network does not take the example {list(example.shape)}: {error}"
+        ) from error
+
+
+def _check_constructs(compressed: CompressedModel) -> None:
+    for name, module in compressed.network.named_modules():
+        if any(module is untraced for untraced in untraced_modules(compressed.network)):
+            path, kind = name.removeprefix("fmtc_untraced."), type(module.module).__name__
+            raise ExportError(
+                f"export: module '{path}' ({kind}) could not be traced and is coded by hooks, "
+                "which a package cannot hold; rewrite its forward without control flow that "
+                "depends on tensors, and compress again without leaf_modules"
+            )
+
+
+@torch.no_grad()
+def _exported(model: nn.Module, example: Tensor, dynamic_batch: bool):
+    shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic_batch else None
+    try:
+        return torch.export.export(model.eval(), (example,), dynamic_shapes=shapes)
+    except Exception as error:  # torch.export raises what it likes
+        first = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise ExportError(
+            f"export: torch.export cannot express the network: {type(error).__name__}: {first}"
+        ) from error
+
+
+def _metadata(compressed, streaming, example, dynamic_batch, preprocess, classes) -> dict:
+    with torch.no_grad():
+        outputs = _tensors(compressed.reference(example[:1]))
+    point = blank_point(compressed)
+    for layer, shape in zip(point["layers"], streaming.shapes, strict=True):
+        layer["shape"] = shape
+    return {
+        "schema": SCHEMA,
+        "device": example.device.type,
+        "torch": torch.__version__,
+        "model": type(compressed.reference).__name__,
+        "input_shape": list(example.shape[1:]),
+        "batch": None if dynamic_batch else len(example),
+        "outputs": [list(output.shape[1:]) for output in outputs],
+        "preprocess": preprocess,
+        "classes": None if classes is None else list(classes),
+        "calibration_images": compressed.calibration_images,
+        "joules_per_bit": {"write": write_joules(1), "read": read_joules(1)},
+        "point": point,
+    }
+
+
+def _write(path: Path, programs: dict, metadata: dict[str, str]) -> None:
+    """Compile the programs and put them into one file, which is there as a whole or not at all."""
+    from torch._inductor import aot_compile
+    from torch._inductor.package import package_aoti
+
+    options = {
+        "aot_inductor.package": True,
+        "aot_inductor.metadata": metadata,
+        "cpp.dynamic_threads": True,  # as many as where it runs, not as here
+        # Convolutions as in eager mode give the very same levels. Channels last gains little and
+        # rounds otherwise: one level that it moves changes all that are coded after it.
+        "layout_optimization": False,
+    }
+    files = {
+        name: aot_compile(program.module(), program.example_inputs[0], options=dict(options))
+        for name, program in programs.items()
+    }
+    part = path.with_name(f".{path.stem}.part.pt2")
+    try:
+        package_aoti(str(part), files)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

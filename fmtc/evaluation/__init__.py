@@ -1,0 +1,1 @@
+"""What a network's outputs are worth beside the uncompressed one's."""

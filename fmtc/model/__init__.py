@@ -1,0 +1,1 @@
+"""The compressed network: codecs put into a network's graph."""

@@ -1,0 +1,181 @@
+"""Rates of a compressed network: what was counted at its coding points, in bits per value."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import torch
+
+from .. import ops
+from ..results.energy import image_joules
+from .points import CodedPoint, CodingPoint, Counted
+
+RATES = ("entropy", "entropy_classes", "cross_entropy", "huffman", "stream")
+
+
+@dataclass
+class Report:
+    """Bits of all coding points, divided by all values of the original tensors.
+
+    values: N*C*H*W summed over layers. bits_per_value: by kind of rate (METHOD section 4):
+    ``entropy`` one empirical histogram a layer (the paper's metric), ``entropy_classes`` one for
+    each class of components, ``cross_entropy`` under the calibrated tables, ``huffman`` the
+    calibrated code lengths, ``stream`` the bytes produced, all side information included (None
+    where no stream was made). layers: the same for each layer, with the step, the number of kept
+    components, how often it is read, and ``mse``, the mean squared error of the decoded
+    calibration tensors. joules_per_image: energy of writing and reading them at each of these
+    rates, see ``fmtc.energy``. Where positions have classes, their map is among the symbols of all
+    these rates.
+    """
+
+    values: int
+    clamped_fraction: float
+    bits_per_value: dict[str, float | None]
+    multiply_adds: dict[str, int]
+    layers: list[dict]
+    calibration: bool = False
+
+    @classmethod
+    def of(cls, points: dict[str, CodingPoint], mode: str, multiply_adds: dict) -> Report:
+        calibration = all(point.counted is None for point in points.values())
+        counted = {
+            name: _from_calibration(point) if calibration else point.counted or Counted(None)
+            for name, point in points.items()
+        }
+        bits = {name: _bits(points[name], c) for name, c in counted.items()}
+        values = sum(c.values for c in counted.values())
+        return cls(
+            values=values,
+            clamped_fraction=sum(int(c.clamped) for c in counted.values()) / max(values, 1),
+            bits_per_value={
+                rate: _mean([b[rate] for b in bits.values()], values) for rate in RATES
+            },
+            multiply_adds=dict(multiply_adds),
+            layers=[_layer(name, points[name], counted[name], bits[name]) for name in points],
+            calibration=calibration,
+        )
+
+    @property
+    def joules_per_image(self) -> dict[str, float | None]:
+        return {rate: image_joules(self.layers, rate) for rate in RATES}
+
+    def to_dict(self) -> dict:
+        return {
+            "values": self.values,
+            "clamped_fraction": self.clamped_fraction,
+            "bits_per_value": self.bits_per_value,
+            "joules_per_image": self.joules_per_image,
+            "multiply_adds": self.multiply_adds,
+            "layers": self.layers,
+        }
+
+    def to_json(self, **options) -> str:
+        return json.dumps(self.to_dict(), **options)
+
+    def plot(self, path) -> None:
+        """Bar chart of bits per value by layer, as a PNG or SVG file."""
+        from ..results.plot import layers
+
+        layers(self.to_dict(), path)
+
+    def __str__(self) -> str:
+        source = "calibration images" if self.calibration else "images run through the network"
+        head = f"bits per value over {self.values:,} values of the {source}"
+        columns = ["layer", "shape", "kept", *(rate.replace("_", " ") for rate in RATES)]
+        rows = [
+            [
+                layer["name"],
+                "x".join(map(str, layer["shape"])),
+                "plain" if layer["components"] is None else str(layer["components"]),
+                *(_number(layer["bits_per_value"][rate]) for rate in RATES),
+            ]
+            for layer in self.layers
+        ]
+        rows.append(["total", "", "", *(_number(self.bits_per_value[rate]) for rate in RATES)])
+        widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+        lines = [
+            "  ".join(cell.rjust(w) for cell, w in zip(r, widths, strict=True))
+            for r in [columns, *rows]
+        ]
+        coded = [layer for layer in self.layers if layer["components"] is not None]
+        kept, channels = (
+            sum(values)
+            for values in (
+                [layer["components"] for layer in coded],
+                [layer["shape"][0] for layer in coded if layer["shape"]],
+            )
+        )
+        ratio = self.multiply_adds["compressed"] / max(self.multiply_adds["plain"], 1)
+        tail = (
+            f"{kept:,} components kept for {channels:,} channels; "
+            f"multiply-adds an image: {self.multiply_adds['plain']:,} plain, "
+            f"{self.multiply_adds['compressed']:,} compressed ({ratio:.2f}x); "
+            f"clamped: {self.clamped_fraction:.2e} of the values"
+        )
+        return "\n".join([head, *lines, tail])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _mean(bits: list[float | None], values: int) -> float | None:
+    """Total bits a value; None where any layer has none."""
+    if not values or any(b is None for b in bits):
+        return None
+    return sum(bits) / values
+
+
+def _from_calibration(point: CodingPoint) -> Counted:
+    codec = point.codec
+    if isinstance(point, CodedPoint):
+        return Counted(codec.histogram, codec.values, codec.clamped, shape=(codec.channels,))
+    return Counted(None, codec.values, shape=(codec.channels,))
+
+
+def _bits(point: CodingPoint, counted: Counted) -> dict[str, float | None]:
+    """Bits of everything counted at a point, by kind of rate."""
+    if not counted.values:
+        return dict.fromkeys(RATES, 0.0)  # not reached by any image
+    if not isinstance(point, CodedPoint):
+        plain = float(point.codec.bits * counted.values)
+        return {**dict.fromkeys(RATES, plain), "stream": _stream_bits(counted)}
+    tables = point.codec.tables
+    by_class = counted.histogram
+    table_of_class = torch.zeros(len(by_class), dtype=torch.int64)
+    table_of_class[point.codec.class_of] = tables.table_of  # all of a class have the same
+    by_table = torch.zeros_like(tables.counts).index_add_(0, table_of_class, by_class)
+    return {
+        "entropy": _entropy_bits(by_class.sum(0, keepdim=True)),
+        "entropy_classes": _entropy_bits(by_class),
+        "cross_entropy": float((by_table.double() * tables.cross_entropy_bits()).sum()),
+        "huffman": float((by_table * tables.lengths.to(torch.int64)).sum()),
+        "stream": _stream_bits(counted),
+    }
+
+
+def _entropy_bits(counts: torch.Tensor) -> float:
+    return float((ops.entropy(counts) * counts.sum(1)).sum())
+
+
+def _stream_bits(counted: Counted) -> float | None:
+    """None unless everything that was counted went through streams."""
+    return 8.0 * int(counted.stream_bytes) if counted.streamed == counted.values else None
+
+
+def _layer(name: str, point: CodingPoint, counted: Counted, bits: dict) -> dict:
+    codec = point.codec
+    values = counted.values
+    return {
+        "name": name,
+        "shape": list(counted.shape),
+        "components": codec.components if isinstance(point, CodedPoint) else None,
+        "values": values,
+        "reads": point.reads,
+        "step": codec.quantizer.step,
+        "mse": codec.mse,
+        "bits_per_value": {
+            rate: None if b is None or not values else b / values for rate, b in bits.items()
+        },
+    }

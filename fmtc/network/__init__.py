@@ -1,0 +1,1 @@
+"""The graph of a network, and where its tensors are written; knows no codec."""

@@ -1,0 +1,476 @@
+"""Where a network's tensors are written: tracing, and the coding points of METHOD section 1.
+
+An accelerator that works layer by layer fuses ``conv -> [BN] -> [+ residual] -> [activation]`` and
+writes the result once. Each such group has one coding point, the tensor that is coded.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torchvision.ops import StochasticDepth
+from torchvision.ops.stochastic_depth import stochastic_depth
+
+from ..codec.transform import Limits
+from ..errors import TraceError
+from .untraced import HookedConv, Untraced
+
+ACTIVATION_MODULES = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus,
+)  # fmt: skip
+ACTIVATION_NAMES = {
+    "relu", "relu6", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish",
+    "hardswish", "hardsigmoid", "hardtanh", "sigmoid", "tanh", "softplus", "clamp",
+}  # fmt: skip
+CONV_FUNCTIONS = (F.conv2d, torch.conv2d, F.conv_transpose2d, torch.conv_transpose2d)
+ADD_FUNCTIONS = (operator.add, operator.iadd, torch.add)
+# In-place forms and what they become in our copy: a decoded tensor may have several readers.
+OUT_OF_PLACE_FUNCTIONS = {operator.iadd: operator.add, operator.imul: operator.mul}
+OUT_OF_PLACE_METHODS = {"add_": "add", "mul_": "mul", "relu_": "relu", "sigmoid_": "sigmoid"}
+
+
+BATCH_NORM_FORWARD = nn.BatchNorm2d.forward
+
+
+def is_plain_conv(module: nn.Module | None) -> bool:
+    """A Conv2d that computes what Conv2d does, so that its weights can be rewritten."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and type(module).forward is nn.Conv2d.forward
+        and type(module)._conv_forward is nn.Conv2d._conv_forward
+    )
+
+
+def activation_limits(network: fx.GraphModule, node: fx.Node) -> Limits | None:
+    """(least, most) where a node is an activation that limits values to these and does no more."""
+    if node.op == "call_module":
+        module = network.get_submodule(node.target)
+        if type(module) is nn.ReLU:
+            return 0.0, None
+        if type(module) in (nn.ReLU6, nn.Hardtanh):
+            return float(module.min_val), float(module.max_val)
+        return None
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    if node.op in ("call_function", "call_method") and len(node.args) == 1:
+        return {"relu": (0.0, None), "relu6": (0.0, 6.0)}.get(name)
+    return None
+
+
+BEFORE, AFTER = "before", "after"  # the sides of an activation
+
+
+@dataclass
+class Side:
+    """A place where a group's value can be coded: the value of ``output``.
+
+    foldable: the transform can be part of the convolution's weights (ungrouped module, nothing
+    non-linear before the coding point). consumers: convolutions that take the inverse transform
+    into their weights; empty where it must be applied explicitly.
+    """
+
+    output: fx.Node
+    foldable: bool
+    consumers: list[fx.Node] = field(default_factory=list)
+
+
+@dataclass
+class Group:
+    """One convolution and what is fused to it.
+
+    name: the convolution's module path, with ``@2``, ``@3`` for further calls of one module.
+    conv, batch_norm, adds: nodes. ``sides``: where it can be coded, "before" its activation and,
+    where it has one, "after" it; ``side`` is the one that is coded, the paper's to begin with.
+    """
+
+    name: str
+    conv: fx.Node
+    sides: dict[str, Side]
+    side: str
+    batch_norm: fx.Node | None = None
+    adds: list[fx.Node] = field(default_factory=list)
+    excluded: bool = False
+
+    @property
+    def output(self) -> fx.Node:
+        return self.sides[self.side].output
+
+    @property
+    def foldable(self) -> bool:
+        return self.sides[self.side].foldable
+
+    @property
+    def consumers(self) -> list[fx.Node]:
+        return self.sides[self.side].consumers
+
+    def residual(self, add: fx.Node) -> fx.Node:
+        """The other input of a residual add of this group."""
+        inside = {self.conv, self.batch_norm, *self.adds}
+        return next(arg for arg in add.args if arg not in inside)
+
+
+class _Tracer(fx.Tracer):
+    """fx tracer that keeps ``leaf_modules`` whole and knows in which module it is."""
+
+    def __init__(self, leaf_modules: set[str]):
+        super().__init__()
+        self.leaf_modules = leaf_modules
+        self.inside = [""]  # paths from the model down to where tracing is, or failed
+
+    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
+        known = isinstance(module, (*ACTIVATION_MODULES, nn.Conv2d, nn.BatchNorm2d))
+        return path in self.leaf_modules or known or super().is_leaf_module(module, path)
+
+    def call_module(self, module, forward, args, kwargs):
+        self.inside.append(self.path_of_module(module))
+        result = super().call_module(module, forward, args, kwargs)
+        self.inside.pop()  # not after an exception: the failing module stays on top
+        return result
+
+
+class _Whole(nn.Module):
+    """A model as the only node of a graph, where its own forward cannot be traced."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x)
+
+
+def trace(model: nn.Module, leaf_modules: Iterable[str] = ()) -> fx.GraphModule:
+    """Graph of a copy of ``model`` in eval mode, without no-ops and in-place operations.
+
+    A module that torch.fx cannot trace, or whose path is in ``leaf_modules`` ("" is the model
+    itself), becomes one node that holds an ``Untraced`` module; a warning names the former.
+    """
+    name = type(model).__name__
+    model = copy.deepcopy(model).eval()
+    leaves = set(leaf_modules)
+    unknown = leaves - {path for path, _ in model.named_modules()}
+    if unknown:
+        raise TraceError(f"leaf_modules: {name} has no module '{min(unknown)}'")
+    tracer, graph = (
+        (_Tracer({"model"}), None) if "" in leaves else _trace_around(model, leaves, name)
+    )
+    if graph is None:
+        model, leaves = _Whole(model), {"model"}
+        tracer = _Tracer(leaves)
+        graph = tracer.trace(model)
+    network = fx.GraphModule(tracer.root, graph, name)
+    _simplify(network, leaves)
+    _hook_leaves(network, leaves, whole=isinstance(model, _Whole))
+    return network
+
+
+def _hook_leaves(network: fx.GraphModule, leaves: set[str], whole: bool) -> None:
+    """Give each call of a leaf module an Untraced copy of its own, which is calibrated there."""
+    calls: dict[str, int] = {}
+    for node in network.graph.nodes:
+        if node.op == "call_module" and node.target in leaves:
+            path = node.target
+            calls[path] = calls.get(path, 0) + 1
+            label = path if calls[path] == 1 else f"{path}@{calls[path]}"
+            module = copy.deepcopy(network.get_submodule(path))
+            node.target = f"fmtc_untraced.{label}"
+            network.add_submodule(node.target, Untraced(module, "" if whole else label))
+    network.delete_all_unused_submodules()
+    network.recompile()
+
+
+def _trace_around(model: nn.Module, leaves: set[str], name: str):
+    """Trace, adding what fails to ``leaves``; the graph is None where the model itself fails."""
+    while True:
+        tracer = _Tracer(leaves)
+        try:
+            return tracer, tracer.trace(model)
+        except Exception as error:  # the user's code, under a tracer: anything can be raised
+            where = tracer.inside[-1]
+            reason = (str(error).splitlines() or [""])[0]
+            warnings.warn(
+                f"{name}: torch.fx cannot trace {f'module {where!r}' if where else 'the model'} "
+                f"({type(error).__name__}: {reason}). Its "
+                "convolutions are coded one by one, nothing is folded or fused there, and "
+                "calibration runs it once for each. Free its forward of Python control flow on "
+                "tensor values to do better, or name it in leaf_modules to silence this.",
+                stacklevel=4,
+            )
+            if not where:
+                return tracer, None
+            leaves.add(where)
+
+
+def untraced_modules(network: nn.Module) -> list[Untraced]:
+    """The modules of a traced network that run as they are."""
+    return [module for module in network.modules() if isinstance(module, Untraced)]
+
+
+def _simplify(network: fx.GraphModule, leaves: set[str]) -> None:
+    """Drop what does nothing in eval mode and make in-place operations functional."""
+    modules = dict(network.named_modules())
+    for node in list(network.graph.nodes):
+        if node.op == "call_module" and node.target in leaves:
+            continue
+        if _is_identity(node, modules):
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            network.graph.erase_node(node)
+            continue
+        if _changes_its_input(node, modules):
+            _redirect_later_readers(node)
+        if node.op == "call_function":
+            node.target = OUT_OF_PLACE_FUNCTIONS.get(node.target, node.target)
+            if node.kwargs.get("inplace"):
+                node.kwargs = {**node.kwargs, "inplace": False}
+        elif node.op == "call_method":
+            node.target = OUT_OF_PLACE_METHODS.get(node.target, node.target)
+    for node in network.graph.nodes:
+        module = modules.get(node.target) if node.op == "call_module" else None
+        if node.target not in leaves and getattr(module, "inplace", False) is True:
+            module.inplace = False
+    network.graph.lint()
+    network.recompile()
+
+
+def _changes_its_input(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """True for in-place activations and methods; ``+=`` makes no difference in a static graph."""
+    if node.op == "call_module":
+        return getattr(modules[node.target], "inplace", False) is True
+    if node.op == "call_function":
+        return bool(node.kwargs.get("inplace"))
+    return node.op == "call_method" and node.target in OUT_OF_PLACE_METHODS
+
+
+def _redirect_later_readers(node: fx.Node) -> None:
+    """Whoever reads the changed tensor after ``node`` reads the result of ``node``."""
+    source = node.args[0] if node.args else None
+    if isinstance(source, fx.Node):
+        order = {n: i for i, n in enumerate(node.graph.nodes)}
+        for user in list(source.users):
+            if order[user] > order[node]:
+                user.replace_input_with(source, node)
+
+
+def _is_identity(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        dropout = nn.modules.dropout._DropoutNd
+        return isinstance(modules[node.target], (nn.Identity, dropout, StochasticDepth))
+    if node.op != "call_function":
+        return False
+    if node.target is stochastic_depth:
+        return not (node.kwargs.get("training", node.args[3] if len(node.args) > 3 else True))
+    if node.target in (F.dropout, F.dropout2d):
+        training = node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True)
+        return training is False
+    return False
+
+
+def find_groups(
+    network: fx.GraphModule,
+    example: torch.Tensor,
+) -> list[Group]:
+    """The groups of a traced network in execution order.
+
+    example: one input, [1, ...] float; it is run to know the shapes, and what untraced modules
+    call. Convolutions of globally pooled tensors (squeeze-excite, heads) are fully connected
+    layers and have no group.
+    """
+    with torch.no_grad():
+        ShapeProp(network).propagate(example)
+    view = _View(network)
+    groups = []
+    calls: dict[str, int] = {}
+    for node in network.graph.nodes:
+        if view.is_conv(node) and node not in view.pooled and _is_image(node):
+            base = node.target if node.op == "call_module" else node.name
+            calls[base] = calls.get(base, 0) + 1
+            name = base if calls[base] == 1 else f"{base}@{calls[base]}"
+            groups.append(view.group(name, node))
+    return groups
+
+
+def select(layers: list[Group | HookedConv], include, exclude) -> None:
+    """Mark the layers outside ``include`` or inside ``exclude`` (name patterns) as excluded.
+
+    Raises ValueError where there is no layer, or a pattern matches none.
+    """
+    if not layers:
+        raise ValueError("the network has no convolution whose output could be coded")
+    include = list(include) if include is not None else ["*"]
+    exclude = list(exclude or [])
+    names = [layer.name for layer in layers]
+    for pattern in [*include, *exclude]:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"no layer matches '{pattern}'; the layers are: {', '.join(names)}")
+    for layer in layers:
+        chosen = any(fnmatchcase(layer.name, p) for p in include)
+        layer.excluded = not chosen or any(fnmatchcase(layer.name, p) for p in exclude)
+
+
+def count_reads(groups: list[Group]) -> dict[str, int]:
+    """How often what each group writes is read: once by each group that it goes into (by its
+    convolution or its residual add, through pooling and the like), and once for the output."""
+    performed_by = {node: group.name for group in groups for node in (group.conv, *group.adds)}
+    reads = {}
+    for group in groups:
+        readers, seen, front = set(), set(), list(group.output.users)
+        while front:
+            node = front.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node in performed_by:
+                readers.add(performed_by[node])
+            elif node.op == "output":
+                readers.add("output")
+            else:
+                front.extend(node.users)
+        reads[group.name] = len(readers)
+    return reads
+
+
+def _shape(node: fx.Node) -> tuple[int, ...] | None:
+    meta = node.meta.get("tensor_meta")
+    return tuple(meta.shape) if hasattr(meta, "shape") else None
+
+
+def _is_image(node: fx.Node) -> bool:
+    shape = _shape(node)
+    return shape is not None and len(shape) == 4
+
+
+class _View:
+    """What the search for groups asks of a graph."""
+
+    def __init__(self, network: fx.GraphModule):
+        self.modules = dict(network.named_modules())
+        self.order = {node: i for i, node in enumerate(network.graph.nodes)}
+        self.pooled = self._find_pooled(network.graph)
+
+    def module(self, node: fx.Node) -> nn.Module | None:
+        return self.modules.get(node.target) if node.op == "call_module" else None
+
+    def is_conv(self, node: fx.Node) -> bool:
+        if node.op == "call_function":
+            return node.target in CONV_FUNCTIONS
+        return isinstance(self.module(node), (nn.Conv2d, nn.ConvTranspose2d))
+
+    def is_plain_conv(self, node: fx.Node) -> bool:
+        """A Conv2d module whose weights we may rewrite."""
+        module = self.module(node)
+        return is_plain_conv(module)
+
+    def is_grouped(self, node: fx.Node) -> bool:
+        module = self.module(node)
+        if module is not None:
+            return module.groups > 1
+        return node.kwargs.get("groups", node.args[6] if len(node.args) > 6 else 1) != 1
+
+    def is_activation(self, node: fx.Node | None) -> bool:
+        if node is None:
+            return False
+        if node.op == "call_module":
+            return isinstance(self.module(node), ACTIVATION_MODULES)
+        name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+        return node.op in ("call_function", "call_method") and name in ACTIVATION_NAMES
+
+    def _find_pooled(self, graph: fx.Graph) -> set[fx.Node]:
+        """Nodes that hold globally pooled tensors: one pixel an image, whatever the input size."""
+        pooled: set[fx.Node] = set()
+        for node in graph.nodes:
+            inputs = [n for n in node.all_input_nodes if _shape(n) is not None]
+            carried = bool(inputs) and all(n in pooled for n in inputs)
+            if carried or self._is_global_pool(node):
+                pooled.add(node)
+        return pooled
+
+    def _is_global_pool(self, node: fx.Node) -> bool:
+        module = self.module(node)
+        if isinstance(module, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
+            return module.output_size in (1, (1, 1), [1, 1])
+        if node.target in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d):
+            size = node.args[1] if len(node.args) > 1 else node.kwargs.get("output_size")
+            return size in (1, (1, 1), [1, 1])
+        if node.target in (torch.mean, "mean"):
+            dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+            return isinstance(dims, (list, tuple)) and {d % 4 for d in dims} == {2, 3}
+        return False
+
+    @staticmethod
+    def _has_statistics(module: nn.Module | None) -> bool:
+        plain = isinstance(module, nn.BatchNorm2d) and type(module).forward is BATCH_NORM_FORWARD
+        return plain and module.running_var is not None
+
+    @staticmethod
+    def sole_user(node: fx.Node) -> fx.Node | None:
+        return next(iter(node.users)) if len(node.users) == 1 else None
+
+    def group(self, name: str, conv: fx.Node) -> Group:
+        tail, batch_norm, adds = conv, None, []
+        following = self.sole_user(tail)
+        if following is not None and self._has_statistics(self.module(following)):
+            tail = batch_norm = following
+        while (add := self._residual_add(tail)) is not None:
+            tail = add
+            adds.append(add)
+        ungrouped = not self.is_grouped(conv)
+        foldable = ungrouped and self.is_plain_conv(conv)
+        sides = {BEFORE: Side(tail, foldable, self._folding_consumers(tail))}
+        side, activation = BEFORE, self.sole_user(tail)
+        if self.is_activation(activation):
+            sides[AFTER] = Side(activation, False, self._folding_consumers(activation))
+            # METHOD 1: what a grouped convolution writes for an ungrouped one is coded after the
+            # activation, because the transform cannot be folded into the former.
+            if not ungrouped and self._feeds_ungrouped(activation):
+                side = AFTER
+        return Group(name, conv, sides, side, batch_norm, adds)
+
+    def _residual_add(self, tail: fx.Node) -> fx.Node | None:
+        """The add that this group performs: its other operand exists already when we get there."""
+        add = self.sole_user(tail)
+        is_add = add is not None and (
+            (add.op == "call_function" and add.target in ADD_FUNCTIONS)
+            or (add.op == "call_method" and add.target == "add")
+        )
+        if not is_add or add.kwargs or len(add.args) != 2:
+            return None
+        other = add.args[1] if add.args[0] is tail else add.args[0]
+        if not isinstance(other, fx.Node) or _shape(other) != _shape(tail):
+            return None
+        return add if self.order[other] < self.order[tail] else None
+
+    def _feeds_ungrouped(self, node: fx.Node) -> bool:
+        """True where the next convolutions that read this value are all ungrouped."""
+        found, seen, front = [], set(), list(node.users)
+        while front:
+            user = front.pop()
+            if user in seen or user in self.pooled:
+                continue
+            seen.add(user)
+            if self.is_conv(user):
+                found.append(user)
+            else:
+                front.extend(user.users)
+        return bool(found) and not any(self.is_grouped(conv) for conv in found)
+
+    def _folding_consumers(self, output: fx.Node) -> list[fx.Node]:
+        """Every reader, if each is an unpadded ungrouped convolution (METHOD 1: exact there)."""
+        users = list(output.users)
+        exact = users and all(
+            self.is_plain_conv(user) and not self.is_grouped(user) and self._pads_nothing(user)
+            for user in users
+        )
+        return users if exact else []
+
+    def _pads_nothing(self, node: fx.Node) -> bool:
+        padding = self.module(node).padding
+        return padding == "valid" or (not isinstance(padding, str) and not any(padding))

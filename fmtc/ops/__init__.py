@@ -1,0 +1,658 @@
+"""The torch operators of fmtc, one function each, and their fakes.
+
+All are functional (no argument is changed), batched, and take empty tensors. They run on the CPU,
+where results do not depend on the number of threads, and, where they were built for it, on CUDA
+tensors, on the current stream and without waiting for it; a docstring says where wrong values, for
+which the CPU raises, give something else there. Shapes: N images, C channels, K coded components,
+T tables, L = hi - lo + 1 levels. A wrong dtype, shape or parameter raises RuntimeError that names
+the operator and the argument. In each table, symbol = level - lo.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, library
+
+from ..errors import StreamError
+from . import loading
+
+_C = loading.load()
+_ops = torch.ops.fmtc
+
+# Bytes of a stream's header at most; and for each encoder the most lanes of a chunk, and the values
+# of a lane where these are left to it (make_header of csrc/core/stream.h).
+_HEADER_BYTES = 68
+_HUFFMAN_LANES, _HUFFMAN_LANES_OF_ITS_OWN, _HUFFMAN_LANE_VALUES = 16, 4, 16384
+_RANS_LANES, _RANS_LANE_VALUES = 32, 4096
+_WORDS_CHUNK_VALUES = 65536
+
+
+# -- Moments and transform ------------------------------------------------------------------------
+
+
+def channel_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """First and second moments over channels, in float64.
+
+    x: [N, C, H, W] float16, bfloat16, float32 or float64, any strides.
+    Returns count i64 [] = N*H*W, mean f64 [C], m2 f64 [C, C]: the sum over all pixels of
+    (x_i - mean_i)(x_j - mean_j), not divided. Non-finite input gives non-finite moments.
+    """
+    return _ops.channel_moments(x)
+
+
+def merge_moments(
+    count_a: Tensor, mean_a: Tensor, m2_a: Tensor, count_b: Tensor, mean_b: Tensor, m2_b: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Moments of two sets of samples together (Chan et al.), as ``channel_moments`` gives them.
+
+    count i64 [], mean f64 [C], m2 f64 [C, C] of both sets. Returns the same three. Raises
+    RuntimeError for a negative count or too large a sum; on CUDA the count is then -1 and the rest
+    NaN.
+    """
+    return _ops.merge_moments(count_a, mean_a, m2_a, count_b, mean_b, m2_b)
+
+
+def pca(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenbasis of symmetric matrices.
+
+    covariance: f64 [C, C] or [B, C, C]; the lower triangle is used.
+    Returns eigenvalues [C] or [B, C], descending, and the basis of the input's shape: column k is
+    the unit eigenvector of eigenvalue k, its largest |entry| (the first such) positive, so that
+    the same matrix always gives the same basis. Raises RuntimeError for NaN or infinity.
+    """
+    return _ops.pca(covariance)
+
+
+# -- Quantiser ------------------------------------------------------------------------------------
+
+
+def quantize(y: Tensor, step: float, lo: int, hi: int) -> tuple[Tensor, Tensor]:
+    """level = clamp(round(y / step), lo, hi), ties to the even level.
+
+    y: any shape and strides, float16, bfloat16, float32 (divided in float32) or float64.
+    step > 0, in the units of y. lo <= hi: int16 levels.
+    Returns levels int16, contiguous, of y's shape, and the number of clamped values, i64 []. NaN
+    becomes the level nearest to 0 and counts as clamped.
+    """
+    return _ops.quantize(y, step, lo, hi)
+
+
+def dequantize(levels: Tensor, step: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    """level * step, contiguous, of the shape of levels (int16, any shape and strides).
+
+    Computed in float32, or in float64 where dtype is float64, then rounded to dtype.
+    """
+    return _ops.dequantize(levels, step, _name(dtype))
+
+
+def _name(dtype: torch.dtype | str) -> str:
+    """As the operators take a dtype: AOTInductor cannot write a ScalarType."""
+    return str(dtype).removeprefix("torch.")
+
+
+# -- Transform and quantiser in one ----------------------------------------------------------------
+
+
+def transform_quantize(
+    x: Tensor, matrix: Tensor, offset: Tensor, step: float, lo: int, hi: int
+) -> tuple[Tensor, Tensor]:
+    """``quantize`` of matrix @ x + offset for the channels of each pixel (METHOD section 2).
+
+    x: [N, C, H, W] float16, bfloat16, float32 or float64, any strides. matrix: f32 [K, C], offset:
+    f32 [K]. step > 0, lo <= hi as for ``quantize``. Computed in float32: the sum over the channels
+    in their order, then the offset, for each pixel alone, so that a level depends on nothing else.
+    Returns levels int16 [N, K, H, W], contiguous, and the number of clamped values, i64 [].
+    """
+    return _ops.transform_quantize(x, matrix, offset, step, lo, hi)
+
+
+def dequantize_transform(
+    levels: Tensor,
+    matrix: Tensor,
+    offset: Tensor,
+    step: float,
+    least: float | None = None,
+    most: float | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """matrix @ (levels * step) + offset for the channels of each pixel, limited to [least, most].
+
+    levels: int16 [N, K, H, W], any strides. matrix: f32 [C, K], offset: f32 [C]. least <= most,
+    None for no limit: 0 and None are a ReLU, 0 and 6 a ReLU6. dtype: float16, bfloat16, float32 or
+    float64, to which the sums are converted; they are made as those of ``transform_quantize``.
+    Returns x of this dtype [N, C, H, W], contiguous.
+    """
+    return _ops.dequantize_transform(levels, matrix, offset, step, least, most, _name(dtype))
+
+
+# -- Prediction of levels -------------------------------------------------------------------------
+
+
+def predict(levels: Tensor, coefficients: Tensor) -> Tensor:
+    """What a linear prediction from three neighbours leaves of each level; lossless.
+
+    levels: int16 [N, K, H, W], any strides. coefficients: int16 [K, 3], -256..256, in units of
+    1/64: of the neighbours left, above and above-left, which are 0 outside the image.
+    Returns residuals int16, contiguous, of the shape of levels: level - prediction modulo 2**16,
+    prediction = (left*q[h, w-1] + above*q[h-1, w] + above_left*q[h-1, w-1] + 32) >> 6. With all
+    coefficients 0 these are the levels. Raises RuntimeError for coefficients beyond the limit; on
+    CUDA these count as the limit.
+    """
+    return _ops.predict(levels, coefficients)
+
+
+def unpredict(residuals: Tensor, coefficients: Tensor) -> Tensor:
+    """The levels that ``predict`` made residuals of, exactly, for every int16 [N, K, H, W]."""
+    return _ops.unpredict(residuals, coefficients)
+
+
+# -- Classes of positions -------------------------------------------------------------------------
+
+
+def position_activity(levels: Tensor, weights: Tensor) -> Tensor:
+    """How much goes on in each block of 2 x 2 positions.
+
+    levels: int16 [N, K, H, W]. weights: i32 [K], 0..2**15, K <= 2**14. Returns i64
+    [N, ceil(H/2), ceil(W/2)]: the mean over the block's positions, rounded down, of
+    sum_k min(abs(level_k) * weights_k, 2**14). Blocks at the right and lower border may be cut.
+    Raises RuntimeError for other weights; on CUDA these count as the nearest in the range.
+    """
+    return _ops.position_activity(levels, weights)
+
+
+def arrange(levels: Tensor, classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Images in the order in which ``rans_encode`` codes them with these classes of blocks.
+
+    levels: int16 [N, K, H, W]. classes: u8 [N, ceil(H/2), ceil(W/2)], below num_classes (2..8).
+    Returns values int16 [N, B + K*H*W]: the B classes of the blocks as ``predict`` leaves them with
+    coefficients 32, 32, 0; then of each component the levels of the blocks of class 0, of class 1,
+    ..., blocks of a class row by row, and a block's levels row by row. And positions i64
+    [N, num_classes], the number of positions of each class. Raises RuntimeError for other classes;
+    on CUDA these count as the last.
+    """
+    return _ops.arrange(levels, classes, num_classes)
+
+
+def position_histogram(
+    levels: Tensor,
+    classes: Tensor,
+    num_classes: int,
+    lo: int,
+    hi: int,
+    groups: Tensor,
+    num_groups: int,
+) -> Tensor:
+    """How often each value occurs in each group of segments of what ``arrange`` gives.
+
+    levels, classes, num_classes: as for ``arrange``. groups: i64 [1 + K * num_classes], the group
+    of the map and of each class of each component. Values beyond lo..hi count as the nearest one.
+    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for other classes or groups;
+    on CUDA classes count as the last, and what has no group is left out.
+    """
+    return _ops.position_histogram(levels, classes, num_classes, lo, hi, groups, num_groups)
+
+
+# -- Statistics of levels -------------------------------------------------------------------------
+
+
+def histogram(levels: Tensor, lo: int, hi: int, groups: Tensor, num_groups: int) -> Tensor:
+    """How often each level occurs in each group of components.
+
+    levels: int16 [N, K, ...]; groups: i64 [K], the group (0 .. num_groups-1) of each component.
+    Returns counts i64 [num_groups, hi - lo + 1]. Raises RuntimeError for a level outside [lo, hi]
+    or another group; on CUDA these are left out.
+    """
+    return _ops.histogram(levels, lo, hi, groups, num_groups)
+
+
+def entropy(counts: Tensor) -> Tensor:
+    """Empirical entropy of histograms in bits/symbol: i64 [..., L] -> f64 [...].
+
+    0 for a histogram without counts. Raises RuntimeError for a negative count; on CUDA its
+    histogram gives NaN.
+    """
+    return _ops.entropy(counts)
+
+
+# -- Huffman coding -------------------------------------------------------------------------------
+
+
+def huffman_lengths(counts: Tensor, max_length: int) -> Tensor:
+    """Optimal code lengths of at most max_length (1..15) bits, by package-merge.
+
+    counts: i64 [T, L], L <= 4096. Returns u8 [T, L]: 0 (no code) for a symbol without counts, 1 for
+    the only symbol of a table. Raises RuntimeError where 2**max_length codes are too few.
+    """
+    return _ops.huffman_lengths(counts, max_length)
+
+
+def huffman_tables(lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Packed look-up tables of the canonical codes with these lengths (u8 [T, L]).
+
+    Returns encode_table i32 [T, L]: length << 16 | bit-reversed code, 0 where there is no code, and
+    decode_table i32 [T, 2**longest], indexed by the next bits of the stream: first symbol | second
+    length << 12 | second symbol << 16 | length of both << 28, the second one 0 where it does not
+    lie within the first min(longest, 11) bits, 0 where there is no code; longest is the greatest
+    length of all tables. Raises RuntimeError where lengths are not
+    those of a complete prefix code or of one symbol of length 1.
+    """
+    return _ops.huffman_tables(lengths)
+
+
+def huffman_encode(
+    levels: Tensor,
+    lo: int,
+    table_of: Tensor,
+    encode_table: Tensor,
+    table_id: int,
+    crop_h: int = 0,
+    crop_w: int = 0,
+    lane_values: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """One stream (docs/stream_format.md) for each image.
+
+    levels: int16 [N, K, H, W]. lo: the level of symbol 0. table_of: i64 [K], the row of
+    encode_table (of ``huffman_tables``) for each component. table_id: 0..65535, tells table sets
+    apart. crop_h, crop_w: 0..255, rows and columns of block padding, kept in the header.
+    lane_values: 0 for the coder's own choice, or how many values one lane codes, a power of two
+    from 256 to 65536: fewer make more lanes, one GPU thread each, and more side bytes; decoders
+    read it from the header. With rANS chunks are for 32 lanes, with Huffman codes for 16.
+    Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
+    Raises RuntimeError for a level without a code; on CUDA the size of such an image is minus the
+    status (``check_status``) that decoders give other damage.
+    """
+    return _ops.huffman_encode(
+        levels, lo, table_of, encode_table, table_id, crop_h, crop_w, lane_values
+    )
+
+
+def huffman_decode(
+    bytes: Tensor,
+    used: Tensor,
+    lo: int,
+    table_of: Tensor,
+    decode_table: Tensor,
+    table_id: int,
+    channels: int,
+    height: int,
+    width: int,
+) -> tuple[Tensor, Tensor]:
+    """Levels of streams that hold images of [channels, height, width].
+
+    bytes u8 [N, any], used i64 [N]: as ``huffman_encode`` returns them; lo, table_of, decode_table,
+    table_id as there. Returns levels int16 [N, channels, height, width] and status i32 [N]: 0, or
+    what is wrong with that stream (see ``check_status``), whose levels are then 0. Never raises
+    for damaged bytes.
+    """
+    return _ops.huffman_decode(
+        bytes, used, lo, table_of, decode_table, table_id, channels, height, width
+    )
+
+
+# -- rANS coding ----------------------------------------------------------------------------------
+
+
+def rans_frequencies(counts: Tensor, log2_total: int) -> Tensor:
+    """Frequencies that sum to 2**log2_total (8..12) and make the counts' expected length short.
+
+    counts: i64 [T, L], L <= 4096; a table without counts is taken as one of equal counts.
+    Returns i32 [T, L + 1]: of each level, 0 where it is escaped, which costs the escape symbol and
+    16 bits; last of the escape, at least 1. At most 255 levels are not escaped, all of them within
+    255 consecutive ones.
+    """
+    return _ops.rans_frequencies(counts, log2_total)
+
+
+def rans_tables(frequencies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Packed look-up tables of such frequencies (i32 [T, L + 1]).
+
+    Returns encode_table i32 [T, L + 1]: frequency << 16 | start, 0 where a level is escaped, the
+    escape last; decode_table i32 [T, 2**log2_total]: (slot - start) << 20 | (frequency - 1) << 8 |
+    level - lo - base, or 255 for the escape; base i64 [T]: the first symbol that is not escaped.
+    Raises RuntimeError where frequencies are not as ``rans_frequencies`` makes them.
+    """
+    return _ops.rans_tables(frequencies)
+
+
+def rans_encode(
+    levels: Tensor,
+    lo: int,
+    table_of: Tensor,
+    encode_table: Tensor,
+    table_id: int,
+    crop_h: int = 0,
+    crop_w: int = 0,
+    classes: Tensor | None = None,
+    lane_values: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """One stream (docs/stream_format.md) for each image; as ``huffman_encode``, with rANS.
+
+    encode_table: of ``rans_tables``. Any level can be encoded, also outside the table's.
+    classes: u8 [N, ceil(H/2), ceil(W/2)], the class (below C, 2..8) of each block of 2 x 2
+    positions. table_of is then [1 + K*C]: the table of the map of classes, and of each class of
+    each component; see ``arrange``.
+    Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
+    """
+    return _ops.rans_encode(
+        levels, lo, table_of, encode_table, table_id, crop_h, crop_w, classes, lane_values
+    )
+
+
+def rans_decode(
+    bytes: Tensor,
+    used: Tensor,
+    lo: int,
+    table_of: Tensor,
+    decode_table: Tensor,
+    base: Tensor,
+    table_id: int,
+    channels: int,
+    height: int,
+    width: int,
+) -> tuple[Tensor, Tensor]:
+    """Levels of streams of ``rans_encode``; as ``huffman_decode``, with rANS.
+
+    decode_table, base: of ``rans_tables``; table_of may be one for classes of positions. Returns
+    levels int16 [N, channels, height, width] and status i32 [N] (see ``check_status``). Never
+    raises for damaged bytes.
+    """
+    return _ops.rans_decode(
+        bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width
+    )
+
+
+# -- Coders without tables ------------------------------------------------------------------------
+
+
+def ebpc_encode(
+    levels: Tensor,
+    lo: int,
+    word_bits: int,
+    table_id: int,
+    crop_h: int = 0,
+    crop_w: int = 0,
+    lane_values: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """One stream for each image by extended bit-plane compression (Cavigelli et al., 2019).
+
+    levels: int16 [N, K, H, W], from lo to lo + 2**word_bits - 1; word_bits: 1..15. Zeros are coded
+    in runs, all others in blocks of 8 words, level - lo. The rest is as for ``huffman_encode``; a
+    chunk is one lane.
+    Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
+    Raises RuntimeError for a level outside that range; on CUDA the size is then minus the status.
+    """
+    return _ops.ebpc_encode(levels, lo, word_bits, table_id, crop_h, crop_w, lane_values)
+
+
+def ebpc_decode(
+    bytes: Tensor,
+    used: Tensor,
+    lo: int,
+    word_bits: int,
+    table_id: int,
+    channels: int,
+    height: int,
+    width: int,
+) -> tuple[Tensor, Tensor]:
+    """Levels of streams of ``ebpc_encode``; as ``huffman_decode``.
+
+    Returns levels int16 [N, channels, height, width] and status i32 [N] (see ``check_status``).
+    Never raises for damaged bytes.
+    """
+    return _ops.ebpc_decode(bytes, used, lo, word_bits, table_id, channels, height, width)
+
+
+def dct_cm_encode(
+    levels: Tensor,
+    lo: int,
+    word_bits: int,
+    table_id: int,
+    crop_h: int = 0,
+    crop_w: int = 0,
+    lane_values: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """One stream for each image: a mask with a bit for each level, and the words of the others.
+
+    That is the coding format of DCT-CM (2021), as far as its abstract tells. Arguments and results
+    are those of ``ebpc_encode``.
+    """
+    return _ops.dct_cm_encode(levels, lo, word_bits, table_id, crop_h, crop_w, lane_values)
+
+
+def dct_cm_decode(
+    bytes: Tensor,
+    used: Tensor,
+    lo: int,
+    word_bits: int,
+    table_id: int,
+    channels: int,
+    height: int,
+    width: int,
+) -> tuple[Tensor, Tensor]:
+    """Levels of streams of ``dct_cm_encode``; as ``ebpc_decode``."""
+    return _ops.dct_cm_decode(bytes, used, lo, word_bits, table_id, channels, height, width)
+
+
+# -- Streams --------------------------------------------------------------------------------------
+
+
+def check_status(status: Tensor) -> None:
+    """Raise StreamError for the first stream that a decoder could not decode."""
+    damaged = status.nonzero()
+    if len(damaged) > 0:
+        image = int(damaged[0])
+        raise StreamError(f"stream of image {image}: {_C.status_message(int(status[image]))}")
+
+
+def stream_info(data: bytes | bytearray | memoryview) -> dict[str, Any]:
+    """Header fields of the stream that ``data`` begins with; more bytes may follow it.
+
+    Keys: version, coder ("huffman", "rans", "ebpc" or "dct-cm"), channels, height, width, table_id,
+    chunks, lanes (sub-streams or states of a chunk), classes (of positions), crop_h, crop_w, size
+    (bytes of the whole stream). Checked is what the stream's first checksum covers: header and
+    directory, or all of a stream of one chunk.
+    Raises StreamError where data does not begin with a stream.
+    """
+    try:
+        return _C.stream_info(data)
+    except ValueError as error:
+        raise StreamError(str(error)) from None
+
+
+def build_info() -> dict[str, Any]:
+    """How the compiled part was built: version, compiler, build_type, flags, torch_built_with,
+    cuda (bool), simd, the instruction set its loops use on this CPU, and coder_simd, that of the
+    rANS coder: scalar, avx2 or avx512. FMTC_SIMD in the environment names a lower one."""
+    return _C.build_info()
+
+
+# -- Fakes: shapes and dtypes without data, for torch.compile and torch.export --------------------
+
+
+@library.register_fake("fmtc::channel_moments")
+def _(x):
+    channels = x.shape[1]
+    return (
+        x.new_empty((), dtype=torch.int64),
+        x.new_empty(channels, dtype=torch.float64),
+        x.new_empty(channels, channels, dtype=torch.float64),
+    )
+
+
+@library.register_fake("fmtc::merge_moments")
+def _(count_a, mean_a, m2_a, count_b, mean_b, m2_b):
+    return count_a.new_empty(()), mean_a.new_empty(mean_a.shape), m2_a.new_empty(m2_a.shape)
+
+
+@library.register_fake("fmtc::pca")
+def _(covariance):
+    return covariance.new_empty(covariance.shape[:-1]), covariance.new_empty(covariance.shape)
+
+
+@library.register_fake("fmtc::quantize")
+def _(y, step, lo, hi):
+    return y.new_empty(y.shape, dtype=torch.int16), y.new_empty((), dtype=torch.int64)
+
+
+@library.register_fake("fmtc::transform_quantize")
+def _(x, matrix, offset, step, lo, hi):
+    images, _, height, width = x.shape
+    return (
+        x.new_empty(images, matrix.shape[0], height, width, dtype=torch.int16),
+        x.new_empty((), dtype=torch.int64),
+    )
+
+
+@library.register_fake("fmtc::dequantize_transform")
+def _(levels, matrix, offset, step, least=None, most=None, dtype="float32"):
+    images, _, height, width = levels.shape
+    return levels.new_empty(images, matrix.shape[0], height, width, dtype=getattr(torch, dtype))
+
+
+@library.register_fake("fmtc::dequantize")
+def _(levels, step, dtype="float32"):
+    return levels.new_empty(levels.shape, dtype=getattr(torch, dtype))
+
+
+@library.register_fake("fmtc::predict")
+@library.register_fake("fmtc::unpredict")
+def _(values, coefficients):
+    return values.new_empty(values.shape)
+
+
+def _blocks(size: int) -> int:
+    return (size + 1) // 2
+
+
+@library.register_fake("fmtc::position_activity")
+def _(levels, weights):
+    images, _, height, width = levels.shape
+    return levels.new_empty(images, _blocks(height), _blocks(width), dtype=torch.int64)
+
+
+@library.register_fake("fmtc::arrange")
+def _(levels, classes, num_classes):
+    images, components, height, width = levels.shape
+    values = _blocks(height) * _blocks(width) + components * height * width
+    return (
+        levels.new_empty(images, values),
+        levels.new_empty(images, num_classes, dtype=torch.int64),
+    )
+
+
+@library.register_fake("fmtc::position_histogram")
+def _(levels, classes, num_classes, lo, hi, groups, num_groups):
+    return levels.new_empty(num_groups, hi - lo + 1, dtype=torch.int64)
+
+
+@library.register_fake("fmtc::histogram")
+def _(levels, lo, hi, groups, num_groups):
+    return levels.new_empty(num_groups, hi - lo + 1, dtype=torch.int64)
+
+
+@library.register_fake("fmtc::entropy")
+def _(counts):
+    return counts.new_empty(counts.shape[:-1], dtype=torch.float64)
+
+
+@library.register_fake("fmtc::huffman_lengths")
+def _(counts, max_length):
+    return counts.new_empty(counts.shape, dtype=torch.uint8)
+
+
+@library.register_fake("fmtc::huffman_tables")
+def _(lengths):
+    tables, symbols = lengths.shape
+    decode_entries = library.get_ctx().new_dynamic_size(min=2, max=2**15)
+    return (
+        lengths.new_empty(tables, symbols, dtype=torch.int32),
+        lengths.new_empty(tables, decode_entries, dtype=torch.int32),
+    )
+
+
+def _buffer_bytes(
+    levels: Tensor, of_value: int, chunk_values: int, of_chunk: int, classes: bool = False
+) -> int:
+    """The bound that an encoder allocates for an image: of values, chunks, and the header."""
+    _, channels, height, width = levels.shape
+    values = channels * height * width + (_blocks(height) * _blocks(width) if classes else 0)
+    chunks = (values + chunk_values - 1) // chunk_values
+    return of_value * values + of_chunk * chunks + _HEADER_BYTES
+
+
+def _fake_streams(levels: Tensor, buffer_bytes: int) -> tuple[Tensor, Tensor]:
+    images = levels.shape[0]
+    return (
+        levels.new_empty(images, buffer_bytes, dtype=torch.uint8),
+        levels.new_empty(images, dtype=torch.int64),
+    )
+
+
+def _fake_levels(bytes: Tensor, *shape: int) -> tuple[Tensor, Tensor]:
+    images = bytes.shape[0]
+    return (
+        bytes.new_empty(images, *shape, dtype=torch.int16),
+        bytes.new_empty(images, dtype=torch.int32),
+    )
+
+
+@library.register_fake("fmtc::huffman_encode")
+def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0, lane_values=0):
+    lanes = _HUFFMAN_LANES if lane_values else _HUFFMAN_LANES_OF_ITS_OWN
+    chunk_values = lanes * (lane_values or _HUFFMAN_LANE_VALUES)
+    return _fake_streams(levels, _buffer_bytes(levels, 2, chunk_values, 8 + 4 * lanes))
+
+
+@library.register_fake("fmtc::huffman_decode")
+def _(bytes, used, lo, table_of, decode_table, table_id, channels, height, width):
+    return _fake_levels(bytes, channels, height, width)
+
+
+@library.register_fake("fmtc::rans_frequencies")
+def _(counts, log2_total):
+    tables, levels = counts.shape
+    return counts.new_empty(tables, levels + 1, dtype=torch.int32)
+
+
+@library.register_fake("fmtc::rans_tables")
+def _(frequencies):
+    tables, entries = frequencies.shape
+    slots = library.get_ctx().new_dynamic_size(min=2**8, max=2**12)
+    return (
+        frequencies.new_empty(tables, entries),
+        frequencies.new_empty(tables, slots),
+        frequencies.new_empty(tables, dtype=torch.int64),
+    )
+
+
+@library.register_fake("fmtc::rans_encode")
+def _(
+    levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0, classes=None, lane_values=0
+):
+    chunk_values = _RANS_LANES * (lane_values or _RANS_LANE_VALUES)
+    of_chunk = 8 + 4 * _RANS_LANES
+    bound = _buffer_bytes(levels, 4, chunk_values, of_chunk, classes is not None)
+    return _fake_streams(levels, bound)
+
+
+@library.register_fake("fmtc::rans_decode")
+def _(bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width):
+    return _fake_levels(bytes, channels, height, width)
+
+
+@library.register_fake("fmtc::ebpc_encode")
+def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0, lane_values=0):
+    return _fake_streams(levels, _buffer_bytes(levels, 3, lane_values or _WORDS_CHUNK_VALUES, 24))
+
+
+@library.register_fake("fmtc::dct_cm_encode")
+def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0, lane_values=0):
+    return _fake_streams(levels, _buffer_bytes(levels, 2, lane_values or _WORDS_CHUNK_VALUES, 8))
+
+
+@library.register_fake("fmtc::ebpc_decode")
+@library.register_fake("fmtc::dct_cm_decode")
+def _(bytes, used, lo, word_bits, table_id, channels, height, width):
+    return _fake_levels(bytes, channels, height, width)
