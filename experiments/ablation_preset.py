@@ -30,9 +30,9 @@ from fmtc.codec.codec import TensorCodec
 from fmtc.codec.transform import metric_root
 from fmtc.data.datasets import open_dataset, split
 from fmtc.data.models import load_model
+from fmtc.files import write_atomically
 from fmtc.model.model import Compressor
 from fmtc.presets import Preset
-from fmtc.results.result import write_atomically
 
 STEPS = (0.00048, 0.00092)
 PROBED_IMAGES = 24  # of which a layer's sensitivity is measured by adding noise

@@ -21,6 +21,7 @@ import torch
 
 from fmtc.cli.main import Parser, main_with_errors
 from fmtc.errors import UsageError
+from fmtc.files import write_atomically
 from fmtc.network.weights import WEIGHT_BITS
 from fmtc.presets import PRESETS
 from fmtc.results import plot
@@ -28,7 +29,6 @@ from fmtc.results.result import (
     environment,
     load_result,
     new_experiment,
-    write_atomically,
     write_result,
 )
 from fmtc.targets import Bits, Step, Target

@@ -8,7 +8,7 @@ from networks import TinyDepthwise, TinyOdd, images, tiny
 from torch import nn
 
 import fmtc
-from fmtc import refit as module
+from fmtc.calibration import refit as module
 from fmtc.calibration.refit import RIDGES, refit
 from fmtc.model.model import Compressor
 from fmtc.targets import Step

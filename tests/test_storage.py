@@ -14,6 +14,7 @@ from test_codec import correlated
 
 import fmtc
 from fmtc import ops
+from fmtc.codec.coders import CODERS
 from fmtc.evaluation.evaluate import first_tensor
 from fmtc.model.storage import _checksum
 
@@ -98,7 +99,7 @@ def test_tensor_codec_round_trip(tmp_path):
     assert more.encode(x) != codec.encode(x)
 
 
-@pytest.mark.parametrize("coder", fmtc.entropy_coding.CODERS)
+@pytest.mark.parametrize("coder", CODERS)
 def test_lane_values_are_kept_and_may_be_missing(coder, tmp_path):
     x, options = correlated(1, 9, 50, 31), {"bits": 6, "coder": coder}
     own = fmtc.calibrate_tensor(x, **options)

@@ -13,6 +13,7 @@ from test_codec import correlated
 
 import fmtc
 from fmtc import ops
+from fmtc.codec.coders import CODERS
 from fmtc.model.storage import _checksum
 
 X = correlated()
@@ -80,7 +81,7 @@ def damage_json(value, rng: random.Random):
         return copy
     if type(value) in (int, float) and rng.random() < 0.3:
         return value + rng.choice([-1, 1])
-    return rng.choice(NUMBERS + SCALARS + list(fmtc.entropy_coding.CODERS))
+    return rng.choice(NUMBERS + SCALARS + list(CODERS))
 
 
 def damage_tensor(tensor: torch.Tensor, rng: random.Random) -> torch.Tensor:

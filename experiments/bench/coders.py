@@ -36,8 +36,8 @@ from rich.table import Table
 import fmtc
 from fmtc import ops
 from fmtc.codec.coders import Tables
+from fmtc.files import write_atomically
 from fmtc.results.console import console
-from fmtc.results.result import write_atomically
 
 from .contestants import Contestant, Item, channel_entropy, contestants, make_item
 from .loops import measure_loops

@@ -34,10 +34,10 @@ import fmtc
 from fmtc import ops
 from fmtc.codec.coders import Tables
 from fmtc.data.models import load_model
+from fmtc.files import write_atomically
 from fmtc.ops.devices import copied_to, move_tensors, usable
 from fmtc.presets import LANE_VALUES
 from fmtc.results.console import console
-from fmtc.results.result import write_atomically
 
 from .coders import SCALES, machine, table_of
 from .contestants import make_item

@@ -29,8 +29,9 @@ from torchvision.io import write_png
 import fmtc
 from fmtc.data.datasets import open_dataset, split
 from fmtc.data.models import load_model
+from fmtc.files import write_atomically
 from fmtc.results.console import console
-from fmtc.results.result import load_result, write_atomically
+from fmtc.results.result import load_result
 from fmtc.targets import parse_targets
 
 from .coders import machine, machine_line, table_of

@@ -30,9 +30,9 @@ from torch import nn
 import fmtc
 from fmtc.data.datasets import open_dataset, split
 from fmtc.data.models import load_model
+from fmtc.files import write_atomically
 from fmtc.model.points import CodedPoint
 from fmtc.results.console import console
-from fmtc.results.result import write_atomically
 from fmtc.targets import parse_targets
 
 from .coders import machine, machine_line, table_of

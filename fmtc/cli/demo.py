@@ -22,10 +22,11 @@ from torchvision.models.resnet import BasicBlock, conv1x1
 from tqdm import tqdm
 
 from ..evaluation.evaluate import Reference
+from ..files import write_atomically
 from ..model.model import Compressor
 from ..results.console import console, result_table
 from ..results.plot import rate_distortion
-from ..results.result import new_result, write_atomically
+from ..results.result import new_result
 from ..targets import SNR, Bits
 from .sweep import sweep
 

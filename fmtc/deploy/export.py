@@ -29,11 +29,11 @@ from torch.utils._pytree import tree_flatten
 from ..data.preprocess import parse_preprocess
 from ..errors import ExportError
 from ..evaluation.evaluate import blank_point, first_tensor
+from ..files import write_atomically
 from ..model.model import CompressedModel
 from ..model.points import CodedPoint, PlainPoint
 from ..network.graph import untraced_modules
 from ..results.energy import read_joules, write_joules
-from ..results.result import write_atomically
 
 SCHEMA = "fmtc.package/1"
 REFERENCE_SCHEMA = "fmtc.reference/1"

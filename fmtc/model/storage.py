@@ -22,8 +22,8 @@ from ..codec.positions import PositionClasses
 from ..codec.prediction import SymbolMap
 from ..codec.transform import Block, Identity, Moments, Transform
 from ..errors import StorageError
+from ..files import write_atomically
 from ..network.fold import conv_like
-from ..results.result import write_atomically
 from .points import PlainCodec
 
 SCHEMA = "fmtc.codec/3"

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import subprocess
-import tempfile
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 import torch
 
 from ..errors import ResultError
+from ..files import write_atomically
 
 SCHEMA = "fmtc.result/2"
 SCHEMA_1 = "fmtc.result/1"
@@ -150,23 +149,6 @@ def write_result(result: dict[str, Any], path: str | Path) -> None:
     write_atomically(path, text.encode())
 
 
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write under a temporary name in the same folder (made if needed), then rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
 def load_result(path: str | Path) -> dict[str, Any]:
     """Read and check a result file. FileNotFoundError; ResultError names what is wrong.
 
@@ -229,9 +211,3 @@ def _require_finite(value: Any, where: str) -> None:
             _require_finite(item, f"{where}[{index}]")
     elif isinstance(value, float) and not math.isfinite(value):
         raise ResultError(f"{where} is {value}; only finite numbers can be written")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
