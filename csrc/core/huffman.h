@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <span>
 
-#include "core/bitstream.h"
 #include "core/coding.h"
 #include "core/device.h"
 #include "core/status.h"
@@ -12,7 +11,7 @@
 namespace fmtc {
 
 // Canonical, length-limited Huffman codes, stage by stage: counts -> code lengths -> encode and
-// decode tables -> runs -> chunks. A symbol is level - lo.
+// decode tables -> chunks. A symbol is level - lo.
 //
 // Canonical code: among the symbols with a length, ordered by (length, symbol), the first has the
 // code 0, and each next one the code of the one before plus 1, shifted left by the growth in
@@ -51,19 +50,6 @@ Status huffman_decode_table(std::span<const uint8_t> lengths, int table_bits,
 Status huffman_check_encode_tables(const ComponentTables& tables, uint64_t components) noexcept;
 // kBadArgument unless tables_valid and a table has 2^1 .. 2^15 entries.
 Status huffman_check_decode_tables(const ComponentTables& tables, uint64_t components) noexcept;
-
-// Appends the codes of levels that share one table.
-//   entries  [symbols] of huffman_encode_table
-// kNoCode where a level has none; the bits written until then are to be thrown away.
-Status huffman_encode_run(std::span<const int16_t> levels, int32_t lo,
-                          std::span<const uint32_t> entries, BitWriter& writer) noexcept;
-
-// Reads levels that share one table, as many as the span holds.
-//   entries  [2^table_bits] of huffman_decode_table; other contents give wrong levels, never an
-//            access outside the spans
-// kBadCode where bits are no code or end too early.
-Status huffman_decode_run(BitReader& reader, int32_t lo, std::span<const uint32_t> entries,
-                          std::span<int16_t> levels) noexcept;
 
 // The largest payload of a chunk of `values` values: 15 bits a value and the sizes of sub-streams.
 size_t huffman_chunk_bound(size_t values, int substreams) noexcept;

@@ -21,6 +21,7 @@ namespace fmtc {
 
 inline constexpr int kMinLog2Total = 8;
 inline constexpr int kMaxLog2Total = 12;
+inline constexpr int kMaxTotal = 1 << kMaxLog2Total;
 inline constexpr int kMaxStates = 64;
 inline constexpr size_t kRansStateBytes = 4;
 inline constexpr size_t kRansWordBytes = 2;  // also of an escaped level

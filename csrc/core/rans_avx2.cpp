@@ -1,8 +1,8 @@
-// rANS kernels for CPUs with AVX2, BMI2 and FMA; see rans_rounds.h for what may be included here.
+// rANS kernels for CPUs with AVX2, BMI2 and FMA; see rans_vector.h for what may be included here.
 #include <immintrin.h>
 
 #include "core/rans_lookup.h"
-#include "core/rans_rounds.h"
+#include "core/rans_vector.h"
 
 namespace fmtc {
 namespace {

@@ -1,4 +1,4 @@
-// rANS kernels for CPUs with AVX-512 F, BW and VL; see rans_rounds.h for what may be included here.
+// rANS kernels for CPUs with AVX-512 F, BW and VL; see rans_vector.h for what may be included here.
 // FMTC_EMULATE_AVX512: compiled on SIMDe's portable intrinsics instead, for tests on other CPUs.
 #if defined(FMTC_EMULATE_AVX512)
 #define SIMDE_ENABLE_NATIVE_ALIASES
@@ -10,7 +10,7 @@
 #endif
 
 #include "core/rans_lookup.h"
-#include "core/rans_rounds.h"
+#include "core/rans_vector.h"
 
 namespace fmtc {
 namespace {

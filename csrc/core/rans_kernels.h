@@ -6,7 +6,8 @@
 namespace fmtc {
 
 // The vector code of the rANS coder: whole rounds of a chunk, a value of each state, for tables of
-// 2^12 slots. rans.cpp does the rest in scalar code and decides what the kernels are given.
+// 2^12 slots. rans_chunk.cpp does the rest in scalar code, rans_rounds.cpp and rans_group.cpp
+// decide what the kernels are given.
 //
 // Lane i of a round belongs to state i and has a table of its own, so a round may cross the border
 // between two components. [S] arrays are aligned to 64 bytes.
@@ -74,6 +75,9 @@ struct RansKernels {
   static constexpr int kMinLog2GroupLanes = 3, kMaxLog2GroupLanes = 5;
   RansGroupKernel of_group[4][3];  // 1, 2, 4 and 8 states of a chunk; 8, 16 and 32 lanes
 };
+
+inline constexpr size_t kMinGroupLanes = size_t{1} << RansKernels::kMinLog2GroupLanes;
+inline constexpr size_t kMaxGroupLanes = size_t{1} << RansKernels::kMaxLog2GroupLanes;
 
 extern const RansKernels kRansAvx2;
 extern const RansKernels kRansAvx512;

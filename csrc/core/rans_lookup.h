@@ -1,9 +1,9 @@
 #pragma once
 
-// Look-ups of the kernels for x86; the including file brings the intrinsics, see rans_rounds.h.
+// Look-ups of the kernels for x86; the including file brings the intrinsics, see rans_vector.h.
 // Loads one by one: on no AMD CPU so far is a gather faster, nor on those of Intel whose microcode
 // keeps gathers from leaking data.
-#include "core/rans_rounds.h"
+#include "core/rans_vector.h"
 
 namespace fmtc {
 namespace {

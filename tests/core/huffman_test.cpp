@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "coding_fixture.h"
+#include "core/bytes.h"
 #include "core/entropy.h"
 
 namespace fmtc {
@@ -231,35 +232,34 @@ TEST(HuffmanTables, RefuseLengthsThatAreNoCompleteCode) {
   EXPECT_EQ(huffman_encode_table(Lengths{1, 1}, decode), Status::kBadArgument);
 }
 
-TEST(HuffmanRun, RoundTripOfEveryLength) {
+TEST(HuffmanChunk, RoundTripOfEveryLength) {
   std::mt19937 random(6);
   const Counts counts = bell_counts(1, 40);
   const Codebook book = make_codebook(counts, 40, -20, 1, 15, random);
   for (uint64_t size = 0; size < 200; ++size) {
     const auto levels = draw_levels(book, counts, size, random);
     std::vector<uint8_t> bytes(huffman_chunk_bound(size, 1));
-    BitWriter writer(bytes);
     size_t used = 0;
-    ASSERT_EQ(huffman_encode_run(levels, -20, book.encode, writer), Status::kOk);
-    ASSERT_EQ(writer.finish(used), Status::kOk);
-    const std::span<const uint8_t> written(bytes.data(), used);
-    BitReader reader(written);
+    ASSERT_EQ(huffman_chunk_encode(levels, 0, book.encode_tables(size), 1, bytes, used),
+              Status::kOk);
+    bytes.resize(used);
     std::vector<int16_t> decoded(size);
-    ASSERT_EQ(huffman_decode_run(reader, -20, book.decode, decoded), Status::kOk);
+    ASSERT_EQ(huffman_chunk_decode(bytes, 0, book.decode_tables(size), 1, decoded), Status::kOk);
     EXPECT_EQ(decoded, levels);
-    EXPECT_TRUE(reader.at_end());
     decoded.resize(size + 9);
-    BitReader again(written);
-    EXPECT_EQ(huffman_decode_run(again, -20, book.decode, decoded), Status::kBadCode);
+    EXPECT_EQ(huffman_chunk_decode(bytes, 0, book.decode_tables(size + 9), 1, decoded),
+              Status::kBadCode);
   }
 }
 
-TEST(HuffmanRun, RefusesLevelsOutsideTheTable) {
+TEST(HuffmanChunk, RefusesLevelsOutsideTheTable) {
   const std::vector<uint32_t> encode = {1u << 16, 1u << 16 | 1, 0};
+  const std::vector<int64_t> table_of = {0};
+  const ComponentTables tables = {0, 3, encode, table_of, 2};
   std::vector<uint8_t> bytes(8);
-  BitWriter writer(bytes);
+  size_t used = 0;
   for (const int16_t level : {-1, 2, 3, -32768, 32767}) {
-    EXPECT_EQ(huffman_encode_run(std::vector<int16_t>{0, level}, 0, encode, writer),
+    EXPECT_EQ(huffman_chunk_encode(std::vector<int16_t>{0, level}, 0, tables, 1, bytes, used),
               Status::kNoCode);
   }
 }

@@ -1,15 +1,15 @@
-#include "core/huffman.h"
-
+// Chunks: their sub-streams, several at a time.
 #include <algorithm>
 #include <array>
-#include <bit>
+#include <cstdint>
 #include <cstring>
 #include <limits>
-#include <numeric>
+#include <span>
 #include <utility>
 
 #include "core/bytes.h"
 #include "core/histogram.h"
+#include "core/huffman.h"
 #include "core/huffman_value.h"
 #include "core/simd.h"
 
@@ -24,10 +24,7 @@ static_assert(kGroup * kMaxCodeLength + 7 <= BitWriter::kBitsPerFlush);
 // Sub-streams that are decoded side by side.
 constexpr int kLanes = 4;
 
-// Entries are first looked up by this many bits, so that what is used stays in the L1 cache; two
-// codes are in one entry where they have no more bits together.
-constexpr int kPairBits = 11;
-// An entry from which on the code is longer than that.
+// An entry from which on the code is longer than the bits of a first look-up.
 constexpr uint32_t kLongEntry = (kPairBits + 1u) << kTotalShift;
 // Look-ups between two refills; the levels that they may write, and the bytes that they may need
 // where all codes are long.
@@ -36,120 +33,6 @@ constexpr size_t kGroupLevels = 2 * kLookups;
 constexpr size_t kGroupBytes = 20;
 static_assert(kLookups * kPairBits <= UncheckedBitReader::kBitsPerRefill);
 static_assert(kLookups * kMaxCodeLength + 64 + 7 <= 8 * kGroupBytes);
-
-// ---------------------------------------------------------------------------------------------
-// Code lengths
-
-// Package-merge over the symbols sorted by count. Each of max_length rounds merges the leaves with
-// the pairs ("packages") of the round before; which of the two an item is, is all that need be
-// kept: taking the first 2n - 2 items of the last round, the leaves among them are the first ones
-// in sorted order, and the packages stand for the first items of the round before.
-class PackageMerge {
- public:
-  // order: the used symbols by ascending count, at least two and at most 2^max_length.
-  PackageMerge(std::span<const int64_t> counts, std::span<const uint16_t> order) noexcept
-      : counts_(counts), order_(order) {}
-
-  void run(int max_length, std::span<uint8_t> lengths) noexcept {
-    for (int round = 0; round < max_length; ++round) merge(round);
-    size_t taken = 2 * order_.size() - 2;
-    for (int round = max_length - 1; round >= 0; --round) {
-      const auto& leaf = is_leaf_[static_cast<size_t>(round)];
-      const auto leaves = static_cast<size_t>(
-          std::count(leaf.begin(), leaf.begin() + static_cast<std::ptrdiff_t>(taken), true));
-      for (size_t i = 0; i < leaves; ++i) ++lengths[order_[i]];
-      taken = 2 * (taken - leaves);
-    }
-  }
-
- private:
-  void merge(int round) noexcept {
-    const size_t packages = size_ / 2;
-    size_t leaf = 0;
-    size_t package = 0;
-    for (size_t i = 0; i < order_.size() + packages; ++i) {
-      const int64_t package_weight =
-          package < packages ? weights_[2 * package] + weights_[2 * package + 1] : 0;
-      const bool take_leaf =
-          package == packages || (leaf < order_.size() && counts_[order_[leaf]] <= package_weight);
-      merged_[i] = take_leaf ? counts_[order_[leaf]] : package_weight;
-      is_leaf_[static_cast<size_t>(round)][i] = take_leaf;
-      leaf += take_leaf;
-      package += !take_leaf;
-    }
-    size_ = order_.size() + packages;
-    std::swap(weights_, merged_);
-  }
-
-  std::span<const int64_t> counts_;
-  std::span<const uint16_t> order_;
-  size_t size_ = 0;  // items of the last round
-  std::array<int64_t, 2 * kMaxSymbols> weights_;
-  std::array<int64_t, 2 * kMaxSymbols> merged_;
-  std::array<std::array<bool, 2 * kMaxSymbols>, kMaxCodeLength> is_leaf_;
-};
-
-// ---------------------------------------------------------------------------------------------
-// Canonical codes
-
-uint32_t reverse_bits(uint32_t code, int length) noexcept {
-  uint32_t reversed = 0;
-  for (int i = 0; i < length; ++i, code >>= 1) reversed = reversed << 1 | (code & 1);
-  return reversed;
-}
-
-// The longest length, or 0 where the lengths make no valid code.
-int longest_valid(std::span<const uint8_t> lengths) noexcept {
-  constexpr uint32_t kOne = 1u << kMaxCodeLength;
-  if (lengths.size() > kMaxSymbols) return 0;
-  uint64_t kraft = 0;
-  size_t used = 0;
-  int longest = 0;
-  for (const uint8_t length : lengths) {
-    if (length == 0) continue;
-    if (length > kMaxCodeLength) return 0;
-    kraft += kOne >> length;
-    longest = std::max<int>(longest, length);
-    ++used;
-  }
-  const bool one_symbol = used == 1 && longest == 1;
-  return kraft == kOne || one_symbol ? longest : 0;
-}
-
-// Calls visit(symbol, length, bit-reversed code) for each symbol of a valid code.
-template <typename Visit>
-void for_each_code(std::span<const uint8_t> lengths, Visit visit) noexcept {
-  std::array<uint32_t, kMaxCodeLength + 2> next{};  // the next code of each length
-  std::array<uint32_t, kMaxCodeLength + 1> used{};
-  for (const uint8_t length : lengths) ++used[length];
-  for (size_t length = 1; length <= kMaxCodeLength; ++length) {
-    next[length + 1] = (next[length] + used[length]) << 1;
-  }
-  for (size_t symbol = 0; symbol < lengths.size(); ++symbol) {
-    const int length = lengths[symbol];
-    if (length == 0) continue;
-    visit(static_cast<uint32_t>(symbol), length, reverse_bits(next[lengths[symbol]]++, length));
-  }
-}
-
-// Puts the second code into entries that have bits for it. Bits behind an index are not known, so
-// both codes must lie within the `bits` bits by which entries are looked up first.
-void add_second_codes(int bits, std::span<uint32_t> entries) noexcept {
-  // Downwards: the rest of an index is below it, so what is looked up still has its first code
-  // alone. Only index 0 is its own rest; it is read before it is written.
-  for (size_t i = entries.size(); i-- > 0;) {
-    const uint32_t length = entries[i] >> kTotalShift;
-    if (length == 0) continue;
-    const uint32_t second = entries[(i & ((size_t{1} << bits) - 1)) >> length];
-    const uint32_t second_length = second >> kTotalShift;
-    if (second_length == 0 || length + second_length > static_cast<uint32_t>(bits)) continue;
-    entries[i] += (second & (kMaxSymbols - 1)) << kSecondShift | second_length << kLengthShift |
-                  second_length << kTotalShift;
-  }
-}
-
-// ---------------------------------------------------------------------------------------------
-// Runs
 
 // Adds lo to both symbols of an entry at once, each in its 16 bits, and stores the two levels.
 class LevelPair {
@@ -330,88 +213,6 @@ int32_t highest_level(const ComponentTables& tables) noexcept {
 }
 
 }  // namespace
-
-Status huffman_lengths(std::span<const int64_t> counts, int max_length,
-                       std::span<uint8_t> lengths) noexcept {
-  if (max_length < 1 || max_length > kMaxCodeLength || lengths.size() != counts.size()) {
-    return Status::kBadArgument;
-  }
-  if (!counts_valid(counts)) return Status::kOutOfRange;
-  if (counts.size() > kMaxSymbols) return Status::kBadTable;
-  std::array<uint16_t, kMaxSymbols> order;
-  size_t used = 0;
-  for (size_t symbol = 0; symbol < counts.size(); ++symbol) {
-    if (counts[symbol] > 0) order[used++] = static_cast<uint16_t>(symbol);
-  }
-  if (used > size_t{1} << max_length) return Status::kBadTable;
-  std::fill(lengths.begin(), lengths.end(), uint8_t{0});
-  if (used == 1) lengths[order[0]] = 1;
-  if (used < 2) return Status::kOk;
-  const std::span<uint16_t> symbols(order.data(), used);
-  std::sort(symbols.begin(), symbols.end(), [&](uint16_t a, uint16_t b) {
-    return counts[a] != counts[b] ? counts[a] < counts[b] : a < b;
-  });
-  PackageMerge(counts, symbols).run(max_length, lengths);
-  return Status::kOk;
-}
-
-Status huffman_encode_table(std::span<const uint8_t> lengths,
-                            std::span<uint32_t> entries) noexcept {
-  if (entries.size() != lengths.size()) return Status::kBadArgument;
-  if (longest_valid(lengths) == 0) return Status::kBadTable;
-  std::fill(entries.begin(), entries.end(), 0u);
-  for_each_code(lengths, [&](uint32_t symbol, int length, uint32_t code) {
-    entries[symbol] = static_cast<uint32_t>(length) << 16 | code;
-  });
-  return Status::kOk;
-}
-
-Status huffman_decode_table(std::span<const uint8_t> lengths, int table_bits,
-                            std::span<uint32_t> entries) noexcept {
-  if (table_bits < 1 || table_bits > kMaxCodeLength || entries.size() != size_t{1} << table_bits) {
-    return Status::kBadArgument;
-  }
-  const int longest = longest_valid(lengths);
-  if (longest == 0) return Status::kBadTable;
-  if (longest > table_bits) return Status::kBadArgument;
-  std::fill(entries.begin(), entries.end(), 0u);
-  for_each_code(lengths, [&](uint32_t symbol, int length, uint32_t code) {
-    for (size_t i = code; i < entries.size(); i += size_t{1} << length) {
-      entries[i] = symbol | static_cast<uint32_t>(length) << kTotalShift;
-    }
-  });
-  add_second_codes(std::min(table_bits, kPairBits), entries);
-  return Status::kOk;
-}
-
-Status huffman_check_encode_tables(const ComponentTables& tables, uint64_t components) noexcept {
-  const bool good = tables_valid(tables, components) && tables.width <= kMaxSymbols;
-  return good ? Status::kOk : Status::kBadArgument;
-}
-
-Status huffman_check_decode_tables(const ComponentTables& tables, uint64_t components) noexcept {
-  const bool good = tables_valid(tables, components) && std::has_single_bit(tables.width) &&
-                    tables.width >= 2 && tables.width <= size_t{1} << kMaxCodeLength;
-  return good ? Status::kOk : Status::kBadArgument;
-}
-
-Status huffman_encode_run(std::span<const int16_t> levels, int32_t lo,
-                          std::span<const uint32_t> entries, BitWriter& writer) noexcept {
-  if (entries.empty() || entries.size() > kMaxSymbols) return Status::kBadArgument;
-  if (!levels_within(levels, lo, lo + static_cast<int32_t>(entries.size()) - 1) ||
-      !encode_levels(levels.data(), levels.size(), lo, entries.data(), writer)) {
-    return Status::kNoCode;
-  }
-  return Status::kOk;
-}
-
-Status huffman_decode_run(BitReader& reader, int32_t lo, std::span<const uint32_t> entries,
-                          std::span<int16_t> levels) noexcept {
-  if (entries.size() < 2 || !std::has_single_bit(entries.size())) return Status::kBadArgument;
-  return decode_levels(reader, lo, entries.data(), entries.size() - 1, levels.data(), levels.size())
-             ? Status::kOk
-             : Status::kBadCode;
-}
 
 size_t huffman_chunk_bound(size_t values, int substreams) noexcept {
   size_t bytes = kSizeBytes * static_cast<size_t>(substreams - 1);

@@ -1,0 +1,249 @@
+// Chunks, value by value; what vector code can do of one is in rans_rounds.cpp.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "core/bytes.h"
+#include "core/rans.h"
+#include "core/rans_rounds.h"
+#include "core/rans_states.h"
+#include "core/rans_value.h"
+#include "core/simd.h"
+
+namespace fmtc {
+namespace rans {
+namespace {
+
+// Encodes values [begin, end) of a chunk, which share a table, the last one first.
+void encode_run(std::span<const int16_t> levels, size_t begin, size_t end, int32_t lo,
+                std::span<const uint32_t> entries, int log2_total, size_t state_mask,
+                EncoderState& shared) noexcept {
+  uint8_t* words = shared.words;
+  uint8_t* escapes = shared.escapes;
+  const size_t direct = entries.size() - 1;
+  const uint32_t escape = entries[direct];
+  for (size_t i = end; i-- > begin;) {
+    const uint32_t entry = encode_entry(levels[i], lo, entries.data(), direct);
+    if (entry == escape) {
+      store_le(escapes, static_cast<uint16_t>(levels[i]));
+      escapes += kRansWordBytes;
+    }
+    uint32_t x = shared.states[i & state_mask];
+    // Where the state would exceed 32 bits, a word goes out first. That happens at random, so no
+    // branch is made of it: the word is stored in any case.
+    const uint32_t full = gives_word(x, entry, log2_total) ? 1 : 0;
+    store_le(words - kRansWordBytes, static_cast<uint16_t>(x));
+    words -= kRansWordBytes * full;
+    x >>= 16 * full;
+    shared.states[i & state_mask] = encode_value(x, entry, log2_total);
+  }
+  shared.words = words;
+  shared.escapes = escapes;
+}
+
+// Decodes values that share a table, one after the other. `offset`: the level of symbol 0.
+// Checked: false where the payload does not hold what a value needs; else it must hold 4 bytes a
+// value.
+struct ValueDecoder {
+  const uint32_t* table;
+  uint32_t slot_mask;
+  int log2_total;
+  uint32_t offset;
+  const uint8_t* words;
+  const uint8_t* escapes;
+
+  ValueDecoder(std::span<const uint32_t> entries, uint32_t offset,
+               const DecoderState& state) noexcept
+      : table(entries.data()),
+        slot_mask(static_cast<uint32_t>(entries.size() - 1)),
+        log2_total(std::countr_zero(entries.size())),
+        offset(offset),
+        words(state.words),
+        escapes(state.escapes) {}
+
+  template <bool kChecked>
+  FMTC_ALWAYS_INLINE bool decode(uint32_t& state, int16_t& level) noexcept {
+    const uint32_t entry = table[state & slot_mask];
+    const uint32_t symbol = decode_symbol(entry);
+    uint32_t x = decode_value(state, entry, log2_total);
+    const uint32_t low = x < kRansLowest ? 1 : 0;
+    if (!kChecked) {
+      // No branch for what happens at random: the word is loaded in any case.
+      x = x << 16 * low | (load_le<uint16_t>(words) & (0u - low));
+      words += kRansWordBytes * low;
+    } else if (low == 1) {
+      if (escapes - words < static_cast<std::ptrdiff_t>(kRansWordBytes)) return false;
+      x = take_word(x, load_le<uint16_t>(words));
+      words += kRansWordBytes;
+    }
+    state = x;
+    level = static_cast<int16_t>(offset + symbol);
+    if (symbol == kEscapeSymbol) [[unlikely]] {
+      if (kChecked && escapes - words < static_cast<std::ptrdiff_t>(kRansWordBytes)) return false;
+      escapes -= kRansWordBytes;
+      level = static_cast<int16_t>(load_le<uint16_t>(escapes));
+    }
+    return true;
+  }
+};
+
+// Decodes values [begin, end) of a chunk, which share a table.
+template <bool kChecked>
+bool decode_run(std::span<int16_t> levels, size_t begin, size_t end, size_t state_mask,
+                ValueDecoder& decoder, DecoderState& shared) noexcept {
+  for (size_t i = begin; i < end; ++i) {
+    if (!decoder.decode<kChecked>(shared.states[i & state_mask], levels[i])) return false;
+  }
+  return true;
+}
+
+// The same for whole rounds without checks, with a state for each of few, which stay in registers.
+template <size_t kStates>
+void decode_rounds_of(std::span<int16_t> levels, size_t begin, size_t end, ValueDecoder& shared,
+                      DecoderState& state) noexcept {
+  ValueDecoder decoder = shared;
+  std::array<uint32_t, kStates> x;
+  std::copy_n(state.states.begin(), kStates, x.begin());
+  for (int16_t* level = levels.data() + begin; level != levels.data() + end; level += kStates) {
+#pragma GCC unroll 8
+    for (size_t i = 0; i < kStates; ++i) decoder.decode<false>(x[i], level[i]);
+  }
+  std::copy_n(x.begin(), kStates, state.states.begin());
+  shared = decoder;
+}
+
+// Without checks; the states of the first and the last values may be any.
+void decode_unchecked(std::span<int16_t> levels, size_t begin, size_t end, size_t state_mask,
+                      ValueDecoder& decoder, DecoderState& state) noexcept {
+  const size_t first = std::min((begin + state_mask) & ~state_mask, end);
+  const size_t last = std::max(end & ~state_mask, first);
+  decode_run<false>(levels, begin, first, state_mask, decoder, state);
+  switch (state_mask) {
+    case 0:
+      decode_rounds_of<1>(levels, first, last, decoder, state);
+      break;
+    case 1:
+      decode_rounds_of<2>(levels, first, last, decoder, state);
+      break;
+    case 3:
+      decode_rounds_of<4>(levels, first, last, decoder, state);
+      break;
+    default:
+      decode_run<false>(levels, first, last, state_mask, decoder, state);
+  }
+  decode_run<false>(levels, last, end, state_mask, decoder, state);
+}
+
+// Decodes values [begin, end) of a chunk, which share a table: in pieces without checks while the
+// payload is long enough for the worst, then with checks.
+bool decode_table_run(std::span<int16_t> levels, size_t begin, size_t end, uint32_t offset,
+                      std::span<const uint32_t> entries, size_t state_mask,
+                      DecoderState& state) noexcept {
+  constexpr size_t kWorst = 2 * kRansWordBytes;
+  constexpr size_t kWorthwhile = 64;  // values in a piece
+  ValueDecoder decoder(entries, offset, state);
+  const auto left = [&] { return static_cast<size_t>(decoder.escapes - decoder.words); };
+  while (begin < end && left() >= kWorst * kWorthwhile) {
+    const size_t piece = std::min(end - begin, left() / kWorst);
+    decode_unchecked(levels, begin, begin + piece, state_mask, decoder, state);
+    begin += piece;
+  }
+  const bool good = decode_run<true>(levels, begin, end, state_mask, decoder, state);
+  state.words = decoder.words;
+  state.escapes = decoder.escapes;
+  return good;
+}
+
+}  // namespace
+
+bool load_states(std::span<const uint8_t> payload, size_t count, DecoderState& state) noexcept {
+  if (payload.size() < kRansStateBytes * count) return false;
+  for (size_t i = 0; i < count; ++i) {
+    state.states[i] = load_le<uint32_t>(payload.data() + kRansStateBytes * i);
+    if (state.states[i] < kRansLowest) return false;
+  }
+  state.words = payload.data() + kRansStateBytes * count;
+  state.escapes = payload.data() + payload.size();
+  return true;
+}
+
+// Decodes the values from `begin` on, at which `run` stands, and looks whether that is all.
+bool decode_rest(std::span<int16_t> levels, size_t begin, const ComponentTables& tables,
+                 size_t count, RunCursor& run, DecoderState& state) noexcept {
+  while (begin < levels.size()) {
+    const auto offset = static_cast<uint32_t>(tables.lo + tables.base[run.table()]);
+    const size_t end = begin + run.size();
+    if (!decode_table_run(levels, begin, end, offset, tables.table(run.table()), count - 1,
+                          state)) {
+      return false;
+    }
+    run.advance(end - begin);
+    begin = end;
+  }
+  return state.left() == 0 && std::all_of(state.states.begin(),
+                                          state.states.begin() + static_cast<std::ptrdiff_t>(count),
+                                          [](uint32_t x) { return x == kRansLowest; });
+}
+
+}  // namespace rans
+
+size_t rans_chunk_bound(size_t values, int states) noexcept {
+  return kRansStateBytes * static_cast<size_t>(states) + 2 * kRansWordBytes * values;
+}
+
+Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
+                         const ComponentTables& tables, int states, std::span<uint8_t> out,
+                         size_t& used, const RansKernels* kernels) noexcept {
+  using namespace rans;
+  if (!states_valid(states) || tables.count() == 0) return Status::kBadArgument;
+  if (out.size() < rans_chunk_bound(levels.size(), states)) return Status::kBufferTooSmall;
+  const int log2_total = encode_log2_total(tables.table(0));
+  const auto count = static_cast<size_t>(states);
+  EncoderState state;
+  state.states.fill(kRansLowest);
+  state.words = out.data() + kRansStateBytes * count + kRansWordBytes * levels.size();
+  state.escapes = state.words;
+  const RansKernel* kernel = encode_kernel(kernels, states, tables, log2_total);
+  const size_t rounds = kernel == nullptr ? 0 : levels.size() / count;
+  BackwardRunCursor run(tables, first, levels.size());
+  for (size_t end = levels.size(); end > rounds * count;) {
+    const size_t begin = end - std::min(run.size(), end - rounds * count);
+    encode_run(levels, begin, end, tables.lo, tables.table(run.table()), log2_total, count - 1,
+               state);
+    run.advance(end - begin);
+    end = begin;
+  }
+  if (rounds > 0) encode_rounds(*kernel, levels.data(), rounds, tables, count, run, state);
+  for (size_t i = count; i-- > 0;) {
+    state.words -= kRansStateBytes;
+    store_le(state.words, state.states[i]);
+  }
+  used = static_cast<size_t>(state.escapes - state.words);
+  std::memmove(out.data(), state.words, used);
+  return Status::kOk;
+}
+
+Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
+                         const ComponentTables& tables, int states, std::span<int16_t> levels,
+                         const RansKernels* kernels) noexcept {
+  using namespace rans;
+  if (!states_valid(states)) return Status::kBadArgument;
+  const auto count = static_cast<size_t>(states);
+  DecoderState state;
+  if (!load_states(payload, count, state)) return Status::kBadCode;
+  const RansKernel* kernel = decode_kernel(kernels, states, tables);
+  const size_t rounds = kernel == nullptr ? 0 : levels.size() / count;
+  RunCursor run(tables, first, levels.size());
+  if (rounds > 0 &&
+      !decode_rounds(*kernel, payload, rounds, tables, count, run, state, levels.data())) {
+    return Status::kBadCode;
+  }
+  return decode_rest(levels, rounds * count, tables, count, run, state) ? Status::kOk
+                                                                        : Status::kBadCode;
+}
+
+}  // namespace fmtc

@@ -1,0 +1,268 @@
+// Rounds of several chunks in vector code.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <span>
+
+#include "core/bytes.h"
+#include "core/rans.h"
+#include "core/rans_kernels.h"
+#include "core/rans_states.h"
+#include "core/rans_value.h"
+
+namespace fmtc {
+namespace rans {
+namespace {
+
+// A round takes as long with one lane as with 8, so fewer than these lanes are faster in scalar
+// code.
+constexpr size_t kWorthwhileLanes = 3;
+constexpr size_t kBlockValues = 64;  // of a chunk, decoded by one call of a kernel
+constexpr size_t kBlockWords = kRansWordBytes * kBlockValues;  // bytes that they can take
+
+// How many of the first chunks a kernel decodes together; 1: none does.
+size_t group_size(std::span<const CodedChunk> chunks, int states,
+                  const RansKernels* kernels) noexcept {
+  const CodedChunk& first = chunks[0];
+  const bool fits = kernels != nullptr && states_valid(states) &&
+                    states <= 1 << RansKernels::kMaxLog2GroupStates &&
+                    first.tables.width == size_t{1} << kKernelLog2Total &&
+                    first.tables.entries.size() <= std::numeric_limits<uint32_t>::max();
+  if (!fits) return 1;
+  const auto other = std::find_if(chunks.begin(), chunks.end(), [&](const CodedChunk& chunk) {
+    return chunk.levels.size() != first.levels.size() || chunk.tables.width != first.tables.width ||
+           chunk.tables.entries.data() != first.tables.entries.data() ||
+           chunk.tables.entries.size() != first.tables.entries.size();
+  });
+  const auto alike = static_cast<size_t>(other - chunks.begin());
+  const auto count = static_cast<size_t>(states);
+  return alike * count < kWorthwhileLanes ? 1 : std::min(alike, kMaxGroupLanes / count);
+}
+
+RansGroupKernel group_kernel(const RansKernels* kernels, size_t states, size_t lanes) noexcept {
+  const int log2_states = std::countr_zero(states);
+  const int log2_lanes = std::countr_zero(lanes) - RansKernels::kMinLog2GroupLanes;
+#if defined(FMTC_X86_KERNELS)
+  if (kernels->of_group[log2_states][log2_lanes] == nullptr) kernels = &kRansAvx2;
+#endif
+  return kernels->of_group[log2_states][log2_lanes];
+}
+
+// What a kernel needs for the values of a block: [rounds, lanes]; and of each chunk the words.
+struct GroupBlock {
+  alignas(64) std::array<uint32_t, kBlockValues * kMaxGroupLanes> table;
+  alignas(64) std::array<uint16_t, kBlockValues * kMaxGroupLanes> offset;
+  std::array<uint8_t, kBlockWords * kMaxGroupLanes> words;
+};
+
+// One chunk of a group, its lanes and how far it is decoded. Its words are copied block by block,
+// so a kernel need not look where they end.
+template <size_t kStates>
+class GroupMember {
+ public:
+  // The chunk with this index in the group; so many lanes have all.
+  GroupMember(const CodedChunk& chunk, size_t index, size_t lanes,
+              const DecoderState& state) noexcept
+      : chunk_(&chunk),
+        state_(state),
+        run_(chunk.tables, chunk.first, chunk.levels.size()),
+        lane_(index * kStates),
+        lanes_(lanes),
+        words_(index * kBlockWords) {}
+
+  void set_tables(GroupBlock& block, size_t values) noexcept {
+    const ComponentTables& tables = chunk_->tables;
+    const bool one_table = run_.size() >= values;
+    if (one_table && one_table_ && run_.table() == table_) {  // those of the last block
+      run_.advance(values);
+      return;
+    }
+    one_table_ = one_table;
+    table_ = run_.table();
+    for (size_t i = 0; i < values;) {
+      const size_t end = i + std::min(run_.size(), values - i);
+      std::array<uint32_t, kStates> table;
+      table.fill(static_cast<uint32_t>(run_.table() * tables.width));
+      std::array<uint16_t, kStates> offset;
+      offset.fill(static_cast<uint16_t>(tables.lo + tables.base[run_.table()]));
+      run_.advance(end - i);
+      for (; i < end && i % kStates != 0; ++i) {
+        block.table[place(i)] = table[0];
+        block.offset[place(i)] = offset[0];
+      }
+      // Whole rounds. What the last one has behind the end is written again for the next run.
+      uint32_t* to_table = block.table.data() + place(i);
+      uint16_t* to_offset = block.offset.data() + place(i);
+      const size_t step = lanes_;
+      for (; i < end; i += kStates, to_table += step, to_offset += step) {
+        std::memcpy(to_table, table.data(), sizeof(table));
+        std::memcpy(to_offset, offset.data(), sizeof(offset));
+      }
+      i = end;
+    }
+  }
+
+  void set_words(GroupBlock& block) const noexcept {
+    uint8_t* const words = block.words.data() + words_;
+    if (left() >= kBlockWords) {
+      std::memcpy(words, state_.words, kBlockWords);  // a size that the compiler knows
+    } else {
+      std::memcpy(words, state_.words, left());
+    }
+  }
+
+  // Goes on behind the words of a block that a kernel took, those before `next`.
+  void take_words(uint32_t next) noexcept {
+    const size_t taken = next - words_;
+    good_ = good_ && taken <= left();
+    if (good_) state_.words += taken;
+  }
+
+  // Puts escaped levels into a block, of which the kernel has written the levels.
+  void take_escapes(const GroupBlock& block, std::span<int16_t> levels) noexcept {
+    for (size_t i = 0; i < levels.size() && good_; ++i) {
+      if (static_cast<uint16_t>(levels[i] - block.offset[place(i)]) != kEscapeSymbol) continue;
+      good_ = state_.escapes - state_.words >= static_cast<std::ptrdiff_t>(kRansWordBytes);
+      if (!good_) return;
+      state_.escapes -= kRansWordBytes;
+      levels[i] = static_cast<int16_t>(load_le<uint16_t>(state_.escapes));
+    }
+  }
+
+  // Decodes the values from `begin` on, one by one, beginning with these states; false for a
+  // damaged payload.
+  bool finish(const uint32_t* states, size_t begin) noexcept {
+    std::copy_n(states, kStates, state_.states.begin());
+    return good_ && state_.words <= state_.escapes &&
+           decode_rest(chunk_->levels, begin, chunk_->tables, kStates, run_, state_);
+  }
+
+ private:
+  // Where value i of a block has its table.
+  size_t place(size_t i) const noexcept { return i / kStates * lanes_ + lane_ + i % kStates; }
+  // Bytes that can be read as words. The last ones may be escaped levels, as finish() finds out.
+  size_t left() const noexcept {
+    return static_cast<size_t>(chunk_->payload.data() + chunk_->payload.size() - state_.words);
+  }
+
+  const CodedChunk* chunk_;
+  DecoderState state_;
+  RunCursor run_;
+  size_t lane_;             // the first one
+  size_t lanes_;            // of a round
+  size_t words_;            // where its words are in a block
+  bool one_table_ = false;  // whether all values of the last block had table_
+  size_t table_ = 0;
+  bool good_ = true;
+};
+
+// Chunks of which group_size says that they can be decoded together.
+template <size_t kStates>
+class Group {
+ public:
+  Group(std::span<CodedChunk> chunks, const RansKernels* kernels) noexcept
+      : chunks_(chunks),
+        lanes_(std::max(std::bit_ceil(chunks.size() * kStates), kMinGroupLanes)),
+        kernel_(group_kernel(kernels, kStates, lanes_)) {
+    // Lanes without a chunk decode nothing to nowhere.
+    states_.fill(kRansLowest);
+    levels_.fill(nowhere_.data());
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      DecoderState state;
+      if (!load_states(chunks[i].payload, kStates, state)) continue;
+      members_[i].emplace(chunks[i], i, lanes_, state);
+      std::copy_n(state.states.begin(), kStates, states_.data() + i * kStates);
+    }
+  }
+
+  // Writes the levels and the status of each chunk.
+  void decode() noexcept {
+    const size_t whole_rounds = chunks_[0].levels.size() / kStates * kStates;
+    for (size_t begin = 0; begin < whole_rounds; begin += kBlockValues) {
+      decode_block(begin, std::min(kBlockValues, whole_rounds - begin));
+    }
+    for (size_t i = 0; i < chunks_.size(); ++i) {
+      const bool good =
+          members_[i] && members_[i]->finish(states_.data() + i * kStates, whole_rounds);
+      chunks_[i].status = good ? Status::kOk : Status::kBadCode;
+    }
+  }
+
+ private:
+  static constexpr size_t kMaxChunks = kMaxGroupLanes / kStates;
+
+  void decode_block(size_t begin, size_t values) noexcept {
+    for (size_t i = 0; i < chunks_.size(); ++i) {
+      if (!members_[i]) continue;
+      members_[i]->set_tables(block_, values);
+      members_[i]->set_words(block_);
+      levels_[i] = chunks_[i].levels.data() + begin;
+    }
+    for (size_t lane = 0; lane < lanes_; ++lane) {
+      next_[lane] = static_cast<uint32_t>(lane / kStates * kBlockWords);
+    }
+    RansGroupRounds rounds = {chunks_[0].tables.entries.data(),
+                              block_.table.data(),
+                              block_.offset.data(),
+                              states_.data(),
+                              block_.words.data(),
+                              next_.data(),
+                              levels_.data()};
+    const uint32_t escaped = kernel_(rounds, values / kStates);
+    for (size_t i = 0; i < chunks_.size(); ++i) {
+      if (!members_[i]) continue;
+      members_[i]->take_words(next_[i * kStates]);
+      const uint32_t of_chunk = escaped >> i * kStates & ((1u << kStates) - 1);
+      if (of_chunk != 0) members_[i]->take_escapes(block_, std::span(levels_[i], values));
+    }
+  }
+
+  std::span<CodedChunk> chunks_;
+  size_t lanes_;  // of a round
+  RansGroupKernel kernel_;
+  std::array<std::optional<GroupMember<kStates>>, kMaxChunks> members_;  // none: damaged
+  alignas(64) std::array<uint32_t, kMaxGroupLanes> states_;
+  alignas(64) std::array<uint32_t, kMaxGroupLanes> next_;
+  std::array<int16_t*, kMaxChunks> levels_;
+  std::array<int16_t, kBlockValues> nowhere_;
+  GroupBlock block_{};
+};
+
+void decode_group(std::span<CodedChunk> chunks, int states, const RansKernels* kernels) noexcept {
+  switch (states) {
+    case 1:
+      return Group<1>(chunks, kernels).decode();
+    case 2:
+      return Group<2>(chunks, kernels).decode();
+    case 4:
+      return Group<4>(chunks, kernels).decode();
+    default:
+      return Group<8>(chunks, kernels).decode();
+  }
+}
+
+}  // namespace
+}  // namespace rans
+
+void rans_chunks_decode(std::span<CodedChunk> chunks, int states,
+                        const RansKernels* kernels) noexcept {
+  while (!chunks.empty()) {
+    const size_t together = rans::group_size(chunks, states, kernels);
+    const auto group = chunks.first(together);
+    if (together == 1) {
+      CodedChunk& chunk = group[0];
+      chunk.status = rans_chunk_decode(chunk.payload, chunk.first, chunk.tables, states,
+                                       chunk.levels, kernels);
+    } else {
+      rans::decode_group(group, states, kernels);
+    }
+    chunks = chunks.subspan(together);
+  }
+}
+
+}  // namespace fmtc

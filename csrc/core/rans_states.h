@@ -1,0 +1,45 @@
+#pragma once
+
+// What the files of the rANS coder share: its states, and the two ends of a payload, where words
+// meet escaped levels.
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "core/coding.h"
+#include "core/rans.h"
+
+namespace fmtc::rans {
+
+inline bool states_valid(int states) noexcept {
+  return states >= 1 && states <= kMaxStates && std::has_single_bit(static_cast<uint32_t>(states));
+}
+
+// log2 of the sum of frequencies of an encode table; 0 where it is none that is allowed.
+int encode_log2_total(std::span<const uint32_t> entries) noexcept;
+
+struct EncoderState {
+  alignas(64) std::array<uint32_t, kMaxStates> states;
+  uint8_t* words;    // the words written so far begin here; they grow downwards
+  uint8_t* escapes;  // the escaped levels written so far end here; they grow upwards
+};
+
+struct DecoderState {
+  alignas(64) std::array<uint32_t, kMaxStates> states;
+  const uint8_t* words;    // the next word
+  const uint8_t* escapes;  // the next escaped level ends here
+
+  size_t left() const noexcept { return static_cast<size_t>(escapes - words); }
+};
+
+// Reads the states; false for a payload that does not hold them, or holds others than an encoder's.
+bool load_states(std::span<const uint8_t> payload, size_t count, DecoderState& state) noexcept;
+
+// Decodes the values from `begin` on, at which `run` stands, one by one, and looks whether that is
+// all.
+bool decode_rest(std::span<int16_t> levels, size_t begin, const ComponentTables& tables,
+                 size_t count, RunCursor& run, DecoderState& state) noexcept;
+
+}  // namespace fmtc::rans
