@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -105,6 +107,15 @@ def test_preprocess_that_does_not_fit_the_image_names_it(flat):
         parse_preprocess("mean=.1/.2/.3")(grey)
 
 
+@pytest.mark.parametrize("size", [(4, 6), (5, 6), (6, 5), (7, 7), (8, 9)])
+def test_crops_are_torchvisions(size):
+    functional = pytest.importorskip("torchvision.transforms.v2.functional")
+    image = torch.from_numpy(random_image(*size)).permute(2, 0, 1)
+    for text, crop in (("crop=4", [4, 4]), ("crop=3x2", [3, 2])):
+        ours = parse_preprocess(f"{text},{RAW}")(image)
+        torch.testing.assert_close(ours, functional.center_crop(image, crop) / 255)
+
+
 # Folders
 
 
@@ -145,6 +156,79 @@ def test_label_file_errors(flat, rows, header, message):
     write_labels(flat / "labels.csv", rows, header)
     with pytest.raises(ValueError, match=re.escape(message)):
         open_dataset(flat, labels=flat / "labels.csv", num_classes=3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file,label\nä.png,1\n".encode("latin-1"), "labels.csv cannot be read as CSV in UTF-8"),
+        (b"file,label\n\na.png,0\n\nz.png,0\n", "labels.csv, line 5: there is no image z.png"),
+        (b"file,label\na.png,0\n./a.png,1\n", "labels.csv, line 3: a.png is listed twice"),
+        (b"file,label\nb/../a.png,0\na.png,1\n", "labels.csv, line 3: a.png is listed twice"),
+    ],
+)
+def test_label_files_as_people_write_them(flat, content, message):
+    (flat / "labels.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        open_dataset(flat, labels="labels.csv")
+
+
+def test_a_name_in_a_label_file_is_normalised(flat):
+    (flat / "labels.csv").write_text("\ufefffile,label\n./c.png,1\n.//a.png,0\n")
+    assert open_dataset(flat, labels="labels.csv").names == ["c.png", "a.png"]
+
+
+def test_labels_as_a_list(flat, image_folder, tmp_path):
+    for labels in ([2, 0, 1], (2, 0, 1), np.array([2, 0, 1]), torch.tensor([2, 0, 1])):
+        dataset = open_dataset(flat, labels=labels, num_classes=3)
+        assert dataset.names == ["a.png", "b.png", "c.png"] and dataset.labels == [2, 0, 1]
+    assert open_dataset(image_folder, labels=[7, 8, 9, 9], num_classes=10).labels == [7, 8, 9, 9]
+    np.savez(tmp_path / "d.npz", images=np.zeros((2, 3, 8, 8), np.uint8))
+    assert open_dataset(tmp_path / "d.npz", labels=[4, 3]).labels == [4, 3]
+    for labels, message in [
+        ([0, 1], "flat: there are 2 labels for 3 images"),
+        ([0, 1, -2], "flat: image 2 has label -2"),
+        ([0, 1, 1.5], "flat: labels must be integers, one an image"),
+        ([0, 1, 3], "c.png has label 3, outside 0...2"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            open_dataset(flat, labels=labels, num_classes=3)
+    with pytest.raises(ValueError, match="a list of labels or a class index, not both"):
+        (tmp_path / "index.json").write_text('{"cat": 0, "dog": 1}')
+        open_dataset(image_folder, labels=[0] * 4, class_index=tmp_path / "index.json")
+    np.savez(tmp_path / "own.npz", images=np.zeros((2, 3, 8, 8), np.uint8), labels=[0, 1])
+    with pytest.raises(ValueError, match="carries its own labels"):
+        open_dataset(tmp_path / "own.npz", labels=[4, 3])
+
+
+def test_image_folder_is_torchvisions(tmp_path):
+    """Folders in folders, names that sort in another way than their paths, links, capitals."""
+    datasets = pytest.importorskip("torchvision.datasets")
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    write_images(root / "b", ["2.png", "1.PNG", "10.jpeg"])
+    write_images(root / "b" / "sub", ["0.png"])
+    write_images(root / "b" / "sub-2", ["0.png"])
+    write_images(root / "b" / "sub" / "deep", ["9.png", "8.bmp"])
+    write_images(root / "A" / "only" / "below", ["x.png"])
+    (root / "b" / "notes.txt").write_text("no image")
+    write_images(elsewhere / "more", ["linked.png"])
+    (root / "b" / "link").symlink_to(elsewhere)
+    (root / "c").symlink_to(elsewhere)
+    theirs = datasets.ImageFolder(str(root))
+    ours = open_dataset(root)
+    assert ours.labels == theirs.targets and len(ours.names) == 10
+    assert [os.path.join(root, name) for name in ours.names] == [name for name, _ in theirs.samples]
+    assert ours.folders == theirs.classes
+    # Into a circle of links torchvision goes until the system stops it.
+    (root / "A" / "only" / "round").symlink_to(root / "A")
+    (root / "A" / ".hidden").mkdir()
+    assert open_dataset(root).names == ours.names
+
+
+def test_a_class_without_images_is_said(image_folder):
+    (image_folder / "ant").mkdir()
+    with pytest.raises(ValueError, match="no image in the class folder ant; remove it"):
+        open_dataset(image_folder)
 
 
 def test_image_folder_classes_are_sorted_subfolders(image_folder):
@@ -214,6 +298,18 @@ def test_corrupt_images_are_skipped_and_named(flat):
     assert dataset.subset([0, 1]).tensor()[1].tolist() == [1]
     with pytest.raises(ValueError, match="no readable image among 1"):
         dataset.subset([2]).tensor()
+
+
+def test_without_pillow_a_folder_is_refused_with_what_to_install(flat, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(ImportError, match=re.escape("pillow is needed") + r".*'fmtc\[eval\]'"):
+        open_dataset(flat)
+
+
+def test_a_picture_that_could_be_a_bomb_is_unreadable(flat, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(ValueError, match="no readable image among 3 files"):
+        open_dataset(flat)
 
 
 def test_images_of_different_sizes_need_resize_or_crop(flat):

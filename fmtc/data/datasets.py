@@ -7,8 +7,7 @@ for. `split` chooses which images calibrate and which are evaluated.
 from __future__ import annotations
 
 import copy
-import csv
-import json
+import os
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from ..extras import require
+from .labels import check_label_array, check_labels, read_class_index, read_label_file
 from .preprocess import Preprocess, parse_preprocess
 
 __all__ = ["Dataset", "Preprocess", "open_dataset", "parse_preprocess", "split"]
@@ -27,7 +27,11 @@ __all__ = ["Dataset", "Preprocess", "open_dataset", "parse_preprocess", "split"]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 DECODER_THREADS = 2
 # What Pillow raises for a damaged file; SyntaxError is its word for a broken PNG.
-DECODE_ERRORS = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
+DECODE_ERRORS = (OSError, EOFError, SyntaxError, ValueError)
+
+# A CSV file with the header file,label, or the class index of each image in their order.
+Labels = str | os.PathLike[str] | Sequence[int]
+PathLike = str | os.PathLike[str]
 
 
 class UnreadableImage(Exception):
@@ -44,7 +48,7 @@ class Dataset:
 
     def __init__(
         self,
-        path: str | Path,
+        path: PathLike,
         names: Sequence[str],
         read: Callable[[str], Tensor],
         labels: Sequence[int] | None,
@@ -161,38 +165,44 @@ class Dataset:
 
 
 def open_dataset(
-    path: str | Path,
-    labels: str | Path | None = None,
-    class_index: str | Path | None = None,
+    path: PathLike,
+    labels: Labels | None = None,
+    class_index: PathLike | None = None,
     preprocess: Preprocess | str | None = None,
     num_classes: int | None = None,
 ) -> Dataset:
     """Open images for calibration and evaluation.
 
-    path: a flat folder of images (no labels, or `labels`); an ImageFolder (its subfolders, sorted
-        by name, are the classes 0, 1, ...); or an .npz with `images`, uint8 [N,C,H,W] or [N,H,W,C]
-        with 1 or 3 channels, and optionally `labels`, integer [N].
+    path: a flat folder of images (no labels, or `labels`); an ImageFolder as torchvision's: its
+        subfolders, sorted by name, are the classes 0, 1, ..., and all images in and below them,
+        also behind links, are theirs (what is hidden, by a name with a dot, is left out); or an
+        .npz with `images`, uint8 [N,C,H,W] or [N,H,W,C] with 1 or 3 channels, and optionally
+        `labels`, integer [N].
     labels: a CSV file with the header ``file,label``, by itself or inside `path`; only the images
-        it lists are used.
+        it lists are used. Or a list, one class index for each image in the order of `names`.
     class_index: a JSON or CSV file that maps an ImageFolder's folder names to class indices.
-    preprocess: a description (`fmtc.preprocess`) or None for torchvision's usual one.
+    preprocess: a description (`fmtc.data.preprocess`) or None for torchvision's usual one.
     num_classes: the classifier's number of classes, to check the labels against.
 
-    FileNotFoundError: no such path. ValueError: no readable image, labels that do not fit.
+    FileNotFoundError: no such path. ValueError: no readable image, labels that do not fit, an
+    ImageFolder with a class that has no image. ImportError: Pillow is not there.
     """
     path = Path(path)
     if not isinstance(preprocess, Preprocess):
         preprocess = parse_preprocess(preprocess)
+    label_file = labels if isinstance(labels, (str, os.PathLike)) else None
     if path.is_dir():
-        dataset = _open_folder(path, labels, class_index, preprocess)
+        dataset = _open_folder(path, label_file, class_index, preprocess)
     elif not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")
     elif path.suffix.lower() == ".npz":
-        if labels is not None or class_index is not None:
+        if label_file is not None or class_index is not None:
             raise ValueError(f"{path}: an .npz carries its own labels; leave out the label options")
         dataset = _open_npz(path, preprocess)
     else:
         raise ValueError(f"{path} is neither a folder of images nor an .npz file")
+    if labels is not None and label_file is None:
+        _set_labels(dataset, labels, class_index)
     if num_classes is not None:
         dataset.check_classes(num_classes)
     return dataset.require_readable()
@@ -222,21 +232,31 @@ def split(
     return order[:calibration_images], order[calibration_images:end]
 
 
+def _set_labels(dataset: Dataset, labels: Sequence[int], class_index: PathLike | None) -> None:
+    """Labels given as a list, instead of those that class folders have."""
+    if class_index is not None:
+        raise ValueError("give a list of labels or a class index, not both")
+    if dataset.labels is not None and dataset.folders is None:
+        raise ValueError(f"{dataset.path} carries its own labels; leave out the list of labels")
+    try:
+        dataset.labels = check_labels(labels, len(dataset))
+    except ValueError as error:
+        raise ValueError(f"{dataset.path}: {error}") from error
+    dataset.folders = None
+
+
 def _open_folder(
-    path: Path,
-    labels: str | Path | None,
-    class_index: str | Path | None,
-    preprocess: Preprocess,
+    path: Path, label_file: PathLike | None, class_index: PathLike | None, preprocess: Preprocess
 ) -> Dataset:
     def read(name: str) -> Tensor:
         return _read_image(path / name)
 
-    if labels is not None:
-        names, values = _read_labels(_find(labels, path), path)
-        return Dataset(path, names, read, values, preprocess)
-    flat = _images_in(path)
-    folders = sorted(p.name for p in path.iterdir() if p.is_dir() and p.name[0] != ".")
-    members = {folder: _images_in(path / folder) for folder in folders}
+    if label_file is not None:
+        names, labels = read_label_file(_find(label_file, path), path)
+        return Dataset(path, names, read, labels, preprocess)
+    flat = sorted(entry.name for entry in os.scandir(path) if _is_image(entry))
+    folders = sorted(e.name for e in os.scandir(path) if e.is_dir() and not e.name.startswith("."))
+    members = {folder: _images_below(path / folder) for folder in folders}
     if flat and any(members.values()):
         raise ValueError(
             f"{path} has images ({flat[0]}) beside subfolders with images; give a folder of "
@@ -254,20 +274,24 @@ def _open_folder(
 def _open_image_folder(
     path: Path,
     members: dict[str, list[str]],
-    class_index: str | Path | None,
+    class_index: PathLike | None,
     read: Callable[[str], Tensor],
     preprocess: Preprocess,
 ) -> Dataset:
+    empty = [folder for folder, files in members.items() if not files]
+    if empty:
+        # Counted as a class, it would shift the labels of those behind it.
+        raise ValueError(f"{path}: no image in the class folder {', '.join(empty)}; remove it")
     if class_index is None:
         classes = {folder: index for index, folder in enumerate(members)}
     else:
-        classes = _read_class_index(_find(class_index, path))
+        classes = read_class_index(_find(class_index, path))
         for folder in members:
             if folder not in classes:
                 raise ValueError(f"{class_index} has no class index for the folder {folder!r}")
     names = [f"{folder}/{file}" for folder, files in members.items() for file in files]
-    values = [classes[folder] for folder, files in members.items() for _ in files]
-    dataset = Dataset(path, names, read, values, preprocess)
+    labels = [classes[folder] for folder, files in members.items() for _ in files]
+    dataset = Dataset(path, names, read, labels, preprocess)
     if class_index is None:
         dataset.folders = list(members)
     return dataset
@@ -280,9 +304,7 @@ def _open_npz(path: Path, preprocess: Preprocess) -> Dataset:
                 found = ", ".join(file.files) or "nothing"
                 raise ValueError(f"no array 'images' (it has {found})")
             images = _channels_first(file["images"])
-            labels = file["labels"] if "labels" in file else None
-        if labels is not None:
-            _check_label_array(labels, len(images))
+            labels = check_label_array(file["labels"], len(images)) if "labels" in file else None
     except (ValueError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -304,24 +326,34 @@ def _channels_first(images: np.ndarray) -> np.ndarray:
     raise ValueError(f"'images' ({shape}) must be NCHW or NHWC with 1 or 3 channels")
 
 
-def _check_label_array(labels: np.ndarray, count: int) -> None:
-    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
-        shape = " x ".join(map(str, labels.shape)) or "a single number"
-        raise ValueError(f"'labels' must be {count} integers, not {labels.dtype} {shape}")
-    if count and labels.min() < 0:
-        index = int(labels.argmin())
-        raise ValueError(f"image {index} has label {labels[index]}, outside 0...")
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    named = entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith(".")
+    return named and entry.is_file()
 
 
-def _images_in(folder: Path) -> list[str]:
-    return sorted(
-        p.name
-        for p in folder.iterdir()
-        if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "." and p.is_file()
-    )
+def _images_below(folder: Path) -> list[str]:
+    """Images in a folder and all folders below it, in torchvision's order, relative to it.
+
+    Links are followed, but into none of the folders that they are in.
+    """
+    found: dict[str, list[str]] = {}
+    for root, folders, _ in os.walk(folder, followlinks=True):
+        here = os.path.realpath(root)
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and not Path(here).is_relative_to(os.path.realpath(os.path.join(root, name)))
+        ]
+        found[root] = sorted(entry.name for entry in os.scandir(root) if _is_image(entry))
+    return [
+        (Path(root) / name).relative_to(folder).as_posix()
+        for root in sorted(found)
+        for name in found[root]
+    ]
 
 
-def _find(file: str | Path, folder: Path) -> Path:
+def _find(file: PathLike, folder: Path) -> Path:
     """`file` as given or, where there is none, inside `folder`."""
     for candidate in (Path(file), folder / file):
         if candidate.is_file():
@@ -330,54 +362,11 @@ def _find(file: str | Path, folder: Path) -> Path:
 
 
 def _read_image(path: Path) -> Tensor:
-    """Decode to uint8 [3,H,W]."""
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-
-
-def _read_rows(file: Path) -> list[list[str]]:
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        return [row for row in csv.reader(stream) if row]
-
-
-def _read_labels(file: Path, folder: Path) -> tuple[list[str], list[int]]:
-    rows = _read_rows(file)
-    header = [cell.strip() for cell in rows[0]] if rows else []
-    if header[:2] != ["file", "label"]:
-        raise ValueError(f"{file}: the first line must be 'file,label', not {','.join(header)!r}")
-    labels: dict[str, int] = {}
-    for line, row in enumerate(rows[1:], start=2):
-        name, label = (cell.strip() for cell in (row + [""])[:2])
-        if not label.isdecimal():
-            raise ValueError(f"{file}, line {line}: {name} has label {label!r}, not a class index")
-        if name in labels:
-            raise ValueError(f"{file}, line {line}: {name} is listed twice")
-        if not (folder / name).is_file():
-            raise ValueError(f"{file}, line {line}: there is no image {name} in {folder}")
-        labels[name] = int(label)
-    if not labels:
-        raise ValueError(f"{file} lists no images")
-    return list(labels), list(labels.values())
-
-
-def _read_class_index(file: Path) -> dict[str, int]:
-    """Folder name -> class index, from JSON or CSV.
-
-    JSON: {"n01440764": 0, ...}, or {"0": ["n01440764", "tench"], ...} as torchvision's users know
-    it. CSV: folder,index in each line, with or without a header.
-    """
+    """Decode to uint8 [3,H,W]. What is raised for a damaged file is in DECODE_ERRORS."""
+    pillow = require("PIL.Image", "eval")
     try:
-        if file.suffix.lower() != ".json":
-            rows = _read_rows(file)
-            header = 0 if rows and rows[0][1].strip().isdecimal() else 1
-            return {row[0].strip(): int(row[1]) for row in rows[header:]}
-        entries = json.loads(file.read_text(encoding="utf-8")).items()
-        return dict(
-            (value[0], int(key)) if isinstance(value, list) else (key, int(value))
-            for key, value in entries
-        )
-    except (ValueError, IndexError, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"{file} must map folder names to class indices, as JSON or CSV: {error}"
-        ) from error
+        with pillow.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except pillow.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())

@@ -11,8 +11,9 @@ from typing import Any
 
 import safetensors.torch
 import torch
-import torchvision.models
 from torch import Tensor, nn
+
+from ..extras import require
 
 AUXILIARY_PREFIXES = ("AuxLogits.", "aux1.", "aux2.")
 
@@ -35,7 +36,8 @@ def load_model(
 
     inception_v3 and googlenet are built as torchvision builds them for its own weights, which take
     the usual ImageNet mean and std (transform_input=True), with the auxiliary heads that the state
-    dict has. FileNotFoundError; ValueError: unknown name, weights that do not fit.
+    dict has. FileNotFoundError; ValueError: unknown name, weights that do not fit; ImportError: a
+    torchvision name without torchvision.
     """
     weights = weights or ("none" if ":" in name else "DEFAULT")
     if str(weights) == "DEFAULT":
@@ -103,13 +105,14 @@ def _with_default_weights(name: str, num_classes: int | None) -> nn.Module:
 
 
 def _builder(name: str) -> Any:
-    known = torchvision.models.list_models(module=torchvision.models)
+    models = require("torchvision.models", "eval")
+    known = models.list_models(module=models)
     if name not in known:
         raise ValueError(
             f"unknown model {name!r}; give path/to/file.py:function or one of torchvision's: "
             + ", ".join(known)
         )
-    return torchvision.models.get_model_builder(name)
+    return models.get_model_builder(name)
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

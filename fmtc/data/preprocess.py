@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
+
+from ..extras import require
 
 DEFAULT = "resize=256,crop=224,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
 
@@ -64,9 +65,9 @@ def parse_preprocess(text: str | None = None) -> Preprocess:
     for token in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = token.partition("=")
         if token == "hflip":
-            geometry.append(tv.horizontal_flip)
+            geometry.append(lambda image: image.flip(-1))
         elif token == "vflip":
-            geometry.append(tv.vertical_flip)
+            geometry.append(lambda image: image.flip(-2))
         elif name == "resize":
             geometry.append(_resize(_sizes(token, value)))
         elif name == "crop":
@@ -105,7 +106,12 @@ def _numbers(token: str, value: str) -> tuple[float, ...]:
 
 
 def _resize(size: list[int]) -> Geometry:
-    return lambda image: tv.resize(image, size, antialias=True)
+    def resize(image: Tensor) -> Tensor:
+        # Imported when the first image comes: it takes seconds, and a description needs none.
+        functional = require("torchvision.transforms.v2.functional", "eval")
+        return functional.resize(image, size, antialias=True)
+
+    return resize
 
 
 def _crop(size: list[int]) -> Geometry:
@@ -118,7 +124,9 @@ def _crop(size: list[int]) -> Geometry:
                 f"a crop of {height}x{width} does not fit into {image.shape[1]}x{image.shape[2]} "
                 "pixels; put a resize= before it"
             )
-        return tv.center_crop(image, [height, width])
+        # Rounded as torchvision does, for the same pixels.
+        top, left = round((image.shape[1] - height) / 2), round((image.shape[2] - width) / 2)
+        return image[:, top : top + height, left : left + width]
 
     return crop
 
