@@ -39,7 +39,7 @@ function(fmtc_find_nvcc program version)
 endfunction()
 
 if(NOT FMTC_CUDA STREQUAL "OFF")
-  # A LibTorch archive has no version.py: then ON takes the caller's word for it.
+  # A LibTorch archive has no version.py: then ON believes the caller.
   set(FMTC_TORCH_CUDA "")
   set(known OFF)
   if(EXISTS ${FMTC_TORCH_DIR}/version.py)

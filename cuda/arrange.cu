@@ -1,6 +1,6 @@
 #include "core/status.h"
 #include "cuda/arrange.h"
-#include "cuda/blocks.h"
+#include "cuda/cells.h"
 #include "cuda/kernel.h"
 #include "cuda/reduce.h"
 #include "cuda/unpredict_plane.h"
@@ -8,46 +8,46 @@
 namespace fmtc::cuda {
 namespace {
 
-// A block of threads works on a map: each thread has a run of its blocks.
+// A thread block works on a map: each thread has a run of its cells.
 constexpr uint32_t kMapThreads = 256;
 // What it counts, in shared memory: positions [classes, threads] and then [classes].
 constexpr size_t kCounts = kMaxPositionClasses * (kMapThreads + 1);
 
-// Calls body(block, how many positions it has) for each block of this thread's run.
+// Calls body(cell, how many positions it has) for each cell of this thread's run.
 template <typename Body>
 FMTC_DEVICE void for_each_of_run(const Thread& thread, const Layout& layout, const Body& body) {
-  const auto blocks = static_cast<int64_t>(layout.map_size());
-  const int64_t run = (blocks + kMapThreads - 1) / kMapThreads;
+  const auto cells = static_cast<int64_t>(layout.map_size());
+  const int64_t run = (cells + kMapThreads - 1) / kMapThreads;
   const int64_t end = run * (thread.rank() + 1);
-  for (int64_t i = run * thread.rank(); i < (end < blocks ? end : blocks); ++i) {
-    const BlockAt block = block_at(layout, i);
-    body(i, block.rows * block.columns);
+  for (int64_t i = run * thread.rank(); i < (end < cells ? end : cells); ++i) {
+    const CellAt cell = cell_at(layout, i);
+    body(i, cell.rows * cell.columns);
   }
 }
 
-// The places [map_size] of an image's blocks, written, and the positions of each class, in the
+// The places [map_size] of an image's cells, written, and the positions of each class, in the
 // shared memory that is returned.
-FMTC_DEVICE const uint32_t* place_blocks(const Thread& thread, const Layout& layout,
-                                         const uint8_t* map, uint32_t* places) {
+FMTC_DEVICE const uint32_t* place_cells(const Thread& thread, const Layout& layout,
+                                        const uint8_t* map, uint32_t* places) {
   uint32_t* const counts = thread.shared<uint32_t>();
   uint32_t* const totals = counts + kMaxPositionClasses * kMapThreads;
   const auto classes = static_cast<uint32_t>(layout.classes);
   uint32_t* const own = counts + thread.rank();
   for (uint32_t c = 0; c < classes; ++c) own[c * kMapThreads] = 0;
-  for_each_of_run(thread, layout, [&](int64_t block, uint32_t positions) {
-    own[class_of(layout, map, block) * kMapThreads] += positions;
+  for_each_of_run(thread, layout, [&](int64_t cell, uint32_t positions) {
+    own[class_of(layout, map, cell) * kMapThreads] += positions;
   });
   thread.sync();
   // A warp has a class and turns its counts into what the threads before have.
-  for (uint32_t c = thread.warp(); c < classes; c += kMapThreads / kLanes) {
+  for (uint32_t c = thread.warp(); c < classes; c += kMapThreads / kWarpSize) {
     uint32_t before = 0;
-    for (uint32_t first = 0; first < kMapThreads; first += kLanes) {
-      uint32_t* const count = counts + c * kMapThreads + first + thread.lane();
-      const uint32_t up_to = sum_up_to_lane(thread, *count);
+    for (uint32_t first = 0; first < kMapThreads; first += kWarpSize) {
+      uint32_t* const count = counts + c * kMapThreads + first + thread.warp_rank();
+      const uint32_t up_to = sum_up_to_thread(thread, *count);
       *count = before + up_to - *count;
-      before += thread.shuffle(up_to, kLanes - 1);
+      before += thread.shuffle(up_to, kWarpSize - 1);
     }
-    if (thread.lane() == 0) totals[c] = before;
+    if (thread.warp_rank() == 0) totals[c] = before;
   }
   thread.sync();
   uint32_t begin = 0;
@@ -55,9 +55,9 @@ FMTC_DEVICE const uint32_t* place_blocks(const Thread& thread, const Layout& lay
     own[c * kMapThreads] += begin;
     begin += totals[c];
   }
-  for_each_of_run(thread, layout, [&](int64_t block, uint32_t positions) {
-    uint32_t* const next = own + class_of(layout, map, block) * kMapThreads;
-    places[block] = *next;
+  for_each_of_run(thread, layout, [&](int64_t cell, uint32_t positions) {
+    uint32_t* const next = own + class_of(layout, map, cell) * kMapThreads;
+    places[cell] = *next;
     *next += positions;
   });
   return totals;
@@ -71,9 +71,9 @@ struct CountPositions {
   int64_t* positions;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t image = thread.block();
+    const int64_t image = thread.thread_block();
     const int64_t first = image * static_cast<int64_t>(layout.map_size());
-    const uint32_t* totals = place_blocks(thread, layout, maps + first, places + first);
+    const uint32_t* totals = place_cells(thread, layout, maps + first, places + first);
     if (thread.rank() < static_cast<uint32_t>(layout.classes)) {
       positions[image * layout.classes + thread.rank()] = totals[thread.rank()];
     }
@@ -89,23 +89,22 @@ struct Arrange {
   Layout layout;
   int16_t* values;
 
-  // For each image a block of the map itself, and then that block of each plane.
+  // For each image a cell of the map itself, and then that cell of each plane.
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const auto blocks = static_cast<int64_t>(layout.map_size());
+    const auto cells = static_cast<int64_t>(layout.map_size());
     const auto size = static_cast<int64_t>(layout.plane());
     const int64_t parts = int64_t{layout.components} + 1;
-    grid_stride(thread, images * parts * blocks, [&](int64_t i) {
-      const int64_t block = i % blocks, part = i / blocks % parts, image = i / blocks / parts;
+    grid_stride(thread, images * parts * cells, [&](int64_t i) {
+      const int64_t cell = i % cells, part = i / cells % parts, image = i / cells / parts;
       int16_t* const of_image = values + image * static_cast<int64_t>(layout.values());
       if (part == 0) {
-        of_image[block] = map_residual(layout, maps + image * blocks, block);
+        of_image[cell] = map_residual(layout, maps + image * cells, cell);
         return;
       }
       const int64_t plane = part - 1;
-      int16_t* to = of_image + blocks + plane * size + places[image * blocks + block];
-      for_each_in_block(block_at(layout, block),
-                        levels + (image * layout.components + plane) * size, layout.width,
-                        [&](int16_t level) { *to++ = level; });
+      int16_t* to = of_image + cells + plane * size + places[image * cells + cell];
+      for_each_in_cell(cell_at(layout, cell), levels + (image * layout.components + plane) * size,
+                       layout.width, [&](int16_t level) { *to++ = level; });
     });
   }
 };
@@ -120,7 +119,7 @@ struct RestoreMap {
   int32_t* status;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t image = thread.block();
+    const int64_t image = thread.thread_block();
     if (status[image] != 0) return;
     const int64_t first = image * static_cast<int64_t>(layout.map_size());
     constexpr PredictCoefficients kCoefficients = kMapPrediction;
@@ -132,7 +131,7 @@ struct RestoreMap {
                       [&](int16_t level) { bad |= level < 0 || level >= layout.classes; });
     }
     thread.sync();
-    const uint32_t* totals = place_blocks(thread, layout, maps + first, places + first);
+    const uint32_t* totals = place_cells(thread, layout, maps + first, places + first);
     if (thread.rank() < static_cast<uint32_t>(layout.classes)) {
       bad |= positions[image * layout.classes + thread.rank()] != totals[thread.rank()];
     }
@@ -151,16 +150,16 @@ struct Restore {
   int16_t* levels;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const auto blocks = static_cast<int64_t>(layout.map_size());
+    const auto cells = static_cast<int64_t>(layout.map_size());
     const auto size = static_cast<int64_t>(layout.plane());
-    grid_stride(thread, images * layout.components * blocks, [&](int64_t i) {
-      const int64_t block = i % blocks, plane = i / blocks, image = plane / layout.components;
+    grid_stride(thread, images * layout.components * cells, [&](int64_t i) {
+      const int64_t cell = i % cells, plane = i / cells, image = plane / layout.components;
       const bool good = status[image] == 0;
       // Planes follow each other in the arrangement as in the image, behind the image's own map.
-      const int16_t* from = values + (image + 1) * blocks + plane * size;
-      if (good) from += places[image * blocks + block];
-      for_each_in_block(block_at(layout, block), levels + plane * size, layout.width,
-                        [&](int16_t& level) { level = good ? *from++ : int16_t{0}; });
+      const int16_t* from = values + (image + 1) * cells + plane * size;
+      if (good) from += places[image * cells + cell];
+      for_each_in_cell(cell_at(layout, cell), levels + plane * size, layout.width,
+                       [&](int16_t& level) { level = good ? *from++ : int16_t{0}; });
     });
   }
 };
@@ -177,7 +176,7 @@ void arrange(Stream stream, const int16_t* levels, const uint8_t* maps, const ui
              int64_t images, const Layout& layout, int16_t* values) {
   const int64_t count =
       images * (int64_t{layout.components} + 1) * static_cast<int64_t>(layout.map_size());
-  launch(stream, blocks_for(count, Arrange::kThreads),
+  launch(stream, thread_blocks_for(count, Arrange::kThreads),
          Arrange{levels, maps, places, images, layout, values});
 }
 
@@ -187,7 +186,7 @@ void restore(Stream stream, const int16_t* values, const int64_t* positions, int
   launch(stream, images, RestoreMap{values, positions, layout, maps, places, status},
          kCounts * sizeof(uint32_t));
   const int64_t count = images * layout.components * static_cast<int64_t>(layout.map_size());
-  launch(stream, blocks_for(count, Restore::kThreads),
+  launch(stream, thread_blocks_for(count, Restore::kThreads),
          Restore{values, places, status, images, layout, levels});
 }
 

@@ -11,7 +11,7 @@ namespace fmtc::cuda {
 // are not looked at, as each image has its own. All pointers are of the device and as aligned as
 // what they point to; planes have fewer than 2^32 positions. What a map holds is never trusted.
 
-// Where each block of an image begins in its arranged planes, and how many positions each class
+// Where each cell of an image begins in its arranged planes, and how many positions each class
 // has.
 //   maps       [images, layout.map_size()]; what is no class counts as the last
 //   places     written: [images, layout.map_size()]

@@ -4,12 +4,12 @@
 
 namespace fmtc::cuda {
 
-// 48 KiB of them, which every device has for a block of threads.
+// 48 KiB of them, which every device has for a thread block.
 inline constexpr int64_t kMostSharedBins = 12288;
 
 inline bool fit_shared(int64_t bins) { return bins <= kMostSharedBins; }
 
-// Rows of counts of a block of threads: in shared memory, which flush() adds to the counts of all,
+// Rows of counts of a thread block: in shared memory, which flush() adds to the counts of all,
 // or at once in these.
 struct Bins {
   const int64_t* groups;  // of each row: which row of the counts of all it belongs to
@@ -17,7 +17,7 @@ struct Bins {
   int64_t* counts;   // [num_groups, symbols]; a row whose group is none of these is left out
   uint32_t* shared;  // [rows, symbols] or null
 
-  // Both with all threads of the block.
+  // Both with all threads of the thread block.
   FMTC_DEVICE void clear(const Thread& thread) const {
     if (shared == nullptr) return;
     for (int64_t i = thread.rank(); i < rows * symbols; i += thread.size()) shared[i] = 0;

@@ -1,12 +1,12 @@
 #include "cuda/channel_moments.h"
 #include "cuda/kernel.h"
+#include "cuda/pieces.h"
 #include "cuda/reduce.h"
-#include "cuda/segments.h"
 
 namespace fmtc::cuda {
 namespace {
 
-// A block of threads sums up a part of a channel's values.
+// A thread block sums up a part of a channel's values.
 template <typename T>
 struct MeanSums {
   static constexpr uint32_t kThreads = 256;
@@ -18,19 +18,19 @@ struct MeanSums {
   FMTC_DEVICE void operator()(const Thread& thread) const {
     double* const of_warps = thread.shared<double>();  // [warps]
     double sum = 0;
-    for_each_segment(thread, x, planes, thread.block() / parts, thread.block() % parts, parts,
-                     [&](const T* segment, uint32_t count) {
-                       for (uint32_t i = thread.lane(); i < count; i += kLanes) {
-                         sum += to_double(segment[i]);
-                       }
-                     });
+    for_each_piece(thread, x, planes, thread.thread_block() / parts, thread.thread_block() % parts,
+                   parts, [&](const T* piece, uint32_t count) {
+                     for (uint32_t i = thread.warp_rank(); i < count; i += kWarpSize) {
+                       sum += to_double(piece[i]);
+                     }
+                   });
     sum = sum_of_warp(thread, sum);
-    if (thread.lane() == 0) of_warps[thread.warp()] = sum;
+    if (thread.warp_rank() == 0) of_warps[thread.warp()] = sum;
     thread.sync();
     if (thread.rank() != 0) return;
     double total = 0;
-    for (uint32_t w = 0; w < kThreads / kLanes; ++w) total += of_warps[w];
-    sums[thread.block()] = total;
+    for (uint32_t w = 0; w < kThreads / kWarpSize; ++w) total += of_warps[w];
+    sums[thread.thread_block()] = total;
   }
 };
 
@@ -45,7 +45,7 @@ struct Means {
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
     const int64_t samples = planes.images * planes.plane;
-    if (thread.block() == 0 && thread.rank() == 0) *count = samples;
+    if (thread.thread_block() == 0 && thread.rank() == 0) *count = samples;
     grid_stride(thread, planes.channels, [&](int64_t channel) {
       double total = 0;
       for (int64_t i = 0; i < parts; ++i) total += sums[channel * parts + i];
@@ -66,7 +66,7 @@ int64_t tiles_of(int64_t channels) { return (channels + kTile - 1) / kTile; }
 // Pairs of tiles with row >= column.
 int64_t pairs_of(int64_t tiles) { return tiles * (tiles + 1) / 2; }
 
-// A block of threads has a pair of tiles of channels and a part of the pixels.
+// A thread block has a pair of tiles of channels and a part of the pixels.
 template <typename T>
 struct ProductSums {
   static constexpr uint32_t kThreads = kSide * kSide;
@@ -80,8 +80,8 @@ struct ProductSums {
   FMTC_DEVICE void operator()(const Thread& thread) const {
     double* const rows = thread.shared<double>();  // [kDepth, kStride]
     double* const columns = rows + kDepth * kStride;
-    const int64_t part = thread.block() / pairs;
-    int64_t row = 0, column = thread.block() % pairs;
+    const int64_t part = thread.thread_block() / pairs;
+    int64_t row = 0, column = thread.thread_block() % pairs;
     while (column > row) column -= ++row;
     const uint32_t i = thread.rank() / kSide, j = thread.rank() % kSide;
     double products[kPairs][kPairs] = {};
@@ -148,11 +148,11 @@ struct Products {
 }  // namespace
 
 MomentsPlan::MomentsPlan(const Planes& planes) {
-  constexpr int64_t kBlocks = 512;  // enough for any device, and not too much memory for sums
-  constexpr int64_t kPixels = 512;  // of a part, so that it is worth adding up
-  const int64_t enough = kBlocks / (pairs_of(tiles_of(planes.channels)) + 1) + 1;
+  constexpr int64_t kThreadBlocks = 512;  // enough for any device, and not too much memory for sums
+  constexpr int64_t kPixels = 512;        // of a part, so that it is worth adding up
+  const int64_t enough = kThreadBlocks / (pairs_of(tiles_of(planes.channels)) + 1) + 1;
   const int64_t most = planes.images * planes.plane / kPixels + 1;
-  mean_parts = parts_of(planes, kSegment);
+  mean_parts = parts_of(planes, kPiece);
   product_parts = most < enough ? most : enough;
   mean_sums = planes.channels * mean_parts;
   product_sums = product_parts * planes.channels * planes.channels;
@@ -164,14 +164,14 @@ void channel_moments(Stream stream, const T* x, const Planes& planes, const Mome
   const int64_t channels = planes.channels;
   using Sums = MeanSums<T>;
   launch(stream, plan.mean_sums, Sums{x, planes, plan.mean_parts, sums},
-         Sums::kThreads / kLanes * sizeof(double));
-  launch(stream, blocks_for(channels + 1, Means::kThreads),
+         Sums::kThreads / kWarpSize * sizeof(double));
+  launch(stream, thread_blocks_for(channels + 1, Means::kThreads),
          Means{sums, planes, plan.mean_parts, count, mean});
   const int64_t pairs = pairs_of(tiles_of(channels));
   launch(stream, pairs * plan.product_parts,
          ProductSums<T>{x, planes, pairs, plan.product_parts, mean, sums},
          2 * kDepth * kStride * sizeof(double));
-  launch(stream, blocks_for(channels * channels, Products::kThreads),
+  launch(stream, thread_blocks_for(channels * channels, Products::kThreads),
          Products{sums, channels, plan.product_parts, m2});
 }
 

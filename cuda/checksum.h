@@ -5,14 +5,15 @@
 
 namespace fmtc::cuda {
 
-// Words of shared memory that checksum_of_block needs.
+// Numbers in shared memory that checksum_by_all needs.
 template <uint32_t kThreads>
-inline constexpr size_t kChecksumWords = 256 + kThreads / kLanes;
+inline constexpr size_t kChecksumSpace = 256 + kThreads / kWarpSize;
 
-// CRC-32C by all threads of a block, each of which takes a part of the bytes; the same in all.
-//   bytes   device or shared;  shared: kChecksumWords<the block's threads>
-FMTC_DEVICE inline uint32_t checksum_of_block(const Thread& thread, const uint8_t* bytes,
-                                              uint64_t size, uint32_t* shared) {
+// CRC-32C by all threads of a thread block, each of which takes a part of the bytes; the same in
+// all.
+//   bytes   device or shared;  shared: kChecksumSpace<its threads>
+FMTC_DEVICE inline uint32_t checksum_by_all(const Thread& thread, const uint8_t* bytes,
+                                            uint64_t size, uint32_t* shared) {
   uint32_t* table = shared;
   uint32_t* of_warps = shared + 256;
   thread.sync();  // a call before may still be reading
@@ -27,13 +28,13 @@ FMTC_DEVICE inline uint32_t checksum_of_block(const Thread& thread, const uint8_
     for (uint64_t i = begin; i < end; ++i) crc = crc >> 8 ^ table[(crc ^ bytes[i]) & 0xFF];
     crc = crc::multiply(~crc, crc::power_of_bytes(size - end));
   }
-  for (uint32_t distance = kLanes / 2; distance > 0; distance /= 2) {
-    crc ^= thread.shuffle(crc, thread.lane() ^ distance);
+  for (uint32_t distance = kWarpSize / 2; distance > 0; distance /= 2) {
+    crc ^= thread.shuffle(crc, thread.warp_rank() ^ distance);
   }
-  if (thread.lane() == 0) of_warps[thread.warp()] = crc;
+  if (thread.warp_rank() == 0) of_warps[thread.warp()] = crc;
   thread.sync();
   crc = 0;
-  for (uint32_t warp = 0; warp < thread.size() / kLanes; ++warp) crc ^= of_warps[warp];
+  for (uint32_t warp = 0; warp < thread.size() / kWarpSize; ++warp) crc ^= of_warps[warp];
   return crc;
 }
 

@@ -51,10 +51,10 @@ struct Decoding {
   int32_t* tables;    // [1]: what is wrong with the tables
   int16_t* levels;
 
-  // Blocks for an image. Only the streams say how many chunks there are; here one is assumed for as
-  // few values as rANS chunks with the fewest values a lane have. A block too many ends at once.
-  int64_t blocks() const {
-    return 1 + static_cast<int64_t>(coded.header.values() / (kLanes * kMinLaneValues));
+  // Thread blocks for an image. Only the streams say how many chunks there are; here one is assumed
+  // for as few values as rANS chunks with the fewest values a lane have. One too many ends at once.
+  int64_t thread_blocks() const {
+    return 1 + static_cast<int64_t>(coded.header.values() / (kWarpSize * kMinLaneValues));
   }
 };
 
@@ -109,32 +109,32 @@ class SegmentCursor {
   uint64_t begin_ = 0, end_ = 0;
 };
 
-// The image that a block works on, and which of the image's blocks it is.
+// The image that a thread block works on, and which of the image's thread blocks it is.
 struct OfImage {
   FMTC_DEVICE OfImage(const Thread& thread, const Decoding& decoding)
-      : blocks(static_cast<uint64_t>(thread.blocks()) /
-               static_cast<uint64_t>(decoding.coded.images)),
-        block(static_cast<uint64_t>(thread.block()) % blocks),
-        image(static_cast<int64_t>(static_cast<uint64_t>(thread.block()) / blocks)),
+      : thread_blocks(static_cast<uint64_t>(thread.thread_blocks()) /
+                      static_cast<uint64_t>(decoding.coded.images)),
+        thread_block(static_cast<uint64_t>(thread.thread_block()) % thread_blocks),
+        image(static_cast<int64_t>(static_cast<uint64_t>(thread.thread_block()) / thread_blocks)),
         opened(decoding.opened + image) {
     if (opened->status != Status::kOk) return;
     bytes = {decoding.bytes + image * decoding.buffer, static_cast<size_t>(decoding.used[image])};
   }
 
-  uint64_t blocks, block;
+  uint64_t thread_blocks, thread_block;
   int64_t image;
   const Opened* opened;
   std::span<const uint8_t> bytes;  // where the stream could be opened
 };
 
-// Calls body(image, chunk, header, payload) for this block's chunks of a stream that could be
-// opened.
+// Calls body(image, chunk, header, payload) for this thread block's chunks of a stream that could
+// be opened.
 template <typename Body>
 FMTC_DEVICE void for_each_chunk(const Thread& thread, const Decoding& decoding, const Body& body) {
   const OfImage of(thread, decoding);
   if (of.opened->status != Status::kOk) return;
   const StreamHeader& header = of.opened->header;
-  for (uint64_t chunk = of.block; chunk < header.chunks(); chunk += of.blocks) {
+  for (uint64_t chunk = of.thread_block; chunk < header.chunks(); chunk += of.thread_blocks) {
     body(of.image, chunk, header, chunk_of(header, of.bytes, chunk));
   }
 }

@@ -34,7 +34,7 @@ struct Dequantize {
 template <typename Y, typename T>
 void dequantize(Stream stream, const int16_t* levels, int64_t count, T step, Y* y) {
   using Kernel = Dequantize<Y, T>;
-  launch(stream, blocks_for(threads_to_map(count), Kernel::kThreads),
+  launch(stream, thread_blocks_for(threads_to_map(count), Kernel::kThreads),
          Kernel{levels, count, step, y});
 }
 

@@ -1,8 +1,9 @@
 #pragma once
 
-// Runs kernels on the CPU, for tests where there is no GPU: each thread of a block is a fiber,
-// which runs until it has to wait for others. Blocks run one after the other, so this finds wrong
-// indices, a wrong order of lanes and missing threads at a barrier, but no races between blocks.
+// Runs kernels on the CPU, for tests where there is no GPU: each thread of a thread block is a
+// fiber, which runs until it has to wait for others. Thread blocks run one after the other, so this
+// finds wrong indices, a wrong order in a warp and missing threads at a barrier, but no races
+// between thread blocks.
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -17,7 +18,7 @@
 
 namespace fmtc::cuda::executor {
 
-inline constexpr uint32_t kLanes = 32;
+inline constexpr uint32_t kWarpSize = 32;
 inline constexpr size_t kStackBytes = size_t{1} << 17;
 
 // Where fibers wait for each other. A value that each one left is read by all after the wait;
@@ -36,21 +37,21 @@ struct Meeting {
   }
 };
 
-// The block that runs.
-class Block {
+// The thread block that runs.
+class ThreadBlock {
  public:
-  Block(uint32_t threads, size_t shared_bytes)
+  ThreadBlock(uint32_t threads, size_t shared_bytes)
       : fibers_(threads), stacks_(stacks_for(threads)), shared_(shared_bytes / 16 + 1) {}
 
-  // Runs body(thread) in each thread of block `index` of a grid of `blocks`.
-  void run(uint32_t index, uint32_t blocks, const std::function<void(uint32_t)>& body) {
+  // Runs body(thread) in each thread of thread block `index` of a grid of so many.
+  void run(uint32_t index, uint32_t thread_blocks, const std::function<void(uint32_t)>& body) {
     index_ = index;
-    blocks_ = blocks;
+    thread_blocks_ = thread_blocks;
     body_ = &body;
-    block_.reset(threads());
-    warps_.resize((threads() + kLanes - 1) / kLanes);
+    all_.reset(threads());
+    warps_.resize((threads() + kWarpSize - 1) / kWarpSize);
     for (uint32_t w = 0; w < warps_.size(); ++w) {
-      warps_[w].reset(std::min(kLanes, threads() - w * kLanes));
+      warps_[w].reset(std::min(kWarpSize, threads() - w * kWarpSize));
     }
     current_ = this;
     left_ = threads();
@@ -60,14 +61,14 @@ class Block {
     current_ = nullptr;
   }
 
-  static Block& current() { return *current_; }
+  static ThreadBlock& current() { return *current_; }
   uint32_t index() const { return index_; }
-  uint32_t blocks() const { return blocks_; }
+  uint32_t thread_blocks() const { return thread_blocks_; }
   uint32_t threads() const { return static_cast<uint32_t>(fibers_.size()); }
   uint32_t thread() const { return thread_; }
   void* shared() { return shared_.data(); }
-  Meeting& all() { return block_; }
-  Meeting& warp() { return warps_[thread_ / kLanes]; }
+  Meeting& all() { return all_; }
+  Meeting& warp() { return warps_[thread_ / kWarpSize]; }
 
   // Leaves a value and waits until all members did; returns the values of all.
   const std::vector<uint64_t>& meet(Meeting& meeting, uint32_t member, uint64_t value) {
@@ -93,7 +94,7 @@ class Block {
     bool done = false;
   };
 
-  // Kept for all blocks: their pages need not be touched again.
+  // Kept for all thread blocks: their pages need not be touched again.
   static char* stacks_for(uint32_t threads) {
     static thread_local std::unique_ptr<char[]> stacks;
     static thread_local uint32_t count = 0;
@@ -111,22 +112,22 @@ class Block {
     fiber.context.uc_stack.ss_sp = stacks_ + t * kStackBytes;
     fiber.context.uc_stack.ss_size = kStackBytes;
     fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, &Block::enter, 0);
+    makecontext(&fiber.context, &ThreadBlock::enter, 0);
   }
 
   static void enter() {
-    Block& block = current();
-    (*block.body_)(block.thread_);
-    block.fibers_[block.thread_].done = true;
-    block.waits_ = 0;
-    if (--block.left_ == 0) _longjmp(block.caller_, 1);
-    block.next();
+    ThreadBlock& here = current();
+    (*here.body_)(here.thread_);
+    here.fibers_[here.thread_].done = true;
+    here.waits_ = 0;
+    if (--here.left_ == 0) _longjmp(here.caller_, 1);
+    here.next();
   }
 
   // Goes on with the next thread that has not ended.
   void next() {
     if (++waits_ > 4 * uint64_t{threads()}) {
-      std::fputs("fmtc: threads of a block wait for one that has ended or waits elsewhere\n",
+      std::fputs("fmtc: threads of a thread block wait for one that has ended or waits elsewhere\n",
                  stderr);
       std::abort();
     }
@@ -142,16 +143,16 @@ class Block {
     setcontext(&fibers_[t].context);
   }
 
-  static inline thread_local Block* current_ = nullptr;
+  static inline thread_local ThreadBlock* current_ = nullptr;
 
   std::vector<Fiber> fibers_;
   char* stacks_;
   std::vector<__uint128_t> shared_;
   const std::function<void(uint32_t)>* body_ = nullptr;
-  Meeting block_;
+  Meeting all_;
   std::vector<Meeting> warps_;
   jmp_buf caller_;
-  uint32_t index_ = 0, blocks_ = 0, thread_ = 0, left_ = 0;
+  uint32_t index_ = 0, thread_blocks_ = 0, thread_ = 0, left_ = 0;
   uint64_t waits_ = 0;
 };
 

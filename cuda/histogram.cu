@@ -2,13 +2,13 @@
 #include "cuda/histogram.h"
 #include "cuda/kernel.h"
 #include "cuda/map.h"
+#include "cuda/pieces.h"
 #include "cuda/reduce.h"
-#include "cuda/segments.h"
 
 namespace fmtc::cuda {
 namespace {
 
-// A block of threads has a part of one component's levels.
+// A thread block has a part of one component's levels.
 struct Histogram {
   static constexpr uint32_t kThreads = 256;
   const int16_t* levels;
@@ -19,7 +19,7 @@ struct Histogram {
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
     const int32_t lo = histograms.lo, hi = histograms.hi;
-    const int64_t component = thread.block() / parts;
+    const int64_t component = thread.thread_block() / parts;
     const Bins bins{histograms.groups + component,
                     1,
                     int64_t{hi} - lo + 1,
@@ -30,18 +30,18 @@ struct Histogram {
     // Threads that count the same level wait for each other; so each counts the most frequent one
     // for itself.
     uint32_t zeros = 0;
-    for_each_segment(thread, levels, planes, component, thread.block() % parts, parts,
-                     [&](const int16_t* segment, uint32_t count) {
-                       for_each_in_warp(thread, segment, count, [&](int16_t level) {
-                         if (level == 0) {
-                           ++zeros;
-                         } else if (level >= lo && level <= hi) {
-                           bins.add(0, level - lo, 1);
-                         }
-                       });
+    for_each_piece(thread, levels, planes, component, thread.thread_block() % parts, parts,
+                   [&](const int16_t* piece, uint32_t count) {
+                     for_each_in_warp(thread, piece, count, [&](int16_t level) {
+                       if (level == 0) {
+                         ++zeros;
+                       } else if (level >= lo && level <= hi) {
+                         bins.add(0, level - lo, 1);
+                       }
                      });
+                   });
     zeros = sum_of_warp(thread, zeros);
-    if (thread.lane() == 0 && zeros != 0 && lo <= 0 && hi >= 0) bins.add(0, -lo, zeros);
+    if (thread.warp_rank() == 0 && zeros != 0 && lo <= 0 && hi >= 0) bins.add(0, -lo, zeros);
     bins.flush(thread);
   }
 };
@@ -54,7 +54,7 @@ void histogram(Stream stream, const int16_t* levels, const Planes& planes,
   clear(stream, histograms.counts,
         static_cast<size_t>(histograms.num_groups * symbols) * sizeof(int64_t));
   const bool in_shared = fit_shared(symbols);
-  const int64_t parts = parts_of(planes, 8 * symbols + kSegment);
+  const int64_t parts = parts_of(planes, 8 * symbols + kPiece);
   launch(stream, planes.channels * parts, Histogram{levels, planes, parts, histograms, in_shared},
          in_shared ? static_cast<size_t>(symbols) * sizeof(uint32_t) : 0);
 }

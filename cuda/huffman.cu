@@ -1,5 +1,6 @@
-// Huffman chunks. Encoding: a block for each, whose warps take turns with the sub-streams, 32 codes
-// at a time. Decoding: a thread for each sub-stream of an image, those of several chunks in a warp.
+// Huffman chunks. Encoding: a thread block for each, whose warps take turns with the sub-streams,
+// 32 codes at a time. Decoding: a thread for each sub-stream of an image, those of several chunks
+// in a warp.
 #include <array>
 
 #include "core/bytes.h"
@@ -10,24 +11,25 @@
 namespace fmtc::cuda {
 namespace {
 
-constexpr int kWarps = 4;  // of a block that encodes: the sub-streams of a chunk by default
+constexpr int kWarps = 4;  // of a thread block that encodes: the sub-streams of a chunk by default
 
-// Puts what the lanes of a warp give one behind the other into a string of bits, the lowest bit
+// Puts what the threads of a warp give one behind the other into a string of bits, the lowest bit
 // first, as core/bitstream.h does.
 class WarpBitWriter {
  public:
-  // 32 codes of 15 bits, behind 7 bits left from those before; one word more, as a code may begin
+  // 32 codes of 15 bits, behind 7 bits left from those before; 32 bits more, as a code may begin
   // in the last.
-  static constexpr uint32_t kWords = 17;
+  static constexpr uint32_t kBuffer = 17;
 
-  // shared: kWords words of this warp
+  // shared: kBuffer numbers of this warp
   FMTC_DEVICE WarpBitWriter(uint8_t* out, uint32_t* shared) : out_(out), buffer_(shared) {}
 
-  // bits: below 2^length;  length: 0..15, 0 for lanes that have nothing
+  // bits: below 2^length;  length: 0..15, 0 for threads that have nothing
   FMTC_DEVICE void put(const Thread& thread, uint32_t bits, uint32_t length) {
-    if (thread.lane() < kWords) buffer_[thread.lane()] = thread.lane() == 0 ? left_ : 0;
+    if (thread.warp_rank() < kBuffer)
+      buffer_[thread.warp_rank()] = thread.warp_rank() == 0 ? left_ : 0;
     thread.sync_warp();
-    const uint32_t end = filled_ + sum_up_to_lane(thread, length);
+    const uint32_t end = filled_ + sum_up_to_thread(thread, length);
     if (length > 0) {
       const uint32_t begin = end - length;
       const uint64_t placed = uint64_t{bits} << begin % 32;
@@ -35,9 +37,9 @@ class WarpBitWriter {
       if (placed >> 32 != 0) or_to(buffer_ + begin / 32 + 1, static_cast<uint32_t>(placed >> 32));
     }
     thread.sync_warp();
-    filled_ = thread.shuffle(end, kLanes - 1);
+    filled_ = thread.shuffle(end, kWarpSize - 1);
     const uint32_t whole = filled_ / 8;
-    for (uint32_t i = thread.lane(); i < whole; i += kLanes) out_[i] = byte(i);
+    for (uint32_t i = thread.warp_rank(); i < whole; i += kWarpSize) out_[i] = byte(i);
     left_ = byte(whole);
     out_ += whole;
     filled_ %= 8;
@@ -45,7 +47,7 @@ class WarpBitWriter {
   }
 
   FMTC_DEVICE void finish(const Thread& thread) const {
-    if (filled_ > 0 && thread.lane() == 0) *out_ = static_cast<uint8_t>(left_);
+    if (filled_ > 0 && thread.warp_rank() == 0) *out_ = static_cast<uint8_t>(left_);
   }
 
  private:
@@ -60,20 +62,20 @@ class WarpBitWriter {
 };
 
 struct EncodeHuffman {
-  static constexpr uint32_t kThreads = kWarps * kLanes;
+  static constexpr uint32_t kThreads = kWarps * kWarpSize;
   Encoding encoding;
 
   struct Shared {
     uint32_t sizes[kMaxSubstreams];
-    uint32_t bits[kWarps][WarpBitWriter::kWords];
+    uint32_t bits[kWarps][WarpBitWriter::kBuffer];
   };
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
     if (encoding.status[encoding.coded.images] != 0) return;
     const int64_t chunks = encoding.chunks();
-    const int64_t image = thread.block() / chunks;
+    const int64_t image = thread.thread_block() / chunks;
     const StreamHeader& header = encoding.coded.header;
-    const ChunkRange range = range_of(header, thread.block() % chunks);
+    const ChunkRange range = range_of(header, thread.thread_block() % chunks);
     const int substreams = header.lanes();
     const auto warp = static_cast<int>(thread.warp());
     const int16_t* levels = encoding.levels + static_cast<uint64_t>(image) * header.values();
@@ -89,18 +91,18 @@ struct EncodeHuffman {
                        bits += static_cast<uint32_t>(encode_length(entry));
                      });
       bits = sum_of_warp(thread, bits);
-      if (thread.lane() == 0) shared.sizes[i] = (bits + 7) / 8;
+      if (thread.warp_rank() == 0) shared.sizes[i] = (bits + 7) / 8;
     }
     if (thread.sync_or(uncoded)) {
       if (thread.rank() == 0) encoding.status[image] = static_cast<int32_t>(Status::kNoCode);
       return;
     }
 
-    uint8_t* const payload = encoding.space + thread.block() * encoding.stride;
+    uint8_t* const payload = encoding.space + thread.thread_block() * encoding.stride;
     auto size = static_cast<uint32_t>(kSubstreamSizeBytes) * static_cast<uint32_t>(substreams - 1);
     for (int i = 0; i < substreams; ++i) {
       if (i % kWarps == warp) {
-        if (thread.lane() == 0 && i + 1 < substreams) {
+        if (thread.warp_rank() == 0 && i + 1 < substreams) {
           store_le(payload + kSubstreamSizeBytes * static_cast<size_t>(i), shared.sizes[i]);
         }
         WarpBitWriter writer(payload + size, shared.bits[warp]);
@@ -114,12 +116,12 @@ struct EncodeHuffman {
       size += shared.sizes[i];
     }
     if (thread.rank() == 0) {
-      encoding.payloads[thread.block()] = {thread.block() * encoding.stride, size, 0};
+      encoding.payloads[thread.thread_block()] = {thread.thread_block() * encoding.stride, size, 0};
     }
   }
 
-  // Calls visit(entry, active) in all lanes for 32 values of a sub-stream at a time; the entry is 0
-  // where there is no value, or none with a code.
+  // Calls visit(entry, active) in all threads for 32 values of a sub-stream at a time; the entry is
+  // 0 where there is no value, or none with a code.
   //   levels  of the image
   template <typename Visit>
   FMTC_DEVICE static void for_each_entry(const Thread& thread, const ComponentTables& tables,
@@ -128,8 +130,8 @@ struct EncodeHuffman {
     if (part.size == 0) return;
     const uint64_t first = chunk.first + part.first;
     SegmentCursor segment(tables, first);
-    for (size_t begin = 0; begin < part.size; begin += kLanes) {
-      const size_t i = begin + thread.lane();
+    for (size_t begin = 0; begin < part.size; begin += kWarpSize) {
+      const size_t i = begin + thread.warp_rank();
       const bool active = i < part.size;
       uint32_t entry = 0;
       if (active) {
@@ -143,7 +145,7 @@ struct EncodeHuffman {
 };
 
 struct DecodeHuffman {
-  static constexpr uint32_t kThreads = kLanes;
+  static constexpr uint32_t kThreads = kWarpSize;
   Decoding decoding;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
@@ -152,8 +154,8 @@ struct DecodeHuffman {
     if (of.opened->status != Status::kOk) return;
     const StreamHeader& header = of.opened->header;
     const auto substreams = static_cast<uint64_t>(header.lanes());
-    for (uint64_t i = of.block * kThreads + thread.rank(); i < header.chunks() * substreams;
-         i += of.blocks * kThreads) {
+    for (uint64_t i = of.thread_block * kThreads + thread.rank(); i < header.chunks() * substreams;
+         i += of.thread_blocks * kThreads) {
       const uint64_t chunk = i / substreams;
       const ChunkPayload payload = chunk_of(header, of.bytes, chunk);
       if (!decode(of.image, chunk, header, payload.bytes, static_cast<int>(i % substreams))) {
@@ -192,7 +194,7 @@ void encode_huffman(Stream stream, const Encoding& encoding) {
 }
 
 void decode_huffman(Stream stream, const Decoding& decoding) {
-  launch(stream, decoding.coded.images * decoding.blocks(), DecodeHuffman{decoding});
+  launch(stream, decoding.coded.images * decoding.thread_blocks(), DecodeHuffman{decoding});
 }
 
 }  // namespace fmtc::cuda

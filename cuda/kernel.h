@@ -1,7 +1,7 @@
 #pragma once
 
 // What all kernels use. A kernel is a structure: its members are the arguments, its operator()
-// what each thread does, kThreads the threads of a block:
+// what each thread does, kThreads the threads of a thread block:
 //
 //   struct Scale {
 //     static constexpr uint32_t kThreads = 256;
@@ -9,7 +9,7 @@
 //     int64_t count;
 //     FMTC_DEVICE void operator()(const Thread& thread) const;
 //   };
-//   launch(stream, blocks, Scale{values, count});
+//   launch(stream, thread_blocks, Scale{values, count});
 //
 // The same source compiles for the device and, with FMTC_EMULATE_CUDA, for the executor on the CPU
 // (executor.h), where device pointers are ordinary ones.
@@ -35,21 +35,22 @@
 
 namespace fmtc::cuda {
 
-inline constexpr uint32_t kLanes = 32;  // of a warp
+inline constexpr uint32_t kWarpSize = 32;
 
 #if defined(FMTC_EMULATE_CUDA)
 
-// A thread and those it meets. All threads of a warp or a block must come to what they do together.
+// A thread and those it meets. All threads of a warp or a thread block must come to what they do
+// together.
 class Thread {
  public:
-  uint32_t block() const { return here().index(); }
-  uint32_t blocks() const { return here().blocks(); }
+  uint32_t thread_block() const { return here().index(); }
+  uint32_t thread_blocks() const { return here().thread_blocks(); }
   uint32_t rank() const { return here().thread(); }
   uint32_t size() const { return here().threads(); }
-  uint32_t lane() const { return rank() % kLanes; }
-  uint32_t warp() const { return rank() / kLanes; }
+  uint32_t warp_rank() const { return rank() % kWarpSize; }
+  uint32_t warp() const { return rank() / kWarpSize; }
 
-  // Dynamic shared memory of the block, aligned to 16 bytes.
+  // Dynamic shared memory of the thread block, aligned to 16 bytes.
   template <typename T>
   T* shared() const {
     return static_cast<T*>(here().shared());
@@ -60,27 +61,27 @@ class Thread {
     const auto& all = here().meet(here().all(), rank(), value);
     return std::any_of(all.begin(), all.end(), [](uint64_t v) { return v != 0; });
   }
-  void sync_warp() const { here().meet(here().warp(), lane(), 0); }
-  // Bit i: what lane i gave.
+  void sync_warp() const { here().meet(here().warp(), warp_rank(), 0); }
+  // Bit i: what thread i of the warp gave.
   uint32_t ballot(bool value) const {
-    const auto& all = here().meet(here().warp(), lane(), value);
+    const auto& all = here().meet(here().warp(), warp_rank(), value);
     uint32_t bits = 0;
     for (size_t i = 0; i < all.size(); ++i) bits |= static_cast<uint32_t>(all[i] != 0) << i;
     return bits;
   }
-  // What lane `from` gave.
+  // What thread `from` of the warp gave.
   template <typename T>
   T shuffle(T value, uint32_t from) const {
     static_assert(sizeof(T) <= 8);
     uint64_t bits = 0;
     std::memcpy(&bits, &value, sizeof(T));
-    const uint64_t other = here().meet(here().warp(), lane(), bits)[from];
+    const uint64_t other = here().meet(here().warp(), warp_rank(), bits)[from];
     std::memcpy(&value, &other, sizeof(T));
     return value;
   }
 
  private:
-  static executor::Block& here() { return executor::Block::current(); }
+  static executor::ThreadBlock& here() { return executor::ThreadBlock::current(); }
 };
 
 inline int count_bits(uint32_t bits) { return std::popcount(bits); }
@@ -100,11 +101,11 @@ void lower_to(T* least, T value) {
 }
 
 template <typename Kernel>
-void launch(Stream, int64_t blocks, const Kernel& kernel, size_t shared_bytes = 0) {
-  executor::Block block(Kernel::kThreads, shared_bytes);
-  for (int64_t i = 0; i < blocks; ++i) {
-    block.run(static_cast<uint32_t>(i), static_cast<uint32_t>(blocks),
-              [&](uint32_t) { kernel(Thread{}); });
+void launch(Stream, int64_t thread_blocks, const Kernel& kernel, size_t shared_bytes = 0) {
+  executor::ThreadBlock thread_block(Kernel::kThreads, shared_bytes);
+  for (int64_t i = 0; i < thread_blocks; ++i) {
+    thread_block.run(static_cast<uint32_t>(i), static_cast<uint32_t>(thread_blocks),
+                     [&](uint32_t) { kernel(Thread{}); });
   }
 }
 
@@ -112,12 +113,12 @@ void launch(Stream, int64_t blocks, const Kernel& kernel, size_t shared_bytes = 
 
 class Thread {
  public:
-  FMTC_DEVICE uint32_t block() const { return blockIdx.x; }
-  FMTC_DEVICE uint32_t blocks() const { return gridDim.x; }
+  FMTC_DEVICE uint32_t thread_block() const { return blockIdx.x; }
+  FMTC_DEVICE uint32_t thread_blocks() const { return gridDim.x; }
   FMTC_DEVICE uint32_t rank() const { return threadIdx.x; }
   FMTC_DEVICE uint32_t size() const { return blockDim.x; }
-  FMTC_DEVICE uint32_t lane() const { return threadIdx.x % kLanes; }
-  FMTC_DEVICE uint32_t warp() const { return threadIdx.x / kLanes; }
+  FMTC_DEVICE uint32_t warp_rank() const { return threadIdx.x % kWarpSize; }
+  FMTC_DEVICE uint32_t warp() const { return threadIdx.x / kWarpSize; }
 
   template <typename T>
   FMTC_DEVICE T* shared() const {
@@ -155,25 +156,26 @@ __global__ void __launch_bounds__(Kernel::kThreads) run(const Kernel kernel) {
 }
 
 template <typename Kernel>
-void launch(Stream stream, int64_t blocks, const Kernel& kernel, size_t shared_bytes = 0) {
-  if (blocks == 0) return;
-  run<<<static_cast<uint32_t>(blocks), Kernel::kThreads, shared_bytes, stream>>>(kernel);
+void launch(Stream stream, int64_t thread_blocks, const Kernel& kernel, size_t shared_bytes = 0) {
+  if (thread_blocks == 0) return;
+  run<<<static_cast<uint32_t>(thread_blocks), Kernel::kThreads, shared_bytes, stream>>>(kernel);
 }
 
 #endif
 
-// Blocks of `threads` for a grid-stride loop over `count` things: enough to fill any device.
-inline int64_t blocks_for(int64_t count, int64_t threads) {
+// Thread blocks of `threads` for a grid-stride loop over `count` things: enough to fill any device.
+inline int64_t thread_blocks_for(int64_t count, int64_t threads) {
   constexpr int64_t kMost = 8192;
-  const int64_t blocks = (count + threads - 1) / threads;
-  return blocks < kMost ? blocks : kMost;
+  const int64_t enough = (count + threads - 1) / threads;
+  return enough < kMost ? enough : kMost;
 }
 
 // Calls body(i) for each i below count that is this thread's share of the grid.
 template <typename Body>
 FMTC_DEVICE void grid_stride(const Thread& thread, int64_t count, const Body& body) {
-  const int64_t step = int64_t{thread.blocks()} * thread.size();
-  for (int64_t i = int64_t{thread.block()} * thread.size() + thread.rank(); i < count; i += step) {
+  const int64_t step = int64_t{thread.thread_blocks()} * thread.size();
+  for (int64_t i = int64_t{thread.thread_block()} * thread.size() + thread.rank(); i < count;
+       i += step) {
     body(i);
   }
 }

@@ -39,20 +39,21 @@ FMTC_DEVICE void map_values(const Thread& thread, const In* in, int64_t count, O
   grid_stride(thread, count - first, [&](int64_t i) { out[first + i] = function(in[first + i]); });
 }
 
-// Calls body(values[i]) for all i below count, each in one of the lanes of a warp.
+// Calls body(values[i]) for all i below count, each in one of the threads of a warp.
 template <typename T, typename Body>
 FMTC_DEVICE void for_each_in_warp(const Thread& thread, const T* values, uint32_t count,
                                   const Body& body) {
   const uint32_t before = values_before_packs(values);
   const uint32_t head = before < count ? before : count;
   const uint32_t packs = (count - head) / kPack;
-  for (uint32_t i = thread.lane(); i < head; i += kLanes) body(values[i]);
+  for (uint32_t i = thread.warp_rank(); i < head; i += kWarpSize) body(values[i]);
   const auto* pack = reinterpret_cast<const Pack<T>*>(values + head);
-  for (uint32_t i = thread.lane(); i < packs; i += kLanes) {
+  for (uint32_t i = thread.warp_rank(); i < packs; i += kWarpSize) {
     const Pack<T> from = pack[i];
     for (uint32_t j = 0; j < kPack; ++j) body(from.values[j]);
   }
-  for (uint32_t i = head + packs * kPack + thread.lane(); i < count; i += kLanes) body(values[i]);
+  for (uint32_t i = head + packs * kPack + thread.warp_rank(); i < count; i += kWarpSize)
+    body(values[i]);
 }
 
 }  // namespace fmtc::cuda

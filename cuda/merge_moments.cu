@@ -21,7 +21,7 @@ struct MergeMoments {
     const bool valid = count_a >= 0 && count_b >= 0 && count_a <= INT64_MAX - count_b;
     const Merge merge{valid ? count_a : 0, valid ? count_b : 0};
     constexpr double kNone = NAN;
-    if (thread.block() == 0 && thread.rank() == 0) *count = valid ? merge.count() : -1;
+    if (thread.thread_block() == 0 && thread.rank() == 0) *count = valid ? merge.count() : -1;
     grid_stride(thread, channels,
                 [&](int64_t i) { mean[i] = valid ? merge.mean(a.mean[i], b.mean[i]) : kNone; });
     grid_stride(thread, channels * channels, [&](int64_t ij) {
@@ -36,7 +36,7 @@ struct MergeMoments {
 
 void merge_moments(Stream stream, const Moments& a, const Moments& b, int64_t channels,
                    int64_t* count, double* mean, double* m2) {
-  launch(stream, blocks_for(channels * channels + 1, MergeMoments::kThreads),
+  launch(stream, thread_blocks_for(channels * channels + 1, MergeMoments::kThreads),
          MergeMoments{a, b, channels, count, mean, m2});
 }
 

@@ -23,7 +23,7 @@ struct CountNotFinite {
 // A warp has an eigenvector.
 struct OrderComponents {
   static constexpr uint32_t kThreads = 128;
-  static constexpr uint32_t kWarps = kThreads / kLanes;
+  static constexpr uint32_t kWarps = kThreads / kWarpSize;
   const double* eigenvalues;
   const double* vectors;
   int64_t batch, channels;
@@ -31,25 +31,25 @@ struct OrderComponents {
   double* basis;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t step = int64_t{thread.blocks()} * kWarps;
-    int64_t i = int64_t{thread.block()} * kWarps + thread.warp();
+    const int64_t step = int64_t{thread.thread_blocks()} * kWarps;
+    int64_t i = int64_t{thread.thread_block()} * kWarps + thread.warp();
     for (; i < batch * channels; i += step) {
       const int64_t matrix = i / channels, k = i % channels;
       const double* const column = vectors + matrix * channels * channels + k;
       const int64_t place = place_of(thread, eigenvalues + matrix * channels, k);
       const double sign = sign_of(thread, column);
       double* const to = basis + matrix * channels * channels + place;
-      for (int64_t c = thread.lane(); c < channels; c += kLanes) {
+      for (int64_t c = thread.warp_rank(); c < channels; c += kWarpSize) {
         to[c * channels] = sign * column[c * channels];
       }
-      if (thread.lane() == 0) ordered[matrix * channels + place] = eigenvalues[i];
+      if (thread.warp_rank() == 0) ordered[matrix * channels + place] = eigenvalues[i];
     }
   }
 
   // How many come before: the larger ones and, of equal ones, those before.
   FMTC_DEVICE int64_t place_of(const Thread& thread, const double* values, int64_t k) const {
     int64_t before = 0;
-    for (int64_t j = thread.lane(); j < channels; j += kLanes) {
+    for (int64_t j = thread.warp_rank(); j < channels; j += kWarpSize) {
       before += values[j] > values[k] || (values[j] == values[k] && j < k);
     }
     return sum_of_warp(thread, before);
@@ -63,11 +63,11 @@ struct OrderComponents {
       const double of_largest = std::abs(column[largest * channels]);
       return of_a > of_largest || (of_a == of_largest && a < largest);
     };
-    for (int64_t c = thread.lane(); c < channels; c += kLanes) {
+    for (int64_t c = thread.warp_rank(); c < channels; c += kWarpSize) {
       if (better(c)) largest = c;
     }
-    for (uint32_t distance = kLanes / 2; distance > 0; distance /= 2) {
-      const int64_t other = thread.shuffle(largest, thread.lane() ^ distance);
+    for (uint32_t distance = kWarpSize / 2; distance > 0; distance /= 2) {
+      const int64_t other = thread.shuffle(largest, thread.warp_rank() ^ distance);
       if (better(other)) largest = other;
     }
     return column[largest * channels] < 0 ? -1.0 : 1.0;
@@ -80,13 +80,13 @@ void count_not_finite(Stream stream, const double* matrices, int64_t batch, int6
                       uint32_t* not_finite) {
   clear(stream, not_finite, static_cast<size_t>(batch) * sizeof(uint32_t));
   const int64_t size = channels * channels, count = batch * size;
-  launch(stream, blocks_for(count, CountNotFinite::kThreads),
+  launch(stream, thread_blocks_for(count, CountNotFinite::kThreads),
          CountNotFinite{matrices, count, size, not_finite});
 }
 
 void order_components(Stream stream, const double* eigenvalues, const double* vectors,
                       int64_t batch, int64_t channels, double* ordered, double* basis) {
-  launch(stream, blocks_for(batch * channels, OrderComponents::kWarps),
+  launch(stream, thread_blocks_for(batch * channels, OrderComponents::kWarps),
          OrderComponents{eigenvalues, vectors, batch, channels, ordered, basis});
 }
 

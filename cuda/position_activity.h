@@ -7,7 +7,7 @@
 
 namespace fmtc::cuda {
 
-// What goes on in each block of images, as core/positions.h defines it.
+// What goes on in each cell of images, as core/positions.h defines it.
 //   levels    device, [images, layout.levels()]
 //   weights   device, [layout.components], up to kMaxWeighted; beyond 0 .. kMaxWeight they count as
 //             the nearest of these

@@ -1,13 +1,13 @@
 #include "cuda/bins.h"
-#include "cuda/blocks.h"
+#include "cuda/cells.h"
 #include "cuda/kernel.h"
+#include "cuda/pieces.h"
 #include "cuda/position_histogram.h"
-#include "cuda/segments.h"
 
 namespace fmtc::cuda {
 namespace {
 
-// A block of threads has a part of the blocks of positions, of one component or of the maps.
+// A thread block has a part of the cells, of one component or of the maps.
 struct PositionHistogram {
   static constexpr uint32_t kThreads = 256;
   const int16_t* levels;
@@ -19,7 +19,8 @@ struct PositionHistogram {
   bool in_shared;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t part = thread.block() % parts, component = thread.block() / parts - 1;
+    const int64_t part = thread.thread_block() % parts,
+                  component = thread.thread_block() / parts - 1;
     const bool of_maps = component < 0;
     const int64_t* const groups =
         histograms.groups + (of_maps ? 0 : 1 + component * layout.classes);
@@ -30,19 +31,19 @@ struct PositionHistogram {
                     histograms.counts,
                     in_shared ? thread.shared<uint32_t>() : nullptr};
     bins.clear(thread);
-    const auto blocks = static_cast<int64_t>(layout.map_size());
-    for (int64_t i = part * kThreads + thread.rank(); i < images * blocks; i += parts * kThreads) {
-      const int64_t image = i / blocks, block = i % blocks;
-      const uint8_t* const map = maps + image * blocks;
+    const auto cells = static_cast<int64_t>(layout.map_size());
+    for (int64_t i = part * kThreads + thread.rank(); i < images * cells; i += parts * kThreads) {
+      const int64_t image = i / cells, cell = i % cells;
+      const uint8_t* const map = maps + image * cells;
       if (of_maps) {
-        bins.add(0, symbol(map_residual(layout, map, block)), 1);
+        bins.add(0, symbol(map_residual(layout, map, cell)), 1);
         continue;
       }
-      const uint32_t row = class_of(layout, map, block);
+      const uint32_t row = class_of(layout, map, cell);
       const auto size = static_cast<int64_t>(layout.plane());
-      for_each_in_block(block_at(layout, block),
-                        levels + (image * layout.components + component) * size, layout.width,
-                        [&](int16_t level) { bins.add(row, symbol(level), 1); });
+      for_each_in_cell(cell_at(layout, cell),
+                       levels + (image * layout.components + component) * size, layout.width,
+                       [&](int16_t level) { bins.add(row, symbol(level), 1); });
     }
     bins.flush(thread);
   }

@@ -41,15 +41,15 @@ struct Predict {
 
 struct Unpredict {
   static constexpr uint32_t kThreads = 128;
-  static constexpr uint32_t kWarps = kThreads / kLanes;
+  static constexpr uint32_t kWarps = kThreads / kWarpSize;
   const int16_t* residuals;
   PredictedPlanes planes;
   int16_t* levels;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
     const int64_t size = planes.height * planes.width;
-    const int64_t step = int64_t{thread.blocks()} * kWarps;
-    int64_t plane = int64_t{thread.block()} * kWarps + thread.warp();
+    const int64_t step = int64_t{thread.thread_blocks()} * kWarps;
+    int64_t plane = int64_t{thread.thread_block()} * kWarps + thread.warp();
     for (; plane < planes.images * planes.components; plane += step) {
       unpredict_plane(thread, residuals + plane * size, planes.height, planes.width,
                       coefficients_of(planes, plane % planes.components), levels + plane * size,
@@ -63,14 +63,15 @@ struct Unpredict {
 void predict(Stream stream, const int16_t* levels, const PredictedPlanes& planes,
              int16_t* residuals) {
   const int64_t count = planes.images * planes.components * planes.height * planes.width;
-  launch(stream, blocks_for(count, Predict::kThreads), Predict{levels, planes, count, residuals});
+  launch(stream, thread_blocks_for(count, Predict::kThreads),
+         Predict{levels, planes, count, residuals});
 }
 
 void unpredict(Stream stream, const int16_t* residuals, const PredictedPlanes& planes,
                int16_t* levels) {
   const bool empty = planes.height == 0 || planes.width == 0;
   const int64_t count = empty ? 0 : planes.images * planes.components;
-  launch(stream, blocks_for(count, Unpredict::kWarps), Unpredict{residuals, planes, levels});
+  launch(stream, thread_blocks_for(count, Unpredict::kWarps), Unpredict{residuals, planes, levels});
 }
 
 }  // namespace fmtc::cuda

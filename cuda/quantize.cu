@@ -28,7 +28,7 @@ struct Quantize {
       return level;
     });
     outside = sum_of_warp(thread, outside);
-    if (thread.lane() == 0 && outside != 0) add_to(clamped, outside);
+    if (thread.warp_rank() == 0 && outside != 0) add_to(clamped, outside);
   }
 
   FMTC_DEVICE static T number(Y value) {
@@ -47,7 +47,7 @@ void quantize(Stream stream, const Y* y, int64_t count, T step, int32_t lo, int3
               int16_t* levels, int64_t* clamped) {
   clear(stream, clamped, sizeof(*clamped));
   using Kernel = Quantize<Y, T>;
-  launch(stream, blocks_for(threads_to_map(count), Kernel::kThreads),
+  launch(stream, thread_blocks_for(threads_to_map(count), Kernel::kThreads),
          Kernel{y, count, step, lo, hi, levels, clamped});
 }
 

@@ -82,16 +82,16 @@ struct ChecksumPayloads {
   Encoding encoding;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    if (encoding.failed(thread.block() / encoding.chunks())) return;
-    Payload& payload = encoding.payloads[thread.block()];
-    const uint32_t checksum = checksum_of_block(thread, encoding.space + payload.begin,
-                                                payload.size, thread.shared<uint32_t>());
+    if (encoding.failed(thread.thread_block() / encoding.chunks())) return;
+    Payload& payload = encoding.payloads[thread.thread_block()];
+    const uint32_t checksum = checksum_by_all(thread, encoding.space + payload.begin, payload.size,
+                                              thread.shared<uint32_t>());
     if (thread.rank() == 0) payload.checksum = checksum;
   }
 };
 
-// Writes what precedes the payloads, a block for each stream, and replaces each payload's checksum,
-// which is then in the directory, by where the payload goes in the stream.
+// Writes what precedes the payloads, a thread block for each stream, and replaces each payload's
+// checksum, which is then in the directory, by where the payload goes in the stream.
 struct WriteHeaders {
   static constexpr uint32_t kThreads = 256;
   Encoding encoding;
@@ -101,13 +101,13 @@ struct WriteHeaders {
   uint64_t* places;  // [tasks]: where in the stream a payload goes
 
   struct Shared {
-    uint32_t checksum[kChecksumWords<kThreads>];
+    uint32_t checksum[kChecksumSpace<kThreads>];
     uint64_t total;
     uint32_t fields;
   };
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t image = thread.block();
+    const int64_t image = thread.thread_block();
     const int64_t first = image * encoding.chunks();
     Shared& shared = *thread.shared<Shared>();
     int32_t status = encoding.status[encoding.coded.images];
@@ -143,11 +143,11 @@ struct WriteHeaders {
       place += payloads;
     }
     thread.sync();
-    uint32_t checksum = checksum_of_block(thread, out, payloads - kChecksumBytes, shared.checksum);
+    uint32_t checksum = checksum_by_all(thread, out, payloads - kChecksumBytes, shared.checksum);
     if (encoding.chunks() == 1) {
       const Payload& payload = encoding.payloads[first];
       const uint32_t of_payload =
-          checksum_of_block(thread, encoding.space + payload.begin, payload.size, shared.checksum);
+          checksum_by_all(thread, encoding.space + payload.begin, payload.size, shared.checksum);
       checksum = crc::join(checksum, of_payload, payload.size);
     }
     if (thread.rank() == 0) {
@@ -161,15 +161,15 @@ struct WriteHeaders {
   FMTC_DEVICE void sum_sizes(const Thread& thread, int64_t first, uint64_t& total) const {
     if (thread.warp() == 0) {
       uint64_t sum = 0;
-      for (int64_t begin = 0; begin < encoding.chunks(); begin += kLanes) {
-        const int64_t chunk = begin + thread.lane();
+      for (int64_t begin = 0; begin < encoding.chunks(); begin += kWarpSize) {
+        const int64_t chunk = begin + thread.warp_rank();
         const bool active = chunk < encoding.chunks();
         const uint64_t size = active ? encoding.payloads[first + chunk].size : 0;
-        const uint64_t end = sum + sum_up_to_lane(thread, size);
+        const uint64_t end = sum + sum_up_to_thread(thread, size);
         if (active) places[first + chunk] = end - size;
-        sum = thread.shuffle(end, kLanes - 1);
+        sum = thread.shuffle(end, kWarpSize - 1);
       }
-      if (thread.lane() == 0) total = sum;
+      if (thread.warp_rank() == 0) total = sum;
     }
     thread.sync();
   }
@@ -184,10 +184,10 @@ struct CopyPayloads {
   const uint64_t* places;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t image = thread.block() / encoding.chunks();
+    const int64_t image = thread.thread_block() / encoding.chunks();
     if (used[image] < 0) return;
-    const Payload& payload = encoding.payloads[thread.block()];
-    uint8_t* out = bytes + image * buffer + places[thread.block()];
+    const Payload& payload = encoding.payloads[thread.thread_block()];
+    uint8_t* out = bytes + image * buffer + places[thread.thread_block()];
     const uint8_t* in = encoding.space + payload.begin;
     for (uint32_t i = thread.rank(); i < payload.size; i += thread.size()) out[i] = in[i];
   }
@@ -213,14 +213,14 @@ struct EncodeSpace {
 // ---------------------------------------------------------------------------------------------
 // Decoding
 
-// Reads and checks what precedes the payloads, a block for each stream: read_header, the end of the
-// bytes, and check_expected of core/stream.h, in their order.
+// Reads and checks what precedes the payloads, a thread block for each stream: read_header, the end
+// of the bytes, and check_expected of core/stream.h, in their order.
 struct OpenStreams {
   static constexpr uint32_t kThreads = 256;
   Decoding decoding;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t image = thread.block();
+    const int64_t image = thread.thread_block();
     Opened& opened = decoding.opened[image];
     uint32_t* shared = thread.shared<uint32_t>();
     const int64_t used = decoding.used[image];
@@ -252,10 +252,10 @@ struct OpenStreams {
     const uint64_t payloads = payload_offset(header);
     const bool directory = header.chunks() > 1;
     if (bytes.size() < payloads + (directory ? 0 : header.payload)) return Status::kTruncated;
-    uint32_t checksum = checksum_of_block(thread, bytes.data(), payloads - kChecksumBytes, shared);
+    uint32_t checksum = checksum_by_all(thread, bytes.data(), payloads - kChecksumBytes, shared);
     if (!directory) {
       const uint32_t of_payload =
-          checksum_of_block(thread, bytes.data() + payloads, header.payload, shared);
+          checksum_by_all(thread, bytes.data() + payloads, header.payload, shared);
       checksum = crc::join(checksum, of_payload, header.payload);
     }
     if (load_le<uint32_t>(bytes.data() + payloads - kChecksumBytes) != checksum) {
@@ -290,8 +290,8 @@ struct CheckChunks {
                        const ChunkPayload& payload) {
                      if (header.chunks() < 2) return;
                      const uint32_t checksum =
-                         checksum_of_block(thread, payload.bytes.data(), payload.bytes.size(),
-                                           thread.shared<uint32_t>());
+                         checksum_by_all(thread, payload.bytes.data(), payload.bytes.size(),
+                                         thread.shared<uint32_t>());
                      if (checksum != payload.checksum && thread.rank() == 0) {
                        report(decoding, image, chunk, Status::kBadChunkChecksum);
                      }
@@ -376,7 +376,7 @@ void encode_streams(Stream stream, const Coded& coded, const int16_t* levels, ui
     }
     if (encoding.chunks() > 1) {
       launch(stream, encoding.tasks(), ChecksumPayloads{encoding},
-             kChecksumWords<ChecksumPayloads::kThreads> * sizeof(uint32_t));
+             kChecksumSpace<ChecksumPayloads::kThreads> * sizeof(uint32_t));
     }
   }
   launch(stream, coded.images, WriteHeaders{encoding, bytes, buffer, used, work.places},
@@ -395,9 +395,9 @@ void decode_streams(Stream stream, const Coded& coded, const uint8_t* bytes, int
   clear(stream, decoding.tables, sizeof(int32_t));
   check_tables(stream, coded, false, decoding.tables);
   launch(stream, coded.images, OpenStreams{decoding},
-         kChecksumWords<OpenStreams::kThreads> * sizeof(uint32_t));
-  launch(stream, coded.images * decoding.blocks(), CheckChunks{decoding},
-         kChecksumWords<CheckChunks::kThreads> * sizeof(uint32_t));
+         kChecksumSpace<OpenStreams::kThreads> * sizeof(uint32_t));
+  launch(stream, coded.images * decoding.thread_blocks(), CheckChunks{decoding},
+         kChecksumSpace<CheckChunks::kThreads> * sizeof(uint32_t));
   switch (coded.header.coder) {
     case Coder::kRans:
       decode_rans(stream, decoding);
@@ -408,13 +408,14 @@ void decode_streams(Stream stream, const Coded& coded, const uint8_t* bytes, int
     default:
       decode_words(stream, decoding);
   }
-  launch(stream, blocks_for(coded.images, TellStatus::kThreads), TellStatus{decoding, status});
+  launch(stream, thread_blocks_for(coded.images, TellStatus::kThreads),
+         TellStatus{decoding, status});
 }
 
 void clear_damaged(Stream stream, const int32_t* status, int64_t images, int64_t values,
                    int16_t* levels) {
   if (images * values == 0) return;
-  launch(stream, blocks_for(images * values, ClearDamaged::kThreads),
+  launch(stream, thread_blocks_for(images * values, ClearDamaged::kThreads),
          ClearDamaged{status, images, values, levels});
 }
 

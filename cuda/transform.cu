@@ -1,5 +1,5 @@
-// The channel transform fused with the quantiser: a block makes a tile of pixels and rows, a thread
-// kRowsEach rows of some groups of four neighbouring pixels in registers.
+// The channel transform fused with the quantiser: a thread block makes a tile of pixels and rows, a
+// thread kRowsEach rows of some groups of four neighbouring pixels in registers.
 #include <cmath>
 #include <type_traits>
 
@@ -14,7 +14,7 @@ namespace {
 constexpr uint32_t kFour = 4;    // what is read from shared memory, and written, at a time
 constexpr uint32_t kGroups = 2;  // of four pixels
 constexpr uint32_t kRowsEach = kFour;
-constexpr uint32_t kSide = 16;  // threads of a block along either dimension
+constexpr uint32_t kSide = 16;  // threads of a thread block along either dimension
 constexpr uint32_t kGroupStride = kSide * kFour;
 constexpr uint32_t kTilePixels = kGroups * kGroupStride;
 constexpr uint32_t kTileRows = kSide * kRowsEach;
@@ -53,7 +53,7 @@ FMTC_DEVICE Pixel find_pixel(const ChannelProduct& product, int64_t index) {
   return {true, index / product.plane, index % product.plane};
 }
 
-// Makes this block's tile.
+// Makes this thread block's tile.
 //   load(i)      value i of the input as a float
 //   make(value)  what is written to `out` for a value of the product
 template <typename Load, typename Make, typename Out>
@@ -61,8 +61,8 @@ FMTC_DEVICE void multiply(const Thread& thread, const ChannelProduct& product, c
                           const Make& make, Out* out) {
   Tile& tile = *thread.shared<Tile>();
   const int64_t row_tiles = (product.rows + kTileRows - 1) / kTileRows;
-  const int64_t first_pixel = thread.block() / row_tiles * kTilePixels;
-  const int64_t first_row = thread.block() % row_tiles * kTileRows;
+  const int64_t first_pixel = thread.thread_block() / row_tiles * kTilePixels;
+  const int64_t first_row = thread.thread_block() % row_tiles * kTileRows;
   // The pixel that this thread loads, of every second column; rows of the matrix likewise.
   static_assert(kTileThreads % kTilePixels == 0 && kTileThreads % kDepth == 0);
   const uint32_t loaded = thread.rank() % kTilePixels;
@@ -156,7 +156,7 @@ struct TransformQuantize {
         },
         levels);
     outside = sum_of_warp(thread, outside);
-    if (thread.lane() == 0 && outside != 0) add_to(clamped, outside);
+    if (thread.warp_rank() == 0 && outside != 0) add_to(clamped, outside);
   }
 
   FMTC_DEVICE static float number(X value) {

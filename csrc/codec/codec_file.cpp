@@ -22,7 +22,7 @@ namespace {
 
 using nlohmann::json;
 
-// What Python derives tables with (fmtc/entropy_coding.py), the same here or streams would differ.
+// What Python derives tables with (fmtc/codec/coders.py), the same here or streams would differ.
 constexpr int64_t kSmoothing = 64;
 constexpr int kHeadroom = 6;
 constexpr int kRansLog2Total = 12;
@@ -365,10 +365,10 @@ Tables load_tables(const Layer& layer, const TensorCodec& codec) {
   if (coder == "huffman") {
     set_huffman_tables(lengths, counts.levels, tables);
   } else if (coder == "fixed") {  // a Huffman code whose lengths are all the same
-    const size_t words = size_t{1} << word_bits;
-    const std::vector<uint8_t> equal(counts.tables * words, static_cast<uint8_t>(word_bits));
-    set_huffman_tables(equal, words, tables);
-  } else if (coder == "ebpc" || coder == "dct-cm") {  // words without tables
+    const size_t symbols = size_t{1} << word_bits;
+    const std::vector<uint8_t> equal(counts.tables * symbols, static_cast<uint8_t>(word_bits));
+    set_huffman_tables(equal, symbols, tables);
+  } else if (coder == "ebpc" || coder == "dct-cm") {  // which have no tables
     tables.coder = coder == "ebpc" ? Coder::kEbpc : Coder::kDctCm;
     tables.encode_width = tables.decode_width = static_cast<size_t>(word_bits);
     tables.table_of.clear();

@@ -96,7 +96,7 @@ const Quantizer& quantizer_of(const TensorCodec& codec, int64_t component) {
 }
 
 // The planes of symbols of one image's levels [K, plane]: what prediction leaves, with the low bits
-// of wide components in planes behind all others (fmtc/symbols.py).
+// of wide components in planes behind all others (fmtc/codec/prediction.py).
 std::vector<int16_t> make_symbols(const TensorCodec& codec, std::span<const int16_t> levels,
                                   int64_t plane, int64_t width) {
   std::vector<int16_t> symbols(static_cast<size_t>(codec.planes() * plane));
@@ -135,7 +135,8 @@ void restore_levels(const TensorCodec& codec, std::vector<int16_t>& symbols, int
   }
 }
 
-// Symbols in the order in which they are coded where positions have classes (fmtc/positions.py).
+// Symbols in the order in which they are coded where positions have classes
+// (fmtc/codec/positions.py).
 std::vector<int16_t> arrange_symbols(const TensorCodec& codec, std::span<const int16_t> symbols,
                                      StreamHeader& header) {
   Layout layout = header.layout();

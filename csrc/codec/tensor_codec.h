@@ -11,7 +11,7 @@
 
 namespace fmtc::codec {
 
-// The codec of one coding point as fmtc calibrates and saves it (fmtc/codec.py):
+// The codec of one coding point as fmtc calibrates and saves it (fmtc/codec):
 //   x -> blocks -> transform -> levels -> symbols -> stream, and back.
 // N images, C channels; K components and planes of symbols >= K; blocks h x w x c.
 

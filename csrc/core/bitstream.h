@@ -128,7 +128,7 @@ class BitReader {
 };
 
 // Takes bits from where a BitReader stands, without looking at the end: for inner loops. It has two
-// words of state alone, so that several fit into registers side by side: a mark above the bits
+// numbers of state alone, so that several fit into registers side by side: a mark above the bits
 // tells by where it is how many of them were taken.
 class UncheckedBitReader {
  public:

@@ -1,5 +1,18 @@
 #pragma once
 
+// Words of csrc, cuda and their tests; each means one thing:
+//   block     h x w x c values that the transform turns into components at a time
+//   cell      2 x 2 positions, which share a class (core/positions.h)
+//   segment   consecutive values of a stream that share a table
+//   chunk     consecutive values of a stream that are coded on their own
+//   lane      a rANS state or a Huffman sub-stream of a chunk
+//   round     a value of each lane
+//   digit     16 bits that a rANS state gives to the payload or takes from it, in base 2^16
+//   word      level - lo in a fixed number of bits, for EBPC and DCT-CM (core/words.h)
+//   octuple   8 words, whose differences EBPC codes by bit planes
+//   tile      what a loop works on at a time, so that it stays in a cache or in registers
+//   element   one of the numbers in a vector register
+//   warp, thread block, grid   as in CUDA
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

@@ -21,13 +21,13 @@ uint32_t update_table(uint32_t crc, std::span<const uint8_t> bytes) noexcept {
 }
 
 #if defined(__x86_64__)
-// The instruction takes three cycles and one can begin in each, so three blocks are done at once.
-constexpr size_t kBlock = 1024;
+// The instruction takes three cycles and one can begin in each, so three tiles are done at once.
+constexpr size_t kTile = 1024;
 
-// What kBlock zero bytes make of a checksum, which is linear: for each byte of it a table.
+// What kTile zero bytes make of a checksum, which is linear: for each byte of it a table.
 constexpr std::array<std::array<uint32_t, 256>, 4> make_shift() {
   std::array<std::array<uint32_t, 256>, 4> shift{};
-  constexpr uint32_t kPower = crc::power_of_bytes(kBlock);
+  constexpr uint32_t kPower = crc::power_of_bytes(kTile);
   for (int bit = 0; bit < 32; ++bit) {
     shift[bit / 8][1u << bit % 8] = crc::multiply(1u << bit, kPower);
   }
@@ -41,7 +41,7 @@ constexpr std::array<std::array<uint32_t, 256>, 4> make_shift() {
 
 constexpr std::array<std::array<uint32_t, 256>, 4> kShift = make_shift();
 
-uint32_t shift_block(uint32_t crc) noexcept {
+uint32_t shift_tile(uint32_t crc) noexcept {
   return kShift[0][crc & 0xFF] ^ kShift[1][crc >> 8 & 0xFF] ^ kShift[2][crc >> 16 & 0xFF] ^
          kShift[3][crc >> 24];
 }
@@ -50,15 +50,15 @@ __attribute__((target("sse4.2"))) uint32_t update_sse42(uint32_t crc,
                                                         std::span<const uint8_t> bytes) noexcept {
   const uint8_t* next = bytes.data();
   size_t left = bytes.size();
-  for (; left >= 3 * kBlock; left -= 3 * kBlock, next += 3 * kBlock) {
+  for (; left >= 3 * kTile; left -= 3 * kTile, next += 3 * kTile) {
     uint64_t first = crc, second = 0, third = 0;
-    for (size_t i = 0; i < kBlock; i += 8) {
+    for (size_t i = 0; i < kTile; i += 8) {
       first = __builtin_ia32_crc32di(first, load_le<uint64_t>(next + i));
-      second = __builtin_ia32_crc32di(second, load_le<uint64_t>(next + kBlock + i));
-      third = __builtin_ia32_crc32di(third, load_le<uint64_t>(next + 2 * kBlock + i));
+      second = __builtin_ia32_crc32di(second, load_le<uint64_t>(next + kTile + i));
+      third = __builtin_ia32_crc32di(third, load_le<uint64_t>(next + 2 * kTile + i));
     }
-    crc = shift_block(static_cast<uint32_t>(first)) ^ static_cast<uint32_t>(second);
-    crc = shift_block(crc) ^ static_cast<uint32_t>(third);
+    crc = shift_tile(static_cast<uint32_t>(first)) ^ static_cast<uint32_t>(second);
+    crc = shift_tile(crc) ^ static_cast<uint32_t>(third);
   }
   uint64_t wide = crc;
   for (; left >= 8; left -= 8, next += 8) {

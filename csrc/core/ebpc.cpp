@@ -5,9 +5,9 @@
 namespace fmtc {
 
 size_t ebpc_chunk_bound(size_t values) noexcept {
-  const size_t blocks = values / kEbpcBlock + (values % kEbpcBlock != 0);
+  const size_t octuples = values / kEbpcOctuple + (values % kEbpcOctuple != 0);
   const size_t marks = 3 * values + 2;  // most where zeros and others take turns
-  return (marks + blocks * (kMaxWordBits + ebpc::kMaxPlanes * ebpc::kLongestCode) + 7) / 8;
+  return (marks + octuples * (kMaxWordBits + ebpc::kMaxPlanes * ebpc::kLongestCode) + 7) / 8;
 }
 
 Status ebpc_chunk_encode(std::span<const int16_t> levels, Words words, std::span<uint8_t> out,

@@ -11,13 +11,13 @@ namespace fmtc {
 
 // Extended bit-plane compression (Cavigelli, Rutishauser, Benini: "EBPC: Extended Bit-Plane
 // Compression for Deep Neural Network Inference and Training Accelerators", 2019), lossless: runs
-// of zeros, then the other values in blocks of 8, whose differences are coded by bit planes.
+// of zeros, then the other values in octuples, whose differences are coded by bit planes.
 //
 // A chunk's payload is one bit string (docs/stream_format.md, "EBPC chunks"): for its values in
 // order, 1 for a value that is not zero, 0 and 4 bits (length - 1) for up to 16 zeros; then the
-// blocks of the words that are not zero's.
+// octuples of the words that are not zero's.
 
-inline constexpr int kEbpcBlock = 8;       // words
+inline constexpr int kEbpcOctuple = 8;     // words
 inline constexpr int kEbpcBurst = 16;      // zeros in a run at most
 inline constexpr int kEbpcLengthBits = 4;  // of such a run
 

@@ -9,15 +9,15 @@
 
 namespace fmtc::ebpc {
 
-inline constexpr int kDeltas = kEbpcBlock - 1;  // and bits of a plane
+inline constexpr int kDeltas = kEbpcOctuple - 1;  // and bits of a plane
 inline constexpr uint32_t kAllOnes = (1u << kDeltas) - 1;
 inline constexpr int kLengthBits = kEbpcLengthBits;
 inline constexpr int kPositionBits = 3;  // in a plane
 inline constexpr int kMaxPlanes = kMaxWordBits + 1;
 inline constexpr int kLongestCode = 8;  // of a plane
 
-using Block = std::array<uint32_t, kEbpcBlock>;  // words
-using Planes = std::array<uint8_t, 16>;          // bit k of plane p is bit p of difference k
+using Octuple = std::array<uint32_t, kEbpcOctuple>;  // words
+using Planes = std::array<uint8_t, 16>;              // bit k of plane p is bit p of difference k
 
 // Bits of the length of a run of planes, minus 2: ceil(log2 word_bits), as there are word_bits + 1.
 FMTC_HD inline int run_bits(int word_bits) noexcept {
@@ -176,7 +176,7 @@ FMTC_HD inline bool take_marks(BitReader& reader, std::span<int16_t> levels,
 }
 
 // ---------------------------------------------------------------------------------------------
-// Blocks
+// Octuples
 
 // Bit j of byte i becomes bit i of byte j: halves of 1, 2, 4 bits and bytes change places.
 FMTC_HD constexpr uint64_t transpose(uint64_t bytes) noexcept {
@@ -222,12 +222,12 @@ FMTC_HD inline void put_zero_planes(int run, int bits, BitWriter& writer) noexce
   }
 }
 
-FMTC_HD inline void put_block(const Block& block, int word_bits, BitWriter& writer) noexcept {
+FMTC_HD inline void put_octuple(const Octuple& octuple, int word_bits, BitWriter& writer) noexcept {
   const uint32_t mask = (2u << word_bits) - 1;  // of a difference, which has a bit more
   std::array<uint32_t, kDeltas> deltas;
-  for (size_t k = 0; k < kDeltas; ++k) deltas[k] = (block[k + 1] - block[k]) & mask;
+  for (size_t k = 0; k < kDeltas; ++k) deltas[k] = (octuple[k + 1] - octuple[k]) & mask;
   const Planes planes = planes_of(deltas);
-  writer.put(block[0], word_bits);
+  writer.put(octuple[0], word_bits);
   const int bits = run_bits(word_bits);
   int run = 0;
   uint8_t above = 0;
@@ -278,11 +278,11 @@ FMTC_HD inline bool take_planes(BitReader& reader, int word_bits, Planes& planes
   return true;
 }
 
-// False for bits that are no block.
-FMTC_HD inline bool take_block(BitReader& reader, int word_bits, Block& block) noexcept {
+// False for bits that are no octuple.
+FMTC_HD inline bool take_octuple(BitReader& reader, int word_bits, Octuple& octuple) noexcept {
   reader.refill();
   if (reader.available() < word_bits) return false;
-  block[0] = static_cast<uint32_t>(reader.peek() & ((1u << word_bits) - 1));
+  octuple[0] = static_cast<uint32_t>(reader.peek() & ((1u << word_bits) - 1));
   reader.skip(word_bits);
   Planes planes;
   if (!take_planes(reader, word_bits, planes)) return false;
@@ -290,13 +290,13 @@ FMTC_HD inline bool take_block(BitReader& reader, int word_bits, Block& block) n
   const uint32_t mask = (2u << word_bits) - 1;
   uint32_t above = 0;
   for (size_t k = 0; k < kDeltas; ++k) {
-    block[k + 1] = (block[k] + deltas[k]) & mask;
-    above |= block[k + 1] >> word_bits;  // no word
+    octuple[k + 1] = (octuple[k] + deltas[k]) & mask;
+    above |= octuple[k + 1] >> word_bits;  // no word
   }
   return above == 0;
 }
 
-// Fills the values that are marked 1 with the words of a block, in order.
+// Fills the values that are marked 1 with the words of an octuple, in order.
 class Filler {
  public:
   FMTC_HD Filler(std::span<int16_t> levels, Words words, size_t others) noexcept
@@ -304,18 +304,18 @@ class Filler {
 
   FMTC_HD size_t left() const noexcept { return left_; }
 
-  // False where a word is that of zero, or what fills up the last block does not repeat its last
+  // False where a word is that of zero, or what fills up the last octuple does not repeat its last
   // word.
-  FMTC_HD bool fill(const Block& block) noexcept {
-    const size_t count = std::min<size_t>(left_, kEbpcBlock);
+  FMTC_HD bool fill(const Octuple& octuple) noexcept {
+    const size_t count = std::min<size_t>(left_, kEbpcOctuple);
     for (size_t k = 0; k < count; ++k) {
       while (*next_ == 0) ++next_;
-      *next_ = words_.level(block[k]);
+      *next_ = words_.level(octuple[k]);
       if (*next_++ == 0) return false;
     }
     left_ -= count;
-    return std::all_of(block.begin() + static_cast<std::ptrdiff_t>(count), block.end(),
-                       [&](uint32_t word) { return word == block[count - 1]; });
+    return std::all_of(octuple.begin() + static_cast<std::ptrdiff_t>(count), octuple.end(),
+                       [&](uint32_t word) { return word == octuple[count - 1]; });
   }
 
  private:
@@ -329,19 +329,20 @@ FMTC_HD inline Status encode(std::span<const int16_t> levels, Words words, std::
   if (!words.all_have_words(levels)) return Status::kNoCode;
   BitWriter writer(out);
   put_marks(levels, writer);
-  Block block;
+  Octuple octuple;
   size_t filled = 0;
   for (const int16_t level : levels) {
     if (level == 0) continue;
-    block[filled++] = words.word(level);
-    if (filled == kEbpcBlock) {
-      put_block(block, words.bits, writer);
+    octuple[filled++] = words.word(level);
+    if (filled == kEbpcOctuple) {
+      put_octuple(octuple, words.bits, writer);
       filled = 0;
     }
   }
   if (filled > 0) {
-    std::fill(block.begin() + static_cast<std::ptrdiff_t>(filled), block.end(), block[filled - 1]);
-    put_block(block, words.bits, writer);
+    std::fill(octuple.begin() + static_cast<std::ptrdiff_t>(filled), octuple.end(),
+              octuple[filled - 1]);
+    put_octuple(octuple, words.bits, writer);
   }
   return writer.finish(used);
 }
@@ -353,8 +354,9 @@ FMTC_HD inline Status decode(std::span<const uint8_t> payload, Words words,
   if (!take_marks(reader, levels, others)) return Status::kBadCode;
   Filler filler(levels, words, others);
   while (filler.left() > 0) {
-    Block block;
-    if (!take_block(reader, words.bits, block) || !filler.fill(block)) return Status::kBadCode;
+    Octuple octuple;
+    if (!take_octuple(reader, words.bits, octuple) || !filler.fill(octuple))
+      return Status::kBadCode;
   }
   reader.refill();
   return reader.at_end() ? Status::kOk : Status::kBadCode;

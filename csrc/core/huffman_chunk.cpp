@@ -22,7 +22,7 @@ constexpr size_t kGroup = 3;
 static_assert(kGroup * kMaxCodeLength <= BitReader::kBitsPerRefill);
 static_assert(kGroup * kMaxCodeLength + 7 <= BitWriter::kBitsPerFlush);
 // Sub-streams that are decoded side by side.
-constexpr int kLanes = 4;
+constexpr int kLanesTogether = 4;
 
 // An entry from which on the code is longer than the bits of a first look-up.
 constexpr uint32_t kLongEntry = (kPairBits + 1u) << kTotalShift;
@@ -158,11 +158,11 @@ FMTC_MULTIVERSION bool decode_groups_1(Lane* lanes, size_t groups, int32_t lo,
 
 FMTC_MULTIVERSION bool decode_groups_4(Lane* lanes, size_t groups, int32_t lo,
                                        size_t mask) noexcept {
-  return decode_groups<kLanes>(lanes, groups, lo, mask);
+  return decode_groups<kLanesTogether>(lanes, groups, lo, mask);
 }
 
 // Decodes lanes side by side until one of them nears its end; false for bits that are no code.
-bool decode_interleaved(std::span<Lane, kLanes> lanes, int32_t lo, size_t mask) noexcept {
+bool decode_interleaved(std::span<Lane, kLanesTogether> lanes, int32_t lo, size_t mask) noexcept {
   for (;;) {
     size_t groups = std::numeric_limits<size_t>::max();
     for (Lane& lane : lanes) {
@@ -264,8 +264,8 @@ Status huffman_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
   }
   const size_t mask = tables.width - 1;
   const auto count = static_cast<size_t>(substreams);
-  for (size_t i = 0; i + kLanes <= count; i += kLanes) {
-    const std::span<Lane, kLanes> group(lanes.data() + i, kLanes);
+  for (size_t i = 0; i + kLanesTogether <= count; i += kLanesTogether) {
+    const std::span<Lane, kLanesTogether> group(lanes.data() + i, kLanesTogether);
     if (!decode_interleaved(group, tables.lo, mask)) return Status::kBadCode;
   }
   for (Lane& lane : std::span(lanes.data(), count)) {

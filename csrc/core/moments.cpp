@@ -16,8 +16,8 @@ namespace {
 constexpr int64_t kPanel = 8;
 constexpr int64_t kTile = 128;
 constexpr int64_t kPanelValues = kPanel * kTile;
-// A task of the multiplication covers a block of kBlock x kBlock channel pairs.
-constexpr int64_t kBlock = 64;
+// A task of the multiplication covers a square of kBand x kBand channel pairs.
+constexpr int64_t kBand = 64;
 // What is packed at a time.
 constexpr int64_t kPackedValues = int64_t{1} << 20;
 // With few channels the pixels are split too, so that there is work for this many threads.
@@ -51,28 +51,28 @@ FMTC_ALWAYS_INLINE double sum_loop(const T* x, int64_t count) {
 FMTC_MULTIVERSION double sum(const float* x, int64_t count) { return sum_loop(x, count); }
 FMTC_MULTIVERSION double sum(const double* x, int64_t count) { return sum_loop(x, count); }
 
-// Writes count centred values of one channel into its lane of a panel.
+// Writes count centred values of one channel into its place in a panel.
 template <typename T>
-void pack_lane(const T* x, int64_t count, double mean, double* lane) {
-  for (int64_t i = 0; i < count; ++i) lane[i * kPanel] = static_cast<double>(x[i]) - mean;
+void pack_channel(const T* x, int64_t count, double mean, double* to) {
+  for (int64_t i = 0; i < count; ++i) to[i * kPanel] = static_cast<double>(x[i]) - mean;
 }
 
 // Packs `depth` pixels from `first` on of one panel of channels.
 template <typename T>
 void pack_panel(const Planes<T>& x, std::span<const double> mean, int64_t panel, int64_t first,
                 int64_t depth, double* packed) {
-  for (int64_t lane = 0; lane < kPanel; ++lane) {
-    const int64_t channel = panel * kPanel + lane;
+  for (int64_t i = 0; i < kPanel; ++i) {
+    const int64_t channel = panel * kPanel + i;
     if (channel >= x.channels) {
-      for (int64_t i = 0; i < depth; ++i) packed[i * kPanel + lane] = 0;
+      for (int64_t pixel = 0; pixel < depth; ++pixel) packed[pixel * kPanel + i] = 0;
       continue;
     }
     for (int64_t done = 0; done < depth;) {
       const int64_t image = (first + done) / x.plane;
       const int64_t offset = (first + done) % x.plane;
       const int64_t count = std::min(depth - done, x.plane - offset);
-      pack_lane(x.row(image, channel) + offset, count, mean[static_cast<size_t>(channel)],
-                packed + done * kPanel + lane);
+      pack_channel(x.row(image, channel) + offset, count, mean[static_cast<size_t>(channel)],
+                   packed + done * kPanel + i);
       done += count;
     }
   }
@@ -98,20 +98,20 @@ struct Plan {
   explicit Plan(int64_t channels)
       : panels(divide_up(channels, kPanel)),
         padded(panels * kPanel),
-        blocks(divide_up(padded, kBlock)),
-        pairs(blocks * (blocks + 1) / 2),
+        bands(divide_up(padded, kBand)),
+        pairs(bands * (bands + 1) / 2),
         slabs(divide_up(kTasks, pairs)),
         tiles_at_once(divide_up(kPackedValues, padded * kTile * slabs) * slabs) {}
 
   int64_t panels, padded;  // channel panels; channels with the filling
-  int64_t blocks, pairs;   // blocks of channels; pairs of them with row >= column
+  int64_t bands, pairs;    // of kBand channels; pairs of them with row >= column
   int64_t slabs;           // sets of pixel tiles that are summed apart
   int64_t tiles_at_once;   // pixel tiles that are packed at a time
 };
 
-// Row and column of block pair `pair`, counted along the rows of the lower triangle.
-struct BlockPair {
-  explicit BlockPair(int64_t pair) {
+// Row and column of pair `pair` of bands, counted along the rows of the lower triangle.
+struct BandPair {
+  explicit BandPair(int64_t pair) {
     while (pair > row) pair -= ++row;
     column = pair;
   }
@@ -141,7 +141,7 @@ class Accumulator {
     });
     for_each(plan_.slabs * plan_.pairs, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
-        multiply(task / plan_.pairs, BlockPair(task % plan_.pairs), count);
+        multiply(task / plan_.pairs, BandPair(task % plan_.pairs), count);
       }
     });
   }
@@ -166,9 +166,9 @@ class Accumulator {
     return sums_.data() + (slab * plan_.padded + i) * plan_.padded + j;
   }
 
-  // One pair of channel blocks over every tile of a slab.
-  void multiply(int64_t slab, BlockPair pair, int64_t count) {
-    constexpr int64_t kPanels = kBlock / kPanel;
+  // One pair of bands over every tile of a slab.
+  void multiply(int64_t slab, BandPair pair, int64_t count) {
+    constexpr int64_t kPanels = kBand / kPanel;
     const int64_t row_end = std::min((pair.row + 1) * kPanels, plan_.panels);
     const int64_t column_end = std::min((pair.column + 1) * kPanels, plan_.panels);
     for (int64_t tile = slab; tile * kTile < count; tile += plan_.slabs) {

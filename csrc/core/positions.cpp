@@ -11,62 +11,62 @@
 namespace fmtc {
 namespace {
 
-// A block of the plane: where it begins, and how much of it lies inside.
-struct Block {
+// A cell of the plane: where it begins, and how much of it lies inside.
+struct Cell {
   uint32_t rows, columns;
   uint64_t begin;
 };
 
-// The blocks of a plane in the order of the arrangement.
-std::vector<Block> arranged_blocks(std::span<const uint8_t> map, const Layout& layout) {
+// The cells of a plane in the order of the arrangement.
+std::vector<Cell> arranged_cells(std::span<const uint8_t> map, const Layout& layout) {
   std::array<uint64_t, kMaxPositionClasses + 1> next = {};
   for (const uint8_t c : map) ++next[c + 1u];
   for (size_t c = 1; c < next.size(); ++c) next[c] += next[c - 1];
-  std::vector<Block> blocks(map.size());
+  std::vector<Cell> cells(map.size());
   size_t i = 0;
-  for (uint64_t y = 0; y < layout.height; y += kBlockSide) {
-    const auto rows = static_cast<uint32_t>(std::min<uint64_t>(kBlockSide, layout.height - y));
-    for (uint64_t x = 0; x < layout.width; x += kBlockSide) {
-      const auto columns = static_cast<uint32_t>(std::min<uint64_t>(kBlockSide, layout.width - x));
-      blocks[next[map[i++]]++] = {rows, columns, y * layout.width + x};
+  for (uint64_t y = 0; y < layout.height; y += kCellSide) {
+    const auto rows = static_cast<uint32_t>(std::min<uint64_t>(kCellSide, layout.height - y));
+    for (uint64_t x = 0; x < layout.width; x += kCellSide) {
+      const auto columns = static_cast<uint32_t>(std::min<uint64_t>(kCellSide, layout.width - x));
+      cells[next[map[i++]]++] = {rows, columns, y * layout.width + x};
     }
   }
-  return blocks;
+  return cells;
 }
 
-constexpr size_t kPair = kBlockSide * sizeof(int16_t);
+constexpr size_t kPair = kCellSide * sizeof(int16_t);
 
-// Copies a plane's blocks one behind the other.
-void gather(const int16_t* plane, const std::vector<Block>& blocks, uint64_t width,
+// Copies a plane's cells one behind the other.
+void gather(const int16_t* plane, const std::vector<Cell>& cells, uint64_t width,
             int16_t* values) noexcept {
-  for (const Block& block : blocks) {
-    const int16_t* row = plane + block.begin;
-    if (block.rows == kBlockSide && block.columns == kBlockSide) {
+  for (const Cell& cell : cells) {
+    const int16_t* row = plane + cell.begin;
+    if (cell.rows == kCellSide && cell.columns == kCellSide) {
       std::memcpy(values, row, kPair);
-      std::memcpy(values + kBlockSide, row + width, kPair);
-      values += kBlockSide * kBlockSide;
+      std::memcpy(values + kCellSide, row + width, kPair);
+      values += kCellSide * kCellSide;
       continue;
     }
-    for (uint32_t y = 0; y < block.rows; ++y, row += width) {
-      values = std::copy_n(row, block.columns, values);
+    for (uint32_t y = 0; y < cell.rows; ++y, row += width) {
+      values = std::copy_n(row, cell.columns, values);
     }
   }
 }
 
 // The inverse.
-void scatter(const int16_t* values, const std::vector<Block>& blocks, uint64_t width,
+void scatter(const int16_t* values, const std::vector<Cell>& cells, uint64_t width,
              int16_t* plane) noexcept {
-  for (const Block& block : blocks) {
-    int16_t* row = plane + block.begin;
-    if (block.rows == kBlockSide && block.columns == kBlockSide) {
+  for (const Cell& cell : cells) {
+    int16_t* row = plane + cell.begin;
+    if (cell.rows == kCellSide && cell.columns == kCellSide) {
       std::memcpy(row, values, kPair);
-      std::memcpy(row + width, values + kBlockSide, kPair);
-      values += kBlockSide * kBlockSide;
+      std::memcpy(row + width, values + kCellSide, kPair);
+      values += kCellSide * kCellSide;
       continue;
     }
-    for (uint32_t y = 0; y < block.rows; ++y, row += width) {
-      std::copy_n(values, block.columns, row);
-      values += block.columns;
+    for (uint32_t y = 0; y < cell.rows; ++y, row += width) {
+      std::copy_n(values, cell.columns, row);
+      values += cell.columns;
     }
   }
 }
@@ -81,11 +81,11 @@ bool weights_valid(std::span<const int32_t> weights) noexcept {
   return std::ranges::all_of(weights, [](int32_t w) { return w >= 0 && w <= kMaxWeight; });
 }
 
-// What goes on at each position of the rows y and y + 1, summed up for the row's blocks.
-void activity_of_blocks(std::span<const int16_t> levels, uint32_t height, uint32_t width,
-                        std::span<const int32_t> weights, uint64_t y, std::span<int32_t> sums,
-                        std::span<int64_t> blocks) noexcept {
-  const uint64_t rows = std::min<uint64_t>(kBlockSide, height - y);
+// What goes on at each position of the rows y and y + 1, summed up for the row's cells.
+void activity_of_cells(std::span<const int16_t> levels, uint32_t height, uint32_t width,
+                       std::span<const int32_t> weights, uint64_t y, std::span<int32_t> sums,
+                       std::span<int64_t> cells) noexcept {
+  const uint64_t rows = std::min<uint64_t>(kCellSide, height - y);
   const uint64_t plane = uint64_t{height} * width;
   std::ranges::fill(sums, 0);
   for (size_t k = 0; k < weights.size(); ++k) {
@@ -94,12 +94,12 @@ void activity_of_blocks(std::span<const int16_t> levels, uint32_t height, uint32
       add_activity(levels.data() + k * plane + row * width, width, weights[k], sums.data());
     }
   }
-  for (size_t b = 0; b < blocks.size(); ++b) {
-    const uint64_t x = b * kBlockSide;
-    const uint64_t columns = std::min<uint64_t>(kBlockSide, width - x);
+  for (size_t c = 0; c < cells.size(); ++c) {
+    const uint64_t x = c * kCellSide;
+    const uint64_t columns = std::min<uint64_t>(kCellSide, width - x);
     int64_t sum = 0;
     for (uint64_t i = x; i < x + columns; ++i) sum += sums[i];
-    blocks[b] = sum / static_cast<int64_t>(rows * columns);
+    cells[c] = sum / static_cast<int64_t>(rows * columns);
   }
 }
 
@@ -115,10 +115,10 @@ Status position_activity(std::span<const int16_t> levels, uint32_t height, uint3
   if (!weights_valid(weights)) return Status::kOutOfRange;
   try {
     std::vector<int32_t> sums(width);
-    const auto blocks = static_cast<size_t>(layout.map_width());
+    const auto cells = static_cast<size_t>(layout.map_width());
     for (uint64_t row = 0; row < layout.map_height(); ++row) {
-      activity_of_blocks(levels, height, width, weights, row * kBlockSide, sums,
-                         activity.subspan(row * blocks, blocks));
+      activity_of_cells(levels, height, width, weights, row * kCellSide, sums,
+                        activity.subspan(row * cells, cells));
     }
   } catch (const std::bad_alloc&) {
     return Status::kOutOfMemory;
@@ -130,12 +130,12 @@ Status count_positions(std::span<const uint8_t> map, Layout& layout) noexcept {
   layout.positions = {};
   if (map.size() != layout.map_size()) return Status::kBadArgument;
   size_t i = 0;
-  for (uint64_t y = 0; y < layout.height; y += kBlockSide) {
-    const uint64_t rows = std::min<uint64_t>(kBlockSide, layout.height - y);
-    for (uint64_t x = 0; x < layout.width; x += kBlockSide) {
+  for (uint64_t y = 0; y < layout.height; y += kCellSide) {
+    const uint64_t rows = std::min<uint64_t>(kCellSide, layout.height - y);
+    for (uint64_t x = 0; x < layout.width; x += kCellSide) {
       const uint8_t c = map[i++];
       if (c >= layout.classes) return Status::kOutOfRange;
-      layout.positions[c] += rows * std::min<uint64_t>(kBlockSide, layout.width - x);
+      layout.positions[c] += rows * std::min<uint64_t>(kCellSide, layout.width - x);
     }
   }
   return Status::kOk;
@@ -143,20 +143,20 @@ Status count_positions(std::span<const uint8_t> map, Layout& layout) noexcept {
 
 Status arrange(std::span<const int16_t> levels, std::span<const uint8_t> map, const Layout& layout,
                std::span<int16_t> values) noexcept {
-  const auto blocks_of_map = static_cast<size_t>(layout.map_size());
+  const auto cells_of_map = static_cast<size_t>(layout.map_size());
   if (layout.classes < kMinPositionClasses || levels.size() != layout.levels() ||
-      map.size() != blocks_of_map || values.size() != layout.values()) {
+      map.size() != cells_of_map || values.size() != layout.values()) {
     return Status::kBadArgument;
   }
   try {
     const std::vector<int16_t> classes(map.begin(), map.end());
     const Status status =
-        predict_plane(classes, layout.map_width(), kMapPrediction, values.first(blocks_of_map));
+        predict_plane(classes, layout.map_width(), kMapPrediction, values.first(cells_of_map));
     if (status != Status::kOk) return status;
-    const std::vector<Block> blocks = arranged_blocks(map, layout);
+    const std::vector<Cell> cells = arranged_cells(map, layout);
     for (uint32_t k = 0; k < layout.components; ++k) {
-      gather(levels.data() + k * layout.plane(), blocks, layout.width,
-             values.data() + blocks_of_map + k * layout.plane());
+      gather(levels.data() + k * layout.plane(), cells, layout.width,
+             values.data() + cells_of_map + k * layout.plane());
     }
   } catch (const std::bad_alloc&) {
     return Status::kOutOfMemory;
@@ -166,15 +166,15 @@ Status arrange(std::span<const int16_t> levels, std::span<const uint8_t> map, co
 
 Status restore(std::span<const int16_t> values, const Layout& layout,
                std::span<int16_t> levels) noexcept {
-  const auto blocks_of_map = static_cast<size_t>(layout.map_size());
+  const auto cells_of_map = static_cast<size_t>(layout.map_size());
   if (layout.classes < kMinPositionClasses || levels.size() != layout.levels() ||
       values.size() != layout.values()) {
     return Status::kBadArgument;
   }
   try {
-    std::vector<int16_t> classes(blocks_of_map);
+    std::vector<int16_t> classes(cells_of_map);
     const Status status =
-        unpredict_plane(values.first(blocks_of_map), layout.map_width(), kMapPrediction, classes);
+        unpredict_plane(values.first(cells_of_map), layout.map_width(), kMapPrediction, classes);
     if (status != Status::kOk) return status;
     const bool valid =
         std::ranges::all_of(classes, [&](int16_t c) { return c >= 0 && c < layout.classes; });
@@ -184,9 +184,9 @@ Status restore(std::span<const int16_t> values, const Layout& layout,
     if (count_positions(map, counted) != Status::kOk || counted.positions != layout.positions) {
       return Status::kBadCode;
     }
-    const std::vector<Block> blocks = arranged_blocks(map, layout);
+    const std::vector<Cell> cells = arranged_cells(map, layout);
     for (uint32_t k = 0; k < layout.components; ++k) {
-      scatter(values.data() + blocks_of_map + k * layout.plane(), blocks, layout.width,
+      scatter(values.data() + cells_of_map + k * layout.plane(), cells, layout.width,
               levels.data() + k * layout.plane());
     }
   } catch (const std::bad_alloc&) {

@@ -11,17 +11,17 @@
 namespace fmtc {
 
 // Classes of positions: an image is busy in some places and quiet in others, in all components at
-// once. Each block of 2 x 2 positions gets a class by how much is going on there, and each class a
+// once. Each cell, 2 x 2 positions, gets a class by how much is going on there, and each class a
 // table of its own in every component. The map of classes is coded along with the levels.
 //
 // An image [K, height, width] is then coded as its arrangement: first the map, a class for each
-// block, row by row, as residuals of kMapPrediction (core/predict.h); then for each component the
-// levels of all blocks of class 0, of all blocks of class 1, ..., blocks of a class row by row, and
-// the levels of a block row by row. Blocks at the right and lower border may be cut.
+// cell, row by row, as residuals of kMapPrediction (core/predict.h); then for each component the
+// levels of all cells of class 0, of all cells of class 1, ..., cells of a class row by row, and
+// the levels of a cell row by row. Cells at the right and lower border may be cut.
 
 inline constexpr int kMinPositionClasses = 2;
 inline constexpr int kMaxPositionClasses = 8;
-inline constexpr uint32_t kBlockSide = 2;
+inline constexpr uint32_t kCellSide = 2;
 
 // A class is expected half way between those on the left and above.
 inline constexpr PredictCoefficients kMapPrediction = {32, 32, 0};
@@ -36,9 +36,9 @@ struct Layout {
   std::array<uint64_t, kMaxPositionClasses> positions = {};  // of each class
 
   FMTC_HD uint64_t plane() const noexcept { return uint64_t{height} * width; }
-  FMTC_HD uint64_t map_height() const noexcept { return (uint64_t{height} + 1) / kBlockSide; }
-  FMTC_HD uint64_t map_width() const noexcept { return (uint64_t{width} + 1) / kBlockSide; }
-  // Blocks in the map; 0 without classes.
+  FMTC_HD uint64_t map_height() const noexcept { return (uint64_t{height} + 1) / kCellSide; }
+  FMTC_HD uint64_t map_width() const noexcept { return (uint64_t{width} + 1) / kCellSide; }
+  // Cells in the map; 0 without classes.
   FMTC_HD uint64_t map_size() const noexcept {
     return classes > 1 ? map_height() * map_width() : 0;
   }
@@ -51,7 +51,7 @@ struct Layout {
   }
 };
 
-// What goes on in each block: the mean over its positions, rounded down, of
+// What goes on in each cell: the mean over its positions, rounded down, of
 // sum_k min(|level_k| * weights_k, kMostActivity).
 //   levels    [K, height, width];  weights: [K], 0 .. kMaxWeight, K up to kMaxWeighted
 //   activity  written: [map_height, map_width]

@@ -12,7 +12,7 @@ namespace fmtc {
 namespace {
 
 // Columns whose sums over the row above are kept at a time; they stay in the first-level cache.
-constexpr size_t kBlock = 1024;
+constexpr size_t kTile = 1024;
 
 // All neighbours lie at fixed distances before a value, so that rows follow each other without a
 // break in the loop, however narrow they are. The first column, whose left neighbours are outside,
@@ -52,12 +52,12 @@ FMTC_ALWAYS_INLINE void sum_above(const int16_t* __restrict r, const int16_t* __
 // One plane row by row. Each level waits for the one on its left, so the loop holds little else.
 FMTC_MULTIVERSION void unpredict_one(const Residuals& plane, size_t count, size_t width) noexcept {
   const PredictCoefficients& c = plane.coefficients;
-  std::array<int32_t, kBlock> sums;
+  std::array<int32_t, kTile> sums;
   for (size_t row = 0; row < count; row += width) {
     int16_t left = 0;
     const int16_t* r = plane.residuals + row;
-    for (size_t begin = 0; begin < width; begin += kBlock) {
-      const size_t size = std::min(width - begin, kBlock);
+    for (size_t begin = 0; begin < width; begin += kTile) {
+      const size_t size = std::min(width - begin, kTile);
       if (row == 0) {
         sum_above(r, r, begin, size, {c.left, 0, 0}, sums.data());
       } else {
@@ -76,8 +76,8 @@ FMTC_MULTIVERSION void unpredict_one(const Residuals& plane, size_t count, size_
 
 constexpr size_t kTogether = 8;
 constexpr size_t kWorthEight = 3;  // fewer are faster one by one
-typedef int16_t Words __attribute__((vector_size(2 * kTogether)));
-typedef int32_t Numbers __attribute__((vector_size(4 * kTogether)));
+typedef int16_t LevelVector __attribute__((vector_size(2 * kTogether)));
+typedef int32_t NumberVector __attribute__((vector_size(4 * kTogether)));
 
 // Positions that are turned around at a time, a multiple of kTogether, and the widest planes: both
 // stay in the first-level cache.
@@ -85,8 +85,8 @@ constexpr size_t kPositions = 256;
 constexpr size_t kWidest = 512;
 
 // to[i][j] = from[j][i].
-FMTC_ALWAYS_INLINE void transpose(const Words* from, Words* to) noexcept {
-  Words pairs[kTogether], quads[kTogether];
+FMTC_ALWAYS_INLINE void transpose(const LevelVector* from, LevelVector* to) noexcept {
+  LevelVector pairs[kTogether], quads[kTogether];
   for (size_t i = 0; i < 4; ++i) {
     pairs[2 * i] = __builtin_shufflevector(from[i], from[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
     pairs[2 * i + 1] = __builtin_shufflevector(from[i], from[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
@@ -103,32 +103,32 @@ FMTC_ALWAYS_INLINE void transpose(const Words* from, Words* to) noexcept {
 
 // Positions [begin, begin + count) of the planes as vectors, and back.
 FMTC_ALWAYS_INLINE void load_positions(const Residuals* planes, size_t begin, size_t count,
-                                       Words* to) noexcept {
+                                       LevelVector* to) noexcept {
   for (size_t i = 0; i < count; i += kTogether) {
     const size_t size = std::min(count - i, kTogether);
-    Words rows[kTogether];
+    LevelVector rows[kTogether];
     for (size_t p = 0; p < kTogether; ++p) {
       const int16_t* from = planes[p].residuals + begin + i;
       if (size == kTogether) {
-        std::memcpy(&rows[p], from, sizeof(Words));
+        std::memcpy(&rows[p], from, sizeof(LevelVector));
       } else {
-        rows[p] = Words{};
+        rows[p] = LevelVector{};
         for (size_t j = 0; j < size; ++j) rows[p][j] = from[j];
       }
     }
     transpose(rows, to + i);
   }
 }
-FMTC_ALWAYS_INLINE void store_positions(const Words* from, size_t begin, size_t count,
+FMTC_ALWAYS_INLINE void store_positions(const LevelVector* from, size_t begin, size_t count,
                                         const Residuals* planes) noexcept {
   for (size_t i = 0; i < count; i += kTogether) {
     const size_t size = std::min(count - i, kTogether);
-    Words rows[kTogether];
+    LevelVector rows[kTogether];
     transpose(from + i, rows);
     for (size_t p = 0; p < kTogether; ++p) {
       int16_t* to = planes[p].levels + begin + i;
       if (size == kTogether) {
-        std::memcpy(to, &rows[p], sizeof(Words));
+        std::memcpy(to, &rows[p], sizeof(LevelVector));
       } else {
         for (size_t j = 0; j < size; ++j) to[j] = rows[p][j];
       }
@@ -139,16 +139,16 @@ FMTC_ALWAYS_INLINE void store_positions(const Words* from, size_t begin, size_t 
 // width <= kWidest
 FMTC_MULTIVERSION void unpredict_eight(const Residuals* planes, size_t count,
                                        size_t width) noexcept {
-  Numbers of_left, of_above, of_above_left;
+  NumberVector of_left, of_above, of_above_left;
   for (size_t p = 0; p < kTogether; ++p) {
     of_left[p] = planes[p].coefficients.left;
     of_above[p] = planes[p].coefficients.above;
     of_above_left[p] = planes[p].coefficients.above_left;
   }
-  std::array<Numbers, kWidest> row;  // the last level of each column
-  std::fill_n(row.begin(), width, Numbers{});
-  std::array<Words, kPositions> now;
-  Numbers left{}, above_left{};
+  std::array<NumberVector, kWidest> row;  // the last level of each column
+  std::fill_n(row.begin(), width, NumberVector{});
+  std::array<LevelVector, kPositions> now;
+  NumberVector left{}, above_left{};
   size_t column = 0;
   for (size_t begin = 0; begin < count; begin += kPositions) {
     const size_t size = std::min(count - begin, kPositions);
@@ -156,17 +156,17 @@ FMTC_MULTIVERSION void unpredict_eight(const Residuals* planes, size_t count,
     for (size_t i = 0; i < size;) {
       const size_t end = i + std::min(size - i, width - column);
       for (; i < end; ++i, ++column) {
-        const Numbers above = row[column];
-        const Numbers residual = __builtin_convertvector(now[i], Numbers);
-        const Numbers sum = of_above * above + of_above_left * above_left + 32 + residual * 64;
+        const NumberVector above = row[column];
+        const NumberVector residual = __builtin_convertvector(now[i], NumberVector);
+        const NumberVector sum = of_above * above + of_above_left * above_left + 32 + residual * 64;
         left = ((of_left * left + sum) >> 6 << 16) >> 16;  // modulo 2^16
         above_left = above;
         row[column] = left;
-        now[i] = __builtin_convertvector(left, Words);
+        now[i] = __builtin_convertvector(left, LevelVector);
       }
       if (column == width) {
         column = 0;
-        left = above_left = Numbers{};
+        left = above_left = NumberVector{};
       }
     }
     store_positions(now.data(), begin, size, planes);

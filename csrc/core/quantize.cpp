@@ -8,22 +8,22 @@
 namespace fmtc {
 namespace {
 
-// Blocks keep the count of clamped values in a narrow counter, which vectorises best.
-constexpr size_t kBlock = 1024;
+// Tiles keep the count of clamped values in a narrow counter, which vectorises best.
+constexpr size_t kTile = 1024;
 
 template <typename T>
 FMTC_ALWAYS_INLINE int64_t quantize_loop(const T* y, size_t count, T step, int32_t lo, int32_t hi,
                                          int16_t* levels) noexcept {
   int64_t total = 0;
-  for (size_t begin = 0; begin < count; begin += kBlock) {
-    const size_t end = count - begin < kBlock ? count : begin + kBlock;
-    int32_t in_block = 0;
+  for (size_t begin = 0; begin < count; begin += kTile) {
+    const size_t end = count - begin < kTile ? count : begin + kTile;
+    int32_t in_tile = 0;
     for (size_t i = begin; i < end; ++i) {
       bool clamped;
       levels[i] = quantize_one(y[i], step, lo, hi, clamped);
-      in_block += clamped;
+      in_tile += clamped;
     }
-    total += in_block;
+    total += in_tile;
   }
   return total;
 }

@@ -13,7 +13,7 @@ namespace fmtc {
 
 // Interleaved rANS coding, stage by stage: counts -> frequencies -> encode and decode tables ->
 // chunks (docs/stream_format.md). States are 32 bits wide, at least 2^16 between two values, and
-// exchange 16-bit words with the payload.
+// exchange 16-bit digits with the payload.
 //
 // A table codes at most kMaxDirectLevels levels with a symbol of their own ("direct"); all of them
 // lie within as many consecutive levels. Any other int16 level is the escape symbol, and the level
@@ -24,7 +24,7 @@ inline constexpr int kMaxLog2Total = 12;
 inline constexpr int kMaxTotal = 1 << kMaxLog2Total;
 inline constexpr int kMaxStates = 64;
 inline constexpr size_t kRansStateBytes = 4;
-inline constexpr size_t kRansWordBytes = 2;  // also of an escaped level
+inline constexpr size_t kRansDigitBytes = 2;  // also of an escaped level
 inline constexpr size_t kMaxDirectLevels = 255;
 inline constexpr uint32_t kEscapeSymbol = 255;
 
@@ -65,7 +65,7 @@ Status rans_check_encode_tables(const ComponentTables& tables, uint64_t componen
 Status rans_check_decode_tables(const ComponentTables& tables, uint64_t components) noexcept;
 
 // The largest payload of a chunk, and the work space of its encoder: the states, and at most one
-// word and one escaped level a value. (Payloads themselves stay near log2_total + 16 bits a value
+// digit and one escaped level a value. (Payloads themselves stay near log2_total + 16 bits a value
 // where all values are escaped, and near log2_total bits where none is.)
 size_t rans_chunk_bound(size_t values, int states) noexcept;
 
@@ -73,16 +73,16 @@ size_t rans_chunk_bound(size_t values, int states) noexcept;
 // which is at most x - floor(x / M), as f < M = 2^log2_total unless each value is an escape with a
 // level of its own. So x - (M - 1) shrinks by a factor of 1 - 1/M at least, and for M <= 4096 a
 // state below 2^32 is below 2^16 after ln((2^32 - 4095) / (2^16 - 4095)) / -ln(1 - 1 / 4096) < 45
-// 686 values: each state and each word stand for at most kMaxValuesPerWord values.
-inline constexpr size_t kMaxValuesPerWord = 46000;
+// 686 values: each state and each digit stand for at most kMaxValuesPerDigit values.
+inline constexpr size_t kMaxValuesPerDigit = 46000;
 FMTC_HD inline size_t rans_smallest_payload(size_t values, int states) noexcept {
   const auto count = static_cast<size_t>(states);
-  const size_t words = (values + kMaxValuesPerWord - 1) / kMaxValuesPerWord;
-  return kRansStateBytes * count + kRansWordBytes * (words > count ? words - count : 0);
+  const size_t digits = (values + kMaxValuesPerDigit - 1) / kMaxValuesPerDigit;
+  return kRansStateBytes * count + kRansDigitBytes * (digits > count ? digits - count : 0);
 }
 
 // The instruction set that chunks are coded with unless a caller names another one: the best of
-// cpu_simd() that codes a block of values as the scalar code does.
+// cpu_simd() that codes values as the scalar code does.
 Simd rans_simd() noexcept;
 
 // The vector code for an instruction set, which the CPU must have; null for kScalar.
@@ -90,7 +90,7 @@ struct RansKernels;
 const RansKernels* rans_kernels(Simd simd) noexcept;
 
 // Value i of a chunk is coded by state i % states. Payload: the states as u32, as the decoder
-// begins; the words in the order in which the decoder takes them, which fills a state below 2^16
+// begins; the digits in the order in which the decoder takes them, which fills a state below 2^16
 // up right after the value that made it so; the escaped levels as int16, the first one last.
 //   levels  the chunk's values, of which the first has index `first` in the tensor
 //   tables  checked by rans_check_encode_tables; the values lie within its segments
@@ -102,7 +102,7 @@ Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
                          size_t& used,
                          const RansKernels* kernels = rans_kernels(rans_simd())) noexcept;
 
-// The inverse; writes all of `levels` or returns kBadCode (levels are then unspecified). All words
+// The inverse; writes all of `levels` or returns kBadCode (levels are then unspecified). All digits
 // and escapes must be used, and every state must end at 2^16, where the encoder began.
 //   tables  checked by rans_check_decode_tables
 Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,

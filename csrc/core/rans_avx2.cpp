@@ -7,21 +7,21 @@
 namespace fmtc {
 namespace {
 
-// For each set of lanes, where pshufb takes words of a vector from.
+// For each set of elements, where pshufb takes digits of a vector from.
 template <int kBytes>
 struct Shuffles {
   alignas(kBytes) uint8_t of[256][kBytes];
 };
 
-// Word j of 8 goes to the j-th lane of the set; other lanes become 0. Twice the bytes that the
-// words need, but a shuffle of whole lanes, which takes the states a step less to be ready.
+// Digit j of 8 goes to the j-th element of the set; other elements become 0. Twice the bytes that
+// the digits need, but a shuffle of whole elements, which takes the states a step less to be ready.
 constexpr Shuffles<32> make_expand() {
   Shuffles<32> expand{};
   for (int set = 0; set < 256; ++set) {
     int taken = 0;
-    for (int lane = 0; lane < 8; ++lane) {
-      const bool in_set = (set >> lane & 1) != 0;
-      uint8_t* from = expand.of[set] + 4 * lane;
+    for (int element = 0; element < 8; ++element) {
+      const bool in_set = (set >> element & 1) != 0;
+      uint8_t* from = expand.of[set] + 4 * element;
       from[0] = static_cast<uint8_t>(in_set ? 2 * taken : 0x80);
       from[1] = static_cast<uint8_t>(in_set ? 2 * taken + 1 : 0x80);
       from[2] = from[3] = 0x80;
@@ -31,16 +31,16 @@ constexpr Shuffles<32> make_expand() {
   return expand;
 }
 
-// Of 8 words, those of the set's lanes go to the end, in order.
+// Of 8 digits, those of the set's elements go to the end, in order.
 constexpr Shuffles<16> make_compress() {
   Shuffles<16> compress{};
   for (int set = 0; set < 256; ++set) {
     int to = 8;
-    for (int lane = 7; lane >= 0; --lane) {
-      if ((set >> lane & 1) == 0) continue;
+    for (int element = 7; element >= 0; --element) {
+      if ((set >> element & 1) == 0) continue;
       --to;
-      compress.of[set][2 * to] = static_cast<uint8_t>(2 * lane);
-      compress.of[set][2 * to + 1] = static_cast<uint8_t>(2 * lane + 1);
+      compress.of[set][2 * to] = static_cast<uint8_t>(2 * element);
+      compress.of[set][2 * to + 1] = static_cast<uint8_t>(2 * element + 1);
     }
   }
   return compress;
@@ -52,7 +52,7 @@ constexpr Shuffles<16> kCompress = make_compress();
 struct Avx2 {
   using Vector = __m256i;
   using Mask = __m256i;
-  static constexpr int kLanes = 8;
+  static constexpr int kElements = 8;
 
   FMTC_INLINE static Vector all(uint32_t value) {
     return _mm256_set1_epi32(static_cast<int>(value));
@@ -137,34 +137,34 @@ struct Avx2 {
     return _mm256_cvttps_epi32(_mm256_fmsub_ps(value, reciprocal, _mm256_set1_ps(0.25f)));
   }
 
-  // Writes the low 16 bits of the lanes in the mask in front of `words`; 16 bytes there are
+  // Writes the low 16 bits of the elements in the mask in front of `digits`; 16 bytes there are
   // overwritten.
-  FMTC_INLINE static uint8_t* push_words(Vector x, Mask mask, uint8_t* words) {
+  FMTC_INLINE static uint8_t* push_digits(Vector x, Mask mask, uint8_t* digits) {
     const uint32_t set = bits(mask);
     const __m256i low = _mm256_and_si256(x, all(0xFFFF));
     const __m128i packed =
         _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
     const __m128i shuffle = _mm_load_si128(reinterpret_cast<const __m128i*>(kCompress.of[set]));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(words - 16), _mm_shuffle_epi8(packed, shuffle));
-    return words - 2 * static_cast<size_t>(__builtin_popcount(set));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(digits - 16), _mm_shuffle_epi8(packed, shuffle));
+    return digits - 2 * static_cast<size_t>(__builtin_popcount(set));
   }
 
-  // Fills up lanes below 2^16, each with the next word; 16 bytes at `words` are read.
-  FMTC_INLINE static Vector pull_words(Vector x, const uint8_t*& words) {
+  // Fills up elements below 2^16, each with the next digit; 16 bytes at `digits` are read.
+  FMTC_INLINE static Vector pull_digits(Vector x, const uint8_t*& digits) {
     const Mask low = _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256());
     const uint32_t set = bits(low);
     const __m256i next =
-        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(words)));
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(digits)));
     const __m256i filling = _mm256_shuffle_epi8(
         next, _mm256_load_si256(reinterpret_cast<const __m256i*>(kExpand.of[set])));
-    words += 2 * static_cast<size_t>(__builtin_popcount(set));
+    digits += 2 * static_cast<size_t>(__builtin_popcount(set));
     return _mm256_or_si256(_mm256_sllv_epi32(x, _mm256_and_si256(low, all(16))), filling);
   }
 
   template <int kStates>
-  FMTC_INLINE static Vector load_words(const uint8_t* words, Vector next) {
-    return _mm256_set_m128i(load_words_4<kStates>(words, _mm256_extracti128_si256(next, 1)),
-                            load_words_4<kStates>(words, _mm256_castsi256_si128(next)));
+  FMTC_INLINE static Vector load_digits(const uint8_t* digits, Vector next) {
+    return _mm256_set_m128i(load_digits_4<kStates>(digits, _mm256_extracti128_si256(next, 1)),
+                            load_digits_4<kStates>(digits, _mm256_castsi256_si128(next)));
   }
 
   // Bytes of `a` within each quarter of a vector, as QuarterBytes says; 16 bytes in all of them.
@@ -187,13 +187,14 @@ struct Avx2 {
       const __m256i packed = _mm256_packus_epi32(symbols[v], second);
       const __m256i symbol = _mm256_permute4x64_epi64(packed, 0xD8);
       found = _mm256_or_si256(found, _mm256_cmpeq_epi16(symbol, wanted));
-      int16_t* to = levels + v * kLanes;
+      int16_t* to = levels + v * kElements;
       if (v + 1 < kVectors) {
         const __m256i add =
-            _mm256_load_si256(reinterpret_cast<const __m256i*>(offset + v * kLanes));
+            _mm256_load_si256(reinterpret_cast<const __m256i*>(offset + v * kElements));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_add_epi16(symbol, add));
       } else {
-        const __m128i add = _mm_load_si128(reinterpret_cast<const __m128i*>(offset + v * kLanes));
+        const __m128i add =
+            _mm_load_si128(reinterpret_cast<const __m128i*>(offset + v * kElements));
         _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
                          _mm_add_epi16(_mm256_castsi256_si128(symbol), add));
       }

@@ -32,16 +32,16 @@ __m512i expand(__mmask16 mask, __m512i a) {
   return _mm512_load_si512(to);
 }
 #else
-// The low 16 bits of each lane.
+// The low 16 bits of each element.
 FMTC_INLINE __m256i narrow(__m512i a) { return _mm512_cvtepi32_epi16(a); }
-// Lane j of a goes to the j-th lane of the mask; other lanes become 0.
+// Element j of a goes to the j-th element of the mask; other elements become 0.
 FMTC_INLINE __m512i expand(__mmask16 mask, __m512i a) { return _mm512_maskz_expand_epi32(mask, a); }
 #endif
 
 struct Avx512 {
   using Vector = __m512i;
   using Mask = __mmask16;
-  static constexpr int kLanes = 16;
+  static constexpr int kElements = 16;
 
   FMTC_INLINE static Vector all(uint32_t value) {
     return _mm512_set1_epi32(static_cast<int>(value));
@@ -106,7 +106,7 @@ struct Avx512 {
     const __m256i lowest = _mm256_set1_epi16(static_cast<int16_t>(lo));
     __m256i most = _mm256_setzero_si256();
     for (int v = 0; v < kVectors; ++v) {
-      const __m256i symbol = _mm256_sub_epi16(load_levels(levels + v * kLanes), lowest);
+      const __m256i symbol = _mm256_sub_epi16(load_levels(levels + v * kElements), lowest);
       most = _mm256_max_epu16(most, symbol);
     }
     const __m256i last = _mm256_set1_epi16(static_cast<int16_t>(direct - 1));
@@ -129,34 +129,34 @@ struct Avx512 {
         _mm512_fmsub_ps(_mm512_cvtepu32_ps(x), reciprocal, _mm512_set1_ps(0.25f)));
   }
 
-  // Writes the low 16 bits of the lanes in the mask in front of `words`; 32 bytes there are
+  // Writes the low 16 bits of the elements in the mask in front of `digits`; 32 bytes there are
   // overwritten.
-  FMTC_INLINE static uint8_t* push_words(Vector x, Mask mask, uint8_t* words) {
+  FMTC_INLINE static uint8_t* push_digits(Vector x, Mask mask, uint8_t* digits) {
     const auto count = static_cast<size_t>(__builtin_popcount(mask));
     const __m256i packed = narrow(_mm512_maskz_compress_epi32(mask, x));
-    // To the end: word j becomes word j - count, modulo 16.
+    // To the end: digit j becomes digit j - count, modulo 16.
     const __m256i first = _mm256_set_epi16(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     const __m256i from = _mm256_add_epi16(first, _mm256_set1_epi16(static_cast<int16_t>(count)));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(words - 32),
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(digits - 32),
                         _mm256_permutexvar_epi16(from, packed));
-    return words - 2 * count;
+    return digits - 2 * count;
   }
 
-  // Fills up lanes below 2^16, each with the next word; 32 bytes at `words` are read.
-  FMTC_INLINE static Vector pull_words(Vector x, const uint8_t*& words) {
+  // Fills up elements below 2^16, each with the next digit; 32 bytes at `digits` are read.
+  FMTC_INLINE static Vector pull_digits(Vector x, const uint8_t*& digits) {
     const Mask low = equal(right<16>(x), all(0));
-    const __m256i next = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const __m256i next = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(digits));
     const Vector filling = expand(low, _mm512_cvtepu16_epi32(next));
-    words += 2 * static_cast<size_t>(__builtin_popcount(low));
+    digits += 2 * static_cast<size_t>(__builtin_popcount(low));
     return _mm512_mask_or_epi32(x, low, _mm512_slli_epi32(x, 16), filling);
   }
 
   template <int kStates>
-  FMTC_INLINE static Vector load_words(const uint8_t* words, Vector next) {
-    return join(load_words_4<kStates>(words, _mm512_extracti32x4_epi32(next, 0)),
-                load_words_4<kStates>(words, _mm512_extracti32x4_epi32(next, 1)),
-                load_words_4<kStates>(words, _mm512_extracti32x4_epi32(next, 2)),
-                load_words_4<kStates>(words, _mm512_extracti32x4_epi32(next, 3)));
+  FMTC_INLINE static Vector load_digits(const uint8_t* digits, Vector next) {
+    return join(load_digits_4<kStates>(digits, _mm512_extracti32x4_epi32(next, 0)),
+                load_digits_4<kStates>(digits, _mm512_extracti32x4_epi32(next, 1)),
+                load_digits_4<kStates>(digits, _mm512_extracti32x4_epi32(next, 2)),
+                load_digits_4<kStates>(digits, _mm512_extracti32x4_epi32(next, 3)));
   }
 
   // Bytes of `a` within each quarter of a vector, as QuarterBytes says; 16 bytes in all of them.
@@ -174,8 +174,9 @@ struct Avx512 {
     Mask found = 0;
     for (int v = 0; v < kVectors; ++v) {
       found = either(found, equal(symbols[v], all(escape)));
-      const __m256i add = _mm256_load_si256(reinterpret_cast<const __m256i*>(offset + v * kLanes));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(levels + v * kLanes),
+      const __m256i add =
+          _mm256_load_si256(reinterpret_cast<const __m256i*>(offset + v * kElements));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(levels + v * kElements),
                           _mm256_add_epi16(narrow(symbols[v]), add));
     }
     return found != 0;
@@ -184,7 +185,7 @@ struct Avx512 {
 
 }  // namespace
 
-// 8 states or lanes are half a vector: the kernels for AVX2 take them.
+// 8 states or elements are half a vector: the kernels for AVX2 take them.
 const RansKernels kRansAvx512 = {
     {{nullptr, nullptr}, kKernel<Avx512, 1>, kKernel<Avx512, 2>, kKernel<Avx512, 4>},
     {{nullptr, decode_group<Avx512, 1, 1>, decode_group<Avx512, 2, 1>},

@@ -22,7 +22,7 @@ namespace {
 void encode_run(std::span<const int16_t> levels, size_t begin, size_t end, int32_t lo,
                 std::span<const uint32_t> entries, int log2_total, size_t state_mask,
                 EncoderState& shared) noexcept {
-  uint8_t* words = shared.words;
+  uint8_t* digits = shared.digits;
   uint8_t* escapes = shared.escapes;
   const size_t direct = entries.size() - 1;
   const uint32_t escape = entries[direct];
@@ -30,18 +30,18 @@ void encode_run(std::span<const int16_t> levels, size_t begin, size_t end, int32
     const uint32_t entry = encode_entry(levels[i], lo, entries.data(), direct);
     if (entry == escape) {
       store_le(escapes, static_cast<uint16_t>(levels[i]));
-      escapes += kRansWordBytes;
+      escapes += kRansDigitBytes;
     }
     uint32_t x = shared.states[i & state_mask];
-    // Where the state would exceed 32 bits, a word goes out first. That happens at random, so no
-    // branch is made of it: the word is stored in any case.
-    const uint32_t full = gives_word(x, entry, log2_total) ? 1 : 0;
-    store_le(words - kRansWordBytes, static_cast<uint16_t>(x));
-    words -= kRansWordBytes * full;
+    // Where the state would exceed 32 bits, a digit goes out first. That happens at random, so no
+    // branch is made of it: the digit is stored in any case.
+    const uint32_t full = gives_digit(x, entry, log2_total) ? 1 : 0;
+    store_le(digits - kRansDigitBytes, static_cast<uint16_t>(x));
+    digits -= kRansDigitBytes * full;
     x >>= 16 * full;
     shared.states[i & state_mask] = encode_value(x, entry, log2_total);
   }
-  shared.words = words;
+  shared.digits = digits;
   shared.escapes = escapes;
 }
 
@@ -53,7 +53,7 @@ struct ValueDecoder {
   uint32_t slot_mask;
   int log2_total;
   uint32_t offset;
-  const uint8_t* words;
+  const uint8_t* digits;
   const uint8_t* escapes;
 
   ValueDecoder(std::span<const uint32_t> entries, uint32_t offset,
@@ -62,7 +62,7 @@ struct ValueDecoder {
         slot_mask(static_cast<uint32_t>(entries.size() - 1)),
         log2_total(std::countr_zero(entries.size())),
         offset(offset),
-        words(state.words),
+        digits(state.digits),
         escapes(state.escapes) {}
 
   template <bool kChecked>
@@ -72,19 +72,19 @@ struct ValueDecoder {
     uint32_t x = decode_value(state, entry, log2_total);
     const uint32_t low = x < kRansLowest ? 1 : 0;
     if (!kChecked) {
-      // No branch for what happens at random: the word is loaded in any case.
-      x = x << 16 * low | (load_le<uint16_t>(words) & (0u - low));
-      words += kRansWordBytes * low;
+      // No branch for what happens at random: the digit is loaded in any case.
+      x = x << 16 * low | (load_le<uint16_t>(digits) & (0u - low));
+      digits += kRansDigitBytes * low;
     } else if (low == 1) {
-      if (escapes - words < static_cast<std::ptrdiff_t>(kRansWordBytes)) return false;
-      x = take_word(x, load_le<uint16_t>(words));
-      words += kRansWordBytes;
+      if (escapes - digits < static_cast<std::ptrdiff_t>(kRansDigitBytes)) return false;
+      x = take_digit(x, load_le<uint16_t>(digits));
+      digits += kRansDigitBytes;
     }
     state = x;
     level = static_cast<int16_t>(offset + symbol);
     if (symbol == kEscapeSymbol) [[unlikely]] {
-      if (kChecked && escapes - words < static_cast<std::ptrdiff_t>(kRansWordBytes)) return false;
-      escapes -= kRansWordBytes;
+      if (kChecked && escapes - digits < static_cast<std::ptrdiff_t>(kRansDigitBytes)) return false;
+      escapes -= kRansDigitBytes;
       level = static_cast<int16_t>(load_le<uint16_t>(escapes));
     }
     return true;
@@ -143,17 +143,17 @@ void decode_unchecked(std::span<int16_t> levels, size_t begin, size_t end, size_
 bool decode_table_run(std::span<int16_t> levels, size_t begin, size_t end, uint32_t offset,
                       std::span<const uint32_t> entries, size_t state_mask,
                       DecoderState& state) noexcept {
-  constexpr size_t kWorst = 2 * kRansWordBytes;
+  constexpr size_t kWorst = 2 * kRansDigitBytes;
   constexpr size_t kWorthwhile = 64;  // values in a piece
   ValueDecoder decoder(entries, offset, state);
-  const auto left = [&] { return static_cast<size_t>(decoder.escapes - decoder.words); };
+  const auto left = [&] { return static_cast<size_t>(decoder.escapes - decoder.digits); };
   while (begin < end && left() >= kWorst * kWorthwhile) {
     const size_t piece = std::min(end - begin, left() / kWorst);
     decode_unchecked(levels, begin, begin + piece, state_mask, decoder, state);
     begin += piece;
   }
   const bool good = decode_run<true>(levels, begin, end, state_mask, decoder, state);
-  state.words = decoder.words;
+  state.digits = decoder.digits;
   state.escapes = decoder.escapes;
   return good;
 }
@@ -166,7 +166,7 @@ bool load_states(std::span<const uint8_t> payload, size_t count, DecoderState& s
     state.states[i] = load_le<uint32_t>(payload.data() + kRansStateBytes * i);
     if (state.states[i] < kRansLowest) return false;
   }
-  state.words = payload.data() + kRansStateBytes * count;
+  state.digits = payload.data() + kRansStateBytes * count;
   state.escapes = payload.data() + payload.size();
   return true;
 }
@@ -192,7 +192,7 @@ bool decode_rest(std::span<int16_t> levels, size_t begin, const ComponentTables&
 }  // namespace rans
 
 size_t rans_chunk_bound(size_t values, int states) noexcept {
-  return kRansStateBytes * static_cast<size_t>(states) + 2 * kRansWordBytes * values;
+  return kRansStateBytes * static_cast<size_t>(states) + 2 * kRansDigitBytes * values;
 }
 
 Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
@@ -205,8 +205,8 @@ Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
   const auto count = static_cast<size_t>(states);
   EncoderState state;
   state.states.fill(kRansLowest);
-  state.words = out.data() + kRansStateBytes * count + kRansWordBytes * levels.size();
-  state.escapes = state.words;
+  state.digits = out.data() + kRansStateBytes * count + kRansDigitBytes * levels.size();
+  state.escapes = state.digits;
   const RansKernel* kernel = encode_kernel(kernels, states, tables, log2_total);
   const size_t rounds = kernel == nullptr ? 0 : levels.size() / count;
   BackwardRunCursor run(tables, first, levels.size());
@@ -219,11 +219,11 @@ Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
   }
   if (rounds > 0) encode_rounds(*kernel, levels.data(), rounds, tables, count, run, state);
   for (size_t i = count; i-- > 0;) {
-    state.words -= kRansStateBytes;
-    store_le(state.words, state.states[i]);
+    state.digits -= kRansStateBytes;
+    store_le(state.digits, state.states[i]);
   }
-  used = static_cast<size_t>(state.escapes - state.words);
-  std::memmove(out.data(), state.words, used);
+  used = static_cast<size_t>(state.escapes - state.digits);
+  std::memmove(out.data(), state.digits, used);
   return Status::kOk;
 }
 

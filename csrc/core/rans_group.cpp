@@ -22,8 +22,8 @@ namespace {
 // A round takes as long with one lane as with 8, so fewer than these lanes are faster in scalar
 // code.
 constexpr size_t kWorthwhileLanes = 3;
-constexpr size_t kBlockValues = 64;  // of a chunk, decoded by one call of a kernel
-constexpr size_t kBlockWords = kRansWordBytes * kBlockValues;  // bytes that they can take
+constexpr size_t kTileValues = 64;  // of a chunk, decoded by one call of a kernel
+constexpr size_t kTileDigitBytes = kRansDigitBytes * kTileValues;  // bytes that they can take
 
 // How many of the first chunks a kernel decodes together; 1: none does.
 size_t group_size(std::span<const CodedChunk> chunks, int states,
@@ -53,14 +53,14 @@ RansGroupKernel group_kernel(const RansKernels* kernels, size_t states, size_t l
   return kernels->of_group[log2_states][log2_lanes];
 }
 
-// What a kernel needs for the values of a block: [rounds, lanes]; and of each chunk the words.
-struct GroupBlock {
-  alignas(64) std::array<uint32_t, kBlockValues * kMaxGroupLanes> table;
-  alignas(64) std::array<uint16_t, kBlockValues * kMaxGroupLanes> offset;
-  std::array<uint8_t, kBlockWords * kMaxGroupLanes> words;
+// What a kernel needs for the values of a tile: [rounds, lanes]; and of each chunk the digits.
+struct GroupTile {
+  alignas(64) std::array<uint32_t, kTileValues * kMaxGroupLanes> table;
+  alignas(64) std::array<uint16_t, kTileValues * kMaxGroupLanes> offset;
+  std::array<uint8_t, kTileDigitBytes * kMaxGroupLanes> digits;
 };
 
-// One chunk of a group, its lanes and how far it is decoded. Its words are copied block by block,
+// One chunk of a group, its lanes and how far it is decoded. Its digits are copied tile by tile,
 // so a kernel need not look where they end.
 template <size_t kStates>
 class GroupMember {
@@ -73,12 +73,12 @@ class GroupMember {
         run_(chunk.tables, chunk.first, chunk.levels.size()),
         lane_(index * kStates),
         lanes_(lanes),
-        words_(index * kBlockWords) {}
+        digits_(index * kTileDigitBytes) {}
 
-  void set_tables(GroupBlock& block, size_t values) noexcept {
+  void set_tables(GroupTile& tile, size_t values) noexcept {
     const ComponentTables& tables = chunk_->tables;
     const bool one_table = run_.size() >= values;
-    if (one_table && one_table_ && run_.table() == table_) {  // those of the last block
+    if (one_table && one_table_ && run_.table() == table_) {  // those of the last tile
       run_.advance(values);
       return;
     }
@@ -92,12 +92,12 @@ class GroupMember {
       offset.fill(static_cast<uint16_t>(tables.lo + tables.base[run_.table()]));
       run_.advance(end - i);
       for (; i < end && i % kStates != 0; ++i) {
-        block.table[place(i)] = table[0];
-        block.offset[place(i)] = offset[0];
+        tile.table[place(i)] = table[0];
+        tile.offset[place(i)] = offset[0];
       }
       // Whole rounds. What the last one has behind the end is written again for the next run.
-      uint32_t* to_table = block.table.data() + place(i);
-      uint16_t* to_offset = block.offset.data() + place(i);
+      uint32_t* to_table = tile.table.data() + place(i);
+      uint16_t* to_offset = tile.offset.data() + place(i);
       const size_t step = lanes_;
       for (; i < end; i += kStates, to_table += step, to_offset += step) {
         std::memcpy(to_table, table.data(), sizeof(table));
@@ -107,29 +107,29 @@ class GroupMember {
     }
   }
 
-  void set_words(GroupBlock& block) const noexcept {
-    uint8_t* const words = block.words.data() + words_;
-    if (left() >= kBlockWords) {
-      std::memcpy(words, state_.words, kBlockWords);  // a size that the compiler knows
+  void set_digits(GroupTile& tile) const noexcept {
+    uint8_t* const digits = tile.digits.data() + digits_;
+    if (left() >= kTileDigitBytes) {
+      std::memcpy(digits, state_.digits, kTileDigitBytes);  // a size that the compiler knows
     } else {
-      std::memcpy(words, state_.words, left());
+      std::memcpy(digits, state_.digits, left());
     }
   }
 
-  // Goes on behind the words of a block that a kernel took, those before `next`.
-  void take_words(uint32_t next) noexcept {
-    const size_t taken = next - words_;
+  // Goes on behind the digits of a tile that a kernel took, those before `next`.
+  void take_digits(uint32_t next) noexcept {
+    const size_t taken = next - digits_;
     good_ = good_ && taken <= left();
-    if (good_) state_.words += taken;
+    if (good_) state_.digits += taken;
   }
 
-  // Puts escaped levels into a block, of which the kernel has written the levels.
-  void take_escapes(const GroupBlock& block, std::span<int16_t> levels) noexcept {
+  // Puts escaped levels into a tile, of which the kernel has written the levels.
+  void take_escapes(const GroupTile& tile, std::span<int16_t> levels) noexcept {
     for (size_t i = 0; i < levels.size() && good_; ++i) {
-      if (static_cast<uint16_t>(levels[i] - block.offset[place(i)]) != kEscapeSymbol) continue;
-      good_ = state_.escapes - state_.words >= static_cast<std::ptrdiff_t>(kRansWordBytes);
+      if (static_cast<uint16_t>(levels[i] - tile.offset[place(i)]) != kEscapeSymbol) continue;
+      good_ = state_.escapes - state_.digits >= static_cast<std::ptrdiff_t>(kRansDigitBytes);
       if (!good_) return;
-      state_.escapes -= kRansWordBytes;
+      state_.escapes -= kRansDigitBytes;
       levels[i] = static_cast<int16_t>(load_le<uint16_t>(state_.escapes));
     }
   }
@@ -138,16 +138,16 @@ class GroupMember {
   // damaged payload.
   bool finish(const uint32_t* states, size_t begin) noexcept {
     std::copy_n(states, kStates, state_.states.begin());
-    return good_ && state_.words <= state_.escapes &&
+    return good_ && state_.digits <= state_.escapes &&
            decode_rest(chunk_->levels, begin, chunk_->tables, kStates, run_, state_);
   }
 
  private:
-  // Where value i of a block has its table.
+  // Where value i of a tile has its table.
   size_t place(size_t i) const noexcept { return i / kStates * lanes_ + lane_ + i % kStates; }
-  // Bytes that can be read as words. The last ones may be escaped levels, as finish() finds out.
+  // Bytes that can be read as digits. The last ones may be escaped levels, as finish() finds out.
   size_t left() const noexcept {
-    return static_cast<size_t>(chunk_->payload.data() + chunk_->payload.size() - state_.words);
+    return static_cast<size_t>(chunk_->payload.data() + chunk_->payload.size() - state_.digits);
   }
 
   const CodedChunk* chunk_;
@@ -155,8 +155,8 @@ class GroupMember {
   RunCursor run_;
   size_t lane_;             // the first one
   size_t lanes_;            // of a round
-  size_t words_;            // where its words are in a block
-  bool one_table_ = false;  // whether all values of the last block had table_
+  size_t digits_;           // where its digits are in a tile
+  bool one_table_ = false;  // whether all values of the last tile had table_
   size_t table_ = 0;
   bool good_ = true;
 };
@@ -183,8 +183,8 @@ class Group {
   // Writes the levels and the status of each chunk.
   void decode() noexcept {
     const size_t whole_rounds = chunks_[0].levels.size() / kStates * kStates;
-    for (size_t begin = 0; begin < whole_rounds; begin += kBlockValues) {
-      decode_block(begin, std::min(kBlockValues, whole_rounds - begin));
+    for (size_t begin = 0; begin < whole_rounds; begin += kTileValues) {
+      decode_tile(begin, std::min(kTileValues, whole_rounds - begin));
     }
     for (size_t i = 0; i < chunks_.size(); ++i) {
       const bool good =
@@ -196,29 +196,29 @@ class Group {
  private:
   static constexpr size_t kMaxChunks = kMaxGroupLanes / kStates;
 
-  void decode_block(size_t begin, size_t values) noexcept {
+  void decode_tile(size_t begin, size_t values) noexcept {
     for (size_t i = 0; i < chunks_.size(); ++i) {
       if (!members_[i]) continue;
-      members_[i]->set_tables(block_, values);
-      members_[i]->set_words(block_);
+      members_[i]->set_tables(tile_, values);
+      members_[i]->set_digits(tile_);
       levels_[i] = chunks_[i].levels.data() + begin;
     }
     for (size_t lane = 0; lane < lanes_; ++lane) {
-      next_[lane] = static_cast<uint32_t>(lane / kStates * kBlockWords);
+      next_[lane] = static_cast<uint32_t>(lane / kStates * kTileDigitBytes);
     }
     RansGroupRounds rounds = {chunks_[0].tables.entries.data(),
-                              block_.table.data(),
-                              block_.offset.data(),
+                              tile_.table.data(),
+                              tile_.offset.data(),
                               states_.data(),
-                              block_.words.data(),
+                              tile_.digits.data(),
                               next_.data(),
                               levels_.data()};
     const uint32_t escaped = kernel_(rounds, values / kStates);
     for (size_t i = 0; i < chunks_.size(); ++i) {
       if (!members_[i]) continue;
-      members_[i]->take_words(next_[i * kStates]);
+      members_[i]->take_digits(next_[i * kStates]);
       const uint32_t of_chunk = escaped >> i * kStates & ((1u << kStates) - 1);
-      if (of_chunk != 0) members_[i]->take_escapes(block_, std::span(levels_[i], values));
+      if (of_chunk != 0) members_[i]->take_escapes(tile_, std::span(levels_[i], values));
     }
   }
 
@@ -229,8 +229,8 @@ class Group {
   alignas(64) std::array<uint32_t, kMaxGroupLanes> states_;
   alignas(64) std::array<uint32_t, kMaxGroupLanes> next_;
   std::array<int16_t*, kMaxChunks> levels_;
-  std::array<int16_t, kBlockValues> nowhere_;
-  GroupBlock block_{};
+  std::array<int16_t, kTileValues> nowhere_;
+  GroupTile tile_{};
 };
 
 void decode_group(std::span<CodedChunk> chunks, int states, const RansKernels* kernels) noexcept {

@@ -22,9 +22,9 @@ struct RansEncodeRounds {
   int32_t lo;               // lo + direct <= 32768
   uint32_t direct;          // entries of a table before that of the escape
   uint32_t* states;         // [S]
-  // Words end here, escaped levels begin: for each value there are 2 bytes to be written before and
-  // behind. The last round is encoded first.
-  uint8_t* words;
+  // Digits end here, escaped levels begin: for each value there are 2 bytes to be written before
+  // and behind. The last round is encoded first.
+  uint8_t* digits;
   uint8_t* escapes;
 };
 
@@ -33,8 +33,8 @@ struct RansDecodeRounds {
   const uint32_t* table;    // [S] where the lane's table begins in `entries`, below 2^32
   const uint16_t* offset;   // [S] the level of the lane's symbol 0, modulo 2^16
   uint32_t* states;         // [S]
-  const uint8_t* words;     // the next word
-  const uint8_t* words_end;
+  const uint8_t* digits;    // the next digit
+  const uint8_t* digits_end;
   const uint8_t* escapes;  // the next escaped level ends here
   const uint8_t* escapes_begin;
 };
@@ -44,21 +44,21 @@ struct RansKernel {
   // Encodes `rounds` * S levels.
   void (*encode)(RansEncodeRounds& state, const int16_t* levels, size_t rounds);
   // Decodes up to `rounds` * S levels; returns the rounds done. Stops early, before a round, where
-  // fewer than S words are left before words_end; or in a round, which then does not count, where
+  // fewer than S digits are left before digits_end; or in a round, which then does not count, where
   // an escaped level is not between the two ends: the payload is damaged. Any bytes and entries
   // (whose frequencies are then any) are safe.
   size_t (*decode)(RansDecodeRounds& state, int16_t* levels, size_t rounds);
 };
 
-// Rounds of several chunks with the same small number S of states, each taking words of its own:
+// Rounds of several chunks with the same small number S of states, each taking digits of its own:
 // lane i is state i % S of chunk i / S. L is the number of lanes.
 struct RansGroupRounds {
   const uint32_t* entries;  // of all tables, as rans_decode_table makes them
   const uint32_t* table;    // [rounds, L] where the value's table begins in `entries`, below 2^32
   const uint16_t* offset;   // [rounds, L] the level of the value's symbol 0, modulo 2^16
   uint32_t* states;         // [L]
-  const uint8_t* words;     // of all chunks; a chunk takes at most S a round
-  uint32_t* next;           // [L] the byte in `words` where the next word of the lane's chunk is;
+  const uint8_t* digits;    // of all chunks; a chunk takes at most S a round
+  uint32_t* next;           // [L] the byte in `digits` where the next digit of the lane's chunk is;
                             // written for the first lane of each
   int16_t* const* levels;   // [L / S] [rounds * S], written, of each chunk; an escape's is
                             // kEscapeSymbol above the offset

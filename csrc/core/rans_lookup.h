@@ -35,24 +35,24 @@ FMTC_INLINE T load_as(const uint8_t* from) {
   return value;
 }
 
-// The next kStates words of each chunk that has lanes here, 8 bytes in all; 4 / kStates chunks of
-// kStates lanes, which all say where their chunk's words are.
+// The next kStates digits of each chunk that has lanes here, 8 bytes in all; 4 / kStates chunks of
+// kStates lanes, which all say where their chunk's digits are.
 template <int kStates>
-FMTC_INLINE __m128i load_words_4(const uint8_t* words, __m128i next) {
+FMTC_INLINE __m128i load_digits_4(const uint8_t* digits, __m128i next) {
   const auto low = static_cast<uint64_t>(_mm_cvtsi128_si64(next));
-  const uint8_t* first = words + static_cast<uint32_t>(low);
+  const uint8_t* first = digits + static_cast<uint32_t>(low);
   if constexpr (kStates == 4) {
     return _mm_cvtsi64_si128(load_as<int64_t>(first));
   } else {
     const auto high = static_cast<uint64_t>(_mm_extract_epi64(next, 1));
-    const uint8_t* third = words + static_cast<uint32_t>(high);
+    const uint8_t* third = digits + static_cast<uint32_t>(high);
     if constexpr (kStates == 2) {
       return _mm_insert_epi32(_mm_cvtsi32_si128(load_as<int>(first)), load_as<int>(third), 1);
     } else {
       __m128i result = _mm_cvtsi32_si128(load_as<uint16_t>(first));
-      result = _mm_insert_epi16(result, load_as<uint16_t>(words + (low >> 32)), 1);
+      result = _mm_insert_epi16(result, load_as<uint16_t>(digits + (low >> 32)), 1);
       result = _mm_insert_epi16(result, load_as<uint16_t>(third), 2);
-      return _mm_insert_epi16(result, load_as<uint16_t>(words + (high >> 32)), 3);
+      return _mm_insert_epi16(result, load_as<uint16_t>(digits + (high >> 32)), 3);
     }
   }
 }

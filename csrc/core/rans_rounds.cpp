@@ -70,7 +70,7 @@ void encode_rounds(const RansKernel& kernel, const int16_t* levels, size_t round
                              tables.lo,
                              static_cast<uint32_t>(tables.width - 1),
                              state.states.data(),
-                             state.words,
+                             state.digits,
                              state.escapes};
   while (rounds > 0) {
     size_t together = run.size() / count;
@@ -90,22 +90,22 @@ void encode_rounds(const RansKernel& kernel, const int16_t* levels, size_t round
     rounds -= together;
     kernel.encode(shared, levels + rounds * count, together);
   }
-  state.words = shared.words;
+  state.digits = shared.digits;
   state.escapes = shared.escapes;
 }
 
 bool decode_rounds(const RansKernel& kernel, std::span<const uint8_t> payload, size_t rounds,
                    const ComponentTables& tables, size_t count, RunCursor& run, DecoderState& state,
                    int16_t* levels) noexcept {
-  const size_t words_of_round = kRansWordBytes * count;
+  const size_t digits_of_round = kRansDigitBytes * count;
   const uint8_t* const payload_end = payload.data() + payload.size();
-  // Where the words of a round might reach beyond the payload, it is read from a copy that zeros
-  // follow. A good payload ends before them, so a kernel does not stop for want of words there.
-  std::array<uint8_t, 2 * kRansWordBytes * kMaxStates> tail{};
+  // Where the digits of a round might reach beyond the payload, it is read from a copy that zeros
+  // follow. A good payload ends before them, so a kernel does not stop for want of digits there.
+  std::array<uint8_t, 2 * kRansDigitBytes * kMaxStates> tail{};
   size_t in_tail = 0;
   DecodeLanes lanes;
   RansDecodeRounds shared = {tables.entries.data(), lanes.table.data(), lanes.offset.data(),
-                             state.states.data(),   state.words,        payload_end,
+                             state.states.data(),   state.digits,       payload_end,
                              state.escapes,         payload.data()};
   while (rounds > 0) {
     size_t together = run.size() / count;
@@ -127,22 +127,22 @@ bool decode_rounds(const RansKernel& kernel, std::span<const uint8_t> payload, s
       levels += done * count;
       together -= done;
       if (together == 0) break;
-      const auto left = static_cast<size_t>(shared.words_end - shared.words);
-      if (left >= words_of_round || shared.words_end != payload_end) return false;
-      std::memcpy(tail.data(), shared.words, left);
+      const auto left = static_cast<size_t>(shared.digits_end - shared.digits);
+      if (left >= digits_of_round || shared.digits_end != payload_end) return false;
+      std::memcpy(tail.data(), shared.digits, left);
       in_tail = left;
-      shared.words = tail.data();
-      shared.words_end = tail.data() + left + words_of_round;
+      shared.digits = tail.data();
+      shared.digits_end = tail.data() + left + digits_of_round;
     }
   }
-  if (shared.words_end != payload_end) {
-    const auto taken = static_cast<size_t>(shared.words - tail.data());
+  if (shared.digits_end != payload_end) {
+    const auto taken = static_cast<size_t>(shared.digits - tail.data());
     if (taken > in_tail) return false;
-    shared.words = payload_end - (in_tail - taken);
+    shared.digits = payload_end - (in_tail - taken);
   }
-  state.words = shared.words;
+  state.digits = shared.digits;
   state.escapes = shared.escapes;
-  return state.words <= state.escapes;
+  return state.digits <= state.escapes;
 }
 
 }  // namespace fmtc::rans

@@ -19,7 +19,7 @@ bool decodes_groups(std::span<const int16_t> levels, const ComponentTables& enco
   constexpr size_t kValues = 250;
   const std::array<size_t, 2> first = {0, levels.size() - kValues};
   for (int states = 1; states <= 1 << RansKernels::kMaxLog2GroupStates; states *= 2) {
-    std::array<std::array<uint8_t, kRansStateBytes * kMaxStates + 2 * kRansWordBytes * kValues>, 2>
+    std::array<std::array<uint8_t, kRansStateBytes * kMaxStates + 2 * kRansDigitBytes * kValues>, 2>
         coded;
     std::array<size_t, 2> sizes{};
     for (size_t i = 0; i < 2; ++i) {
@@ -49,7 +49,7 @@ bool decodes_groups(std::span<const int16_t> levels, const ComponentTables& enco
   return true;
 }
 
-// Whether kernels give the bytes of the scalar code for a block of levels, with frequencies from 1
+// Whether kernels give the bytes of the scalar code for levels with frequencies from 1
 // to 2048, two tables in a round and escapes; and give the levels back.
 bool codes_like_scalar(const RansKernels* kernels) noexcept {
   constexpr size_t kPlane = 200, kValues = 2 * kPlane, kLevels = 11;
@@ -80,7 +80,7 @@ bool codes_like_scalar(const RansKernels* kernels) noexcept {
   const ComponentTables encode_tables = {kLo, kLevels + 1, encode, table_of, kPlane};
   const ComponentTables decode_tables = {kLo, kMaxTotal, decode, table_of, kPlane, base};
   for (int states = 8; states <= kMaxStates; states *= 2) {
-    std::array<uint8_t, kRansStateBytes * kMaxStates + 2 * kRansWordBytes * kValues> expected,
+    std::array<uint8_t, kRansStateBytes * kMaxStates + 2 * kRansDigitBytes * kValues> expected,
         coded;
     std::array<int16_t, kValues> decoded{};
     size_t expected_size = 0, coded_size = 0;

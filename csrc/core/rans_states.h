@@ -1,6 +1,6 @@
 #pragma once
 
-// What the files of the rANS coder share: its states, and the two ends of a payload, where words
+// What the files of the rANS coder share: its states, and the two ends of a payload, where digits
 // meet escaped levels.
 #include <array>
 #include <bit>
@@ -22,16 +22,16 @@ int encode_log2_total(std::span<const uint32_t> entries) noexcept;
 
 struct EncoderState {
   alignas(64) std::array<uint32_t, kMaxStates> states;
-  uint8_t* words;    // the words written so far begin here; they grow downwards
+  uint8_t* digits;   // the digits written so far begin here; they grow downwards
   uint8_t* escapes;  // the escaped levels written so far end here; they grow upwards
 };
 
 struct DecoderState {
   alignas(64) std::array<uint32_t, kMaxStates> states;
-  const uint8_t* words;    // the next word
+  const uint8_t* digits;   // the next digit
   const uint8_t* escapes;  // the next escaped level ends here
 
-  size_t left() const noexcept { return static_cast<size_t>(escapes - words); }
+  size_t left() const noexcept { return static_cast<size_t>(escapes - digits); }
 };
 
 // Reads the states; false for a payload that does not hold them, or holds others than an encoder's.

@@ -7,7 +7,7 @@
 namespace fmtc {
 
 // One value of the rANS coder (core/rans.h), as the scalar code and the CUDA kernels do it: what
-// happens to a state and which words it exchanges with the payload. The caller keeps the order.
+// happens to a state and which digits it exchanges with the payload. The caller keeps the order.
 
 inline constexpr uint32_t kRansLowest = 1u << 16;  // of a state between two values
 
@@ -23,8 +23,8 @@ FMTC_HD inline uint32_t encode_entry(int16_t level, int32_t lo, const uint32_t* 
   return encode_frequency(entry) == 0 ? entries[direct] : entry;
 }
 
-// Whether a state must give its low 16 bits to the payload, as a word, before this entry.
-FMTC_HD constexpr bool gives_word(uint32_t state, uint32_t entry, int log2_total) noexcept {
+// Whether a state must give its low 16 bits to the payload, as a digit, before this entry.
+FMTC_HD constexpr bool gives_digit(uint32_t state, uint32_t entry, int log2_total) noexcept {
   return state >> (32 - log2_total) >= encode_frequency(entry);
 }
 
@@ -35,14 +35,14 @@ FMTC_HD constexpr uint32_t encode_value(uint32_t state, uint32_t entry, int log2
 
 FMTC_HD constexpr uint32_t decode_symbol(uint32_t entry) noexcept { return entry & 0xFF; }
 
-// The state after a value with this entry of rans_decode_table, before it takes a word, which it
+// The state after a value with this entry of rans_decode_table, before it takes a digit, which it
 // does where it is below kRansLowest.
 FMTC_HD constexpr uint32_t decode_value(uint32_t state, uint32_t entry, int log2_total) noexcept {
   return ((entry >> 8 & 0xFFF) + 1) * (state >> log2_total) + (entry >> 20);
 }
 
-FMTC_HD constexpr uint32_t take_word(uint32_t state, uint16_t word) noexcept {
-  return state << 16 | word;
+FMTC_HD constexpr uint32_t take_digit(uint32_t state, uint16_t digit) noexcept {
+  return state << 16 | digit;
 }
 
 }  // namespace fmtc

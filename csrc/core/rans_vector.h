@@ -33,11 +33,11 @@ template <class V, int kVectors>
 __attribute__((noinline)) uint8_t* escape(typename V::Vector* entries, const uint32_t* escapes_of,
                                           const int16_t* levels, uint8_t* escapes) {
   for (int v = kVectors - 1; v >= 0; --v) {
-    const auto of_lane = V::load(escapes_of + v * V::kLanes);
+    const auto of_lane = V::load(escapes_of + v * V::kElements);
     entries[v] =
         V::where(V::equal(V::template right<16>(entries[v]), V::all(0)), of_lane, entries[v]);
     escapes =
-        store_escapes(V::bits(V::equal(entries[v], of_lane)), levels + v * V::kLanes, escapes);
+        store_escapes(V::bits(V::equal(entries[v], of_lane)), levels + v * V::kElements, escapes);
   }
   return escapes;
 }
@@ -55,17 +55,17 @@ __attribute__((noinline)) const uint8_t* load_escapes(const uint16_t* offset, si
   return escapes;
 }
 
-// V: the instruction set; kVectors: of V::kLanes states in a round.
+// V: the instruction set; kVectors: of V::kElements states in a round.
 template <class V, int kVectors>
 void encode_rounds(RansEncodeRounds& shared, const int16_t* levels, size_t rounds) {
   using Vector = typename V::Vector;
-  constexpr int kLanes = V::kLanes, kStates = kVectors * kLanes, kLog2 = kKernelLog2Total;
+  constexpr int kElements = V::kElements, kStates = kVectors * kElements, kLog2 = kKernelLog2Total;
   const RansEncodeRounds state = shared;
-  uint8_t* words = state.words;
+  uint8_t* digits = state.digits;
   uint8_t* escapes = state.escapes;
   const Vector total = V::all(1u << kLog2);
   Vector x[kVectors];
-  for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kLanes);
+  for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kElements);
   for (const int16_t* next = levels + rounds * kStates; next != levels;) {
     next -= kStates;
     Vector entries[kVectors];
@@ -75,13 +75,14 @@ void encode_rounds(RansEncodeRounds& shared, const int16_t* levels, size_t round
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       if (plain) [[likely]] {
-        entries[v] = V::lookup_levels(state.entries + state.table[0], next + v * kLanes, state.lo);
+        entries[v] =
+            V::lookup_levels(state.entries + state.table[0], next + v * kElements, state.lo);
       } else {
-        const Vector symbol = V::symbols(next + v * kLanes, state.lo, state.direct);
-        entries[v] = V::lookup(state.entries, V::add(symbol, V::load(state.table + v * kLanes)));
+        const Vector symbol = V::symbols(next + v * kElements, state.lo, state.direct);
+        entries[v] = V::lookup(state.entries, V::add(symbol, V::load(state.table + v * kElements)));
       }
       rare = V::either(rare, V::equal(entries[v], V::all(0)));
-      rare = V::either(rare, V::equal(entries[v], V::load(state.escape + v * kLanes)));
+      rare = V::either(rare, V::equal(entries[v], V::load(state.escape + v * kElements)));
     }
     if (V::some(rare)) [[unlikely]] {
       escapes = escape<V, kVectors>(entries, state.escape, next, escapes);
@@ -90,9 +91,9 @@ void encode_rounds(RansEncodeRounds& shared, const int16_t* levels, size_t round
     for (int v = kVectors - 1; v >= 0; --v) {
       const Vector frequency = V::template right<16>(entries[v]);
       const Vector most = V::sub(frequency, V::all(1));
-      // Where the state would exceed 32 bits, a word goes out first.
+      // Where the state would exceed 32 bits, a digit goes out first.
       const auto full = V::greater(V::template right<32 - kLog2>(x[v]), most);
-      words = V::push_words(x[v], full, words);
+      digits = V::push_digits(x[v], full, digits);
       const Vector from = V::where(full, V::template right<16>(x[v]), x[v]);
       // x = M * floor(x / f) + start + x mod f, where the quotient is not known to 1 yet.
       const Vector quotient = V::quotient(from, frequency);
@@ -103,13 +104,13 @@ void encode_rounds(RansEncodeRounds& shared, const int16_t* levels, size_t round
       x[v] = V::add_where(more, to, V::sub(total, frequency));
     }
   }
-  for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kLanes, x[v]);
-  shared.words = words;
+  for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kElements, x[v]);
+  shared.digits = digits;
   shared.escapes = escapes;
 }
 
 // A value of each lane: the entries of the slots that the states x say; x becomes what the states
-// are before they take words.
+// are before they take digits.
 template <class V>
 FMTC_INLINE typename V::Vector take_values(typename V::Vector& x, const uint32_t* entries,
                                            const uint32_t* table) {
@@ -127,20 +128,20 @@ FMTC_INLINE typename V::Vector take_values(typename V::Vector& x, const uint32_t
 template <class V, int kVectors>
 size_t decode_rounds(RansDecodeRounds& shared, int16_t* levels, size_t rounds) {
   using Vector = typename V::Vector;
-  constexpr int kLanes = V::kLanes, kStates = kVectors * kLanes;
+  constexpr int kElements = V::kElements, kStates = kVectors * kElements;
   const RansDecodeRounds state = shared;
-  const uint8_t* words = state.words;
+  const uint8_t* digits = state.digits;
   const uint8_t* escapes = state.escapes;
   Vector x[kVectors];
-  for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kLanes);
+  for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kElements);
   size_t round = 0;
   for (; round < rounds; ++round, levels += kStates) {
-    if (state.words_end - words < 2 * kStates) break;
+    if (state.digits_end - digits < 2 * kStates) break;
     Vector symbols[kVectors];
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      const Vector entry = take_values<V>(x[v], state.entries, state.table + v * kLanes);
-      x[v] = V::pull_words(x[v], words);
+      const Vector entry = take_values<V>(x[v], state.entries, state.table + v * kElements);
+      x[v] = V::pull_digits(x[v], digits);
       symbols[v] = V::bit_and(entry, V::all(kEscape));
     }
     if (V::template store_levels<kVectors>(symbols, state.offset, levels, kEscape)) [[unlikely]] {
@@ -150,13 +151,13 @@ size_t decode_rounds(RansDecodeRounds& shared, int16_t* levels, size_t rounds) {
       escapes = left;
     }
   }
-  for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kLanes, x[v]);
-  shared.words = words;
+  for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kElements, x[v]);
+  shared.digits = digits;
   shared.escapes = escapes;
   return round;
 }
 
-// What each byte of a quarter of a vector, 4 lanes, is taken from; kZero: it is 0.
+// What each byte of a quarter of a vector, 4 elements, is taken from; kZero: it is 0.
 struct alignas(16) QuarterBytes {
   static constexpr uint8_t kZero = 0x80;
   uint8_t of[16];
@@ -183,13 +184,13 @@ constexpr QuarterBytes last_lanes() {
   return from;
 }
 
-// The first of its chunk's words, of V::load_words, for each lane.
+// The first of its chunk's digits, of V::load_digits, for each lane.
 template <int kStates>
-constexpr QuarterBytes first_words() {
+constexpr QuarterBytes first_digits() {
   QuarterBytes from{};
   for (int byte = 0; byte < 16; ++byte) {
-    const int word = 2 * (byte / 4 & ~(kStates - 1));
-    from.of[byte] = static_cast<uint8_t>(byte % 4 < 2 ? word + byte % 4 : QuarterBytes::kZero);
+    const int digit = 2 * (byte / 4 & ~(kStates - 1));
+    from.of[byte] = static_cast<uint8_t>(byte % 4 < 2 ? digit + byte % 4 : QuarterBytes::kZero);
   }
   return from;
 }
@@ -200,16 +201,16 @@ constexpr QuarterBytes kBefore[3] = {lanes_before<kStates>(1), lanes_before<kSta
 template <int kStates>
 constexpr QuarterBytes kLast = last_lanes<kStates>();
 template <int kStates>
-constexpr QuarterBytes kFirstWords = first_words<kStates>();
+constexpr QuarterBytes kFirstDigits = first_digits<kStates>();
 
-// Fills up lanes below 2^16, each with the next word of its chunk; `next` goes on.
+// Fills up lanes below 2^16, each with the next digit of its chunk; `next` goes on.
 template <class V, int kStates>
-FMTC_INLINE typename V::Vector pull_words_of_group(typename V::Vector x, const uint8_t* words,
-                                                   typename V::Vector& next) {
+FMTC_INLINE typename V::Vector pull_digits_of_group(typename V::Vector x, const uint8_t* digits,
+                                                    typename V::Vector& next) {
   using Vector = typename V::Vector;
-  const Vector loaded = V::template load_words<kStates>(words, next);
+  const Vector loaded = V::template load_digits<kStates>(digits, next);
   const auto low = V::equal(V::template right<16>(x), V::all(0));
-  // In both of its lower bytes, what a lane adds to where those behind it take their word from.
+  // In both of its lower bytes, what a lane adds to where those behind it take their digit from.
   const Vector taken = V::where(low, V::all(0x0202), V::all(0));
   Vector before = V::all(0);
   for (int i = 0; i + 1 < kStates; ++i) {
@@ -217,39 +218,40 @@ FMTC_INLINE typename V::Vector pull_words_of_group(typename V::Vector x, const u
   }
   const Vector of_chunk = V::shuffle_bytes(V::add(before, taken), V::repeat(kLast<kStates>.of));
   next = V::add(next, V::bit_and(of_chunk, V::all(0xFF)));
-  const Vector word = V::shuffle_bytes(loaded, V::add(V::repeat(kFirstWords<kStates>.of), before));
-  return V::where(low, V::bit_or(V::template left<16>(x), word), x);
+  const Vector digit =
+      V::shuffle_bytes(loaded, V::add(V::repeat(kFirstDigits<kStates>.of), before));
+  return V::where(low, V::bit_or(V::template left<16>(x), digit), x);
 }
 
-// kVectors: of a round; kStates: of each chunk, at most a vector's lanes.
+// kVectors: of a round; kStates: of each chunk, at most a vector's elements.
 template <class V, int kVectors, int kStates>
 uint32_t decode_group(RansGroupRounds& shared, size_t rounds) {
   using Vector = typename V::Vector;
-  constexpr int kLanes = V::kLanes, kRound = kVectors * kLanes, kChunks = kRound / kStates;
+  constexpr int kElements = V::kElements, kRound = kVectors * kElements, kChunks = kRound / kStates;
   const RansGroupRounds state = shared;
   const uint32_t* table = state.table;
   const uint16_t* offset = state.offset;
   int16_t* levels[kChunks];
   for (int i = 0; i < kChunks; ++i) levels[i] = state.levels[i];
   Vector x[kVectors];
-  for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kLanes);
-  // Where the next words are, for each lane; or for each chunk, if its lanes are a vector.
-  constexpr bool kWhole = kStates == kLanes;
+  for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kElements);
+  // Where the next digits are, for each lane; or for each chunk, if its lanes are a vector.
+  constexpr bool kWhole = kStates == kElements;
   Vector next[kVectors];
-  for (int v = 0; v < kVectors; ++v) next[v] = V::load(state.next + v * kLanes);
-  const uint8_t* words[kChunks];
-  for (int i = 0; i < kChunks; ++i) words[i] = state.words + state.next[i * kStates];
+  for (int v = 0; v < kVectors; ++v) next[v] = V::load(state.next + v * kElements);
+  const uint8_t* digits[kChunks];
+  for (int i = 0; i < kChunks; ++i) digits[i] = state.digits + state.next[i * kStates];
   decltype(V::none()) escaped[kVectors];
   for (int v = 0; v < kVectors; ++v) escaped[v] = V::none();
   for (size_t round = 0; round < rounds; ++round, table += kRound, offset += kRound) {
     Vector symbols[kVectors];
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      const Vector entry = take_values<V>(x[v], state.entries, table + v * kLanes);
+      const Vector entry = take_values<V>(x[v], state.entries, table + v * kElements);
       if constexpr (kWhole) {
-        x[v] = V::pull_words(x[v], words[v]);
+        x[v] = V::pull_digits(x[v], digits[v]);
       } else {
-        x[v] = pull_words_of_group<V, kStates>(x[v], state.words, next[v]);
+        x[v] = pull_digits_of_group<V, kStates>(x[v], state.digits, next[v]);
       }
       symbols[v] = V::bit_and(entry, V::all(kEscape));
       escaped[v] = V::either(escaped[v], V::equal(symbols[v], V::all(kEscape)));
@@ -261,17 +263,17 @@ uint32_t decode_group(RansGroupRounds& shared, size_t rounds) {
       __builtin_memcpy(levels[i] + round * kStates, row + i * kStates, 2 * kStates);
     }
   }
-  for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kLanes, x[v]);
-  for (int v = 0; v < kVectors; ++v) V::store(state.next + v * kLanes, next[v]);
+  for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kElements, x[v]);
+  for (int v = 0; v < kVectors; ++v) V::store(state.next + v * kElements, next[v]);
   for (int i = 0; kWhole && i < kChunks; ++i) {
-    state.next[i * kStates] = static_cast<uint32_t>(words[i] - state.words);
+    state.next[i * kStates] = static_cast<uint32_t>(digits[i] - state.digits);
   }
   uint32_t lanes = 0;
-  for (int v = 0; v < kVectors; ++v) lanes |= V::bits(escaped[v]) << v * kLanes;
+  for (int v = 0; v < kVectors; ++v) lanes |= V::bits(escaped[v]) << v * kElements;
   return lanes;
 }
 
-// The kernel for kVectors * V::kLanes states.
+// The kernel for kVectors * V::kElements states.
 template <class V, int kVectors>
 constexpr RansKernel kKernel = {encode_rounds<V, kVectors>, decode_rounds<V, kVectors>};
 

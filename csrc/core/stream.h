@@ -130,7 +130,7 @@ Status finish_stream(const StreamHeader& header, std::span<const ChunkPayload> p
 // Reads and checks header and directory, and the payload where it is covered by the same checksum
 // (a stream of one chunk). `size` becomes the size of the stream; `bytes` may hold more behind it.
 // An accepted header has no more values than its payload can hold: 8 a byte with Huffman codes and
-// DCT-CM, kMaxValuesPerWord for 2 bytes with rANS, 128 for 5 bytes with EBPC. So what a caller
+// DCT-CM, kMaxValuesPerDigit for 2 bytes with rANS, 128 for 5 bytes with EBPC. So what a caller
 // allocates by it is bounded by the size of its input.
 Status read_header(std::span<const uint8_t> bytes, StreamHeader& header, size_t& size) noexcept;
 

@@ -11,7 +11,8 @@ namespace fmtc::infer {
 bool is_classifier(const at::Tensor& output);
 
 // 10 log10(|ref - mean(ref)|^2 / |out - ref|^2) of each image, at most 200 dB, as in
-// fmtc/evaluate.py: float64 [N]; NaN where the reference is constant and the output another.
+// fmtc/evaluation/evaluate.py: float64 [N]; NaN where the reference is constant and the output
+// another.
 at::Tensor signal_to_noise(const at::Tensor& reference, const at::Tensor& output);
 
 // How a network's outputs compare with those of a reference, image by image.

@@ -24,7 +24,7 @@ struct Coded {
   at::Tensor used;    // int64 [N, points], bytes of the streams
 };
 
-// A network that fmtc.export wrote (fmtc/export.py, schema fmtc.package/1).
+// A network that fmtc.export wrote (fmtc/deploy/export.py, schema fmtc.package/1).
 class Package {
  public:
   // device: "cpu", "cuda", or empty for that of the package. Error where the file is no such

@@ -11,7 +11,7 @@
 
 namespace fmtc::infer {
 
-// From a decoded image to a network's input, by the description in fmtc/preprocess.py:
+// From a decoded image to a network's input, by the description in fmtc/data/preprocess.py:
 // "resize=256,crop=224,mean=0.5,std=0.5,hflip,vflip". Resizing is torch's own, so that the numbers
 // are those of Python.
 class Preprocess {

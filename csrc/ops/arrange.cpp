@@ -26,13 +26,14 @@ std::tuple<Tensor, Tensor> arrange_levels(const Tensor& levels, const Tensor& cl
 
 Arranged arrange_images(const char* op, const Tensor& levels, const Tensor& maps, int classes) {
   const Layout layout = check_maps(op, levels, maps, classes);
-  const Tensor blocks = torch::stable::contiguous(maps);
+  const Tensor classes_of_cells = torch::stable::contiguous(maps);
   const auto size = static_cast<int64_t>(layout.values());
   const Arranged result = {empty(std::array<int64_t, 2>{levels.size(0), size}, ScalarType::Short),
                            torch::stable::empty({levels.size(0), classes}, ScalarType::Long)};
   Failures failures;
   for_each_task(levels.size(0), failures, [&](int64_t n) {
-    const auto map = row(values<uint8_t>(blocks), n, static_cast<int64_t>(layout.map_size()));
+    const auto map =
+        row(values<uint8_t>(classes_of_cells), n, static_cast<int64_t>(layout.map_size()));
     Layout counted = layout;
     if (const Status status = count_positions(map, counted); status != Status::kOk) return status;
     std::copy_n(counted.positions.begin(), classes,

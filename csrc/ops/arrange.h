@@ -40,7 +40,7 @@ inline Layout check_arrange(const Tensor& levels, const Tensor& maps, int64_t nu
   return check_maps(kArrange, levels, maps, static_cast<int>(num_classes));
 }
 
-// levels: int16 [N, K, H, W], contiguous; maps: the class of each block, checked.
+// levels: int16 [N, K, H, W], contiguous; maps: the class of each cell, checked.
 Arranged arrange_images(const char* op, const Tensor& levels, const Tensor& maps, int classes);
 
 }  // namespace fmtc::ops

@@ -63,7 +63,7 @@ Coding make_word_coding(const char* op, Coder coder, int64_t lo, int64_t word_bi
 
 // The streams of levels int16 [N, K, H, W]: bytes uint8 [N, buffer] with zeros behind each stream,
 // and used int64 [N].
-//   maps     with classes of positions, those of each image's blocks, uint8 [N, H', W']
+//   maps     with classes of positions, those of each image's cells, uint8 [N, H', W']
 //   buffer   at least stream_bound(coding.header)
 //   no_code  called for a level without a code, with all levels of its image; throws
 using NoCode = void (*)(const Coding& coding, std::span<const int16_t> levels, int64_t image);

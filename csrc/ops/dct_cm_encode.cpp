@@ -10,7 +10,7 @@ constexpr const char* kOp = "dct_cm_encode";
 
 // Bytes for one stream, at least stream_bound(header): a bit of the mask and up to 15 of a word a
 // value, the directory entry of each chunk, the header. Kept free of branches, so that the fake in
-// fmtc/ops.py gives the same number for symbolic shapes.
+// fmtc/ops gives the same number for symbolic shapes.
 int64_t buffer_bytes(const StreamHeader& header) {
   return 2 * static_cast<int64_t>(header.values()) + 8 * static_cast<int64_t>(header.chunks()) +
          static_cast<int64_t>(kMaxFieldBytes + kChecksumBytes);

@@ -8,9 +8,9 @@ namespace {
 
 constexpr const char* kOp = "ebpc_encode";
 
-// Bytes for one stream, at least stream_bound(header): up to 3 bits of marks and 18 of a block a
-// value, the rest of the last block and the directory entry of each chunk, the header. Kept free of
-// branches, so that the fake in fmtc/ops.py gives the same number for symbolic shapes.
+// Bytes for one stream, at least stream_bound(header): up to 3 bits of marks and 18 of an octuple a
+// value, the rest of the last octuple and the directory entry of each chunk, the header. Kept free
+// of branches, so that the fake in fmtc/ops gives the same number for symbolic shapes.
 int64_t buffer_bytes(const StreamHeader& header) {
   return 3 * static_cast<int64_t>(header.values()) + 24 * static_cast<int64_t>(header.chunks()) +
          static_cast<int64_t>(kMaxFieldBytes + kChecksumBytes);

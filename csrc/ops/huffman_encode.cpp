@@ -11,7 +11,7 @@ constexpr const char* kOp = "huffman_encode";
 
 // Bytes for one stream, at least stream_bound(header): 15 bits a value, the sizes of the most
 // sub-streams and the directory entry of each chunk, the header. Kept free of branches on the
-// shape, so that the fake in fmtc/ops.py gives the same number for symbolic ones.
+// shape, so that the fake in fmtc/ops gives the same number for symbolic ones.
 int64_t buffer_bytes(const StreamHeader& header, int64_t lane_values) {
   const int64_t substreams = lane_values == 0 ? 4 : kMaxSubstreams;
   return 2 * static_cast<int64_t>(header.values()) +

@@ -10,9 +10,9 @@ namespace {
 
 constexpr const char* kOp = "rans_encode";
 
-// Bytes for one stream, at least stream_bound(header): a word and an escaped level a value, 32
+// Bytes for one stream, at least stream_bound(header): a digit and an escaped level a value, 32
 // states and the directory entry of each chunk, the header. Kept free of branches, so that the fake
-// in fmtc/ops.py gives the same number for symbolic shapes.
+// in fmtc/ops gives the same number for symbolic shapes.
 int64_t buffer_bytes(const StreamHeader& header) {
   return 4 * static_cast<int64_t>(header.values()) + 136 * static_cast<int64_t>(header.chunks()) +
          static_cast<int64_t>(kMaxFieldBytes + kChecksumBytes);

@@ -1,6 +1,6 @@
 // The schemas of all operators, once. All are functional: no argument is changed and no result
 // shares memory with an argument. Every other file of this folder is one operator with its checks
-// and its CPU kernel, or what several share (checks.h, parallel.h, streams.h); fmtc/ops.py
+// and its CPU kernel, or what several share (checks.h, parallel.h, streams.h); fmtc/ops
 // documents the operators and has their fakes. FMTC_LIBRARY is what torch.ops knows them as; see
 // cuda/device.h.
 #include <torch/csrc/stable/library.h>

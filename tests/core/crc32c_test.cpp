@@ -44,7 +44,7 @@ TEST(Crc32c, EveryLengthAgreesWithTheDefinition) {
   }
 }
 
-// Long enough for the blocks that are done three at a time, whole and with all kinds of rests.
+// Long enough for the tiles that are done three at a time, whole and with all kinds of rests.
 TEST(Crc32c, LongOnesAgreeWithTheDefinition) {
   std::vector<uint8_t> bytes;
   for (uint32_t i = 0; i < 10000; ++i) bytes.push_back(static_cast<uint8_t>(i * i * 31 + i / 7));

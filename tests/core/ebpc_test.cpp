@@ -29,7 +29,7 @@ TEST(Ebpc, ByHand) {
             bits("0 0100  1 1  0 0000  111111 | 1010  01 01  00010 000"));
   // Runs end at 16 zeros. A run of 20 is one of 16 and one of 4.
   Levels levels(21, 0);
-  levels[20] = 1;  // a block of 8 words 1: all 9 planes are zero
+  levels[20] = 1;  // an octuple of words 1: all 9 planes are zero
   EXPECT_EQ(kEbpc.encoded(levels, Words(0, 8)), bits("0 1111  0 1100  1 | 10000000  01 111"));
 }
 
@@ -51,7 +51,7 @@ TEST(Ebpc, EachCodeByHand) {
   EXPECT_EQ(payload({1, -1, 1, 1, 1, 1, 1, 1}), bits(marks + "01  00011 000  00011 100  00001"));
 }
 
-TEST(Ebpc, LastBlockRepeatsItsLastWord) {
+TEST(Ebpc, LastOctupleRepeatsItsLastWord) {
   const Words words(0, 8);
   EXPECT_EQ(kEbpc.encoded({9, 9, 9}, words), bits("111 | 10010000 01 111"));
   Levels decoded(3);

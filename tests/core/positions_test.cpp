@@ -20,7 +20,7 @@ namespace {
 using Levels = std::vector<int16_t>;
 using Map = std::vector<uint8_t>;
 
-// Height and width: a single position, rows and columns, even and odd, whole and cut blocks.
+// Height and width: a single position, rows and columns, even and odd, whole and cut cells.
 constexpr std::pair<uint32_t, uint32_t> kSizes[] = {{1, 1}, {1, 2}, {2, 1}, {1, 9},
                                                     {9, 1}, {2, 2}, {3, 3}, {4, 4},
                                                     {5, 8}, {8, 5}, {7, 7}, {16, 33}};
@@ -71,8 +71,8 @@ Levels reference_arrangement(const Levels& levels, const Map& map, const Layout&
   }
   for (int64_t k = 0; k < layout.components; ++k) {
     for (int c = 0; c < layout.classes; ++c) {
-      for (int64_t block = 0; block < rows * columns; ++block) {
-        const int64_t y = block / columns, x = block % columns;
+      for (int64_t cell = 0; cell < rows * columns; ++cell) {
+        const int64_t y = cell / columns, x = cell % columns;
         if (class_at(y, x) != c) continue;
         for (const auto& [dy, dx] : {std::pair{0, 0}, {0, 1}, {1, 0}, {1, 1}}) {
           if (2 * y + dy >= height || 2 * x + dx >= width) continue;
@@ -101,10 +101,10 @@ std::vector<int64_t> reference_activity(const Levels& levels, int64_t height, in
   for (size_t i = 0; i < levels.size(); ++i) {
     const auto at = static_cast<int64_t>(i);
     const int64_t x = at % width, y = at / width % height, k = at / (width * height);
-    const auto block = static_cast<size_t>(y / 2 * columns + x / 2);
+    const auto cell = static_cast<size_t>(y / 2 * columns + x / 2);
     const int64_t product = std::abs(int64_t{levels[i]}) * weights[static_cast<size_t>(k)];
-    sums[block] += std::min<int64_t>(product, 1 << 14);
-    positions[block] += k == 0;
+    sums[cell] += std::min<int64_t>(product, 1 << 14);
+    positions[cell] += k == 0;
   }
   for (size_t b = 0; b < sums.size(); ++b) sums[b] /= positions[b];
   return sums;
@@ -150,7 +150,7 @@ TEST(Positions, ActivityOfExtremes) {
 }
 
 TEST(Positions, ActivityWorkedExample) {
-  // Blocks (5, 2; 0, -3), (7; 1) and, cut below, (4, 4), (-9): with weight 3 their means are
+  // Cells (5, 2; 0, -3), (7; 1) and, cut below, (4, 4), (-9): with weight 3 their means are
   // 30 / 4, 24 / 2, 24 / 2 and 27, rounded down.
   EXPECT_EQ(activity_of({5, 2, 7, 0, -3, 1, 4, 4, -9}, 3, 3, {3}),
             (std::vector<int64_t>{7, 12, 12, 27}));
@@ -166,9 +166,9 @@ TEST(Positions, ActivityRefusesBadArguments) {
   const Levels levels(12, 1);
   std::vector<int64_t> activity(4, -1);
   const auto status = [&](size_t size, uint32_t height, uint32_t width,
-                          const std::vector<int32_t>& weights, size_t blocks) {
+                          const std::vector<int32_t>& weights, size_t cells) {
     return position_activity(std::span(levels).first(size), height, width, weights,
-                             std::span(activity).first(blocks));
+                             std::span(activity).first(cells));
   };
   EXPECT_EQ(status(12, 3, 2, {1, 1}, 2), Status::kOk);
   EXPECT_EQ(status(11, 3, 2, {1, 1}, 2), Status::kBadArgument);
@@ -213,7 +213,7 @@ TEST(Positions, CountRefusesBadMaps) {
 }
 
 TEST(Positions, ArrangementWorkedExample) {
-  // Classes 1 0 / 1 1 of blocks (1, 2; 4, 5), (3; 6), (7, 8), (9). The map: 1 - 0; 0 - 1, as
+  // Classes 1 0 / 1 1 of cells (1, 2; 4, 5), (3; 6), (7, 8), (9). The map: 1 - 0; 0 - 1, as
   // (32 + 32) / 64 is 1; 1 - 1; 1 - 1. Then class 0, then class 1.
   const Map map = {1, 0, 1, 1};
   const Layout layout = counted(1, 3, 3, 2, map);

@@ -48,7 +48,7 @@ Plane random_plane(size_t size, int lo, int hi, std::mt19937& random) {
   return plane;
 }
 
-// Height and width: single rows and columns, narrow planes, rows beyond one block of columns.
+// Height and width: single rows and columns, narrow planes, rows beyond one tile of columns.
 constexpr std::pair<uint64_t, uint64_t> kSizes[] = {
     {1, 1}, {1, 40}, {40, 1}, {2, 2}, {7, 7}, {5, 33}, {20, 3}, {3, 1024}, {2, 1025}, {3, 2500}};
 

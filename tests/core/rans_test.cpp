@@ -87,8 +87,8 @@ class ReferenceDecoder {
  public:
   ReferenceDecoder(const Bytes& payload, int states) : bytes_(payload), end_(payload.size()) {
     for (int i = 0; i < states; ++i) {
-      const uint64_t low = word();
-      states_.push_back(low | word() << 16);
+      const uint64_t low = digit();
+      states_.push_back(low | digit() << 16);
     }
   }
 
@@ -103,7 +103,7 @@ class ReferenceDecoder {
       start += static_cast<uint64_t>(frequencies[symbol++]);
     }
     x = static_cast<uint64_t>(frequencies[symbol]) * (x / total) + slot - start;
-    if (x < 65536) x = x << 16 | word();
+    if (x < 65536) x = x << 16 | digit();
     if (symbol < symbols) return static_cast<int16_t>(lo + static_cast<int32_t>(symbol));
     if (end_ < next_ + 2) return fail();
     end_ -= 2;
@@ -116,7 +116,7 @@ class ReferenceDecoder {
   }
 
  private:
-  uint64_t word() {
+  uint64_t digit() {
     if (end_ < next_ + 2) return static_cast<uint64_t>(fail());
     next_ += 2;
     return bytes_[next_ - 2] | uint64_t{bytes_[next_ - 1]} << 8;
@@ -460,7 +460,7 @@ TEST(RansChunk, EmptyIsItsStates) {
 // The bound that keeps a small input from claiming a huge tensor.
 TEST(RansChunk, NoPayloadIsSmallerThanTheSmallest) {
   const Codebook book = single_book({4095, 1}, 0);
-  const size_t longest = 3 * kMaxValuesPerWord;
+  const size_t longest = 3 * kMaxValuesPerDigit;
   const Levels levels(longest, 0);
   for (const size_t size : {size_t{1}, size_t{45000}, size_t{92000}, longest}) {
     for (const int states : {1, 2}) {
@@ -468,12 +468,12 @@ TEST(RansChunk, NoPayloadIsSmallerThanTheSmallest) {
       EXPECT_GE(encode(book, part, 0, longest, states).size(), rans_smallest_payload(size, states));
     }
   }
-  // The decoder's side of it: from the highest state, values until a word is needed.
+  // The decoder's side of it: from the highest state, values until a digit is needed.
   uint64_t x = 0xFFFFFFFF;
   size_t values = 0;
   for (; x >= 65536; ++values) x = x - x / 4096;
-  EXPECT_LE(values, kMaxValuesPerWord);
-  EXPECT_GE(values, kMaxValuesPerWord - 1000);
+  EXPECT_LE(values, kMaxValuesPerDigit);
+  EXPECT_GE(values, kMaxValuesPerDigit - 1000);
 }
 
 TEST(RansChunk, RateIsThatOfTheFrequencies) {
@@ -553,7 +553,7 @@ TEST(RansChunk, AgreesWithTheReferenceOnAnyBytes) {
   }
 }
 
-// Every single bit and every length of a small chunk, where words, escaped levels and the end of
+// Every single bit and every length of a small chunk, where digits, escaped levels and the end of
 // the payload are all within one round of each other.
 TEST(RansChunk, EveryFlippedBitAndEveryTruncation) {
   std::mt19937 random(10);
@@ -581,7 +581,7 @@ TEST(RansChunk, EveryFlippedBitAndEveryTruncation) {
 }
 
 // What a round can meet: borders between tables at any lane, rounds that are cut off, escapes in
-// every lane, hardly any words.
+// every lane, hardly any digits.
 TEST(RansChunk, RoundsWithAnyTablesAndEscapes) {
   std::mt19937 random(11);
   const Counts counts = bell_counts(5, 40);

@@ -305,7 +305,7 @@ TEST(Stream, WorkedExampleOfTheFormatRans) {
       0x66, 0x6D, 0x22, 0x19, 0x07, 0x00, 0x01, 0x02, 0x03, 0x0E,  // fields
       0x6E, 0x8E, 0xED, 0x27,                                      // checksum
       0xA1, 0x43, 0x10, 0x00, 0xFF, 0x00, 0x04, 0x00,              // states
-      0xFF, 0x00, 0xD4, 0xFE, 0x05, 0x00};                         // a word, escaped levels
+      0xFF, 0x00, 0xD4, 0xFE, 0x05, 0x00};                         // a digit, escaped levels
   EXPECT_EQ(stream, expected);
   std::vector<int16_t> decoded(6);
   EXPECT_EQ(stream_decode(expected, header, {-1, 256, decode, table_of, 6, base}, decoded),
@@ -580,7 +580,7 @@ TEST(Stream, ImpossibleSizesAreRefusedBeforeAnythingIsAllocated) {
   };
   EXPECT_EQ(huffman(8 * 15), Status::kOk);
   EXPECT_EQ(huffman(8 * 15 + 1), Status::kBadDirectory);
-  const auto rans = [&](uint32_t values) {  // a state, 5 words and a byte that cannot be used
+  const auto rans = [&](uint32_t values) {  // a state, 5 digits and a byte that cannot be used
     return header_status(fields(Coder::kRans, {values, 1, 1, 15}), 0, 15);
   };
   EXPECT_EQ(rans(6 * 46000), Status::kOk);
@@ -618,7 +618,7 @@ TEST(Stream, EncoderRefusesBadArguments) {
 // ---------------------------------------------------------------------------------------------
 // Classes of positions
 
-// K = 1, H = W = 3, classes 1 0 / 1 1 of the blocks. Values -1, 0, 1 have the codes 10, 0, 11 in
+// K = 1, H = W = 3, classes 1 0 / 1 1 of the cells. Values -1, 0, 1 have the codes 10, 0, 11 in
 // table 0 and 0, 10, 11 in table 1, that of class 0.
 //
 //   levels   0  1 | -1      map (table 0)    1 - 0, 0 - 1, 1 - 1, 1 - 1    11 10 0 0

@@ -53,10 +53,10 @@ struct Images {
 
   // The kernels' levels and statuses beside the core's.
   void expect_same_as_core() {
-    const size_t size = layout.levels(), blocks = layout.map_size();
+    const size_t size = layout.levels(), cells = layout.map_size();
     const auto images = static_cast<size_t>(count);
-    std::vector<uint8_t> maps(images * blocks);
-    std::vector<uint32_t> places(images * blocks);
+    std::vector<uint8_t> maps(images * cells);
+    std::vector<uint32_t> places(images * cells);
     Levels restored(images * size, 77);
     std::vector<int32_t> status(images);
     cuda::restore(nullptr, values.data(), positions.data(), count, layout, maps.data(),
@@ -74,8 +74,8 @@ struct Images {
   std::vector<int64_t> positions;
 };
 
-// Single positions, rows and columns, cut blocks, more rows of blocks than a warp has lanes, and
-// more blocks than a block has threads.
+// Single positions, rows and columns, cut cells, more rows of cells than a warp has threads,
+// and more cells than a thread block has threads.
 constexpr Layout kShapes[] = {{3, 1, 1, 2}, {2, 1, 9, 4},  {2, 9, 1, 4},   {3, 7, 5, 3},
                               {1, 8, 6, 8}, {2, 70, 7, 5}, {1, 70, 66, 8}, {0, 4, 4, 2},
                               {2, 0, 4, 2}, {2, 4, 0, 2}};
@@ -126,9 +126,9 @@ TEST(Restore, TakesAnyNumbersForAMap) {
 TEST(Restore, LeavesAloneWhatHasFailedBefore) {
   std::mt19937 random(4);
   Images images(3, {2, 6, 5, 3}, random);
-  const size_t size = images.layout.levels(), blocks = images.layout.map_size();
-  std::vector<uint8_t> maps(3 * blocks);
-  std::vector<uint32_t> places(3 * blocks);
+  const size_t size = images.layout.levels(), cells = images.layout.map_size();
+  std::vector<uint8_t> maps(3 * cells);
+  std::vector<uint32_t> places(3 * cells);
   Levels restored(3 * size, 77);
   std::vector<int32_t> status = {0, 9, 0};
   images.values_of(2)[0] = 1000;

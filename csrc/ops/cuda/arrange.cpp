@@ -26,17 +26,18 @@ Arranged arrange_on_device(const char* op, const OnDevice& device, const Tensor&
   STD_TORCH_CHECK(layout.plane() <= std::numeric_limits<uint32_t>::max(), "fmtc::", op,
                   ": on CUDA planes must have fewer than 2^32 values, but the shape of levels is ",
                   shape_text(levels));
-  const Tensor blocks = torch::stable::contiguous(maps);
+  const Tensor classes_of_cells = torch::stable::contiguous(maps);
   const int64_t images = levels.size(0);
   const Tensor places = device.empty(maps.sizes(), ScalarType::Int);
   const Arranged result = {
       device.empty({images, static_cast<int64_t>(layout.values())}, ScalarType::Short),
       device.empty({images, classes}, ScalarType::Long)};
   auto* const places_data = reinterpret_cast<uint32_t*>(places.mutable_data_ptr<int32_t>());
-  cuda::count_positions(device.stream(), blocks.const_data_ptr<uint8_t>(), images, layout,
+  cuda::count_positions(device.stream(), classes_of_cells.const_data_ptr<uint8_t>(), images, layout,
                         places_data, result.positions.mutable_data_ptr<int64_t>());
-  cuda::arrange(device.stream(), levels.const_data_ptr<int16_t>(), blocks.const_data_ptr<uint8_t>(),
-                places_data, images, layout, result.values.mutable_data_ptr<int16_t>());
+  cuda::arrange(device.stream(), levels.const_data_ptr<int16_t>(),
+                classes_of_cells.const_data_ptr<uint8_t>(), places_data, images, layout,
+                result.values.mutable_data_ptr<int16_t>());
   return result;
 }
 

@@ -1,4 +1,4 @@
-// Chunks of the coders without tables, a thread each.
+// Chunks of EBPC and DCT-CM, which code words of a fixed width, a thread each.
 #include "core/dct_cm_bits.h"
 #include "core/ebpc_bits.h"
 #include "cuda/chunks.h"
@@ -13,7 +13,7 @@ FMTC_DEVICE Status encode_chunk(Coder coder, std::span<const int16_t> levels, Wo
 }
 
 struct EncodeWords {
-  static constexpr uint32_t kThreads = kLanes;
+  static constexpr uint32_t kThreads = kWarpSize;
   Encoding encoding;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
@@ -60,11 +60,11 @@ struct DecodeWords {
 }  // namespace
 
 void encode_words(Stream stream, const Encoding& encoding) {
-  launch(stream, blocks_for(encoding.tasks(), EncodeWords::kThreads), EncodeWords{encoding});
+  launch(stream, thread_blocks_for(encoding.tasks(), EncodeWords::kThreads), EncodeWords{encoding});
 }
 
 void decode_words(Stream stream, const Decoding& decoding) {
-  launch(stream, decoding.coded.images * decoding.blocks(), DecodeWords{decoding});
+  launch(stream, decoding.coded.images * decoding.thread_blocks(), DecodeWords{decoding});
 }
 
 }  // namespace fmtc::cuda
