@@ -64,7 +64,7 @@ void position_histogram(Stream stream, const int16_t* levels, const uint8_t* map
   const bool in_shared = fit_shared(bins);
   const int64_t tasks = int64_t{layout.components} + 1;
   const int64_t parts =
-      parts_of({images, tasks, static_cast<int64_t>(layout.map_size())}, 2 * bins + kSegment);
+      parts_of({images, tasks, static_cast<int64_t>(layout.map_size())}, 2 * bins + kPiece);
   launch(stream, tasks * parts,
          PositionHistogram{levels, maps, images, layout, parts, histograms, in_shared},
          in_shared ? static_cast<size_t>(bins) * sizeof(uint32_t) : 0);

@@ -30,7 +30,7 @@ void decode(std::span<const uint8_t> bytes, FuzzCodec& codec) {
   size_t size = 0;
   if (read_header(bytes, header, size) != Status::kOk) return;
   FMTC_REQUIRE(size <= bytes.size() && check_shape(header) == Status::kOk);
-  FMTC_REQUIRE(header.values() <= kMaxValuesPerWord * bytes.size());
+  FMTC_REQUIRE(header.values() <= kMaxValuesPerDigit * bytes.size());
   const uint64_t segments = header.layout().segments();
   if (header.values() > kMostValues || segments > kMostValues) return;
   codec.set_segments(segments);
