@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from ..codec.codec import PLAIN_BITS
+from ..extras import require
 from .result import setting_label
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+PLAIN_BITS = 8  # of a value that is not coded, against which savings are counted
 
 HEADERS = (
     "setting",
@@ -25,20 +27,27 @@ HEADERS = (
 
 
 def console() -> Console:
-    """A console that is wide enough for the table where the output goes to a file or a pipe."""
-    terminal = Console(highlight=False)
-    return terminal if terminal.is_terminal else Console(highlight=False, width=100)
+    """A console that is wide enough for the table where the output goes to a file or a pipe.
+
+    ImportError: rich is missing.
+    """
+    make = require("rich.console", "eval").Console
+    terminal = make(highlight=False)
+    return terminal if terminal.is_terminal else make(highlight=False, width=100)
 
 
 def result_table(result: dict[str, Any]) -> Table:
-    """One row a point: its rates, what they save, and what they cost in accuracy."""
-    table = Table(
+    """One row a point: its rates in bits a value, what they save, and what they cost in accuracy.
+
+    ImportError: rich is missing.
+    """
+    table = require("rich.table", "eval").Table(
         title=_title(result),
         caption=_caption(result),
         title_justify="left",
         caption_justify="left",
         title_style="bold",
-        box=box.SIMPLE_HEAD,
+        box=require("rich.box", "eval").SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
     )
@@ -70,6 +79,7 @@ def saving(point: dict[str, Any]) -> float | None:
 
 
 def multiply_add_ratio(point: dict[str, Any]) -> float | None:
+    """Multiply-adds of the compressed network against the plain one's; None where not known."""
     counts = point["multiply_adds"]
     return counts["compressed"] / counts["plain"] if counts["plain"] else None
 

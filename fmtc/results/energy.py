@@ -1,4 +1,6 @@
-"""Energy of the memory accesses of an inference, as the paper reckons it (section V).
+"""Energy of the memory accesses of an inference, as the paper reckons it.
+
+docs/method.md, "Energy".
 
 The memory is Micron's MT41J256M16, a DDR3-1066 of 16 bits width at 1.5 V. Current, voltage and
 time of a transfer give the energy; the currents are those of the data sheet that reproduce the
@@ -19,22 +21,22 @@ VALUES_A_SECOND = 160e6  # the paper's accelerator makes one value a clock
 
 
 def write_joules(bits: float) -> float:
-    """Energy of writing this many bits."""
+    """Energy in joules of writing this many bits."""
     return WRITE_AMPERES * VOLTS * (bits / BITS_A_TRANSFER) * SECONDS_A_TRANSFER
 
 
 def read_joules(bits: float) -> float:
-    """Energy of reading this many bits once."""
+    """Energy in joules of reading this many bits once."""
     return READ_AMPERES * VOLTS * (bits / BITS_A_TRANSFER) * SECONDS_A_TRANSFER
 
 
 def access_joules(bits: float, reads: int) -> float:
-    """Energy of writing a tensor of this many bits once and reading it ``reads`` times."""
+    """Energy in joules of writing a tensor of this many bits once and reading it so often."""
     return write_joules(bits) + reads * read_joules(bits)
 
 
 def image_joules(layers: Iterable[Mapping[str, Any]], rate: str | float) -> float | None:
-    """Energy of all feature maps' writes and reads for one image.
+    """Energy in joules of all feature maps' writes and reads for one image.
 
     layers: of a report or a point. rate: which of their ``bits_per_value`` was moved, or that many
     bits for every value. None where a layer has no such rate, or its size or its readers are not
@@ -50,5 +52,5 @@ def image_joules(layers: Iterable[Mapping[str, Any]], rate: str | float) -> floa
 
 
 def bits_a_second(bits_per_value: float) -> float:
-    """Bandwidth that the paper's accelerator needs for the tensor that it writes."""
+    """Bandwidth in bits a second that the paper's accelerator needs for the tensor it writes."""
     return VALUES_A_SECOND * bits_per_value

@@ -6,18 +6,18 @@ of rate also differ in line style and marker.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
-
+from ..extras import require
+from ..files import write_atomically
 from .result import setting_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#6b6b6b"
@@ -56,8 +56,8 @@ def rate_distortion(result: Mapping[str, Any], path: str | Path) -> None:
     ]
     if not measures:
         raise ValueError("the result has no point with an accuracy or an SNR to draw")
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.2 * len(measures), 4.3), layout="constrained", dpi=150)
+    with _style():
+        figure = _figure(5.2 * len(measures), 4.3)
         axes = figure.subplots(1, len(measures), squeeze=False)[0]
         for axis, measure in zip(axes, measures, strict=True):
             for color, points in zip(_colors(len(curves)), curves.values(), strict=True):
@@ -80,9 +80,8 @@ def layers(report: Mapping[str, Any], path: str | Path) -> None:
     if not rows:
         raise ValueError("there are no layers with a rate to draw")
     places = range(len(rows))
-    with matplotlib.rc_context(STYLE):
-        height = 1.5 + 0.19 * len(rows)
-        figure = Figure(figsize=(7.5, height), layout="constrained", dpi=150)
+    with _style():
+        figure = _figure(7.5, 1.5 + 0.19 * len(rows))
         axis = figure.subplots()
         entropy = [layer["bits_per_value"]["entropy"] for layer in rows]
         axis.barh(places, entropy, height=0.72, color=COLORS[0], label="entropy")
@@ -121,9 +120,9 @@ def experiment(result: Mapping[str, Any], path: str | Path) -> None:
     panels = figure_data["panels"]
     columns = 2 if len(panels) == 4 else min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
-    with matplotlib.rc_context(STYLE):
+    with _style():
         width = 4.7 * columns if columns > 1 else 7.0
-        figure = Figure(figsize=(width, 3.7 * rows + 0.9), layout="constrained", dpi=150)
+        figure = _figure(width, 3.7 * rows + 0.9)
         axes = figure.subplots(rows, columns, squeeze=False).flatten()
         legends = []
         for axis, panel in zip(axes, panels, strict=False):
@@ -177,12 +176,13 @@ def _draw_series(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
     axis.margins(x=0.05)
     axis.set_yscale(panel["yscale"])
     for dimension in (axis.xaxis, axis.yaxis)[: 1 if panel["yscale"] == "log" else 2]:
-        dimension.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
+        dimension.set_major_locator(_round_ticks())
     return handles
 
 
 def _draw_bars(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
     """Groups of bars, a place in them for each colour; markers stand over the same colour's bar."""
+    to_rgb = require("matplotlib.colors", "eval").to_rgb
     colors = list(dict.fromkeys(series["color"] for series in panel["series"]))
     width = 0.8 / len(colors)
     marked = any(series["marker"] for series in panel["series"])
@@ -302,7 +302,7 @@ def _name_settings(axis: Axes, points: list[Mapping[str, Any]]) -> None:
 def _finish(axis: Axes, measure: str, result: Mapping[str, Any]) -> None:
     axis.set_xlabel("bits per value")
     axis.margins(x=0.1)
-    axis.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
+    axis.yaxis.set_major_locator(_round_ticks())
     if measure == "snr_db":
         axis.set_ylabel("SNR of the outputs (dB)")
         return
@@ -316,22 +316,39 @@ def _finish(axis: Axes, measure: str, result: Mapping[str, Any]) -> None:
 
 def _legend(figure: Figure, curves: Mapping[str, list[Mapping[str, Any]]]) -> None:
     """Styles of the rates that were drawn and, where there are several curves, their colours."""
+    line = require("matplotlib.lines", "eval").Line2D
     points = [point for curve in curves.values() for point in curve]
     handles = []
     if len(curves) > 1:
         handles += [
-            Line2D([], [], color=color, linewidth=3, label=name)
+            line([], [], color=color, linewidth=3, label=name)
             for color, name in zip(_colors(len(curves)), curves, strict=True)
         ]
     color = GREY if len(curves) > 1 else COLORS[0]
     for rate, style in RATE_STYLES.items():
         if any(point["bits_per_value"][rate] is not None for point in points):
             filled = color if rate == "entropy" else "white"
-            handles.append(Line2D([], [], color=color, markerfacecolor=filled, **style))
+            handles.append(line([], [], color=color, markerfacecolor=filled, **style))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
 
 
+def _style() -> Any:
+    return require("matplotlib", "eval").rc_context(STYLE)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Inches."""
+    make = require("matplotlib.figure", "eval").Figure
+    return make(figsize=(width, height), layout="constrained", dpi=150)
+
+
+def _round_ticks() -> Any:
+    return require("matplotlib.ticker", "eval").MaxNLocator(nbins=7, steps=[1, 2, 5, 10])
+
+
 def _save(figure: Figure, path: str | Path) -> None:
+    """As the suffix says (PNG, SVG, ...). ValueError: one that matplotlib does not know."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix.removeprefix(".") or "png")
+    write_atomically(path, drawn.getvalue())

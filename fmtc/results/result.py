@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import subprocess
-from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ def new_experiment(
 
 
 def is_experiment(result: dict[str, Any]) -> bool:
+    """True for a document of `new_experiment`."""
     return "experiment" in result
 
 
@@ -93,6 +94,9 @@ def environment(seed: int | None = None) -> dict[str, Any]:
 
 
 def package_version(name: str) -> str | None:
+    """Of an installed package, which is not imported for that; None where it is not there."""
+    from importlib import metadata
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -118,6 +122,7 @@ def commit() -> str | None:
 
 
 def cpu_name() -> str:
+    """The processor as Linux calls it, or what Python knows of it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -139,7 +144,7 @@ def setting_label(setting: dict[str, Any]) -> str:
     }[setting["kind"]]
 
 
-def write_result(result: dict[str, Any], path: str | Path) -> None:
+def write_result(result: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Check the document and put it in the place of `path` in one step.
 
     A crash or an interruption leaves the earlier file whole. ResultError: not valid; OSError.
@@ -149,7 +154,7 @@ def write_result(result: dict[str, Any], path: str | Path) -> None:
     write_atomically(path, text.encode())
 
 
-def load_result(path: str | Path) -> dict[str, Any]:
+def load_result(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read and check a result file. FileNotFoundError; ResultError names what is wrong.
 
     Version 1 is given as version 2; it had no blocks, energies and readers, which are None.
@@ -176,6 +181,8 @@ def _upgraded(result: dict[str, Any]) -> dict[str, Any]:
 
 def schema(version: str = SCHEMA) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a result document."""
+    from importlib import resources
+
     name = version.removeprefix("fmtc.").replace("/", "-")
     file = resources.files(__package__) / "schemas" / f"{name}.json"
     return json.loads(file.read_text(encoding="utf-8"))
