@@ -22,6 +22,7 @@
 
 #if defined(FMTC_EMULATE_CUDA)
 #include <algorithm>
+#include <atomic>
 #include <bit>
 
 #include "cuda/executor.h"
@@ -86,10 +87,11 @@ class Thread {
 
 inline int count_bits(uint32_t bits) { return std::popcount(bits); }
 
-// Atomic on the device.
+// Atomic on the device. What kernels of several threads of the CPU may add to at the same time is
+// atomic here, too.
 template <typename T>
 void add_to(T* sum, T value) {
-  *sum += value;
+  std::atomic_ref<T>(*sum).fetch_add(value, std::memory_order_relaxed);
 }
 template <typename T>
 void or_to(T* bits, T value) {

@@ -1,8 +1,8 @@
-// The schemas of all operators, once. All are functional: no argument is changed and no result
-// shares memory with an argument. Every other file of this folder is one operator with its checks
-// and its CPU kernel, or what several share (checks.h, parallel.h, streams.h); fmtc/ops
-// documents the operators and has their fakes. FMTC_LIBRARY is what torch.ops knows them as; see
-// cuda/device.h.
+// The schemas of all operators, once. All but accumulate_ are functional: no argument is changed
+// and no result shares memory with an argument. Every other file of this folder is one operator
+// with its checks and its CPU kernel, or what several share (checks.h, parallel.h, streams.h);
+// fmtc/ops documents the operators and has their fakes. FMTC_LIBRARY is what torch.ops knows them
+// as; see cuda/device.h.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
@@ -31,6 +31,7 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
       "Tensor groups, int num_groups) -> Tensor");
   m.def("histogram(Tensor levels, int lo, int hi, Tensor groups, int num_groups) -> Tensor");
   m.def("entropy(Tensor counts) -> Tensor");
+  m.def("accumulate_(Tensor(a!) total, Tensor part) -> ()");
   m.def("huffman_lengths(Tensor counts, int max_length) -> Tensor");
   m.def("huffman_tables(Tensor lengths) -> (Tensor encode_table, Tensor decode_table)");
   m.def(
