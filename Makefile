@@ -55,7 +55,7 @@ $(VENV)/.created:
 
 $(VENV)/.installed: pyproject.toml setup.py constraints.txt $(VENV)/.created
 	$(PIP_INSTALL) $(BUILD_REQUIREMENTS)
-	$(PIP_INSTALL) --no-build-isolation --editable '.[test,dev]'
+	$(PIP_INSTALL) --no-build-isolation --editable '.[all,test,dev]'
 	@touch $@
 
 .PHONY: build
@@ -181,15 +181,17 @@ check-wheel: wheel
 test-newest-torch: wheel ## Run the operator tests with that wheel and PyPI's newest torch
 	test -x $(NEWEST)/bin/pip || $(BIN)/python -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip --disable-pip-version-check install --upgrade \
-	  --upgrade-strategy eager "$$(echo dist/fmtc-*.whl)[test]"
+	  --upgrade-strategy eager "$$(echo dist/fmtc-*.whl)[all,test]"
 	$(NEWEST)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall \
 	  --no-deps dist/fmtc-*.whl
 	$(call wheel_tests,$(CURDIR)/$(NEWEST)/bin/python)
 
 .PHONY: lint
-lint: $(VENV)/.installed ## Check style: ruff and clang-format
+lint: $(VENV)/.installed ## Check style, types and imports: ruff, mypy, import-linter, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 	@$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
 
 .PHONY: format
