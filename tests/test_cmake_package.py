@@ -15,6 +15,14 @@ ROOT = Path(__file__).resolve().parents[1]
 TORCH = Path(torch.__file__).parent
 
 
+# What a program may include: the coders, what is around them, and the types of their arguments.
+HEADERS = {
+    *("coding.h", "dct_cm.h", "device.h", "ebpc.h", "entropy.h", "histogram.h", "huffman.h"),
+    *("moments.h", "pca.h", "positions.h", "predict.h", "quantize.h", "rans.h", "simd.h"),
+    *("status.h", "stream.h", "transform.h", "words.h"),
+}
+
+
 def run(*command, **options) -> subprocess.CompletedProcess:
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, **options)
 
@@ -51,6 +59,25 @@ def test_example_builds_against_the_installed_package(prefix, tmp_path):
     assert stream.stdout.endswith("decoded exactly\n")
     operators = run(tmp_path / "operators", env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert operators.stdout == "-3 -2 0 2 3 clamped 2\n", operators.stderr
+
+
+def test_headers_are_the_public_ones_and_compile_alone(prefix, tmp_path):
+    installed = {file.relative_to(prefix / "include") for file in prefix.glob("include/**/*.h")}
+    assert installed == {Path("fmtc/core") / name for name in HEADERS}
+    for header in installed:
+        source = f"#include <{header}>\n#include <{header}>\n"  # twice: the second is nothing
+        (tmp_path / f"{header.stem}.cpp").write_text(source)
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.24)\nproject(user LANGUAGES CXX)\n"
+        "find_package(fmtc REQUIRED COMPONENTS core)\n"
+        "file(GLOB sources ${CMAKE_SOURCE_DIR}/*.cpp)\nadd_library(headers OBJECT ${sources})\n"
+        "target_compile_options(headers PRIVATE -Wall -Wextra -Werror)\n"
+        "target_link_libraries(headers PRIVATE fmtc::core)\n"
+    )
+    made = configure(tmp_path, tmp_path / "build", prefix)
+    assert made.returncode == 0, made.stderr
+    made = run(find_tool("cmake"), "--build", tmp_path / "build", "--parallel", "1")
+    assert made.returncode == 0, made.stdout
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@
 
 #include "core/bytes.h"
 #include "core/device.h"
-#include "core/simd.h"
+#include "core/multiversion.h"
 #include "core/status.h"
 
 namespace fmtc {

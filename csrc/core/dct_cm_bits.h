@@ -3,6 +3,7 @@
 // The bits of DCT-CM chunks (core/dct_cm.h), for the core and for the CUDA kernels.
 #include <algorithm>
 
+#include "core/bitstream.h"
 #include "core/dct_cm.h"
 
 namespace fmtc::dct_cm {

@@ -5,6 +5,8 @@
 #include <array>
 #include <bit>
 
+#include "core/bitstream.h"
+#include "core/bytes.h"
 #include "core/ebpc.h"
 
 namespace fmtc::ebpc {

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstring>
 
-#include "core/simd.h"
+#include "core/multiversion.h"
 
 namespace fmtc {
 namespace {

@@ -11,7 +11,7 @@
 #include "core/histogram.h"
 #include "core/huffman.h"
 #include "core/huffman_value.h"
-#include "core/simd.h"
+#include "core/multiversion.h"
 
 namespace fmtc {
 namespace {

@@ -6,7 +6,7 @@
 #include <new>
 #include <vector>
 
-#include "core/simd.h"
+#include "core/multiversion.h"
 
 namespace fmtc {
 namespace {

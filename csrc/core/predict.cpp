@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "core/simd.h"
+#include "core/multiversion.h"
 
 namespace fmtc {
 namespace {

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <limits>
 
-#include "core/simd.h"
+#include "core/multiversion.h"
 
 namespace fmtc {
 namespace {

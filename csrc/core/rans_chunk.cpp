@@ -8,11 +8,11 @@
 #include <span>
 
 #include "core/bytes.h"
+#include "core/multiversion.h"
 #include "core/rans.h"
 #include "core/rans_rounds.h"
 #include "core/rans_states.h"
 #include "core/rans_value.h"
-#include "core/simd.h"
 
 namespace fmtc {
 namespace rans {

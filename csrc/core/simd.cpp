@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "core/multiversion.h"
+
 namespace fmtc {
 namespace {
 

@@ -7,8 +7,8 @@
 #include <new>
 #include <vector>
 
+#include "core/multiversion.h"
 #include "core/quantize.h"
-#include "core/simd.h"
 
 namespace fmtc {
 namespace {

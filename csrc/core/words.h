@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <span>
 
-#include "core/bitstream.h"
 #include "core/coding.h"
 #include "core/device.h"
 

@@ -5,6 +5,8 @@
 #include <set>
 #include <string>
 
+#include "core/multiversion.h"
+
 namespace fmtc {
 namespace {
 
