@@ -1,0 +1,161 @@
+#include "codec/codec_tables.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/bytes.h"
+#include "core/huffman.h"
+#include "core/rans.h"
+
+namespace fmtc::codec {
+namespace {
+
+// What Python derives tables with (fmtc/codec/coders.py), the same here or streams would differ.
+constexpr int64_t kSmoothing = 64;
+constexpr int kHeadroom = 6;
+constexpr int kRansLog2Total = 12;
+constexpr int64_t kMostCount = int64_t{1} << 50;  // what smoothing multiplies must not overflow
+
+struct Counts {
+  size_t tables = 0;
+  size_t levels = 0;
+  std::vector<int64_t> smoothed;  // [tables, levels]
+
+  std::span<const int64_t> of(size_t table) const {
+    return std::span(smoothed).subspan(table * levels, levels);
+  }
+};
+
+Counts load_counts(const Layer& layer) {
+  const Array array = layer.tensor("counts");
+  check(array.shape.size() == 2 && array.shape[0] > 0 && array.shape[1] > 0 &&
+            array.shape[1] <= static_cast<int64_t>(kMaxSymbols),
+        "its counts make no tables");
+  Counts counts = {static_cast<size_t>(array.shape[0]), static_cast<size_t>(array.shape[1]),
+                   array.values<int64_t>("counts")};
+  for (int64_t& count : counts.smoothed) {
+    check(count >= 0 && count <= kMostCount, "a count is outside its range");
+    count = count * kSmoothing + 1;
+  }
+  return counts;
+}
+
+int bits_for(size_t values) { return std::bit_width(std::max<size_t>(values, 2) - 1); }
+
+// Code lengths [tables, levels].
+std::vector<uint8_t> code_lengths(const Counts& counts) {
+  const int most = std::min(kMaxCodeLength, bits_for(counts.levels) + kHeadroom);
+  std::vector<uint8_t> lengths(counts.smoothed.size());
+  for (size_t t = 0; t < counts.tables; ++t) {
+    check(huffman_lengths(counts.of(t), most,
+                          std::span(lengths).subspan(t * counts.levels, counts.levels)));
+  }
+  return lengths;
+}
+
+void set_huffman_tables(std::span<const uint8_t> lengths, size_t symbols, Tables& tables) {
+  const int longest = *std::ranges::max_element(lengths);
+  tables.encode_width = symbols;
+  tables.decode_width = size_t{1} << longest;
+  const size_t count = lengths.size() / symbols;
+  tables.encode_entries.resize(lengths.size());
+  tables.decode_entries.resize(count * tables.decode_width);
+  for (size_t t = 0; t < count; ++t) {
+    const auto of_table = lengths.subspan(t * symbols, symbols);
+    check(huffman_encode_table(of_table,
+                               std::span(tables.encode_entries).subspan(t * symbols, symbols)));
+    check(huffman_decode_table(
+        of_table, longest,
+        std::span(tables.decode_entries).subspan(t * tables.decode_width, tables.decode_width)));
+  }
+}
+
+// Returns the frequencies [tables, levels + 1].
+std::vector<int32_t> set_rans_tables(const Counts& counts, Tables& tables) {
+  const size_t width = counts.levels + 1;
+  std::vector<int32_t> frequencies(counts.tables * width);
+  tables.encode_width = width;
+  tables.decode_width = size_t{1} << kRansLog2Total;
+  tables.encode_entries.resize(frequencies.size());
+  tables.decode_entries.resize(counts.tables * tables.decode_width);
+  tables.base.resize(counts.tables);
+  for (size_t t = 0; t < counts.tables; ++t) {
+    const auto of_table = std::span(frequencies).subspan(t * width, width);
+    check(rans_frequencies(counts.of(t), kRansLog2Total, of_table));
+    check(rans_encode_table(of_table, std::span(tables.encode_entries).subspan(t * width, width)));
+    check(rans_decode_table(
+        of_table,
+        std::span(tables.decode_entries).subspan(t * tables.decode_width, tables.decode_width),
+        tables.base[t]));
+  }
+  return frequencies;
+}
+
+template <typename T>
+uint32_t crc32_of_values(std::span<const T> values, uint32_t seed) {
+  std::vector<uint8_t> bytes(values.size_bytes());
+  for (size_t i = 0; i < values.size(); ++i) store_le(bytes.data() + i * sizeof(T), values[i]);
+  return crc32_of(bytes, seed);
+}
+
+// The table-set identifier: from all that decides how a stream is decoded.
+template <typename T>
+uint16_t identifier(const std::string& coder, const Tables& tables, const std::vector<T>& codes) {
+  uint32_t crc = crc32_of(coder, 0);
+  crc = crc32_of_values<int32_t>(std::span(&tables.lo, 1), crc);
+  crc = crc32_of_values<int64_t>(tables.table_of, crc);
+  return static_cast<uint16_t>(crc32_of_values<T>(codes, crc));
+}
+
+}  // namespace
+
+Tables load_tables(const Layer& layer, const TensorCodec& codec) {
+  const Counts counts = load_counts(layer);
+  const auto coder = layer.setting<std::string>("coder", "huffman");
+  const int64_t lo =
+      layer.has_setting("symbols_from") ? layer.setting("symbols_from") : layer.setting("lo");
+  check(lo >= std::numeric_limits<int16_t>::min() && lo <= std::numeric_limits<int16_t>::max(),
+        "its symbols begin beyond the levels");
+  Tables tables;
+  tables.lo = static_cast<int32_t>(lo);
+  const auto lane_values = layer.setting<int64_t>("lane_values", 0);
+  check(lane_values_valid(lane_values), "its lanes cannot have so many values");
+  tables.lane_values = static_cast<uint32_t>(lane_values);
+  tables.table_of = layer.vector<int64_t>("table_of");
+  const int64_t segments =
+      codec.classes() > 1 ? 1 + codec.planes() * codec.classes() : codec.planes();
+  check(static_cast<int64_t>(tables.table_of.size()) == segments &&
+            std::ranges::all_of(tables.table_of,
+                                [&](int64_t table) {
+                                  return table >= 0 && table < static_cast<int64_t>(counts.tables);
+                                }),
+        "its tables do not fit the components");
+  if (coder == "rans") {
+    tables.coder = Coder::kRans;
+    tables.id = identifier(coder, tables, set_rans_tables(counts, tables));
+    return tables;
+  }
+  const std::vector<uint8_t> lengths = code_lengths(counts);
+  tables.id = identifier(coder, tables, lengths);
+  const int word_bits = bits_for(counts.levels);
+  if (coder == "huffman") {
+    set_huffman_tables(lengths, counts.levels, tables);
+  } else if (coder == "fixed") {  // a Huffman code whose lengths are all the same
+    const size_t symbols = size_t{1} << word_bits;
+    const std::vector<uint8_t> equal(counts.tables * symbols, static_cast<uint8_t>(word_bits));
+    set_huffman_tables(equal, symbols, tables);
+  } else if (coder == "ebpc" || coder == "dct-cm") {  // which have no tables
+    tables.coder = coder == "ebpc" ? Coder::kEbpc : Coder::kDctCm;
+    tables.encode_width = tables.decode_width = static_cast<size_t>(word_bits);
+    tables.table_of.clear();
+  } else {
+    throw Error("its coder '" + coder + "' is not known here");
+  }
+  return tables;
+}
+
+}  // namespace fmtc::codec
