@@ -202,5 +202,5 @@ format: $(VENV)/.installed ## Format all sources
 
 .PHONY: clean
 clean: ## Remove what was built; the environments stay
-	rm -rf build dist *.egg-info fmtc/*.so .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info fmtc/*.so .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
