@@ -10,15 +10,28 @@ quantiser, entropy coder, real decodable streams; calibrated after training, wit
 
 from importlib.metadata import PackageNotFoundError, version
 
-from .codec.codec import TensorCodec, calibrate_tensor
-from .codec.transform import Block
+from .calibration.compressor import Compressor, compress
+from .calibration.tensor import calibrate_tensor
+from .codec.block import Block
+from .codec.codec import TensorCodec
+from .codec.coders import Coder, register_coder
+from .codec.ranges import register_range
+from .config import CompressConfig
 from .deploy.export import export, export_reference
 from .errors import CalibrationError, ExportError, StorageError, StreamError, TraceError
-from .evaluation.evaluate import Reference, evaluate
-from .model.model import CompressedModel, Compressor, compress, load
+from .evaluation.evaluate import evaluate
+from .evaluation.reference import Reference
+from .model.model import CompressedModel, load
 from .model.report import Report
-from .model.storage import fingerprint
-from .presets import PRESETS, Preset
+from .network.fingerprint import fingerprint
+from .presets import (
+    PRESETS,
+    BitsPreset,
+    Preset,
+    StepPreset,
+    list_presets,
+    register_preset,
+)
 from .targets import SNR, AccuracyDrop, Agreement, Bits, Rate, Step, TargetError
 
 try:
@@ -30,8 +43,11 @@ __all__ = [
     "AccuracyDrop",
     "Agreement",
     "Bits",
+    "BitsPreset",
     "Block",
     "CalibrationError",
+    "Coder",
+    "CompressConfig",
     "CompressedModel",
     "Compressor",
     "ExportError",
@@ -42,6 +58,7 @@ __all__ = [
     "Report",
     "SNR",
     "Step",
+    "StepPreset",
     "StorageError",
     "StreamError",
     "TargetError",
@@ -53,5 +70,9 @@ __all__ = [
     "export",
     "export_reference",
     "fingerprint",
+    "list_presets",
     "load",
+    "register_coder",
+    "register_preset",
+    "register_range",
 ]

@@ -29,3 +29,9 @@ class TraceError(ValueError):
 
 class UsageError(ValueError):
     """Arguments that a command does not understand."""
+
+
+class UnknownNameError(ValueError, KeyError):
+    """A name that is not registered; says which are, and which of them is nearest."""
+
+    __str__ = ValueError.__str__  # KeyError's would show quotes

@@ -1,103 +1,236 @@
-"""Presets: what each scheme does at a coding point. One place for every default."""
+"""Presets: what each scheme does at a coding point. One place for every default.
+
+There are two families: a knob b, which sets a step for each layer, and one step for all layers.
+docs/method.md, "Presets".
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar
 
-MAX_LEVELS = 4096  # symbols in a table
-CLASSES = 8  # table classes by component scale (METHOD section 4)
+from .codec.coders import check_lane_values, coders
+from .codec.positions import MAX_CLASSES as MAX_POSITION_CLASSES
+from .codec.ranges import ranges
+from .registry import Registry, unknown
+
+MIN_BITS, MAX_BITS = 2, 12  # of b
+CLASSES = 8  # table classes by component scale
 MAX_CLASSES = 16  # so that the tables stay in the cache
-LANE_VALUES = tuple(2**n for n in range(8, 17))  # as lane_values_valid in csrc/core/stream.h
+TRANSFORMS = ("pca", "none", "dct", "dct-cm")
+PAPER_RANGE = "range"
+SIDES = ("before", "after")
 
 
-def check_lane_values(lane_values: int) -> None:
-    """Raise ValueError unless a lane can have so many values; 0 leaves it to the coder."""
-    if lane_values not in (0, *LANE_VALUES):
-        raise ValueError(
-            f"lane_values must be a power of two from {LANE_VALUES[0]} to {LANE_VALUES[-1]}, or 0 "
-            f"for the coder's own choice, got {lane_values}"
-        )
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Choices of a scheme.
+    """What both families choose. Make a `BitsPreset` or a `StepPreset`.
 
-    knob: "b", a step for each layer, its range / (2^b - 2); or "step", one step for all of them in
-    units of what an error does to the output (METHOD section 9), for which these count:
-        probes: random directions for each image, of which sensitivities are made.
-        regularization: rho, how much of a metric without directions is added to the measured one.
-        choose_sides: code after an activation where that is estimated to take less.
-        reuse_levels: behind a 1x1 convolution code the levels that went into it.
-        compensate: refit convolutions to their decoded inputs.
-    transform: "pca" (weighted where there are sensitivities), "none", "dct" over the channels of a
-        block, or "dct-cm", in each layer the DCT of 8 channels or none, whichever is sparser.
-    transform_bits: width of the quantised basis and its inverse, None keeps float32.
+    name: under which results show it.
     drop_components: leave out components whose level is zero on the whole calibration set.
-    outliers: share of the transformed calibration values left out at each end where the range that
-    sets the step is measured; they stay codable. 0 takes the extremes.
-    kept: share of a layer's components that is kept at most, those of the largest variance.
-    rule: what sets the step of a preset with b: "range", as said above, or one of
-    ``fmtc.baselines.RULES``, for 2^b levels to which values are clamped. max_bits: the largest b.
-    margin: levels added at each end of the calibrated range, as a share of the range ("range").
-    side: "before" the activation, where METHOD section 1 puts the coding points, or "after" it
-    wherever there is one.
+    margin: levels added at each end of the calibrated range, as a share of the range.
     classes: table classes; table_per_class: each has its own table, instead of one for the layer.
     predict: code differences from a spatial prediction. position_classes: of positions by how much
-    goes on there, each with tables of its own (rANS only). coder: one of
-    ``entropy_coding.CODERS``. lane_values: that one lane of a stream codes, a GPU's thread; 0 for
-    the coder's own choice. Raises ValueError for other lane_values than ``check_lane_values`` lets
-    pass.
+    goes on there, each with tables of its own. Coders that can do neither do without.
+    coder: a registered one (``fmtc.register_coder``). lane_values: that one lane of a stream codes,
+    a GPU's thread; 0 for the coder's own choice.
+    Raises ValueError that names a field with a wrong value, and what is allowed.
     """
 
+    knob: ClassVar[str]
+
     name: str
-    knob: str = "b"
-    transform: str = "pca"
-    transform_bits: int | None = None
     drop_components: bool = True
-    kept: float = 1.0
-    outliers: float = 0.0
-    rule: str = "range"
-    max_bits: int = 12
     margin: float = 0.125
-    side: str = "before"
     classes: int = CLASSES
     table_per_class: bool = False
     predict: bool = False
     position_classes: int = 1
     coder: str = "huffman"
     lane_values: int = 0
+
+    def __post_init__(self) -> None:
+        if type(self) is Preset:
+            raise ValueError("make a fmtc.BitsPreset (with a knob b) or a fmtc.StepPreset")
+        check_types(self, "preset")
+        self._require("margin", 0 <= self.margin <= 1, "a share of the range, 0 to 1")
+        self._require("classes", 1 <= self.classes <= MAX_CLASSES, f"1 to {MAX_CLASSES}")
+        most = MAX_POSITION_CLASSES
+        self._require("position_classes", 1 <= self.position_classes <= most, f"1 to {most}")
+        check_lane_values(self.lane_values)
+
+    def _require(self, field: str, condition: bool, allowed: str) -> None:
+        if not condition:
+            value = getattr(self, field)
+            raise ValueError(f"preset '{self.name}': {field} must be {allowed}; got {value!r}")
+
+    def _require_one_of(self, field: str, allowed: tuple[str, ...]) -> None:
+        self._require(field, getattr(self, field) in allowed, f"one of {', '.join(allowed)}")
+
+    def check_names(self) -> None:
+        """UnknownNameError unless the coder (and the rule) is registered."""
+        coders[self.coder]
+
+    def with_classes(self, classes: int) -> Preset:
+        """The same with one table a layer (1), or one for each of up to so many classes."""
+        if not 1 <= classes <= MAX_CLASSES:
+            raise ValueError(f"table_classes must be 1 to {MAX_CLASSES}, got {classes}")
+        if classes == 1:
+            return replace(self, table_per_class=False)
+        return replace(self, table_per_class=True, classes=classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `preset_of` makes the preset of again; JSON can hold it."""
+        return {"knob": self.knob, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitsPreset(Preset):
+    """A step for each layer, its range / (2^b - 2), or what a rule says.
+
+    transform: "pca", "none", "dct" over the channels of a block, or "dct-cm", in each layer the DCT
+    of 8 channels or none, whichever is sparser.
+    transform_bits: width of the quantised basis and its inverse, None keeps float32.
+    kept: share of a layer's components that is kept at most, those of the largest variance.
+    outliers: share of the transformed calibration values left out at each end where the range that
+    sets the step is measured; they stay codable. 0 takes the extremes.
+    rule: what sets the step: "range", as said above, or a registered one (``fmtc.register_range``),
+    for 2^b levels to which values are clamped. max_bits: the largest b.
+    side: "before" the activation or "after" it wherever there is one.
+    """
+
+    knob: ClassVar[str] = "b"
+
+    transform: str = "pca"
+    transform_bits: int | None = None
+    kept: float = 1.0
+    outliers: float = 0.0
+    rule: str = PAPER_RANGE
+    max_bits: int = MAX_BITS
+    side: str = "before"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_one_of("transform", TRANSFORMS)
+        self._require_one_of("side", SIDES)
+        bits = self.transform_bits
+        self._require("transform_bits", bits is None or 2 <= bits <= 16, "2 to 16, or None")
+        self._require("kept", 0 < self.kept <= 1, "a share of the components, above 0 up to 1")
+        self._require("outliers", 0 <= self.outliers < 0.5, "a share of the values, 0 to below 0.5")
+        allowed = f"{MIN_BITS} to {MAX_BITS}"
+        self._require("max_bits", MIN_BITS <= self.max_bits <= MAX_BITS, allowed)
+
+    def check_names(self) -> None:
+        super().check_names()
+        if self.rule != PAPER_RANGE:
+            ranges[self.rule]
+
+    def check_bits(self, bits: int) -> None:
+        """Raise ValueError for a b that the preset cannot use."""
+        if not MIN_BITS <= bits <= self.max_bits:
+            raise ValueError(
+                f"bits must be {MIN_BITS} to {self.max_bits} with preset '{self.name}', got {bits}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPreset(Preset):
+    """One step for all layers, in units of what an error does to the output.
+
+    probes: random directions for each image, of which sensitivities are made.
+    regularization: rho, how much of a metric without directions is added to the measured one.
+    choose_sides: code after an activation where that is estimated to take less.
+    reuse_levels: behind a 1x1 convolution code the levels that went into it.
+    compensate: refit convolutions to their decoded inputs.
+    """
+
+    knob: ClassVar[str] = "step"
+
     probes: int = 4
     regularization: float = 0.1
     choose_sides: bool = False
     reuse_levels: bool = False
     compensate: bool = False
 
-    def __post_init__(self):
-        check_lane_values(self.lane_values)
-
-    def with_classes(self, classes: int) -> Preset:
-        """The same with one table a layer (1), or one for each of up to so many classes."""
-        if not 1 <= classes <= MAX_CLASSES:
-            raise ValueError(f"table classes must be 1 to {MAX_CLASSES}, got {classes}")
-        if classes == 1:
-            return replace(self, table_per_class=False)
-        return replace(self, table_per_class=True, classes=classes)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("probes", self.probes >= 1, "1 or more")
+        self._require("regularization", self.regularization >= 0, "0 or more")
 
 
-# -- What the paper is compared with (METHOD section 7) --------------------------------------------
-# The same coding points, values and coder for all; only the paper's PCA is taken away. Methods made
-# for the activation's output code that, as their authors do. Quantisers are Huffman coded.
+FAMILIES: dict[str, type[Preset]] = {"b": BitsPreset, "step": StepPreset}
 
-_PLAIN = Preset("", transform="none", drop_components=False, max_bits=10, margin=0.0)
-_BASELINE = replace(_PLAIN, side="after")
-_PCA_BASELINE = Preset("", transform_bits=8, max_bits=10)
 
-PRESETS = {
-    # The best we know (METHOD section 9): codes what the output depends on.
-    "fmtc": Preset(
-        "fmtc",
-        knob="step",
+def check_types(config: Any, what: str) -> None:
+    """ValueError unless a dataclass's fields of numbers, strings and flags have their types."""
+    allowed: dict[str, tuple[type, ...]] = {
+        "str": (str,),
+        "bool": (bool,),
+        "int": (int,),
+        "float": (float, int),
+        "int | None": (int, type(None)),
+        "bool | None": (bool, type(None)),
+        "str | None": (str, type(None)),
+    }
+    for field in fields(config):
+        value, wanted = getattr(config, field.name), allowed.get(str(field.type))
+        if wanted is None:
+            continue
+        boolean = isinstance(value, bool) and bool not in wanted
+        if boolean or not isinstance(value, wanted):
+            kinds = str(field.type).replace(" | ", " or ")
+            raise ValueError(f"{what}: {field.name} must be {kinds}; got {value!r}")
+
+
+PRESETS: Registry[Preset] = Registry("preset")
+
+
+def register_preset(preset: Preset) -> Preset:
+    """Make a preset known by its name, to ``fmtc.compress`` and to the command line.
+
+    ValueError: the name of another, a coder or a rule that is not registered.
+    """
+    if not isinstance(preset, Preset):
+        raise ValueError(f"a preset is a BitsPreset or a StepPreset, not {preset!r}")
+    preset.check_names()
+    return PRESETS.register(preset.name, preset)
+
+
+def list_presets(pattern: str = "*") -> list[str]:
+    """Names of the presets that match a pattern such as "pca*"."""
+    return PRESETS.names(pattern)
+
+
+def get_preset(preset: str | Preset, **changes: Any) -> Preset:
+    """A preset by name, optionally with some fields changed. Raises ValueError for a wrong name."""
+    found = preset if isinstance(preset, Preset) else PRESETS[preset]
+    known = {field.name: field for field in fields(found)}
+    for name in changes:
+        if name not in known:
+            raise ValueError(f"preset '{found.name}': {unknown('field', name, known)}")
+    found = replace(found, **changes)
+    found.check_names()
+    return found
+
+
+def preset_of(described: dict[str, Any]) -> Preset:
+    """The preset of `Preset.to_dict`. Raises ValueError for anything else."""
+    choices = dict(described)
+    knob = choices.pop("knob", None)
+    if knob not in FAMILIES:
+        raise ValueError(f"a preset has the knob b or step, not {knob!r}")
+    try:
+        preset = FAMILIES[knob](**choices)
+    except TypeError as error:  # a field that is missing or not known
+        raise ValueError(f"not a preset: {error}") from error
+    preset.check_names()
+    return preset
+
+
+# The best we know: codes what the output depends on.
+register_preset(
+    StepPreset(
+        name="fmtc",
         table_per_class=True,
         predict=True,
         position_classes=4,
@@ -105,37 +238,38 @@ PRESETS = {
         choose_sides=True,
         reuse_levels=True,
         compensate=True,
-    ),
-    # Faithful to the paper: PCA, basis in 8 bits, one step and one Huffman table a layer.
-    "paper": Preset("paper", transform_bits=8),
-    # The same with a step that does not hang on the farthest of all calibration values
-    # (docs/measurements.md): one image among hundreds can otherwise make a layer's step useless.
-    "paper-robust": Preset("paper-robust", transform_bits=8, outliers=1e-4),
+    )
+)
+# Faithful to the paper: PCA, basis in 8 bits, one step and one Huffman table a layer.
+register_preset(BitsPreset(name="paper", transform_bits=8))
+# The same with a step that does not hang on the farthest of all calibration values
+# (docs/measurements.md): one image among hundreds can otherwise make a layer's step useless.
+register_preset(BitsPreset(name="paper-robust", transform_bits=8, outliers=1e-4))
+
+# -- What the paper is compared with (docs/method.md, "Competitors") -------------------------------
+# The same coding points, values and coder for all; only the paper's PCA is taken away. Methods made
+# for the activation's output code that, as their authors do. Quantisers are Huffman coded.
+
+_PLAIN = BitsPreset(name="", transform="none", drop_components=False, max_bits=10, margin=0.0)
+_BASELINE = replace(_PLAIN, side="after")
+_PCA_BASELINE = BitsPreset(name="", transform_bits=8, max_bits=10)
+
+for _preset in (
     # The paper's own quantiser alone (its figure 4): b bits for each value, and Huffman coded.
-    "q": replace(_PLAIN, name="q", coder="fixed"),
-    "q-vlc": replace(_PLAIN, name="q-vlc"),
-    # Other quantisers (fmtc/baselines.py), Huffman coded.
-    "gemmlowp": replace(_BASELINE, name="gemmlowp", rule="gemmlowp"),
-    "aciq": replace(_BASELINE, name="aciq", rule="aciq"),
-    "kld": replace(_BASELINE, name="kld", rule="kld"),
+    replace(_PLAIN, name="q", coder="fixed"),
+    replace(_PLAIN, name="q-vlc"),
+    # Other quantisers (fmtc/codec/ranges.py), Huffman coded.
+    replace(_BASELINE, name="gemmlowp", rule="gemmlowp"),
+    replace(_BASELINE, name="aciq", rule="aciq"),
+    replace(_BASELINE, name="kld", rule="kld"),
     # EBPC: Cavigelli et al.'s lossless coder on GEMMLOWP's integers of b bits, 8 in their paper.
-    "ebpc": replace(_BASELINE, name="ebpc", rule="gemmlowp", coder="ebpc"),
+    replace(_BASELINE, name="ebpc", rule="gemmlowp", coder="ebpc"),
     # DCT-CM, reinterpreted, as only its abstract is public: of the DCT's coefficients over the
     # channels those that round to zero at b bits are masked; layers that are sparser without skip
     # it; a mask and words of b bits are what is stored.
-    "dct-cm": replace(
-        _BASELINE, name="dct-cm", rule="gemmlowp", transform="dct-cm", coder="dct-cm"
-    ),
+    replace(_BASELINE, name="dct-cm", rule="gemmlowp", transform="dct-cm", coder="dct-cm"),
     # The paper's remark that PCA can stand before any of them: its coding points and its basis.
-    "pca+aciq": replace(_PCA_BASELINE, name="pca+aciq", rule="aciq"),
-    "pca+kld": replace(_PCA_BASELINE, name="pca+kld", rule="kld"),
-}
-
-
-def get_preset(preset: str | Preset, **changes) -> Preset:
-    """A preset by name, optionally with some fields changed. Raises ValueError for a wrong name."""
-    if isinstance(preset, str):
-        if preset not in PRESETS:
-            raise ValueError(f"unknown preset '{preset}'; known: {', '.join(PRESETS)}")
-        preset = PRESETS[preset]
-    return replace(preset, **changes)
+    replace(_PCA_BASELINE, name="pca+aciq", rule="aciq"),
+    replace(_PCA_BASELINE, name="pca+kld", rule="kld"),
+):
+    register_preset(_preset)

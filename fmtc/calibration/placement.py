@@ -1,4 +1,6 @@
-"""Where to code, and what to expect: choices of the fmtc preset before calibration (METHOD 9).
+"""Where to code, and what to expect: choices of preset fmtc before calibration.
+
+docs/method.md, "Sides of an activation".
 
 With a step d for everything, in units of what an error does to the output, a component of variance
 s > d^2/12 costs log2(s / (d^2/12)) / 2 bits and leaves the error d^2/12, any other one nothing and
@@ -8,26 +10,26 @@ leaves its variance: reverse water-filling.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import fx
 
 from ..codec.transform import metric_root
-from ..network.graph import Group
+from ..network.groups import Group
 from .sensitivity import Sensitivity
 
 LEAST_RHO = 0.003
 
 
-def consumer_metric(network: fx.GraphModule, consumers: list[fx.Node]) -> torch.Tensor | None:
-    """Sum of W^T W over the convolutions that take the inverse transform, f64 [C, C].
+def consumer_metric(weights: Iterable[torch.Tensor]) -> torch.Tensor | None:
+    """Sum of W^T W over the weights [O, C, kh, kw] of convolutions that take the inverse transform.
 
-    What they do not see cannot matter. None where there are no such convolutions.
+    What they do not see cannot matter. f64 [C, C]; None where there are no such convolutions.
     """
     total = None
-    for consumer in consumers:
-        weight = network.get_submodule(consumer.target).weight.detach().double()
+    for weight in weights:
+        weight = weight.detach().double()
         seen = torch.einsum("oihw,ojhw->ij", weight, weight)
         total = seen if total is None else total + seen
     return total

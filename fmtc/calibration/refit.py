@@ -1,4 +1,4 @@
-"""Compensation: convolutions refitted to what they really read (METHOD section 9).
+"""Compensation: convolutions refitted to what they really read (docs/method.md, "Compensation").
 
 Behind coding points a convolution reads decoded tensors. Ridge regression changes its weights so
 that, on the calibration images, it comes closest to what the uncompressed network computes there:

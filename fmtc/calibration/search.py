@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ..targets import SNR, Bits, Measure, Rate, Share, Step, Target, TargetError
+from ..targets import Measure, Share, Sought, Target, TargetError, Value
 
 MOST_MEASUREMENTS = 10
 # A value is aimed at to within half of its tolerance; all of it is allowed after this many.
@@ -45,26 +45,38 @@ def search(
     """The global step that meets a Rate, SNR, Agreement or AccuracyDrop.
 
     A rate is met to within 2 % and an SNR to within 0.2 dB, or where they are noisy to within 10 %
-    and 1 dB, once the step is known to 3 %; a share by the largest step (to within 5 %) that has
-    it, as far as measured. measure: step -> Measure, called at most 10 times, never twice for one
-    step; start: where to begin; known: measurements made before, which are used first; finest,
-    coarsest: steps that can be made. Raises TargetError where no step meets the target, ValueError
-    where its figure is not measured (an agreement without classes).
+    and 1 dB, once the step is known to 3 %; otherwise an SNR by the coarsest step measured that has
+    more, so that a curve that ends or jumps above it meets it. A share is met by the largest step
+    (to within 5 %) that has it, as far as measured.
+
+    measure: step -> Measure, called at most 10 times, never twice for one step; start: where to
+    begin; known: measurements made before, which are used first; finest, coarsest: steps that can
+    be made. Raises TargetError where no step meets the target, ValueError where its figure is not
+    measured (an agreement without classes).
     """
     if not start > 0 or not math.isfinite(start):
         raise ValueError(f"the step to start from must be positive and finite, got {start}")
-    if isinstance(target, (Bits, Step)):
+    if not isinstance(target, Sought):
         raise ValueError(f"{target} is set as it is; there is nothing to search for")
     usable = [point for point in known if getattr(point, target.figure) is not None]
     steps = _Steps(measure, start, usable, finest, coarsest)
-    found = (_find_share if isinstance(target, Share) else _find_value)(target, steps)
-    return Found(found, steps.count)
+    if isinstance(target, Share):
+        return Found(_find_share(target, steps), steps.count)
+    assert isinstance(target, Value)
+    return Found(_find_value(target, steps), steps.count)
 
 
 class _Steps:
     """The measurements so far, by step, and the range in which more can be made."""
 
-    def __init__(self, measure, start: float, known: list[Measure], finest: float, coarsest: float):
+    def __init__(
+        self,
+        measure: Callable[[float], Measure],
+        start: float,
+        known: list[Measure],
+        finest: float,
+        coarsest: float,
+    ):
         self.measure = measure
         self.points = sorted(known, key=lambda point: point.step)
         self.count = 0
@@ -90,7 +102,7 @@ class _Steps:
         return min(max(step, self.finest), self.coarsest)
 
 
-def _find_value(target: Rate | SNR, steps: _Steps) -> Measure:
+def _find_value(target: Value, steps: _Steps) -> Measure:
     """Secant between the two measurements around the target, once there are such."""
     going_on = bool(steps.points) or steps.add(steps.start)
     while True:
@@ -106,9 +118,14 @@ def _find_value(target: Rate | SNR, steps: _Steps) -> Measure:
         step = _between(*ends, steps.count) if ends else _beyond(curve)
         if step is None and steps.count == 0:
             step = steps.start  # what was known does not show the way
+        elif step is None and not ends and target.exceeded_by(steps.points[-1]):
+            step = steps.coarsest  # a plateau of more than is asked for: what is at its end?
         if step is None or not going_on or not steps.left:
             if target.error(best) <= 1:
                 return best
+            exceeding = [point for point in steps.points if target.exceeded_by(point)]
+            if exceeding:
+                return exceeding[-1]
             raise TargetError(target, best)
         going_on = steps.add(step)
 

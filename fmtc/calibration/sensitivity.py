@@ -1,4 +1,6 @@
-"""How much the network's output depends on each coding point (METHOD section 9).
+"""How much the network's output depends on each coding point.
+
+docs/method.md, "Sensitivities".
 
 For a random direction v with independent normal entries, E[(v . J e)^2] = ||J e||^2: the gradient
 g = d(v . output)/dx of a few such probes gives M = mean of g g^T over images and positions, and an
@@ -15,12 +17,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import fx
-from tqdm import tqdm
 
-from ..codec.transform import Moments
-from ..evaluation.evaluate import first_tensor
-from ..network.graph import BEFORE, Group
+from ..codec.moments import Moments
+from ..network.groups import BEFORE, Group
+from ..network.outputs import first_tensor
 from ..network.untraced import HookedConv
+from ..progress import Progress, stage
 
 # (outputs [N, ...], probes, generator) -> directions [N, probes, ...] in which they are probed.
 Directions = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
@@ -88,7 +90,7 @@ def sensitivities(
     images: list[torch.Tensor],
     probes: int,
     seed: int = 0,
-    progress: bool = False,
+    progress: Progress = False,
     directions: Directions = normal_directions,
 ) -> dict[tuple[str, str], Sensitivity]:
     """Sensitivity of each group's tensors, by (layer name, side), and of hooked convolutions.
@@ -104,15 +106,14 @@ def sensitivities(
     collected: dict[tuple[str, str], _Collected] = {}
     generator = torch.Generator().manual_seed(seed)
     parts = [part for batch in images for part in batch.split(IMAGES_AT_A_TIME)]
-    bar = tqdm(
-        parts, desc="sensitivities", unit="batch", disable=not progress, leave=False, delay=2
-    )
-    for part in bar:
-        recorder = _Recorder(network, nodes)
-        with torch.enable_grad(), _recording(hooked, recorder):
-            output = first_tensor(recorder.run(part))
-            drawn = directions(output.detach(), probes, generator)
-            _collect(collected, recorder.seen, output, drawn)
+    with stage(progress, "sensitivities", len(parts), "batch") as advance:
+        for part in parts:
+            recorder = _Recorder(network, nodes)
+            with torch.enable_grad(), _recording(hooked, recorder):
+                output = first_tensor(recorder.run(part))
+                drawn = directions(output.detach(), probes, generator)
+                _collect(collected, recorder.seen, output, drawn)
+            advance(1)
     count = sum(len(part) for part in parts)
     return {key: item.finish(count) for key, item in collected.items()}
 

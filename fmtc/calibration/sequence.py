@@ -1,8 +1,8 @@
-"""Sequential calibration (METHOD section 5): one pass over the graph, every point coding at once.
+"""Sequential calibration: one pass over the graph, every point coding at once.
 
-The graph is executed node by node on all micro-batches; at a coding point the codec is fitted to
-what its group really produces from quantised inputs, and what it decodes replaces the tensor.
-Values are freed as soon as nothing reads them any more.
+docs/method.md, "Sequential calibration": the graph is executed node by node on all micro-batches;
+at a coding point the codec is fitted to what its group really produces from quantised inputs, and
+what it decodes replaces the tensor. Values are freed as soon as nothing reads them any more.
 """
 
 from __future__ import annotations
@@ -13,99 +13,88 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from tqdm import tqdm
 
-from ..errors import CalibrationError
-from ..network.graph import Group, is_plain_conv
+from ..codec.codec import Codec
+from ..network.fold import set_convolution, tidy
+from ..network.groups import Group
+from ..network.prepared import Prepared
 from ..network.untraced import HookedConv, Untraced
+from ..progress import Progress, stage
 
 # (layer, its output for each micro-batch) -> its codec; ``codec.simulate`` gives what is decoded.
-Fit = Callable[[Group | HookedConv, list[torch.Tensor]], Any]
+FitLayer = Callable[[Group | HookedConv, list[torch.Tensor]], Codec]
 # (layer, its convolution, decoded inputs, outputs of the uncompressed network) -> a convolution.
 Refit = Callable[[Group, nn.Conv2d, list[torch.Tensor], list[torch.Tensor]], nn.Conv2d]
 
 
-def check_images(batches: list[torch.Tensor]) -> None:
-    """Refuse calibration images that cannot be used. Raises CalibrationError naming the batch."""
-    if not batches:
-        raise CalibrationError("there are no calibration images")
-    for i, batch in enumerate(batches):
-        if not isinstance(batch, torch.Tensor) or batch.dim() != 4 or not len(batch):
-            shape = list(batch.shape) if isinstance(batch, torch.Tensor) else type(batch).__name__
-            raise CalibrationError(
-                f"calibration batch {i}: expected images [N, C, H, W], got {shape}"
-            )
-        if not batch.is_floating_point():
-            raise CalibrationError(
-                f"calibration batch {i}: expected preprocessed floating-point images, "
-                f"got {batch.dtype}"
-            )
-        if not batch.isfinite().all():
-            raise CalibrationError(f"calibration batch {i} contains NaN or Inf")
-
-
 @torch.no_grad()
 def run_sequentially(
-    network: fx.GraphModule,
-    groups: list[Group],
+    prepared: Prepared,
     batches: list[torch.Tensor],
-    fit: Fit,
-    progress: bool = False,
-    reference: fx.GraphModule | None = None,
+    fit: FitLayer,
+    progress: Progress = False,
+    clean: Prepared | None = None,
     refit: Refit | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Codec]:
     """Execute the graph once, fitting each layer's codec; what it decodes goes on downstream.
 
-    refit: changes a group's convolution before its output is calibrated; ``reference`` is then a
-    network with the same graph, uncompressed, which is executed beside it.
+    refit: changes a group's convolution before its output is calibrated, in ``prepared``; ``clean``
+    is then the same network, uncompressed, which is executed beside it.
     Returns the codecs by layer name, in execution order.
     """
+    network, groups = prepared.network, prepared.groups
     coded = _Run(network, batches)
-    clean = _Run(reference, batches) if refit is not None else None
+    beside = _Run(clean.network, batches) if clean is not None and refit is not None else None
     at = {group.output: group for group in groups}
-    convolutions = {group.conv: group for group in groups} if clean else {}
-    codecs: dict[str, Any] = {}
-    bar = tqdm(
-        total=len(groups),
-        desc="calibrate",
-        unit="layer",
-        disable=not progress,
-        leave=False,
-        delay=2,
-    )
-    twins = clean.network.graph.nodes if clean else network.graph.nodes
-    twin_of = dict(zip(network.graph.nodes, twins, strict=True))
-    for node, twin in twin_of.items():
-        if node.op == "output":
-            break
-        if clean is not None:
-            clean.values[twin] = clean.execute(twin)
-        if node in convolutions and is_plain_conv(_module(network, node)):
-            group, conv = convolutions[node], _module(network, node)
-            targets = clean.values[twin]
-            for add in group.adds:  # what is added to its output is off by a known error, too
-                here = coded.values[group.residual(add)]
-                there = clean.values[twin_of[group.residual(add)]]
-                targets = [y + r - x for y, r, x in zip(targets, there, here, strict=True)]
-            network.add_submodule(
-                node.target, refit(group, conv, coded.values[node.args[0]], targets)
-            )
-        untraced = _untraced(network, node)
-        if untraced is not None:
-            inner, coded.values[node] = untraced.calibrate(partial(coded.execute, node), fit)
-            codecs |= inner
-        else:
-            coded.values[node] = coded.execute(node)
-        if node in at:
-            group = at[node]
-            codec = codecs[group.name] = fit(group, coded.values[node])
-            coded.values[node] = [codec.simulate(x) for x in coded.values[node]]
-            bar.update()
-        coded.free(node)
-        if clean is not None:
-            clean.free(twin)
-    bar.close()
+    convolutions = {group.conv: group for group in groups}
+    codecs: dict[str, Codec] = {}
+    nodes = list(network.graph.nodes)
+    twins = list(beside.network.graph.nodes) if beside else nodes
+    twin_of = dict(zip(nodes, twins, strict=True))
+    with stage(progress, "calibrate", len(groups), "layer") as advance:
+        for node, twin in twin_of.items():
+            if node.op == "output":
+                break
+            if beside is not None and refit is not None:
+                beside.values[twin] = beside.execute(twin)
+                if node in convolutions:
+                    group = convolutions[node]
+                    conv = prepared.convolution(group)
+                    if conv is not None:
+                        targets = _targets(group, coded, beside, twin_of)
+                        inputs = coded.values[node.args[0]]
+                        set_convolution(network, group, refit(group, conv, inputs, targets))
+            untraced = _untraced(network, node)
+            if untraced is not None:
+                inner, coded.values[node] = untraced.calibrate(partial(coded.execute, node), fit)
+                codecs |= inner
+            else:
+                coded.values[node] = coded.execute(node)
+            if node in at:
+                group = at[node]
+                codec = codecs[group.name] = fit(group, coded.values[node])
+                coded.values[node] = [codec.simulate(x) for x in coded.values[node]]
+                advance(1)
+            coded.free(node)
+            if beside is not None:
+                beside.free(twin)
+    tidy(network)
     return codecs
+
+
+def _targets(
+    group: Group, coded: _Run, beside: _Run, twin_of: dict[fx.Node, fx.Node]
+) -> list[torch.Tensor]:
+    """What a group's convolution should give: the uncompressed network's output there.
+
+    What is added to it later is off by a known error, too, which it can make good.
+    """
+    targets = beside.values[twin_of[group.conv]]
+    for add in group.adds:
+        here = coded.values[group.residual(add)]
+        there = beside.values[twin_of[group.residual(add)]]
+        targets = [y + r - x for y, r, x in zip(targets, there, here, strict=True)]
+    return targets
 
 
 class _Run:
@@ -139,13 +128,9 @@ class _Run:
         return getattr(args[0], node.target)(*args[1:], **kwargs)
 
 
-def _module(network: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    return network.get_submodule(node.target) if node.op == "call_module" else None
-
-
 def _untraced(network: fx.GraphModule, node: fx.Node) -> Untraced | None:
     """The untraced module that this node calls for the first time."""
-    module = _module(network, node)
+    module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
     return module if isinstance(module, Untraced) and not module.calibrated else None
 
 

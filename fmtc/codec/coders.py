@@ -1,20 +1,23 @@
-"""Tables of the entropy coder, from calibration counts (METHOD section 4)."""
+"""Entropy coders, with the tables that calibration gives them (docs/method.md, "Entropy coding").
+
+A coder is one class. ``register_coder`` makes another one known by its name, and presets and
+configurations may then name it; examples/python/own_coder.py is a complete one.
+"""
 
 from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
 
 import torch
 
 from .. import ops
-from ..presets import MAX_LEVELS, check_lane_values
-from .prediction import rms_symbols
+from ..registry import Registry
+from .archive import Scalars, Tensors, integer, require, typed, within
+from .exact import Exact
+from .quantizer import MAX_LEVELS
 
-# "fixed": the same number of bits for every level. "ebpc" and "dct-cm": docs/stream_format.md.
-CODERS = ("huffman", "rans", "fixed", "ebpc", "dct-cm")
-WITH_TABLES = ("huffman", "rans")  # these can have several
 # Slots of a rANS table, as a power of two. 11 would halve the decode tables and cost 0.2% more rate
 # at 1.6 bits/value, 0.5% at 4.6 (docs/measurements.md).
 RANS_LOG2_TOTAL = 12
@@ -25,6 +28,16 @@ SMOOTHING = 64
 # length take levels / 2^length of the code space, 2^-HEADROOM at most where the limit allows it.
 MAX_LENGTH = 15
 HEADROOM = 6
+LANE_VALUES = tuple(2**n for n in range(8, 17))  # as lane_values_valid in csrc/core/stream.h
+
+
+def check_lane_values(lane_values: int) -> None:
+    """Raise ValueError unless a lane can have so many values; 0 leaves it to the coder."""
+    if lane_values not in (0, *LANE_VALUES):
+        raise ValueError(
+            f"lane_values must be a power of two from {LANE_VALUES[0]} to {LANE_VALUES[-1]}, or 0 "
+            f"for the coder's own choice, got {lane_values!r}"
+        )
 
 
 def smoothed(counts: torch.Tensor) -> torch.Tensor:
@@ -37,75 +50,76 @@ def table_max_length(levels: int) -> int:
     return min(MAX_LENGTH, math.ceil(math.log2(max(levels, 2))) + HEADROOM)
 
 
-@dataclass
-class Tables:
-    """Tables of a layer for one of the CODERS.
+class Coder(Exact):
+    """The entropy coder of one layer.
+
+    A subclass says what it can do, makes its tables in ``build``, and has ``encode`` and
+    ``decode_unchecked``; the rest it may leave.
+
+    name: by which presets, configurations and saved codecs know it.
+    tables: it has tables of symbols, and can have several. escapes: it codes any int16 level, also
+    outside of ``lo`` to ``hi``; others are given levels in that range alone. predicted: levels may
+    be replaced by differences from a prediction, which needs escapes. classes: it can have tables
+    for classes of positions, which it is then given with the levels.
 
     counts: i64 [T, L] calibration histogram of each table over the levels lo .. lo+L-1.
     table_of: i64 [segments], the table of each component; with several classes of positions, of the
     map and of each class of each component.
-    lane_values: as in a ``Preset``; it is the encoder's choice alone. The rest is derived.
-    lengths: u8 [T, L] Huffman code lengths, also where the coder is another one.
-    frequencies: i32 [T, L + 1] of ``ops.rans_frequencies``, None for other coders.
-    encode_table, decode_table: of the coder, None where it has none.
+    lane_values: how many values a lane of a stream codes, 0 for its own choice; it concerns the
+    encoder alone. lengths: u8 [T, L] Huffman code lengths of the counts, whatever the coder.
     table_id: 0..65535, from all that decides how a stream is decoded.
-    Raises ValueError for an unknown coder, too many levels or wrong lane_values.
+    Raises ValueError for too many levels or wrong lane_values.
     """
 
-    lo: int
+    name: ClassVar[str]
+    tables: ClassVar[bool] = False
+    escapes: ClassVar[bool] = False
+    predicted: ClassVar[bool] = False
+    classes: ClassVar[bool] = False
+
     counts: torch.Tensor
     table_of: torch.Tensor
-    coder: str = "huffman"
-    position_classes: int = 1
-    lane_values: int = 0
-    lengths: torch.Tensor = field(init=False)
-    frequencies: torch.Tensor | None = field(init=False, default=None)
-    encode_table: torch.Tensor | None = field(init=False, default=None)
-    decode_table: torch.Tensor | None = field(init=False, default=None)
-    base: torch.Tensor | None = field(init=False, default=None)
-    table_id: int = field(init=False)
+    lengths: torch.Tensor
 
-    def __post_init__(self):
-        levels = self.counts.shape[1]
-        if self.coder not in CODERS:
-            raise ValueError(f"unknown coder '{self.coder}'; known: {', '.join(CODERS)}")
+    def __init__(
+        self,
+        lo: int,
+        counts: torch.Tensor,
+        table_of: torch.Tensor,
+        position_classes: int = 1,
+        lane_values: int = 0,
+    ):
+        super().__init__()
+        levels = counts.shape[1]
         if not 1 <= levels <= MAX_LEVELS:
             raise ValueError(f"{levels} levels do not fit a table; at most {MAX_LEVELS}")
-        check_lane_values(self.lane_values)
-        counts = smoothed(self.counts)
-        self.lengths = ops.huffman_lengths(counts, table_max_length(levels))
-        if self.coder == "rans":
-            self.frequencies = ops.rans_frequencies(counts, RANS_LOG2_TOTAL)
-            tables = ops.rans_tables(self.frequencies)
-            self.encode_table, self.decode_table, self.base = tables
-        elif self.coder == "huffman":
-            self.encode_table, self.decode_table = ops.huffman_tables(self.lengths)
-        elif self.coder == "fixed":  # a Huffman code whose lengths are all the same
-            bits = self.word_bits
-            equal = torch.full((len(self.counts), 2**bits), bits, dtype=torch.uint8)
-            self.encode_table, self.decode_table = ops.huffman_tables(equal)
-        self.table_id = self._identifier()
-
-    def _identifier(self) -> int:
-        codes = self.lengths if self.frequencies is None else self.frequencies
-        checksum = zlib.crc32(self.coder.encode() + self.lo.to_bytes(4, "little", signed=True))
-        for part in (self.table_of.to(torch.int64), codes):
+        check_lane_values(lane_values)
+        self.lo, self.hi = lo, lo + levels - 1
+        self.position_classes, self.lane_values = position_classes, lane_values
+        segments = len(table_of)
+        self.components = segments
+        if position_classes > 1:
+            self.components = (segments - 1) // position_classes
+        # Bits of a number for each level.
+        self.word_bits = max(1, (levels - 1).bit_length())
+        self.hold("counts", counts)
+        self.hold("table_of", table_of)
+        self.hold("lengths", ops.huffman_lengths(smoothed(counts), table_max_length(levels)))
+        self.build()
+        checksum = zlib.crc32(self.name.encode() + lo.to_bytes(4, "little", signed=True))
+        for part in (table_of.to(torch.int64), self.codes()):
             checksum = zlib.crc32(part.cpu().numpy().tobytes(), checksum)
-        return checksum & 0xFFFF
+        self.table_id = checksum & 0xFFFF
 
-    @property
-    def components(self) -> int:
-        segments = len(self.table_of)
-        return segments if self.position_classes == 1 else (segments - 1) // self.position_classes
+    def extra_repr(self) -> str:
+        return f"{self.name}, lo={self.lo}, hi={self.hi}, tables={len(self.counts)}"
 
-    @property
-    def word_bits(self) -> int:
-        """Bits of a number for each level."""
-        return max(1, (self.counts.shape[1] - 1).bit_length())
+    def build(self) -> None:
+        """Make what ``encode`` and ``decode_unchecked`` need, with ``hold`` where it is tensors."""
 
-    @property
-    def hi(self) -> int:
-        return self.lo + self.counts.shape[1] - 1
+    def codes(self) -> torch.Tensor:
+        """A tensor that differs where streams would be decoded otherwise."""
+        return self.lengths
 
     def encode(
         self,
@@ -116,113 +130,191 @@ class Tables:
         """One stream for each image of levels int16 [N, K, H, W].
 
         crop: rows and columns of block padding, kept in the header. classes: u8 of the positions
-        (``PositionClasses.of``), where there are several; rANS only. Returns bytes u8 [N, bound]
-        and used sizes i64 [N]. Raises RuntimeError for a level outside the tables; rANS escapes it.
+        (``PositionClasses.of``), where there are several. Returns bytes u8 [N, bound] and used
+        sizes i64 [N]. Raises RuntimeError for a level outside the tables, unless it escapes them.
         """
-        coded_by = {"rans": ops.rans_encode, "ebpc": ops.ebpc_encode, "dct-cm": ops.dct_cm_encode}
-        encode = coded_by.get(self.coder, ops.huffman_encode)
-        how = (self.word_bits,) if self.encode_table is None else (self.table_of, self.encode_table)
-        by_class = (classes,) if self.coder == "rans" else ()
-        return encode(levels, self.lo, *how, self.table_id, *crop, *by_class, self.lane_values)
-
-    def decode(
-        self, data: torch.Tensor, used: torch.Tensor, height: int, width: int
-    ) -> torch.Tensor:
-        """Levels int16 [N, K, height, width] of such streams. Raises StreamError for damage."""
-        levels, status = self.decode_unchecked(data, used, height, width)
-        ops.check_status(status)
-        return levels
+        raise NotImplementedError
 
     def decode_unchecked(
         self, data: torch.Tensor, used: torch.Tensor, height: int, width: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same, and status i32 [N] (``ops.check_status``): damage does not raise."""
-        shape = self.components, height, width
-        coded_by = {"rans": ops.rans_decode, "ebpc": ops.ebpc_decode, "dct-cm": ops.dct_cm_decode}
-        decode = coded_by.get(self.coder, ops.huffman_decode)
-        how = (self.word_bits,) if self.decode_table is None else (self.table_of, self.decode_table)
-        base = () if self.base is None else (self.base,)
-        return decode(data, used, self.lo, *how, *base, self.table_id, *shape)
+        """Levels int16 [N, K, height, width] of such streams, and a status i32 [N] of each.
+
+        Damage does not raise: the status is then not 0 (``ops.check_status``).
+        """
+        raise NotImplementedError
+
+    def decode(
+        self, data: torch.Tensor, used: torch.Tensor, height: int, width: int
+    ) -> torch.Tensor:
+        """The levels of ``decode_unchecked``. Raises StreamError for damage."""
+        levels, status = self.decode_unchecked(data, used, height, width)
+        ops.check_status(status)
+        return levels
+
+    def stream_info(self, data: bytes | bytearray | memoryview) -> dict[str, Any]:
+        """Of the stream that ``data`` begins with: size in bytes, height, width, crop_h, crop_w.
+
+        Raises StreamError where it begins with none.
+        """
+        return ops.stream_info(data)
 
     def cross_entropy_bits(self) -> torch.Tensor:
         """Ideal code length of each level under the tables in use, f64 [T, L].
 
-        Of its share of the smoothed counts, -log2, from which a Huffman code is made. rANS: -log2
-        of its share of the slots; of an escaped level, that of the escape and 16 bits.
+        Of its share of the smoothed counts, -log2, from which a Huffman code is made.
         """
-        if self.frequencies is None:
-            p = smoothed(self.counts).double()
-            return -(p / p.sum(1, keepdim=True)).log2()
+        p = smoothed(self.counts).double()
+        return -(p / p.sum(1, keepdim=True)).log2()
+
+    def packed(self) -> tuple[Scalars, Tensors]:
+        """The scalars and tensors of an archive's layer."""
+        scalars: Scalars = {"coder": self.name, "symbols_from": self.lo}
+        if self.lane_values:
+            scalars["lane_values"] = self.lane_values
+        return scalars, {"counts": self.counts, "table_of": self.table_of}
+
+    @staticmethod
+    def unpacked(layer: Scalars, tensors: Tensors, segments: int, position_classes: int) -> Coder:
+        """From such scalars and tensors. ValueError where they do not fit so many segments."""
+        lo, kind = layer["symbols_from"], coders[layer["coder"]]
+        require(-(2**15) <= integer(lo) < 2**15, f"symbols from {lo}")
+        require(position_classes == 1 or kind.classes, "its classes of positions")
+        counts = typed(tensors, "counts", torch.int64, 2)
+        table_of = typed(tensors, "table_of", torch.int64, 1)
+        require_tables("tables", table_of, counts, segments)
+        lane_values = integer(layer.get("lane_values", 0))
+        return kind(lo, counts, table_of, position_classes, lane_values)
+
+
+def require_tables(what: str, of: torch.Tensor, counts: torch.Tensor, segments: int) -> None:
+    """ValueError unless ``of`` names for each segment one of the histograms."""
+    require(of.shape == (segments,), f"{what} for {segments} planes or segments")
+    require(within(of, 0, len(counts) - 1), f"{what} from 0 to {len(counts) - 1}")
+    require(bool((counts >= 0).all()), "negative counts")
+
+
+C = TypeVar("C", bound=type[Coder])
+coders: Registry[type[Coder]] = Registry("coder")
+
+
+def register_coder(coder: C) -> C:
+    """Make a coder known by its name; also a decorator of the class.
+
+    ValueError: no subclass of ``Coder``, no name, or the name of another.
+    """
+    if not (isinstance(coder, type) and issubclass(coder, Coder)):
+        raise ValueError(f"a coder is a subclass of fmtc.Coder, not {coder!r}")
+    if coder.predicted and not coder.escapes:
+        raise ValueError(f"coder {coder.__name__}: differences from a prediction need escapes")
+    coders.register(getattr(coder, "name", ""), coder)
+    return coder
+
+
+@register_coder
+class Huffman(Coder):
+    """Canonical Huffman codes of limited length."""
+
+    name = "huffman"
+    tables = True
+    encode_table: torch.Tensor
+    decode_table: torch.Tensor
+
+    def build(self) -> None:
+        encode_table, decode_table = ops.huffman_tables(self.code_lengths())
+        self.hold("encode_table", encode_table)
+        self.hold("decode_table", decode_table)
+
+    def code_lengths(self) -> torch.Tensor:
+        return self.lengths
+
+    def encode(self, levels, crop=(0, 0), classes=None):
+        tables = self.lo, self.table_of, self.encode_table
+        return ops.huffman_encode(levels, *tables, self.table_id, *crop, self.lane_values)
+
+    def decode_unchecked(self, data, used, height, width):
+        tables = self.lo, self.table_of, self.decode_table
+        shape = self.components, height, width
+        return ops.huffman_decode(data, used, *tables, self.table_id, *shape)
+
+
+@register_coder
+class Fixed(Huffman):
+    """The same number of bits for every level: a Huffman code whose lengths are all equal."""
+
+    name = "fixed"
+    tables = False
+
+    def code_lengths(self) -> torch.Tensor:
+        shape = len(self.counts), 2**self.word_bits
+        return torch.full(shape, self.word_bits, dtype=torch.uint8)
+
+
+@register_coder
+class Rans(Coder):
+    """Interleaved rANS, with an escape for levels that its tables do not have.
+
+    frequencies: i32 [T, L + 1] of ``ops.rans_frequencies``.
+    """
+
+    name = "rans"
+    tables = escapes = predicted = classes = True
+    frequencies: torch.Tensor
+    encode_table: torch.Tensor
+    decode_table: torch.Tensor
+    base: torch.Tensor
+
+    def build(self) -> None:
+        self.hold("frequencies", ops.rans_frequencies(smoothed(self.counts), RANS_LOG2_TOTAL))
+        encode_table, decode_table, base = ops.rans_tables(self.frequencies)
+        self.hold("encode_table", encode_table)
+        self.hold("decode_table", decode_table)
+        self.hold("base", base)
+
+    def codes(self) -> torch.Tensor:
+        return self.frequencies
+
+    def encode(self, levels, crop=(0, 0), classes=None):
+        tables = self.lo, self.table_of, self.encode_table
+        return ops.rans_encode(levels, *tables, self.table_id, *crop, classes, self.lane_values)
+
+    def decode_unchecked(self, data, used, height, width):
+        tables = self.lo, self.table_of, self.decode_table, self.base
+        shape = self.components, height, width
+        return ops.rans_decode(data, used, *tables, self.table_id, *shape)
+
+    def cross_entropy_bits(self) -> torch.Tensor:
+        """-log2 of a level's share of the slots; of an escaped one, the escape's and 16 bits."""
         p = self.frequencies.double() / 2**RANS_LOG2_TOTAL
         bits = -p.log2()
         return torch.where(p[:, :-1] > 0, bits[:, :-1], bits[:, -1:] + ESCAPED_BITS)
 
 
-def plane_classes(
-    counts: torch.Tensor, lo: int, shifts: torch.Tensor, classes: int
-) -> torch.Tensor:
-    """Class of each plane of symbols: by scale, planes of low bits by how many they hold.
+@register_coder
+class Ebpc(Coder):
+    """Extended bit-plane compression; docs/stream_format.md."""
 
-    counts: i64 [planes, L] over the symbols lo .. lo+L-1. shifts: i64 [planes], 0 or the number of
-    low bits (``SymbolMap.plane_shifts``). classes: of the other planes. Returns i64 [planes].
-    """
-    class_of = torch.empty_like(shifts)
-    whole = shifts == 0
-    scales = rms_symbols(counts[whole], lo)
-    class_of[whole] = scale_classes(counts[whole], scales, classes)
-    for shift in shifts[~whole].unique():
-        class_of[shifts == shift] = class_of[whole | (shifts < shift)].max() + 1
-    return class_of
+    name = "ebpc"
+
+    def encode(self, levels, crop=(0, 0), classes=None):
+        words = self.lo, self.word_bits, self.table_id
+        return ops.ebpc_encode(levels, *words, *crop, self.lane_values)
+
+    def decode_unchecked(self, data, used, height, width):
+        words = self.lo, self.word_bits, self.table_id
+        return ops.ebpc_decode(data, used, *words, self.components, height, width)
 
 
-def scale_classes(histograms: torch.Tensor, scales: torch.Tensor, classes: int) -> torch.Tensor:
-    """Partition components into at most ``classes`` classes of similar scale.
+@register_coder
+class DctCm(Coder):
+    """A mask of the levels that are not 0, and these in words; docs/stream_format.md."""
 
-    histograms: i64 [K, L] levels of each component; scales: f64 [K]. Components sorted by scale are
-    cut where the total of the classes' entropies is smallest (dynamic programming over at most
-    MAX_CUTS possible cuts). Returns the class of each component, i64 [K].
-    """
-    order = scales.argsort(descending=True, stable=True)
-    bins = _even_bins(len(order), MAX_CUTS)
-    sums = torch.zeros(len(bins), histograms.shape[1], dtype=torch.int64)
-    sums.index_add_(0, torch.repeat_interleave(torch.tensor(bins)), histograms[order])
-    cumulative = torch.cat([torch.zeros_like(sums[:1]), sums.cumsum(0)])
-    cuts = _best_cuts(_interval_bits(cumulative), classes)
-    class_of_bin = torch.zeros(len(bins), dtype=torch.int64)
-    for cut in cuts:
-        class_of_bin[cut:] += 1
-    class_of = torch.empty(len(order), dtype=torch.int64)
-    class_of[order] = class_of_bin.repeat_interleave(torch.tensor(bins))
-    return class_of
+    name = "dct-cm"
 
+    def encode(self, levels, crop=(0, 0), classes=None):
+        words = self.lo, self.word_bits, self.table_id
+        return ops.dct_cm_encode(levels, *words, *crop, self.lane_values)
 
-MAX_CUTS = 32
-
-
-def _even_bins(items: int, most: int) -> list[int]:
-    """Sizes of at most ``most`` nearly equal bins."""
-    bins = min(items, most)
-    return [items * (i + 1) // bins - items * i // bins for i in range(bins)]
-
-
-def _interval_bits(cumulative: torch.Tensor) -> list[list[float]]:
-    """cost[i][j]: bits of bins i..j-1 under one histogram; cumulative i64 [B+1, L]."""
-    bins = len(cumulative) - 1
-    cost = [[0.0] * (bins + 1) for _ in range(bins + 1)]
-    for i in range(bins):
-        counts = cumulative[i + 1 :] - cumulative[i]
-        bits = ops.entropy(counts) * counts.sum(1)
-        cost[i][i + 1 :] = bits.tolist()
-    return cost
-
-
-def _best_cuts(cost: list[list[float]], classes: int) -> list[int]:
-    """Positions that cut the bins into at most ``classes`` intervals of least total cost."""
-    bins = len(cost) - 1
-    best = [(cost[0][j], []) for j in range(bins + 1)]
-    for _ in range(min(classes, bins) - 1):
-        best = [
-            min([best[j], *((best[i][0] + cost[i][j], [*best[i][1], i]) for i in range(1, j))])
-            for j in range(bins + 1)
-        ]
-    return best[bins][1]
+    def decode_unchecked(self, data, used, height, width):
+        words = self.lo, self.word_bits, self.table_id
+        return ops.dct_cm_decode(data, used, *words, self.components, height, width)

@@ -6,20 +6,20 @@ the coder has a table for each class in each component. The map of classes is pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from .. import ops
+from .archive import Tensors, require, typed, within
+from .exact import Exact
 
+MAX_CLASSES = 8
 UNIT = 256  # a weight of 1
 MOST_WEIGHT = 1 << 15
 LEAST_SCALE = 1e-3  # a plane that is almost always 0 counts as one of this mean magnitude
 SAMPLES = 1 << 20  # blocks of which thresholds are found, at most
 
 
-@dataclass
-class PositionClasses:
+class PositionClasses(Exact):
     """weights: i32 [planes], in 1/UNIT, of each plane's symbols; thresholds: i64 [C - 1], sorted.
 
     A block's class is the number of thresholds that its activity reaches (``position_activity``).
@@ -27,6 +27,11 @@ class PositionClasses:
 
     weights: torch.Tensor
     thresholds: torch.Tensor
+
+    def __init__(self, weights: torch.Tensor, thresholds: torch.Tensor):
+        super().__init__()
+        self.hold("weights", weights)
+        self.hold("thresholds", thresholds)
 
     @property
     def count(self) -> int:
@@ -75,3 +80,20 @@ class PositionClasses:
         activity = activity[:: 1 + len(activity) // SAMPLES].double()
         shares = torch.linspace(0, 1, classes + 1, dtype=torch.float64)[1:-1]
         return cls(weights, torch.quantile(activity, shares).round().to(torch.int64))
+
+    def packed(self) -> Tensors:
+        """The tensors of an archive's layer."""
+        return {"position_weights": self.weights, "position_thresholds": self.thresholds}
+
+    @classmethod
+    def unpacked(cls, tensors: Tensors, planes: int) -> PositionClasses | None:
+        """From such tensors, None where they have none. ValueError where they do not fit."""
+        if "position_weights" not in tensors:
+            return None
+        weights = typed(tensors, "position_weights", torch.int32, 1)
+        thresholds = typed(tensors, "position_thresholds", torch.int64, 1)
+        require(len(weights) == planes, "weights of its classes of positions")
+        require(within(weights, 0, MOST_WEIGHT), "weights of its classes of positions")
+        require(1 <= len(thresholds) < MAX_CLASSES, "its classes of positions")
+        require(bool((thresholds.diff() >= 0).all()), "thresholds that are not sorted")
+        return cls(weights, thresholds)

@@ -8,12 +8,12 @@ than a few hundred symbols.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 import torch.nn.functional as F
 
 from .. import ops
+from .archive import Tensors, require, typed, within
+from .exact import Exact
 
 UNIT = 64  # a coefficient of 1
 MOST = 256  # largest absolute coefficient
@@ -23,8 +23,7 @@ WIDEST = 16
 MAX_SHIFT = 8
 
 
-@dataclass
-class SymbolMap:
+class SymbolMap(Exact):
     """coefficients: i16 [K, 3] in 1/UNIT for left, above and above left; shifts: i64 [K].
 
     A component with shift s > 0 has two planes of symbols: difference >> s in its place, and the s
@@ -33,11 +32,15 @@ class SymbolMap:
 
     coefficients: torch.Tensor
     shifts: torch.Tensor
-    split: torch.Tensor = field(init=False)
+    split: torch.Tensor  # the components that are split, i64
 
-    def __post_init__(self):
-        self.split = self.shifts.nonzero()[:, 0]
-        self.predicts = bool(self.coefficients.any())
+    def __init__(self, coefficients: torch.Tensor, shifts: torch.Tensor):
+        super().__init__()
+        self.hold("coefficients", coefficients)
+        self.hold("shifts", shifts)
+        self.hold("split", shifts.nonzero()[:, 0])
+        self.splits = len(self.split)
+        self.predicts = bool(coefficients.any())
 
     @classmethod
     def identity(cls, components: int) -> SymbolMap:
@@ -49,7 +52,7 @@ class SymbolMap:
 
     @property
     def planes(self) -> int:
-        return len(self.shifts) + len(self.split)
+        return len(self.shifts) + self.splits
 
     def plane_shifts(self) -> torch.Tensor:
         """For each plane, 0 or the number of low bits that it holds, i64 [planes]."""
@@ -58,7 +61,7 @@ class SymbolMap:
     def symbols(self, levels: torch.Tensor) -> torch.Tensor:
         """Levels int16 [N, K, H, W] -> symbols int16 [N, planes, H, W]."""
         residuals = ops.predict(levels, self.coefficients) if self.predicts else levels
-        if not len(self.split):
+        if not self.splits:
             return residuals
         shift = self._shifts(levels)
         wide = residuals[:, self.split]
@@ -68,7 +71,7 @@ class SymbolMap:
     def levels(self, symbols: torch.Tensor) -> torch.Tensor:
         """The inverse of ``symbols``."""
         residuals = symbols[:, : len(self.shifts)]
-        if len(self.split):
+        if self.splits:
             low = symbols[:, len(self.shifts) :]
             wide = (residuals[:, self.split] << self._shifts(symbols)) | low
             residuals = residuals.index_copy(1, self.split, wide)
@@ -78,6 +81,20 @@ class SymbolMap:
 
     def _shifts(self, like: torch.Tensor) -> torch.Tensor:
         return self.shifts[self.split].to(like.dtype)[:, None, None]
+
+    def packed(self) -> Tensors:
+        """The tensors of an archive's layer."""
+        return {"coefficients": self.coefficients, "shifts": self.shifts}
+
+    @classmethod
+    def unpacked(cls, tensors: Tensors, components: int) -> SymbolMap:
+        """From such tensors. ValueError where they do not fit so many components."""
+        shifts = typed(tensors, "shifts", torch.int64, 1)
+        coefficients = typed(tensors, "coefficients", torch.int16, 2)
+        require(shifts.shape == (components,) and within(shifts, 0, 15), "its shifts")
+        require(coefficients.shape == (components, 3), "its coefficients")
+        require(within(coefficients, -MOST, MOST), "its coefficients")
+        return cls(coefficients, shifts)
 
     @classmethod
     def fit(cls, levels: list[torch.Tensor]) -> SymbolMap:

@@ -24,15 +24,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
 from ..data.preprocess import parse_preprocess
 from ..errors import ExportError
-from ..evaluation.evaluate import blank_point, first_tensor
+from ..evaluation.evaluate import blank_point
 from ..files import write_atomically
 from ..model.model import CompressedModel
 from ..model.points import CodedPoint, PlainPoint
-from ..network.graph import untraced_modules
+from ..network.groups import untraced_modules
+from ..network.outputs import first_tensor, tensors
 from ..results.energy import read_joules, write_joules
 
 SCHEMA = "fmtc.package/1"
@@ -133,7 +133,7 @@ class Streaming(nn.Module):
         return [self.notes.shapes[name] for name in self.names]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        outputs = _tensors(self.network(x))
+        outputs = tensors(self.network(x))
         used = torch.stack([self.notes.used[name] for name in self.names], 1)
         status = torch.stack([self.notes.status[name] for name in self.names], 1)
         return *outputs, used, status
@@ -171,8 +171,8 @@ class _StreamingPoint(nn.Module):
         self.notes.levels[self.name] = levels
         data, used = codec.encode_levels(levels, crop)
         self.notes.streams[self.name] = data
-        symbols, status = codec.tables.decode_unchecked(data, used, *levels.shape[2:])
-        y = self.point.dequantize(codec.symbol_map.levels(symbols), crop)
+        symbols, status = codec.coder.decode_unchecked(data, used, *levels.shape[2:])
+        y = self.point.dequantize(codec.symbol_map.levels(symbols), crop, x.dtype)
         return y, used, status
 
     def _plain(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -181,7 +181,7 @@ class _StreamingPoint(nn.Module):
         size = x.shape[1:].numel() * codec.bits // 8
         used = torch.full((x.shape[0],), size, dtype=torch.int64, device=x.device)
         status = torch.zeros(x.shape[0], dtype=torch.int32, device=x.device)
-        return codec.quantizer.dequantize(levels), used, status
+        return codec.quantizer.dequantize(levels, x.dtype), used, status
 
 
 class _Flat(nn.Module):
@@ -192,11 +192,7 @@ class _Flat(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return tuple(_tensors(self.network(x)))
-
-
-def _tensors(output) -> list[Tensor]:
-    return [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+        return tuple(tensors(self.network(x)))
 
 
 def _with_modules(network: torch.fx.GraphModule, of: dict[int, nn.Module]) -> torch.fx.GraphModule:
@@ -249,7 +245,7 @@ def _exported(model: nn.Module, example: Tensor, dynamic_batch: bool):
 
 def _metadata(compressed, streaming, example, dynamic_batch, preprocess, classes) -> dict:
     with torch.no_grad():
-        outputs = _tensors(compressed.reference(example[:1]))
+        outputs = tensors(compressed.reference(example[:1]))
     point = blank_point(compressed)
     for layer, shape in zip(point["layers"], streaming.shapes, strict=True):
         layer["shape"] = shape

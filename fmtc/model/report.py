@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from .. import ops
+from ..codec.codec import TensorCodec
+from ..codec.counted import Counted
+from ..codec.plain import PLAIN_BITS
 from ..results.energy import image_joules
-from .points import CodedPoint, CodingPoint, Counted
+from .points import CodingPoint
 
 RATES = ("entropy", "entropy_classes", "cross_entropy", "huffman", "stream")
 
@@ -37,12 +40,16 @@ class Report:
     calibration: bool = False
 
     @classmethod
-    def of(cls, points: dict[str, CodingPoint], mode: str, multiply_adds: dict) -> Report:
-        calibration = all(point.counted is None for point in points.values())
-        counted = {
-            name: _from_calibration(point) if calibration else point.counted or Counted(None)
-            for name, point in points.items()
-        }
+    def of(
+        cls,
+        points: dict[str, CodingPoint],
+        counted: dict[str, Counted],
+        multiply_adds: dict[str, int],
+    ) -> Report:
+        """Of what was counted at the points or, if that is nothing, of the calibration images."""
+        calibration = not any(part.values for part in counted.values())
+        if calibration:
+            counted = {name: _from_calibration(point) for name, point in points.items()}
         bits = {name: _bits(points[name], c) for name, c in counted.items()}
         values = sum(c.values for c in counted.values())
         return cls(
@@ -129,8 +136,9 @@ def _mean(bits: list[float | None], values: int) -> float | None:
 
 def _from_calibration(point: CodingPoint) -> Counted:
     codec = point.codec
-    if isinstance(point, CodedPoint):
-        return Counted(codec.histogram, codec.values, codec.clamped, shape=(codec.channels,))
+    if isinstance(codec, TensorCodec):
+        histogram = codec.histogram.cpu()
+        return Counted(histogram, codec.values, codec.clamped, shape=(codec.channels,))
     return Counted(None, codec.values, shape=(codec.channels,))
 
 
@@ -138,19 +146,20 @@ def _bits(point: CodingPoint, counted: Counted) -> dict[str, float | None]:
     """Bits of everything counted at a point, by kind of rate."""
     if not counted.values:
         return dict.fromkeys(RATES, 0.0)  # not reached by any image
-    if not isinstance(point, CodedPoint):
-        plain = float(point.codec.bits * counted.values)
+    codec, by_class = point.codec, counted.histogram
+    if not isinstance(codec, TensorCodec) or by_class is None:
+        plain = float(PLAIN_BITS * counted.values)
         return {**dict.fromkeys(RATES, plain), "stream": _stream_bits(counted)}
-    tables = point.codec.tables
-    by_class = counted.histogram
+    coder = codec.coder
     table_of_class = torch.zeros(len(by_class), dtype=torch.int64)
-    table_of_class[point.codec.class_of] = tables.table_of  # all of a class have the same
-    by_table = torch.zeros_like(tables.counts).index_add_(0, table_of_class, by_class)
+    table_of_class[codec.class_of.cpu()] = coder.table_of.cpu()  # all of a class have the same
+    by_table = torch.zeros(coder.counts.shape, dtype=torch.int64)
+    by_table.index_add_(0, table_of_class, by_class)
     return {
         "entropy": _entropy_bits(by_class.sum(0, keepdim=True)),
         "entropy_classes": _entropy_bits(by_class),
-        "cross_entropy": float((by_table.double() * tables.cross_entropy_bits()).sum()),
-        "huffman": float((by_table * tables.lengths.to(torch.int64)).sum()),
+        "cross_entropy": float((by_table.double() * coder.cross_entropy_bits().cpu()).sum()),
+        "huffman": float((by_table * coder.lengths.cpu().to(torch.int64)).sum()),
         "stream": _stream_bits(counted),
     }
 
@@ -170,7 +179,7 @@ def _layer(name: str, point: CodingPoint, counted: Counted, bits: dict) -> dict:
     return {
         "name": name,
         "shape": list(counted.shape),
-        "components": codec.components if isinstance(point, CodedPoint) else None,
+        "components": codec.components if isinstance(codec, TensorCodec) else None,
         "values": values,
         "reads": point.reads,
         "step": codec.quantizer.step,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import fx, nn
 
-from .graph import Group, is_plain_conv
+from .groups import Group, is_plain_conv
 
 
 def conv_like(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Conv2d:
@@ -71,40 +71,65 @@ def fold_input(conv: nn.Conv2d, matrix: torch.Tensor, offset: torch.Tensor) -> n
     return conv_like(conv, weight, bias)
 
 
-def fold_batch_norms(network: fx.GraphModule, groups: list[Group]) -> None:
-    """Give every group's convolution its own folded module; BN nodes leave graph and groups.
+class ConvBatchNorm(nn.Module):
+    """A convolution and the BN behind it as one, on the tensors of both."""
 
-    A module called from several places is split into one for each call.
-    """
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d):
+        super().__init__()
+        self.conv, self.norm = conv, norm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x))
+
+    def folded(self) -> nn.Conv2d:
+        """Both as a convolution."""
+        return fold_batch_norm(self.conv, self.norm)
+
+
+def fuse_batch_norms(network: fx.GraphModule, groups: list[Group]) -> None:
+    """Let every group's convolution and BN be one module; BN nodes leave graph and groups."""
     for group in groups:
-        if group.conv.op != "call_module":
+        conv = plain_convolution(network, group)
+        norm = group.batch_norm
+        if conv is None or norm is None:
             continue
-        conv = network.get_submodule(group.conv.target)
-        if not is_plain_conv(conv):
-            continue
-        if group.batch_norm is not None:
-            folded = fold_batch_norm(conv, network.get_submodule(group.batch_norm.target))
-            group.batch_norm.replace_all_uses_with(group.conv)
-            network.graph.erase_node(group.batch_norm)
-            for side in group.sides.values():
-                if side.output is group.batch_norm:
-                    side.output = group.conv
-            group.batch_norm = None
-        else:
-            folded = conv_like(conv, conv.weight.detach(), conv.bias)
-        replace_module(network, group.conv, module_name("folded", group.name), folded)
+        fused = ConvBatchNorm(conv, network.get_submodule(str(norm.target)))  # type: ignore
+        _call(network, group, "fused", fused)
+        norm.replace_all_uses_with(group.conv)
+        network.graph.erase_node(norm)
+        for side in group.sides.values():
+            if side.output is norm:
+                side.output = group.conv
+        group.batch_norm = None
     tidy(network)
+
+
+def plain_convolution(network: fx.GraphModule, group: Group) -> nn.Conv2d | None:
+    """The group's convolution with its BN; None where its weights cannot be rewritten."""
+    if group.conv.op != "call_module":
+        return None
+    module = network.get_submodule(str(group.conv.target))
+    if isinstance(module, ConvBatchNorm):
+        return module.folded()
+    return module if is_plain_conv(module) else None  # type: ignore[return-value]
+
+
+def set_convolution(network: fx.GraphModule, group: Group, conv: nn.Conv2d) -> None:
+    """Let ``conv`` take the place of the group's convolution.
+
+    A module called from several places is split into one for each call. ``tidy`` comes after.
+    """
+    _call(network, group, "folded", conv)
+
+
+def _call(network: fx.GraphModule, group: Group, kind: str, module: nn.Module) -> None:
+    group.conv.target = module_name(kind, group.name)
+    network.add_submodule(group.conv.target, module)
 
 
 def module_name(kind: str, layer: str) -> str:
     """Path of a submodule that belongs to a layer: ``fmtc_folded.layer1.0.conv1``."""
     return f"fmtc_{kind}.{layer}"
-
-
-def replace_module(network: fx.GraphModule, node: fx.Node, name: str, module: nn.Module) -> None:
-    """Let ``node`` call ``module``, added to the network as ``name``."""
-    network.add_submodule(name, module)
-    node.target = name
 
 
 def tidy(network: fx.GraphModule) -> None:

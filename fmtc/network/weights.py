@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from .graph import CONV_FUNCTIONS
+from .groups import CONV_FUNCTIONS
 
 WEIGHT_BITS = (32, 8, 4)
 EDGE_BITS = 8  # of the first convolution and the classifier, unless all weights stay float

@@ -1,6 +1,7 @@
 """The torch operators of fmtc, one function each, and their fakes.
 
-All are functional (no argument is changed), batched, and take empty tensors. They run on the CPU,
+All but ``accumulate_`` are functional: no argument is changed. They are batched, take empty tensors
+and run on the CPU,
 where results do not depend on the number of threads, and, where they were built for it, on CUDA
 tensors, on the current stream and without waiting for it; a docstring says where wrong values, for
 which the CPU raises, give something else there. Shapes: N images, C channels, K coded components,
@@ -13,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, library
+from torch import Tensor
 
 from ..errors import StreamError
 from . import loading
@@ -21,12 +22,11 @@ from . import loading
 _C = loading.load()
 _ops = torch.ops.fmtc
 
-# Bytes of a stream's header at most; and for each encoder the most lanes of a chunk, and the values
-# of a lane where these are left to it (make_header of csrc/core/stream.h).
-_HEADER_BYTES = 68
-_HUFFMAN_LANES, _HUFFMAN_LANES_OF_ITS_OWN, _HUFFMAN_LANE_VALUES = 16, 4, 16384
-_RANS_LANES, _RANS_LANE_VALUES = 32, 4096
-_WORDS_CHUNK_VALUES = 65536
+from . import fakes as fakes  # noqa: E402  the operators must be there
+
+# What an activation limits values to, None where it does not: ReLU (0, None), ReLU6 (0, 6).
+Limits = tuple[float | None, float | None]
+UNLIMITED: Limits = (None, None)
 
 
 # -- Moments and transform ------------------------------------------------------------------------
@@ -214,6 +214,14 @@ def entropy(counts: Tensor) -> Tensor:
     histogram gives NaN.
     """
     return _ops.entropy(counts)
+
+
+def accumulate_(total: Tensor, part: Tensor) -> None:
+    """total += part, both i64 and contiguous, of one shape.
+
+    Right where several threads add to one total, and without waiting for a device.
+    """
+    _ops.accumulate_(total, part)
 
 
 # -- Huffman coding -------------------------------------------------------------------------------
@@ -439,7 +447,13 @@ def dct_cm_decode(
 
 
 def check_status(status: Tensor) -> None:
-    """Raise StreamError for the first stream that a decoder could not decode."""
+    """Raise StreamError for the first stream that a decoder could not decode.
+
+    Compiled code does not wait for the values: there the device raises RuntimeError.
+    """
+    if torch.compiler.is_compiling():
+        torch._assert_async((status == 0).all(), "a stream is damaged")
+        return
     damaged = status.nonzero()
     if len(damaged) > 0:
         image = int(damaged[0])
@@ -466,193 +480,3 @@ def build_info() -> dict[str, Any]:
     cuda (bool), simd, the instruction set its loops use on this CPU, and coder_simd, that of the
     rANS coder: scalar, avx2 or avx512. FMTC_SIMD in the environment names a lower one."""
     return _C.build_info()
-
-
-# -- Fakes: shapes and dtypes without data, for torch.compile and torch.export --------------------
-
-
-@library.register_fake("fmtc::channel_moments")
-def _(x):
-    channels = x.shape[1]
-    return (
-        x.new_empty((), dtype=torch.int64),
-        x.new_empty(channels, dtype=torch.float64),
-        x.new_empty(channels, channels, dtype=torch.float64),
-    )
-
-
-@library.register_fake("fmtc::merge_moments")
-def _(count_a, mean_a, m2_a, count_b, mean_b, m2_b):
-    return count_a.new_empty(()), mean_a.new_empty(mean_a.shape), m2_a.new_empty(m2_a.shape)
-
-
-@library.register_fake("fmtc::pca")
-def _(covariance):
-    return covariance.new_empty(covariance.shape[:-1]), covariance.new_empty(covariance.shape)
-
-
-@library.register_fake("fmtc::quantize")
-def _(y, step, lo, hi):
-    return y.new_empty(y.shape, dtype=torch.int16), y.new_empty((), dtype=torch.int64)
-
-
-@library.register_fake("fmtc::transform_quantize")
-def _(x, matrix, offset, step, lo, hi):
-    images, _, height, width = x.shape
-    return (
-        x.new_empty(images, matrix.shape[0], height, width, dtype=torch.int16),
-        x.new_empty((), dtype=torch.int64),
-    )
-
-
-@library.register_fake("fmtc::dequantize_transform")
-def _(levels, matrix, offset, step, least=None, most=None, dtype="float32"):
-    images, _, height, width = levels.shape
-    return levels.new_empty(images, matrix.shape[0], height, width, dtype=getattr(torch, dtype))
-
-
-@library.register_fake("fmtc::dequantize")
-def _(levels, step, dtype="float32"):
-    return levels.new_empty(levels.shape, dtype=getattr(torch, dtype))
-
-
-@library.register_fake("fmtc::predict")
-@library.register_fake("fmtc::unpredict")
-def _(values, coefficients):
-    return values.new_empty(values.shape)
-
-
-def _blocks(size: int) -> int:
-    return (size + 1) // 2
-
-
-@library.register_fake("fmtc::position_activity")
-def _(levels, weights):
-    images, _, height, width = levels.shape
-    return levels.new_empty(images, _blocks(height), _blocks(width), dtype=torch.int64)
-
-
-@library.register_fake("fmtc::arrange")
-def _(levels, classes, num_classes):
-    images, components, height, width = levels.shape
-    values = _blocks(height) * _blocks(width) + components * height * width
-    return (
-        levels.new_empty(images, values),
-        levels.new_empty(images, num_classes, dtype=torch.int64),
-    )
-
-
-@library.register_fake("fmtc::position_histogram")
-def _(levels, classes, num_classes, lo, hi, groups, num_groups):
-    return levels.new_empty(num_groups, hi - lo + 1, dtype=torch.int64)
-
-
-@library.register_fake("fmtc::histogram")
-def _(levels, lo, hi, groups, num_groups):
-    return levels.new_empty(num_groups, hi - lo + 1, dtype=torch.int64)
-
-
-@library.register_fake("fmtc::entropy")
-def _(counts):
-    return counts.new_empty(counts.shape[:-1], dtype=torch.float64)
-
-
-@library.register_fake("fmtc::huffman_lengths")
-def _(counts, max_length):
-    return counts.new_empty(counts.shape, dtype=torch.uint8)
-
-
-@library.register_fake("fmtc::huffman_tables")
-def _(lengths):
-    tables, symbols = lengths.shape
-    decode_entries = library.get_ctx().new_dynamic_size(min=2, max=2**15)
-    return (
-        lengths.new_empty(tables, symbols, dtype=torch.int32),
-        lengths.new_empty(tables, decode_entries, dtype=torch.int32),
-    )
-
-
-def _buffer_bytes(
-    levels: Tensor, of_value: int, chunk_values: int, of_chunk: int, classes: bool = False
-) -> int:
-    """The bound that an encoder allocates for an image: of values, chunks, and the header."""
-    _, channels, height, width = levels.shape
-    values = channels * height * width + (_blocks(height) * _blocks(width) if classes else 0)
-    chunks = (values + chunk_values - 1) // chunk_values
-    return of_value * values + of_chunk * chunks + _HEADER_BYTES
-
-
-def _fake_streams(levels: Tensor, buffer_bytes: int) -> tuple[Tensor, Tensor]:
-    images = levels.shape[0]
-    return (
-        levels.new_empty(images, buffer_bytes, dtype=torch.uint8),
-        levels.new_empty(images, dtype=torch.int64),
-    )
-
-
-def _fake_levels(bytes: Tensor, *shape: int) -> tuple[Tensor, Tensor]:
-    images = bytes.shape[0]
-    return (
-        bytes.new_empty(images, *shape, dtype=torch.int16),
-        bytes.new_empty(images, dtype=torch.int32),
-    )
-
-
-@library.register_fake("fmtc::huffman_encode")
-def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0, lane_values=0):
-    lanes = _HUFFMAN_LANES if lane_values else _HUFFMAN_LANES_OF_ITS_OWN
-    chunk_values = lanes * (lane_values or _HUFFMAN_LANE_VALUES)
-    return _fake_streams(levels, _buffer_bytes(levels, 2, chunk_values, 8 + 4 * lanes))
-
-
-@library.register_fake("fmtc::huffman_decode")
-def _(bytes, used, lo, table_of, decode_table, table_id, channels, height, width):
-    return _fake_levels(bytes, channels, height, width)
-
-
-@library.register_fake("fmtc::rans_frequencies")
-def _(counts, log2_total):
-    tables, levels = counts.shape
-    return counts.new_empty(tables, levels + 1, dtype=torch.int32)
-
-
-@library.register_fake("fmtc::rans_tables")
-def _(frequencies):
-    tables, entries = frequencies.shape
-    slots = library.get_ctx().new_dynamic_size(min=2**8, max=2**12)
-    return (
-        frequencies.new_empty(tables, entries),
-        frequencies.new_empty(tables, slots),
-        frequencies.new_empty(tables, dtype=torch.int64),
-    )
-
-
-@library.register_fake("fmtc::rans_encode")
-def _(
-    levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0, classes=None, lane_values=0
-):
-    chunk_values = _RANS_LANES * (lane_values or _RANS_LANE_VALUES)
-    of_chunk = 8 + 4 * _RANS_LANES
-    bound = _buffer_bytes(levels, 4, chunk_values, of_chunk, classes is not None)
-    return _fake_streams(levels, bound)
-
-
-@library.register_fake("fmtc::rans_decode")
-def _(bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width):
-    return _fake_levels(bytes, channels, height, width)
-
-
-@library.register_fake("fmtc::ebpc_encode")
-def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0, lane_values=0):
-    return _fake_streams(levels, _buffer_bytes(levels, 3, lane_values or _WORDS_CHUNK_VALUES, 24))
-
-
-@library.register_fake("fmtc::dct_cm_encode")
-def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0, lane_values=0):
-    return _fake_streams(levels, _buffer_bytes(levels, 2, lane_values or _WORDS_CHUNK_VALUES, 8))
-
-
-@library.register_fake("fmtc::ebpc_decode")
-@library.register_fake("fmtc::dct_cm_decode")
-def _(bytes, used, lo, word_bits, table_id, channels, height, width):
-    return _fake_levels(bytes, channels, height, width)

@@ -26,8 +26,28 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from ..registry import Registry
+
 Values = Callable[[], Iterable[torch.Tensor]]
 Ranges = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+# (values, b, whether components may have ranges of their own) -> low and high ends, f64, and bits,
+# i64, of the range, all [], or of those of components, all [K].
+Rule = Callable[[Values, int, bool], Ranges]
+
+ranges: Registry[Rule] = Registry("range")
+
+
+def register_range(name: str, rule: Rule) -> Rule:
+    """Make a rule known that takes a layer's calibration values to the range it quantises.
+
+    rule: (values, bits, each) -> low, high, bits: ``values()`` yields tensors [N, K, ...] each time
+    it is called; the range is quantised in 2^bits levels, of which one is 0 (``grid``). All three
+    results are [] or, where ``each`` is true, may be [K], a range for each component.
+    A preset names it as its ``rule``.
+    """
+    if not callable(rule):
+        raise ValueError(f"a range is a function (values, bits, each), not {rule!r}")
+    return ranges.register(name, rule)
 
 
 def grid(low: float, high: float, bits: int) -> tuple[float, int, int]:
@@ -238,13 +258,9 @@ def _smoothed(counts: np.ndarray, empty: int) -> np.ndarray:
 
 # -------------------------------------------------------------------------------------------------
 
-# (values, b, whether components may have ranges of their own) -> low and high ends, f64, and bits,
-# i64, of the range, all [], or of those of components, all [K].
-RULES: dict[str, Callable[[Values, int, bool], Ranges]] = {
-    "gemmlowp": gemmlowp,
-    "aciq": aciq,
-    "kld": kld,
-}
+ranges.register("gemmlowp", gemmlowp)
+ranges.register("aciq", aciq)
+ranges.register("kld", kld)
 
 
 def _extremes(values: Values) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,44 +1,26 @@
-"""Where a network's tensors are written: tracing, and the coding points of METHOD section 1.
+"""Where a network's tensors are written: groups and their coding points.
 
-An accelerator that works layer by layer fuses ``conv -> [BN] -> [+ residual] -> [activation]`` and
-writes the result once. Each such group has one coding point, the tensor that is coded.
+docs/method.md, "Coding points": an accelerator that works layer by layer fuses ``conv -> [BN] ->
+[+ residual] -> [activation]`` and writes the result once.
 """
 
 from __future__ import annotations
 
-import copy
 import operator
-import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
-from torchvision.ops import StochasticDepth
-from torchvision.ops.stochastic_depth import stochastic_depth
 
-from ..codec.transform import Limits
-from ..errors import TraceError
+from .activations import is_activation
 from .untraced import HookedConv, Untraced
 
-ACTIVATION_MODULES = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
-    nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus,
-)  # fmt: skip
-ACTIVATION_NAMES = {
-    "relu", "relu6", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish",
-    "hardswish", "hardsigmoid", "hardtanh", "sigmoid", "tanh", "softplus", "clamp",
-}  # fmt: skip
 CONV_FUNCTIONS = (F.conv2d, torch.conv2d, F.conv_transpose2d, torch.conv_transpose2d)
 ADD_FUNCTIONS = (operator.add, operator.iadd, torch.add)
-# In-place forms and what they become in our copy: a decoded tensor may have several readers.
-OUT_OF_PLACE_FUNCTIONS = {operator.iadd: operator.add, operator.imul: operator.mul}
-OUT_OF_PLACE_METHODS = {"add_": "add", "mul_": "mul", "relu_": "relu", "sigmoid_": "sigmoid"}
-
-
 BATCH_NORM_FORWARD = nn.BatchNorm2d.forward
 
 
@@ -49,21 +31,6 @@ def is_plain_conv(module: nn.Module | None) -> bool:
         and type(module).forward is nn.Conv2d.forward
         and type(module)._conv_forward is nn.Conv2d._conv_forward
     )
-
-
-def activation_limits(network: fx.GraphModule, node: fx.Node) -> Limits | None:
-    """(least, most) where a node is an activation that limits values to these and does no more."""
-    if node.op == "call_module":
-        module = network.get_submodule(node.target)
-        if type(module) is nn.ReLU:
-            return 0.0, None
-        if type(module) in (nn.ReLU6, nn.Hardtanh):
-            return float(module.min_val), float(module.max_val)
-        return None
-    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
-    if node.op in ("call_function", "call_method") and len(node.args) == 1:
-        return {"relu": (0.0, None), "relu6": (0.0, 6.0)}.get(name)
-    return None
 
 
 BEFORE, AFTER = "before", "after"  # the sides of an activation
@@ -112,166 +79,29 @@ class Group:
     def consumers(self) -> list[fx.Node]:
         return self.sides[self.side].consumers
 
+    def mapped(self, to: dict[fx.Node, fx.Node]) -> Group:
+        """The same group in another graph, given that graph's node for each of this one's."""
+        sides = {
+            name: replace(side, output=to[side.output], consumers=[to[n] for n in side.consumers])
+            for name, side in self.sides.items()
+        }
+        return replace(
+            self,
+            conv=to[self.conv],
+            sides=sides,
+            batch_norm=self.batch_norm and to[self.batch_norm],
+            adds=[to[add] for add in self.adds],
+        )
+
     def residual(self, add: fx.Node) -> fx.Node:
         """The other input of a residual add of this group."""
         inside = {self.conv, self.batch_norm, *self.adds}
         return next(arg for arg in add.args if arg not in inside)
 
 
-class _Tracer(fx.Tracer):
-    """fx tracer that keeps ``leaf_modules`` whole and knows in which module it is."""
-
-    def __init__(self, leaf_modules: set[str]):
-        super().__init__()
-        self.leaf_modules = leaf_modules
-        self.inside = [""]  # paths from the model down to where tracing is, or failed
-
-    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
-        known = isinstance(module, (*ACTIVATION_MODULES, nn.Conv2d, nn.BatchNorm2d))
-        return path in self.leaf_modules or known or super().is_leaf_module(module, path)
-
-    def call_module(self, module, forward, args, kwargs):
-        self.inside.append(self.path_of_module(module))
-        result = super().call_module(module, forward, args, kwargs)
-        self.inside.pop()  # not after an exception: the failing module stays on top
-        return result
-
-
-class _Whole(nn.Module):
-    """A model as the only node of a graph, where its own forward cannot be traced."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x):
-        return self.model(x)
-
-
-def trace(model: nn.Module, leaf_modules: Iterable[str] = ()) -> fx.GraphModule:
-    """Graph of a copy of ``model`` in eval mode, without no-ops and in-place operations.
-
-    A module that torch.fx cannot trace, or whose path is in ``leaf_modules`` ("" is the model
-    itself), becomes one node that holds an ``Untraced`` module; a warning names the former.
-    """
-    name = type(model).__name__
-    model = copy.deepcopy(model).eval()
-    leaves = set(leaf_modules)
-    unknown = leaves - {path for path, _ in model.named_modules()}
-    if unknown:
-        raise TraceError(f"leaf_modules: {name} has no module '{min(unknown)}'")
-    tracer, graph = (
-        (_Tracer({"model"}), None) if "" in leaves else _trace_around(model, leaves, name)
-    )
-    if graph is None:
-        model, leaves = _Whole(model), {"model"}
-        tracer = _Tracer(leaves)
-        graph = tracer.trace(model)
-    network = fx.GraphModule(tracer.root, graph, name)
-    _simplify(network, leaves)
-    _hook_leaves(network, leaves, whole=isinstance(model, _Whole))
-    return network
-
-
-def _hook_leaves(network: fx.GraphModule, leaves: set[str], whole: bool) -> None:
-    """Give each call of a leaf module an Untraced copy of its own, which is calibrated there."""
-    calls: dict[str, int] = {}
-    for node in network.graph.nodes:
-        if node.op == "call_module" and node.target in leaves:
-            path = node.target
-            calls[path] = calls.get(path, 0) + 1
-            label = path if calls[path] == 1 else f"{path}@{calls[path]}"
-            module = copy.deepcopy(network.get_submodule(path))
-            node.target = f"fmtc_untraced.{label}"
-            network.add_submodule(node.target, Untraced(module, "" if whole else label))
-    network.delete_all_unused_submodules()
-    network.recompile()
-
-
-def _trace_around(model: nn.Module, leaves: set[str], name: str):
-    """Trace, adding what fails to ``leaves``; the graph is None where the model itself fails."""
-    while True:
-        tracer = _Tracer(leaves)
-        try:
-            return tracer, tracer.trace(model)
-        except Exception as error:  # the user's code, under a tracer: anything can be raised
-            where = tracer.inside[-1]
-            reason = (str(error).splitlines() or [""])[0]
-            warnings.warn(
-                f"{name}: torch.fx cannot trace {f'module {where!r}' if where else 'the model'} "
-                f"({type(error).__name__}: {reason}). Its "
-                "convolutions are coded one by one, nothing is folded or fused there, and "
-                "calibration runs it once for each. Free its forward of Python control flow on "
-                "tensor values to do better, or name it in leaf_modules to silence this.",
-                stacklevel=4,
-            )
-            if not where:
-                return tracer, None
-            leaves.add(where)
-
-
 def untraced_modules(network: nn.Module) -> list[Untraced]:
     """The modules of a traced network that run as they are."""
     return [module for module in network.modules() if isinstance(module, Untraced)]
-
-
-def _simplify(network: fx.GraphModule, leaves: set[str]) -> None:
-    """Drop what does nothing in eval mode and make in-place operations functional."""
-    modules = dict(network.named_modules())
-    for node in list(network.graph.nodes):
-        if node.op == "call_module" and node.target in leaves:
-            continue
-        if _is_identity(node, modules):
-            node.replace_all_uses_with(node.all_input_nodes[0])
-            network.graph.erase_node(node)
-            continue
-        if _changes_its_input(node, modules):
-            _redirect_later_readers(node)
-        if node.op == "call_function":
-            node.target = OUT_OF_PLACE_FUNCTIONS.get(node.target, node.target)
-            if node.kwargs.get("inplace"):
-                node.kwargs = {**node.kwargs, "inplace": False}
-        elif node.op == "call_method":
-            node.target = OUT_OF_PLACE_METHODS.get(node.target, node.target)
-    for node in network.graph.nodes:
-        module = modules.get(node.target) if node.op == "call_module" else None
-        if node.target not in leaves and getattr(module, "inplace", False) is True:
-            module.inplace = False
-    network.graph.lint()
-    network.recompile()
-
-
-def _changes_its_input(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """True for in-place activations and methods; ``+=`` makes no difference in a static graph."""
-    if node.op == "call_module":
-        return getattr(modules[node.target], "inplace", False) is True
-    if node.op == "call_function":
-        return bool(node.kwargs.get("inplace"))
-    return node.op == "call_method" and node.target in OUT_OF_PLACE_METHODS
-
-
-def _redirect_later_readers(node: fx.Node) -> None:
-    """Whoever reads the changed tensor after ``node`` reads the result of ``node``."""
-    source = node.args[0] if node.args else None
-    if isinstance(source, fx.Node):
-        order = {n: i for i, n in enumerate(node.graph.nodes)}
-        for user in list(source.users):
-            if order[user] > order[node]:
-                user.replace_input_with(source, node)
-
-
-def _is_identity(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    if node.op == "call_module":
-        dropout = nn.modules.dropout._DropoutNd
-        return isinstance(modules[node.target], (nn.Identity, dropout, StochasticDepth))
-    if node.op != "call_function":
-        return False
-    if node.target is stochastic_depth:
-        return not (node.kwargs.get("training", node.args[3] if len(node.args) > 3 else True))
-    if node.target in (F.dropout, F.dropout2d):
-        training = node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True)
-        return training is False
-    return False
 
 
 def find_groups(
@@ -298,7 +128,11 @@ def find_groups(
     return groups
 
 
-def select(layers: list[Group | HookedConv], include, exclude) -> None:
+def select(
+    layers: Sequence[Group | HookedConv],
+    include: Iterable[str] | None = None,
+    exclude: Iterable[str] = (),
+) -> None:
     """Mark the layers outside ``include`` or inside ``exclude`` (name patterns) as excluded.
 
     Raises ValueError where there is no layer, or a pattern matches none.
@@ -306,7 +140,7 @@ def select(layers: list[Group | HookedConv], include, exclude) -> None:
     if not layers:
         raise ValueError("the network has no convolution whose output could be coded")
     include = list(include) if include is not None else ["*"]
-    exclude = list(exclude or [])
+    exclude = list(exclude)
     names = [layer.name for layer in layers]
     for pattern in [*include, *exclude]:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -352,7 +186,7 @@ class _View:
     """What the search for groups asks of a graph."""
 
     def __init__(self, network: fx.GraphModule):
-        self.modules = dict(network.named_modules())
+        self.network, self.modules = network, dict(network.named_modules())
         self.order = {node: i for i, node in enumerate(network.graph.nodes)}
         self.pooled = self._find_pooled(network.graph)
 
@@ -374,14 +208,6 @@ class _View:
         if module is not None:
             return module.groups > 1
         return node.kwargs.get("groups", node.args[6] if len(node.args) > 6 else 1) != 1
-
-    def is_activation(self, node: fx.Node | None) -> bool:
-        if node is None:
-            return False
-        if node.op == "call_module":
-            return isinstance(self.module(node), ACTIVATION_MODULES)
-        name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
-        return node.op in ("call_function", "call_method") and name in ACTIVATION_NAMES
 
     def _find_pooled(self, graph: fx.Graph) -> set[fx.Node]:
         """Nodes that hold globally pooled tensors: one pixel an image, whatever the input size."""
@@ -426,7 +252,7 @@ class _View:
         foldable = ungrouped and self.is_plain_conv(conv)
         sides = {BEFORE: Side(tail, foldable, self._folding_consumers(tail))}
         side, activation = BEFORE, self.sole_user(tail)
-        if self.is_activation(activation):
+        if activation is not None and is_activation(self.network, activation):
             sides[AFTER] = Side(activation, False, self._folding_consumers(activation))
             # METHOD 1: what a grouped convolution writes for an ungrouped one is coded after the
             # activation, because the transform cannot be folded into the former.

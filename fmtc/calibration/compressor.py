@@ -1,0 +1,328 @@
+"""From a model and images to a compressed model."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..config import CompressConfig
+from ..errors import CalibrationError
+from ..evaluation.batches import images as image_batches
+from ..evaluation.evaluate import evaluate
+from ..evaluation.reference import Reference
+from ..model.calibrated import Calibrated, Probe
+from ..model.model import CompressedModel
+from ..network.groups import AFTER
+from ..network.prepared import Prepared
+from ..network.view import eval_view, float_type
+from ..presets import BitsPreset, Preset, StepPreset
+from ..progress import Progress, warn
+from ..targets import (
+    SNR,
+    AccuracyDrop,
+    Bits,
+    Measure,
+    Rate,
+    Share,
+    Step,
+    Target,
+    as_target,
+)
+from . import placement
+from .fit import Knob
+from .layers import Layers
+from .metrics import Metrics
+from .search import search
+from .sequence import run_sequentially
+
+DEFAULT_TARGET, DEFAULT_BITS = SNR(15), Bits(8)
+EXPECTED_DB = 15  # where a share of images is looked for from
+# One in HELD_BACK calibration images, MOST_HELD_BACK at most, checks what a target asks for.
+HELD_BACK, MOST_HELD_BACK = 4, 64
+# Steps between which a target is looked for, in units of what an error does to the output: beyond
+# them either nothing is left of it, or int16 levels do not reach.
+FINEST, COARSEST = 2.0**-16, 0.25
+
+
+def compress(
+    model: nn.Module,
+    images: Any,
+    config: CompressConfig | Preset | str | None = None,
+    target: Target | str | None = None,
+    *,
+    bits: int | None = None,
+    start: CompressedModel | None = None,
+    progress: Progress = False,
+    input_fn: Callable[[Any], Any] | None = None,
+    **options: Any,
+) -> CompressedModel:
+    """Compress the tensors that ``model`` writes between its layers.
+
+    images: float [N, C, H, W], preprocessed as for the model, or anything that gives batches of
+    them (a list, a DataLoader, a generator; labels are ignored); input_fn: takes a batch of another
+    kind to its images. config: a `CompressConfig`, or the name of a preset: "fmtc" (the best we
+    know, the default), or "paper" and others with a knob b (``fmtc.list_presets()``).
+    target: what to reach with preset "fmtc": fmtc.Rate(bits a value), fmtc.SNR(dB) (15 dB by
+    default), fmtc.Agreement(share), fmtc.AccuracyDrop(percent, labelled), fmtc.Step(step), or such
+    a one as text, "snr_db=15". Rate and the like are measured on a quarter of the images, held back
+    from calibration.
+    bits: b of the other presets, 2 to 12 or, with those the paper is compared with, 10 (8 by
+    default). start: a compressed model with kept moments, whose calibration takes in these images
+    (presets with a knob b). progress: True shows bars on a terminal; a function is called with
+    (stage, done, total). options: fields of `CompressConfig`, by keyword.
+    The model itself is not changed. Raises TraceError, CalibrationError, TargetError or ValueError.
+
+    >>> compressed = fmtc.compress(model, images, target=fmtc.Rate(1.0)); y = compressed(x)
+    """
+    if bits is not None and target is not None:
+        raise ValueError(f"give bits or a target, not both ({bits} bits, {target})")
+    chosen = Bits(bits) if bits is not None else None if target is None else as_target(target)
+    compressor = Compressor(
+        model, images, config, start=start, progress=progress, input_fn=input_fn, **options
+    )
+    return compressor.compress(chosen)
+
+
+class Compressor:
+    """Compresses one model at several settings, and does only once what they share.
+
+    Arguments are those of `compress`. prepared: the network's graph and groups; metrics: what its
+    output depends on (presets with one step); both are made once and may be looked at, and metrics
+    be replaced, before ``compress`` is called.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Any,
+        config: CompressConfig | Preset | str | None = None,
+        *,
+        start: CompressedModel | None = None,
+        progress: Progress = False,
+        input_fn: Callable[[Any], Any] | None = None,
+        **options: Any,
+    ):
+        self._began = time.perf_counter()
+        self.config = CompressConfig.of(config, **options)
+        self.preset = self.config.scheme
+        if start is not None and not _has_moments(self.preset):
+            raise ValueError(
+                f"preset '{self.preset.name}' cannot be continued with other images: it keeps "
+                "nothing that could be; start with presets that have a knob b and moments"
+            )
+        self.start, self.progress = start, progress
+        # Gradients need tensors that inference mode does not make.
+        with torch.inference_mode(False):
+            size = self.config.micro_batch
+            self.batches = _usable(image_batches(images, size, input_fn), size)
+            self.model = eval_view(model)
+            self.prepared = Prepared.of(
+                model,
+                self.batches[0].shape[1:],
+                include=self.config.include,
+                exclude=self.config.exclude,
+                leaf_modules=self.config.leaf_modules,
+            )
+            self._probe = Probe.of(self.model, self.batches[0])
+            # With its own weights: quantised ones are meant to compute something else.
+            self.prepared.check(eval_view(model, torch.float32).cpu(), self.batches[0][:1])
+            self._clean = self.prepared
+            if self.config.weight_bits != 32:
+                self.prepared = self.prepared.with_weights_of(self.config.weight_bits)
+        self._measures: list[Measure] = []
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """What the output depends on at each coding point."""
+        assert isinstance(self.preset, StepPreset)
+        return Metrics(self.prepared, self.batches, self.preset, self.config.seed, self.progress)
+
+    def compress(self, target: Target | str | None = None) -> CompressedModel:
+        """The model at one setting; ``Bits`` for presets with a knob b, others for "fmtc"."""
+        by_step = isinstance(self.preset, StepPreset)
+        if target is None:
+            target = DEFAULT_TARGET if by_step else DEFAULT_BITS
+        target = as_target(target)
+        if isinstance(target, Bits) is by_step:
+            knob = "a target such as fmtc.SNR(15)" if by_step else "bits"
+            raise ValueError(f"preset '{self.preset.name}' takes {knob}, not {target}")
+        with torch.inference_mode(False):
+            if isinstance(target, Bits):
+                assert isinstance(self.preset, BitsPreset)
+                self.preset.check_bits(target.value)
+                compressed, notes = self._compressed(Knob(bits=target.value), self.batches, target)
+            elif isinstance(target, Step):
+                compressed, notes = self._compressed(Knob(step=target.value), self.batches, target)
+            else:
+                compressed, notes = self._search(target)
+        for note in notes:
+            warn(note)
+        now = time.perf_counter()
+        compressed.seconds_calibrate = now - self._began
+        self._began = now
+        return compressed
+
+    # -- Targets ----------------------------------------------------------------------------------
+
+    def _search(self, target: Target) -> tuple[CompressedModel, list[str]]:
+        """Calibrate at several steps on some images, each checked on the others.
+
+        Of the compressed models only the one that is nearest to the target so far is kept.
+        """
+        images = torch.cat(self.batches)
+        held = min(len(images) // HELD_BACK, MOST_HELD_BACK)
+        check = (images[-held:] if held else images).to(float_type(self.model))
+        batches = list(images[: len(images) - held].split(self.config.micro_batch))
+        kept: list[tuple[Measure, CompressedModel, list[str]]] = []
+
+        def measure(step: float) -> Measure:
+            made, notes = self._compressed(Knob(step=step), batches, target)
+            point = evaluate(made, check, reference=self._reference, batch=self.config.micro_batch)
+            measured = Measure.of(step, point)
+            if isinstance(target, AccuracyDrop):
+                measured = replace(measured, top1_drop=self._drop(target, made))
+            else:
+                self._measures.append(measured)
+            if not kept or _nearer(target, measured, kept[0][0]):
+                kept[:] = [(measured, made, notes)]
+            return measured
+
+        known = [] if isinstance(target, AccuracyDrop) else self._measures
+        guess = self._guess(target)
+        found = search(target, measure, guess, known, finest=FINEST, coarsest=COARSEST)
+        if kept and kept[0][0].step == found.step:
+            _, compressed, notes = kept[0]
+        else:
+            kept.clear()
+            compressed, notes = self._compressed(Knob(step=found.step), batches, target)
+        note = target.note(found.measure)
+        if note is not None:
+            notes = [*notes, f"on {len(check)} images held back, {note}"]
+        compressed.reset_statistics()
+        return compressed, notes
+
+    @cached_property
+    def _reference(self) -> Reference:
+        return Reference(self.model, batch=self.config.micro_batch)
+
+    def _drop(self, target: AccuracyDrop, compressed: CompressedModel) -> float:
+        if target.labelled is None:
+            raise ValueError("AccuracyDrop needs labelled images: AccuracyDrop(percent, labelled)")
+        size = self.config.micro_batch
+        reference = Reference(self.model, target.labelled, batch=size)
+        point = evaluate(
+            compressed, target.labelled, reference=reference, batch=size, mode="simulate"
+        )
+        if point["top1"] is None or reference.top1 is None:
+            raise ValueError("AccuracyDrop needs images with labels, of a classifier")
+        return reference.top1 - point["top1"]
+
+    def _guess(self, target: Target) -> float:
+        """A step that should come near the target, from the sensitivities alone."""
+        groups = self.prepared.copy().groups
+        octaves = int(2 * math.log2(COARSEST / FINEST))
+        steps = [COARSEST * 2.0 ** -(i / 2) for i in range(octaves + 1)]
+        wanted_db = target.value if isinstance(target, SNR) else EXPECTED_DB
+        for step in steps:
+            rate, snr_db = placement.expected(self.metrics.coded(step, groups), step)
+            reached = rate >= target.value if isinstance(target, Rate) else snr_db >= wanted_db
+            if reached:
+                return step
+        return steps[-1]
+
+    # -- One calibration --------------------------------------------------------------------------
+
+    def _compressed(
+        self, knob: Knob, batches: list[torch.Tensor], target: Target
+    ) -> tuple[CompressedModel, list[str]]:
+        prepared, calibrated, notes = self.calibrate(knob, batches)
+        calibrated.setting = target.setting
+        return CompressedModel(self.model, calibrated, prepared), notes
+
+    def calibrate(
+        self, knob: Knob, batches: list[torch.Tensor] | None = None
+    ) -> tuple[Prepared, Calibrated, list[str]]:
+        """One sequential calibration on these images, all of them by default.
+
+        Returns the network with its convolutions refitted, not yet assembled; what a
+        `CompressedModel` is made of with it; and what a user should be told.
+        """
+        batches = self.batches if batches is None else batches
+        prepared = self.prepared.copy()
+        self._choose_sides(prepared, knob)
+        metrics = self.metrics if isinstance(self.preset, StepPreset) else None
+        start = self.start.codecs if self.start else None
+        layers = Layers(self.config, prepared, knob, metrics, start)
+        compensate = isinstance(self.preset, StepPreset) and self.preset.compensate
+        codecs = run_sequentially(
+            prepared,
+            batches,
+            layers.fit,
+            self.progress,
+            clean=self._clean.copy() if compensate else None,
+            refit=layers.refit if compensate else None,
+        )
+        images = sum(len(batch) for batch in batches)
+        calibrated = Calibrated(
+            config=self.config,
+            setting={"kind": "step", "value": knob.step},
+            codecs=codecs,
+            sides={group.name: group.side for group in prepared.groups},
+            probe=self._probe,
+            images=images + (self.start.calibration_images if self.start else 0),
+            refitted=tuple(layers.refitted),
+        )
+        return prepared, calibrated, layers.notes(images)
+
+    def _choose_sides(self, prepared: Prepared, knob: Knob) -> None:
+        preset = self.preset
+        if isinstance(preset, StepPreset) and preset.choose_sides and knob.step is not None:
+            placement.choose_sides(prepared.groups, self.metrics.spectra, knob.step)
+        if isinstance(preset, BitsPreset) and preset.side == AFTER:
+            for group in prepared.groups:
+                group.side = AFTER if AFTER in group.sides else group.side
+
+
+def _has_moments(preset: Preset) -> bool:
+    return isinstance(preset, BitsPreset) and preset.transform == "pca"
+
+
+def _nearer(target: Target, measured: Measure, than: Measure) -> bool:
+    """Whether a search is likelier to end at the first measurement."""
+    if isinstance(target, Share):  # at the largest step that meets it
+        good, before = target.met_by(measured), target.met_by(than)
+        return good and (not before or measured.step > than.step)
+    assert isinstance(target, (Rate, SNR))
+    return target.error(measured) < target.error(than)
+
+
+def _usable(batches: Iterable[torch.Tensor], size: int) -> list[torch.Tensor]:
+    """Micro-batches of ``size`` images, float32 on the CPU.
+
+    CalibrationError names what is wrong with a batch.
+    """
+    made = []
+    for i, batch in enumerate(batches):
+        if not batch.is_floating_point():
+            raise CalibrationError(
+                f"calibration batch {i}: expected preprocessed floating-point images, "
+                f"got {batch.dtype}"
+            )
+        if batch.dim() != 4 or not batch.numel():
+            raise CalibrationError(
+                f"calibration batch {i}: expected images [N, C, H, W], got {list(batch.shape)}"
+            )
+        if not batch.isfinite().all():
+            raise CalibrationError(f"calibration batch {i} contains NaN or Inf")
+        batch = batch.detach().float().cpu()
+        made += (batch.clone() if batch.is_inference() else batch).split(size)
+    if not made:
+        raise CalibrationError("there are no calibration images")
+    return made

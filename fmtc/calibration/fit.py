@@ -1,0 +1,272 @@
+"""The codec of one coding point, fitted to its calibration tensors stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..codec.block import Block
+from ..codec.codec import TensorCodec
+from ..codec.coders import coders
+from ..codec.moments import Moments
+from ..codec.quantizer import Quantizer
+from ..codec.ranges import Values, ranges
+from ..codec.transform import Identity, Transform
+from ..errors import CalibrationError
+from ..presets import PAPER_RANGE, BitsPreset, Preset
+from .tables import fit_coder
+
+# A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
+# than this, no component is taken for empty.
+SAMPLES_PER_COMPONENT = 2
+DCT_CM_BLOCK = Block(1, 1, 8)
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What sets the quantiser: ``bits``, the b of a preset that has one, or ``step``.
+
+    step: in units of the tensor or, with a metric, of what an error does to the output. metric: f64
+    [C, C], the cost e^T metric e of an error e; None counts every error by its square. given: the
+    transform, where it is known already, instead of one fitted to the data.
+    """
+
+    bits: int | None = None
+    step: float | None = None
+    metric: torch.Tensor | None = None
+    given: Transform | None = None
+
+
+@dataclass
+class Fit:
+    """Fits the codec of one coding point to a list of tensors [N, C, H, W].
+
+    few: after a call, (samples, values in a block) where they are too few to know the basis by.
+    """
+
+    preset: Preset
+    block: Block
+    knob: Knob
+    name: str = "tensor"
+    keep_moments: bool = False
+    few: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        preset = self.preset
+        self.transform = preset.transform if isinstance(preset, BitsPreset) else "pca"
+        if self.transform in ("none", "dct-cm") and not self.block.is_pixel:
+            raise ValueError(
+                f"preset '{preset.name}' does not transform blocks such as {self.block}"
+            )
+        if self.knob.step is None:
+            if not isinstance(preset, BitsPreset) or self.knob.bits is None:
+                raise ValueError(f"preset '{preset.name}' needs a step")
+            preset.check_bits(self.knob.bits)
+        elif self.knob.metric is not None and not self.block.is_pixel:
+            raise ValueError(f"sensitivities are for blocks 1,1,C, not for {self.block}")
+
+    @torch.no_grad()
+    def __call__(
+        self, tensors: list[torch.Tensor], start: TensorCodec | None = None
+    ) -> TensorCodec:
+        """The codec of these tensors; ``start``: a codec whose moments are continued."""
+        if self.transform == "dct-cm":
+            return self._fit_dct_cm(tensors)
+        channels = tensors[0].shape[1]
+        self._check(tensors)
+        given, moments = self._given(channels), None
+        if given is None:
+            moments = self._moments(tensors, channels, start)
+            given = self._basis(moments)
+        transform = given
+
+        def values() -> Iterable[torch.Tensor]:
+            return (transform.forward(self.block.split(x)) for x in tensors if x.numel())
+
+        low, high, inner = self._extremes(values, sum(x.numel() for x in tensors))
+        quantizer = self._quantizer(low, high, inner, values)
+        # Ranges are those of the exact basis: rounding it first would leak variance of the strong
+        # components into empty ones, which would then be coded, and add that leak to the output.
+        if self.preset.drop_components and moments and not self.undersampled(moments):
+            used = _used(low, high, quantizer, transform)
+            transform, quantizer = transform.keep(used), quantizer.keep(used)
+        if isinstance(self.preset, BitsPreset) and self.preset.transform_bits is not None:
+            transform = transform.quantize(self.preset.transform_bits)
+        return self._codec(tensors, channels, moments, transform, quantizer)
+
+    def _fit_dct_cm(self, tensors: list[torch.Tensor]) -> TensorCodec:
+        """DCT of 8 channels, or none: what takes fewer bits for the mask and what is not masked."""
+
+        def fitted(transform: str, block: Block) -> TensorCodec:
+            preset = replace(self.preset, transform=transform)  # type: ignore[call-arg]
+            return Fit(preset, block, self.knob, self.name)(tensors)
+
+        def bits(codec: TensorCodec) -> int:
+            zeros = codec.histogram[:, -codec.coder.lo].sum()
+            counts = codec.histogram.sum()
+            return int(counts + (counts - zeros) * codec.coder.word_bits)
+
+        return min(fitted("dct", DCT_CM_BLOCK), fitted("none", Block()), key=bits)
+
+    def _given(self, channels: int) -> Transform | None:
+        """The transform, where it does not hang on the data."""
+        if self.transform == "none":
+            return Identity(channels)
+        if self.transform == "dct":
+            return Transform.dct(channels, self.block)
+        return self.knob.given
+
+    def _basis(self, moments: Moments) -> Transform:
+        if self.knob.metric is not None:
+            return Transform.weighted_klt(moments, self.knob.metric)
+        kept = self.preset.kept if isinstance(self.preset, BitsPreset) else 1.0
+        return Transform.pca(moments).strongest(kept)
+
+    def _check(self, tensors: list[torch.Tensor]) -> None:
+        if not any(x.numel() for x in tensors):
+            raise CalibrationError(f"{self.name}: the calibration set is empty")
+        if not all(x.isfinite().all() for x in tensors):
+            raise CalibrationError(f"{self.name}: calibration values contain NaN or Inf")
+
+    def _quantizer(
+        self, low: torch.Tensor, high: torch.Tensor, inner: tuple[float, float], values: Values
+    ) -> Quantizer:
+        step, bits, preset = self.knob.step, self.knob.bits, self.preset
+        extremes = float(low.min()), float(high.max())
+        if step is not None:
+            if self.escapes:
+                return Quantizer.of_step(step)
+            return Quantizer.between(step, *extremes, preset.margin)
+        assert isinstance(preset, BitsPreset) and bits is not None
+        if preset.rule != PAPER_RANGE:
+            rule = ranges[preset.rule]
+            if self.transform != "pca":
+                return Quantizer.of_ranges(*rule(values, bits, True))
+            strongest = int((high - low).argmax())
+            one = rule(lambda: (y[:, [strongest]] for y in values()), bits, False)
+            return Quantizer.of_ranges(*one)
+        start, end = inner
+        if self.transform != "pca":  # no mean was taken off: 0 is to be a level
+            start, end = min(start, 0.0), max(end, 0.0)
+        return Quantizer.fit(end - start, *extremes, bits, preset.margin)
+
+    @property
+    def escapes(self) -> bool:
+        """True where the coder codes any level."""
+        return coders[self.preset.coder].escapes
+
+    def undersampled(self, moments: Moments) -> bool:
+        """True where there are too few samples for the size of the blocks; noted in ``few``."""
+        count, mean, _ = moments.parts[0]
+        if count >= SAMPLES_PER_COMPONENT * len(mean):
+            return False
+        self.few = (int(count), len(mean))
+        return True
+
+    def _moments(
+        self, tensors: list[torch.Tensor], channels: int, start: TensorCodec | None
+    ) -> Moments:
+        moments = Moments()
+        for x in tensors:
+            if x.numel():
+                moments.update(self.block.split(x), self.block.groups(channels))
+        if not moments.is_finite():  # of finite values, where their squares are too large
+            raise CalibrationError(f"{self.name}: calibration values contain NaN or Inf")
+        if start is not None:
+            same = getattr(start, "block", None) == self.block and start.channels == channels
+            if not same:
+                raise CalibrationError(
+                    f"{self.name}: the calibration to continue is not of the same layer and block"
+                )
+            if start.moments is None:
+                raise CalibrationError(
+                    f"{self.name}: the calibration to continue was made without its moments; "
+                    "make it with keep_moments=True"
+                )
+            moments = Moments(list(start.moments.parts)).merge(moments)
+        return moments
+
+    def _extremes(
+        self, values: Values, count: int
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float]]:
+        """Smallest and largest value of each component, f32 [K], and of all but outliers."""
+        outliers = self.preset.outliers if isinstance(self.preset, BitsPreset) else 0.0
+        tails = _Tails(1 + int(outliers * count))
+        lows, highs = [], []
+        for y in values():
+            low, high = torch.aminmax(y.transpose(0, 1).flatten(1), dim=1)
+            tails.update(y if outliers else torch.stack([low, high]))
+            lows.append(low)
+            highs.append(high)
+        return torch.stack(lows).amin(0), torch.stack(highs).amax(0), tails.inner()
+
+    def _codec(
+        self,
+        tensors: list[torch.Tensor],
+        channels: int,
+        moments: Moments | None,
+        transform: Transform,
+        quantizer: Quantizer,
+    ) -> TensorCodec:
+        """The codec of these stages, with the coder of what they make of the tensors."""
+        levels, squared, clamped = [], 0.0, 0
+        for x in tensors:
+            part, over = transform.to_levels(self.block.split(x), quantizer)
+            decoded = transform.from_levels(part, quantizer)
+            decoded = self.block.join(decoded, channels, self.block.crop(*x.shape[2:]))
+            squared += float((decoded - x).double().square().sum())
+            clamped += int(over)
+            if part.numel():
+                levels.append(part)
+        values = sum(x.numel() for x in tensors)
+        coded = fit_coder(levels, quantizer, self.preset)
+        return TensorCodec(
+            channels=channels,
+            block=self.block,
+            transform=transform,
+            quantizer=quantizer,
+            symbol_map=coded.symbol_map,
+            coder=coded.coder,
+            class_of=coded.class_of,
+            histogram=coded.histogram,
+            mse=squared / values,
+            values=values,
+            clamped=clamped,
+            moments=moments if self.keep_moments else None,
+            position_classes=coded.positions,
+        )
+
+
+def _used(
+    low: torch.Tensor, high: torch.Tensor, quantizer: Quantizer, transform: Transform
+) -> torch.Tensor:
+    """Components with a non-zero level; the first of each channel group always stays."""
+    levels, _ = quantizer.quantize(torch.stack([low, high]).contiguous())
+    used = (levels != 0).any(0)
+    start = 0
+    for matrix in transform.matrices:
+        used[start] = True
+        start += matrix.shape[0]
+    return used
+
+
+class _Tails:
+    """The ``size`` smallest and largest of many values, and the innermost two of them."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self.low = self.high = torch.empty(0)
+
+    def update(self, values: torch.Tensor) -> None:
+        values = values.flatten()
+        self.low = self._extreme(torch.cat([self.low, self._extreme(values, False)]), False)
+        self.high = self._extreme(torch.cat([self.high, self._extreme(values, True)]), True)
+
+    def _extreme(self, values: torch.Tensor, largest: bool) -> torch.Tensor:
+        return values.topk(min(self.size, len(values)), largest=largest, sorted=False).values
+
+    def inner(self) -> tuple[float, float]:
+        low, high = float(self.low.max()), float(self.high.min())
+        return min(low, high), high

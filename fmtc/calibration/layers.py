@@ -1,0 +1,153 @@
+"""What a sequential calibration does at each layer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import fx, nn
+
+from ..codec.codec import Codec, TensorCodec
+from ..codec.plain import PLAIN_BITS, PlainCodec
+from ..config import CompressConfig
+from ..errors import CalibrationError
+from ..network import fold
+from ..network.groups import BEFORE, Group
+from ..network.prepared import Prepared
+from ..network.untraced import HookedConv
+from ..presets import StepPreset
+from . import placement
+from .fit import SAMPLES_PER_COMPONENT, Fit, Knob
+from .metrics import Metrics
+from .refit import refit
+from .reuse import reused
+
+
+class Layers:
+    """Fits codecs and refits convolutions of ``prepared``, one calibration long.
+
+    knob: bits, or a step, to which ``metrics`` belong. start: codecs whose moments are continued.
+    After it, ``refitted`` has the layers whose convolution was, and ``notes`` what the user should
+    know of.
+    """
+
+    def __init__(
+        self,
+        config: CompressConfig,
+        prepared: Prepared,
+        knob: Knob,
+        metrics: Metrics | None = None,
+        start: dict[str, Codec] | None = None,
+    ):
+        self.config, self.prepared, self.knob = config, prepared, knob
+        self.metrics, self.start = metrics, start
+        self.refitted: list[str] = []
+        self._few: dict[str, tuple[int, int]] = {}
+        self._clamped: dict[str, TensorCodec] = {}
+        self._codec_at: dict[fx.Node, TensorCodec] = {}
+
+    def fit(self, layer: Group | HookedConv, tensors: list[torch.Tensor]) -> Codec:
+        """The codec of one layer's tensors."""
+        if layer.excluded:
+            return PlainCodec.fit(tensors, PLAIN_BITS, layer.name)
+        fit = Fit(
+            self.config.scheme,
+            self.config.transform_block,
+            self.knob if self.metrics is None else self._weighted(layer, self.metrics),
+            layer.name,
+            self.config.keep_moments,
+        )
+        codec = fit(tensors, self._started(layer))
+        if fit.few is not None:
+            self._few[layer.name] = fit.few
+        if self.metrics is not None and codec.clamped:
+            self._clamped[layer.name] = codec
+        if isinstance(layer, Group):
+            self._codec_at[layer.output] = codec
+        return codec
+
+    def refit(
+        self,
+        group: Group,
+        conv: nn.Conv2d,
+        inputs: list[torch.Tensor],
+        targets: list[torch.Tensor],
+    ) -> nn.Conv2d:
+        """The group's convolution, made to fit its decoded inputs, on the grid of its weights."""
+        changed = refit(conv, inputs, targets)
+        if changed is conv:
+            return conv
+        grid = self.prepared.grids.get(str(group.conv.target))
+        if grid is not None:
+            changed = fold.conv_like(changed, grid.round(changed.weight), changed.bias)
+        self.refitted.append(group.name)
+        return changed
+
+    def _started(self, layer: Group | HookedConv) -> TensorCodec | None:
+        if self.start is None:
+            return None
+        codec = self.start.get(layer.name)
+        if not isinstance(codec, TensorCodec):
+            raise CalibrationError(f"the calibration to continue has no layer {layer.name}")
+        return codec
+
+    def _weighted(self, layer: Group | HookedConv, metrics: Metrics) -> Knob:
+        """The step, and what an error of this layer's tensor costs."""
+        step, preset = self.knob.step, self.config.scheme
+        if isinstance(layer, Group) and isinstance(preset, StepPreset) and preset.reuse_levels:
+            given = reused(self.prepared, layer, self._codec_at.get(_input(layer)))
+            if given is not None:
+                return Knob(step=step, given=given)
+        side = layer.side if isinstance(layer, Group) else BEFORE
+        metric = metrics.metrics.get((layer.name, side))
+        if metric is None:
+            metric = self._metric_of_source(layer, metrics)
+        return Knob(step=step, metric=metric)
+
+    def _metric_of_source(self, layer: Group | HookedConv, metrics: Metrics) -> torch.Tensor:
+        """For a layer whose levels could not be used again: what its input's metric says of it."""
+        if isinstance(layer, HookedConv):
+            raise CalibrationError(
+                f"layer {layer.name} did not run while sensitivities were measured, but does on "
+                "decoded tensors: what its module computes depends on their values. Leave it out "
+                f"with exclude=['{layer.name}'], or take a preset with a knob b, which needs none"
+            )
+        [source] = [g for g in self.prepared.groups if g.output is layer.conv.args[0]]
+        conv = self.prepared.convolution(layer)
+        assert conv is not None
+        back = torch.linalg.pinv(conv.weight.detach().double().flatten(1))
+        metric = metrics.metrics.get((source.name, source.side))
+        if metric is None:  # the source is such a layer too
+            metric = self._metric_of_source(source, metrics)
+        metric = back.T @ metric @ back
+        return placement.regularized(metric, None, metrics.preset.regularization, len(metric))
+
+    def notes(self, images: int) -> list[str]:
+        """Sentences about what went less well than it could, for this many images."""
+        notes = []
+        if self._few:
+            name, (samples, size) = min(self._few.items(), key=lambda it: it[1][0] / it[1][1])
+            needed = math.ceil(images * SAMPLES_PER_COMPONENT * size / samples)
+            notes.append(
+                f"{len(self._few)} layer(s) have too few calibration samples to tell which "
+                f"components are empty ({name}: {samples} for {size}); none is dropped there, at a "
+                f"cost in rate and arithmetic. Calibrate with {needed} images or more instead of "
+                f"{images}."
+            )
+        if self._clamped:
+            worst = max(self._clamped, key=lambda name: self._clamped[name].clamped)
+            codec = self._clamped[worst]
+            notes.append(
+                f"step {self.knob.step:g} is too fine: in {len(self._clamped)} layer(s) "
+                "calibration values lie beyond the 16-bit levels and are clamped "
+                f"({worst}: {codec.clamped} of {codec.values}), which costs accuracy; take a "
+                "coarser step"
+            )
+        return notes
+
+
+def _input(group: Group) -> fx.Node:
+    """The node whose value the group's convolution reads."""
+    source = group.conv.args[0]
+    assert isinstance(source, fx.Node)
+    return source

@@ -1,0 +1,155 @@
+"""Files of codecs: safetensors whose metadata holds a JSON header; knows nothing of codecs.
+
+A layer is its name, its scalars and its tensors; docs/method.md says what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from ..errors import StorageError
+from ..files import write_atomically
+
+SCHEMA = "fmtc.codec/4"
+# What parts that are missing, of another type or not those of a codec lead to.
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
+
+Scalars = dict[str, Any]
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass
+class Archive:
+    """What a file holds: ``header`` (kind and more), ``layers`` by name, other tensors."""
+
+    header: Scalars
+    layers: dict[str, tuple[Scalars, Tensors]]
+    more: Tensors = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """The bytes of the file."""
+        tensors = {name: _plain(value) for name, value in self.more.items()}
+        layers = []
+        for i, (name, (scalars, parts)) in enumerate(self.layers.items()):
+            layers.append({"name": name, **scalars})
+            tensors |= {f"{i}.{key}": _plain(value) for key, value in parts.items()}
+        checksum = _checksum(tensors, layers)
+        header = {"schema": SCHEMA, **self.header, "layers": layers, "checksum": checksum}
+        return save_tensors(tensors, {"fmtc": json.dumps(header)})
+
+    def write(self, path: str | PathLike) -> None:
+        write_atomically(path, self.to_bytes())
+
+    @classmethod
+    def read(cls, path: str | PathLike) -> Archive:
+        """Raises StorageError that names the file: missing, damaged, of another version."""
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise StorageError(f"{path} does not exist") from None
+        except (SafetensorError, OSError) as error:
+            raise StorageError(f"{path} is not a readable safetensors file: {error}") from error
+        return cls._of(str(path), metadata, tensors)
+
+    @classmethod
+    def of_bytes(cls, data: bytes, source: str = "the codec") -> Archive:
+        """The archive of the bytes of a file."""
+        try:
+            tensors = load_tensors(data)
+            size = int.from_bytes(data[:8], "little")
+            metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+        except (SafetensorError, *DAMAGE) as error:
+            raise StorageError(f"{source} is damaged: {error!r}") from error
+        return cls._of(source, metadata, tensors)
+
+    @classmethod
+    def _of(cls, source: str, metadata: Mapping[str, str], tensors: Tensors) -> Archive:
+        if "fmtc" not in metadata:
+            raise StorageError(f"{source} is a safetensors file, but not one that fmtc saved")
+        try:
+            header = json.loads(metadata["fmtc"])
+            if header.get("schema") != SCHEMA:
+                raise StorageError(
+                    f"{source} has schema {header.get('schema')!r}, this version of fmtc reads "
+                    f"{SCHEMA!r} alone: make the codec anew, with fmtc.compress or "
+                    "fmtc.calibrate_tensor"
+                )
+            layers = header.pop("layers")
+            if header.pop("checksum") != _checksum(tensors, layers):
+                raise StorageError(f"{source} is damaged: its checksum is wrong")
+            parts: dict[str, tuple[Scalars, Tensors]] = {}
+            for i, layer in enumerate(layers):
+                own = {key: value for key, value in layer.items() if key != "name"}
+                parts[layer["name"]] = own, _with_prefix(tensors, f"{i}.")
+            prefixes = tuple(f"{i}." for i in range(len(layers)))
+            more = {key: value for key, value in tensors.items() if not key.startswith(prefixes)}
+            return cls(header, parts, more)
+        except StorageError:
+            raise
+        except DAMAGE as error:
+            raise StorageError(f"{source} is damaged: {error!r}") from error
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """As safetensors wants them: on the CPU, contiguous, sharing memory with no other."""
+    return tensor.detach().cpu().contiguous().clone()
+
+
+def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
+    start = len(prefix)
+    return {key[start:]: value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _checksum(tensors: Tensors, layers: Iterable[Scalars]) -> int:
+    """CRC-32 of all tensors by name and of the layers' settings."""
+    crc = zlib.crc32(json.dumps(layers, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        flat = tensor.contiguous().reshape(-1).view(torch.uint8)
+        crc = zlib.crc32(flat.numpy(), zlib.crc32(name.encode(), crc))
+    return crc
+
+
+# -- Reading parts: a checksum says nothing of how a file was made ---------------------------------
+
+
+def require(condition: bool, message: str) -> None:
+    """ValueError with this message unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def integer(value: Any, least: int = -(2**63)) -> int:
+    """A whole number from a header, at least ``least``."""
+    require(type(value) is int and least <= value < 2**63, f"{value!r} as a whole number")
+    return value
+
+
+def number(value: Any) -> float:
+    """A number from a header."""
+    require(type(value) in (int, float), f"{value!r} as a number")
+    return float(value)
+
+
+def typed(tensors: Tensors, name: str, dtype: torch.dtype, dims: int) -> torch.Tensor:
+    """A layer's tensor, of this type and number of dimensions."""
+    tensor = tensors[name]
+    found = tensor.dtype, tensor.dim()
+    require(found == (dtype, dims), f"{name} of {found[0]}, {found[1]} dimensions")
+    return tensor
+
+
+def within(tensor: torch.Tensor, least: int, most: int) -> bool:
+    """True where all values are in the range."""
+    return bool(((tensor >= least) & (tensor <= most)).all())

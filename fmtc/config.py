@@ -1,0 +1,170 @@
+"""What a compression is asked to do: one object, checked when it is made, saved with codecs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+from .codec.block import Block
+from .codec.coders import check_lane_values, coders
+from .network.weights import check_weight_bits
+from .presets import BitsPreset, Preset, StepPreset, check_types, get_preset, preset_of
+from .registry import unknown
+
+MODES = ("stream", "simulate", "float")
+
+
+@dataclass(frozen=True)
+class CompressConfig:
+    """Everything that `fmtc.compress` can be told, but for model, images and target.
+
+    preset: a name (``fmtc.list_presets()``) or a Preset; "fmtc" is the best we know.
+    block: h,w,c of the transform, c a number or C for all channels (1,1,C for preset "fmtc").
+    coder: a registered one; lane_values: that a lane of a stream codes, a power of two from 256 to
+    65536, or 0 for the coder's own choice; table_classes: 1 for a table a layer, up to 16 for a
+    table for each of that many classes of components; compensate: refit convolutions to their
+    decoded inputs. All four: None as the preset says.
+    include, exclude: layer name patterns such as "layer1.*"; layers left out are quantised to 8
+    bits and counted so. weight_bits: 32, 8 or 4.
+    mode: of the compressed model: "stream" makes and decodes real streams, "simulate" gives the
+    same numbers faster without them, "float" transforms alone. statistics: count what passes, for
+    the report.
+    micro_batch: images run at a time in calibration. leaf_modules: paths of modules to run as they
+    are, with hooks ("" is the model). keep_moments: keep (and save) the calibration moments, so
+    that it can be continued (presets with a knob b). seed: of the random probes that measure
+    sensitivities.
+    Raises ValueError that names a field with a wrong value, and what is allowed.
+    """
+
+    preset: str | Preset = "fmtc"
+    block: str | tuple | Block = "1,1,C"
+    coder: str | None = None
+    lane_values: int | None = None
+    table_classes: int | None = None
+    compensate: bool | None = None
+    include: Iterable[str] | None = None
+    exclude: Iterable[str] = ()
+    weight_bits: int = 32
+    mode: str = "stream"
+    statistics: bool = True
+    micro_batch: int = 16
+    leaf_modules: Iterable[str] = ()
+    keep_moments: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_types(self, "config")
+        self._set("preset", get_preset(self.preset))
+        self._set("block", Block.parse(self.block))
+        for name in ("include", "exclude", "leaf_modules"):
+            self._set(name, _patterns(name, getattr(self, name)))
+        self._set("exclude", self.exclude or ())
+        self._set("leaf_modules", self.leaf_modules or ())
+        check_mode(self.mode)
+        check_weight_bits(self.weight_bits)
+        if self.lane_values is not None:
+            check_lane_values(self.lane_values)
+        if self.micro_batch < 1:
+            raise ValueError(f"config: micro_batch must be 1 or more, got {self.micro_batch}")
+        self._check_together()
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_together(self) -> None:
+        scheme, coder = self.scheme, coders[self.scheme.coder]
+        if (self.table_classes or 1) > 1 and not coder.tables:
+            raise ValueError(f"coder '{coder.name}' has no tables that table_classes could be of")
+        if isinstance(scheme, StepPreset):
+            if not self.transform_block.is_pixel:
+                raise ValueError(
+                    f"preset '{scheme.name}' is for block 1,1,C, not {self.transform_block}"
+                )
+            if self.keep_moments:
+                raise ValueError(
+                    f"preset '{scheme.name}' cannot be continued with other images: sensitivities "
+                    "are not kept; use keep_moments and start with presets that have a knob b"
+                )
+        if self.keep_moments and isinstance(scheme, BitsPreset) and scheme.transform != "pca":
+            raise ValueError(f"preset '{scheme.name}' has no moments to keep or continue")
+
+    @cached_property
+    def scheme(self) -> Preset:
+        """The preset, with what else the configuration says of coder, tables and compensation."""
+        assert isinstance(self.preset, Preset)
+        scheme = self.preset
+        if self.compensate is not None:
+            if isinstance(scheme, StepPreset):
+                scheme = replace(scheme, compensate=self.compensate)
+            elif self.compensate:
+                raise ValueError(f"preset '{scheme.name}' has no compensation to switch on")
+        if self.coder is not None:
+            scheme = get_preset(scheme, coder=self.coder)
+        if self.lane_values is not None:
+            scheme = replace(scheme, lane_values=self.lane_values)
+        if self.table_classes is not None:
+            scheme = scheme.with_classes(self.table_classes)
+        return scheme
+
+    @property
+    def transform_block(self) -> Block:
+        """``block`` as it was understood."""
+        assert isinstance(self.block, Block)
+        return self.block
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON can hold it; see ``from_dict``."""
+        described = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in ("include", "exclude", "leaf_modules"):
+            described[name] = None if described[name] is None else list(described[name])
+        assert isinstance(self.preset, Preset)
+        return described | {"preset": self.preset.to_dict(), "block": str(self.block)}
+
+    @classmethod
+    def from_dict(cls, described: dict[str, Any]) -> CompressConfig:
+        """The configuration of such a dictionary; fields that are not there have their defaults."""
+        preset = described.get("preset", "fmtc")
+        if isinstance(preset, dict):
+            preset = preset_of(preset)
+        return cls.of(preset, **{k: v for k, v in described.items() if k != "preset"})
+
+    @classmethod
+    def of(
+        cls, config: CompressConfig | Preset | str | None = None, **options: Any
+    ) -> CompressConfig:
+        """From a configuration, a preset or its name, with some fields given by keyword.
+
+        A keyword that is no field is refused with the nearest right one.
+        """
+        known = {field.name: field for field in fields(cls)}
+        for name in options:
+            if name not in known:
+                raise ValueError(unknown("option", name, known))
+        if isinstance(config, CompressConfig):
+            return replace(config, **options) if options else config
+        if config is not None:
+            if "preset" in options:
+                raise ValueError(f"two presets are given: {config!r} and {options['preset']!r}")
+            options["preset"] = config
+        return cls(**options)
+
+
+def check_mode(mode: str) -> None:
+    """Raise ValueError unless this is a mode of a compressed model."""
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
+
+
+def _patterns(name: str, value: Any) -> tuple[str, ...] | None:
+    """One string is one pattern."""
+    if value is None or isinstance(value, str):
+        return None if value is None else (value,)
+    try:
+        patterns = tuple(value)
+    except TypeError:
+        patterns = (None,)
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise ValueError(f"config: {name} must be strings; got {value!r}")
+    return patterns

@@ -1,0 +1,131 @@
+"""Codecs put into a network: transforms folded into its convolutions where exact, coding points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+
+from ..codec.codec import Codec, TensorCodec
+from ..network import fold
+from ..network.activations import activation_limits
+from ..network.groups import Group, count_reads, untraced_modules
+from ..network.prepared import Prepared
+from .points import CodedPoint, CodingPoint, make_point
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A network with coding points. points: by their layers, in execution order."""
+
+    network: fx.GraphModule
+    points: dict[str, CodingPoint]
+
+
+@torch.no_grad()
+def assemble(
+    prepared: Prepared,
+    codecs: Mapping[str, Codec],
+    weights: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
+) -> Assembled:
+    """Put the codecs into the network of ``prepared``, which is changed.
+
+    codecs: of each layer, in execution order. weights: of groups' convolutions as they are in the
+    end, everything folded, in the place of those that folding gives.
+    """
+    network, groups = prepared.network, prepared.groups
+    for layer in prepared.hooked:
+        layer.code = None  # what calibration left there
+    for group in groups:
+        conv = prepared.convolution(group)
+        if conv is not None:
+            fold.set_convolution(network, group, conv)
+    reads = count_reads(groups)
+    points = {group.name: _insert(network, group, codecs[group.name]) for group in groups}
+    for name, (weight, bias) in (weights or {}).items():
+        group = next(group for group in groups if group.name == name)
+        path = str(group.conv.target)
+        conv = fold.conv_like(network.get_submodule(path), weight, bias)  # type: ignore[arg-type]
+        network.add_submodule(path, conv)
+    fold.tidy(network)
+    for module in untraced_modules(network):
+        for layer in module.layers:
+            if layer.name in codecs:
+                points[layer.name] = make_point(codecs[layer.name])
+                module.attach(layer, points[layer.name])
+    for name, count in reads.items():
+        points[name].reads = count
+    return Assembled(network, {name: points[name] for name in codecs})
+
+
+def convolution_of(network: fx.GraphModule, layer: str) -> nn.Conv2d:
+    """The convolution of a layer in an assembled network."""
+    conv = network.get_submodule(fold.module_name("folded", layer))
+    assert isinstance(conv, nn.Conv2d)
+    return conv
+
+
+def _insert(network: fx.GraphModule, group: Group, codec: Codec) -> CodingPoint:
+    """Rewrite one group: fold what can be folded, then insert its coding point."""
+    folded, consumers = False, []
+    if isinstance(codec, TensorCodec) and codec.foldable:
+        folded, consumers = group.foldable, group.consumers
+        if folded:
+            _fold_forward(network, group, codec)
+        for consumer in consumers:
+            _fold_inverse(network, consumer, codec)
+    point = make_point(codec, forward_folded=folded, inverse_folded=bool(consumers))
+    name = fold.module_name("point", group.name)
+    network.add_submodule(name, point)
+    with network.graph.inserting_after(group.output):
+        node = network.graph.call_module(name, (group.output,))
+    group.output.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
+    if isinstance(point, CodedPoint) and not consumers:
+        _take_activation(network, node, point)
+    return point
+
+
+def _take_activation(network: fx.GraphModule, node: fx.Node, point: CodedPoint) -> None:
+    """Let the point apply the activation that alone reads it, where that only limits values."""
+    activation = next(iter(node.users)) if len(node.users) == 1 else None
+    limits = activation and activation_limits(network, activation)
+    if activation and limits:
+        point.limits = limits
+        activation.replace_all_uses_with(node)
+        network.graph.erase_node(activation)
+
+
+def _fold_forward(network: fx.GraphModule, group: Group, codec: TensorCodec) -> None:
+    """y = W'x + sum of T r: transform the weights, and each residual by a product of its own."""
+    matrix, offset = codec.transform.matrices[0], codec.transform.offsets[0]
+    path = str(group.conv.target)
+    conv = network.get_submodule(path)
+    network.add_submodule(path, fold.fold_output(conv, matrix, offset))  # type: ignore[arg-type]
+    for i, add in enumerate(group.adds):
+        residual = group.residual(add)
+        name = fold.module_name(f"residual{i}", group.name)
+        product = nn.Conv2d(matrix.shape[1], matrix.shape[0], 1, bias=False, device="meta")
+        product.weight = nn.Parameter(matrix[:, :, None, None].clone(), requires_grad=False)
+        network.add_submodule(name, product)
+        with network.graph.inserting_before(add):
+            node = network.graph.call_module(name, (residual,))
+        add.args = tuple(node if arg is residual else arg for arg in add.args)
+
+
+def _fold_inverse(network: fx.GraphModule, consumer: fx.Node, codec: TensorCodec) -> None:
+    path = str(consumer.target)
+    conv = network.get_submodule(path)
+    matrix, mean = codec.transform.inverses[0], codec.transform.means[0]
+    network.add_submodule(path, fold.fold_input(conv, matrix, mean))  # type: ignore[arg-type]
+
+
+def count_multiply_adds(network: nn.Module, example: torch.Tensor) -> int:
+    """Multiply-adds of convolutions and matrix products for one input."""
+    from torch.utils.flop_counter import FlopCounterMode  # takes a while to import
+
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(example)
+    return counter.get_total_flops() // 2

@@ -1,0 +1,164 @@
+"""What a calibration finds out: codecs, and what is needed to put them into the network again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..codec.archive import DAMAGE, Archive, Tensors
+from ..codec.codec import Codec, unpacked_codecs
+from ..config import CompressConfig
+from ..errors import StorageError
+from ..network.outputs import tensors
+from ..network.prepared import Prepared
+from ..network.view import eval_view
+
+# Largest relative difference between the outputs for a probe; what another machine's rounding
+# leaves is below 1e-5.
+PROBE_TOLERANCE = 1e-3
+PROBE_VALUES = 4096  # of the outputs, evenly spread, are kept
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a network computes, as far as one input tells: noise like its calibration images.
+
+    mean, std: of the images' channels; output: f32, what the network made of it.
+    """
+
+    shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    output: torch.Tensor
+
+    @classmethod
+    def of(cls, model: nn.Module, images: torch.Tensor) -> Probe:
+        """Of a network in eval mode and images [N, C, ...] of the kind that it takes."""
+        dims = [0, *range(2, images.dim())]
+        mean = tuple(images.mean(dims).tolist())
+        std = tuple(images.std(dims, correction=0).tolist())
+        probe = cls(tuple(images.shape[1:]), mean, std, torch.empty(0))
+        return cls(probe.shape, mean, std, probe.output_of(model))
+
+    @torch.no_grad()
+    def output_of(self, model: nn.Module) -> torch.Tensor:
+        """The network's outputs for the probe, in eval mode and float32; f32 [PROBE_VALUES]."""
+        # RandomState, because numpy guarantees its sequence for ever.
+        noise = np.random.RandomState(0).standard_normal((1, *self.shape)).astype(np.float32)
+        rest = [1] * (len(self.shape) - 1)
+        mean, std = (torch.tensor(part).view(-1, *rest) for part in (self.mean, self.std))
+        view = eval_view(model, torch.float32)
+        made = view.cpu()(torch.from_numpy(noise) * std + mean)
+        values = torch.cat([part.float().flatten() for part in tensors(made)])
+        return values[:: 1 + (len(values) - 1) // PROBE_VALUES].clone()
+
+    def difference(self, model: nn.Module) -> float:
+        """Relative difference of a network's outputs from those kept; infinite for other shapes."""
+        got = self.output_of(model)
+        if got.shape != self.output.shape:
+            return float("inf")
+        expected = self.output.nan_to_num()
+        scale = expected.norm().clamp(min=1e-12)
+        return float((got.nan_to_num() - expected).norm() / scale)
+
+
+@dataclass
+class Calibrated:
+    """Codecs of a network's layers, in execution order, and how they were made.
+
+    setting: the target, as a result has it. sides: of its activation on which each layer is coded.
+    images: how many it was calibrated with; seconds: how long it took. weights: of convolutions
+    that were refitted, as they are in the assembled network, weight and bias by layer.
+    """
+
+    config: CompressConfig
+    setting: dict[str, Any]
+    codecs: dict[str, Codec]
+    sides: dict[str, str]
+    probe: Probe
+    images: int
+    seconds: float = 0.0
+    refitted: tuple[str, ...] = ()
+    weights: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+    def prepare(self, model: nn.Module) -> Prepared:
+        """The network that the codecs belong to, each layer coded on its side."""
+        config = self.config
+        prepared = Prepared.of(
+            model,
+            self.probe.shape,
+            include=config.include,
+            exclude=config.exclude,
+            leaf_modules=config.leaf_modules,
+            weight_bits=config.weight_bits,
+        )
+        for group in prepared.groups:
+            if group.name not in self.codecs:
+                raise StorageError(f"there is no codec for layer {group.name}")
+            group.side = self.sides.get(group.name, group.side)
+        return prepared
+
+    def archive(self) -> Archive:
+        """All of it, as a file holds it."""
+        header = {
+            "kind": "model",
+            "config": self.config.to_dict(),
+            "setting": self.setting,
+            "sides": self.sides,
+            "probe": {
+                "shape": self.probe.shape, "mean": self.probe.mean, "std": self.probe.std
+            },
+            "images": self.images,
+            "seconds": self.seconds,
+            "refitted": self.refitted,
+        }  # fmt: skip
+        more: Tensors = {"probe": self.probe.output}
+        for name, (weight, bias) in self.weights.items():
+            more |= {f"refit.{name}.weight": weight, f"refit.{name}.bias": bias}
+        layers = {name: codec.packed() for name, codec in self.codecs.items()}
+        return Archive(header, layers, more)
+
+    @classmethod
+    def of(cls, archive: Archive, source: str) -> Calibrated:
+        """From an archive; ``source``: its file's name, for errors. Raises StorageError."""
+        header = archive.header
+        if header.get("kind") != "model":
+            raise StorageError(
+                f"{source} holds a bare tensor's codec; load it with TensorCodec.load(path)"
+            )
+        codecs = unpacked_codecs(archive, source)
+        try:
+            probe = header["probe"]
+            moments = tuple(probe["mean"]), tuple(probe["std"])
+            output = archive.more["probe"].float()
+            refitted = tuple(header["refitted"])
+            weights = {
+                name: (archive.more[f"refit.{name}.weight"], archive.more[f"refit.{name}.bias"])
+                for name in refitted
+                if f"refit.{name}.weight" in archive.more
+            }
+            return cls(
+                config=CompressConfig.from_dict(header["config"]),
+                setting=dict(header["setting"]),
+                codecs=codecs,
+                sides=dict(header["sides"]),
+                probe=Probe(_whole(probe["shape"]), *moments, output),
+                images=int(header["images"]),
+                seconds=float(header["seconds"]),
+                refitted=refitted,
+                weights=weights,
+            )
+        except DAMAGE as error:
+            raise StorageError(f"{source} is damaged: {error!r}") from error
+
+
+def _whole(shape: Sequence[Any]) -> tuple[int, ...]:
+    """A shape of an input that a network can have. ValueError otherwise."""
+    if not shape or not all(type(size) is int and 0 < size < 2**20 for size in shape):
+        raise ValueError(f"an input of shape {shape}")
+    return tuple(shape)

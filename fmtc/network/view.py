@@ -1,0 +1,50 @@
+"""A model to work with that leaves the user's as it is."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def eval_view(model: M, dtype: torch.dtype | None = None) -> M:
+    """A copy of the modules in eval mode whose tensors share the model's memory.
+
+    Flags, hooks and attributes are its own, gradients are off. dtype: floating-point tensors of
+    another type are copies of this one.
+    """
+
+    def shared(tensor: torch.Tensor) -> torch.Tensor:
+        tensor = tensor.detach()
+        return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+    memo: dict[int, object] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) not in memo:
+                view = nn.Parameter(shared(parameter), requires_grad=False)
+                memo[id(parameter)] = view
+        # Buffers, and what old forms of weight_norm and the like keep as plain attributes.
+        for tensor in (*module.buffers(recurse=False), *vars(module).values()):
+            if isinstance(tensor, torch.Tensor) and id(tensor) not in memo:
+                memo[id(tensor)] = shared(tensor)
+    return copy.deepcopy(model, memo).eval()
+
+
+def float_type(model: nn.Module) -> torch.dtype:
+    """The type that a model computes in: of its first floating-point parameter or buffer."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():
+            return tensor.dtype
+    return torch.float32
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model is: its first parameter or buffer."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")
