@@ -25,7 +25,8 @@ import torch
 import fmtc
 from fmtc.calibration import placement
 from fmtc.calibration.sensitivity import sensitivities
-from fmtc.cli.main import Parser, add_eval_options
+from fmtc.cli.command import Parser
+from fmtc.cli.options import add_eval_options
 from fmtc.codec.codec import TensorCodec
 from fmtc.codec.transform import metric_root
 from fmtc.data.datasets import open_dataset, split

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from fmtc.cli.main import Parser, main_with_errors
+from fmtc.cli.command import Parser, main_with_errors
 from fmtc.errors import UsageError
 from fmtc.files import write_atomically
 from fmtc.network.weights import WEIGHT_BITS

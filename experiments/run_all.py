@@ -16,7 +16,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from fmtc.cli.main import Parser, main_with_errors
+from fmtc.cli.command import Parser, main_with_errors
 
 from . import (
     fig3_rate_distortion,

@@ -16,10 +16,16 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+import fmtc
+from fmtc.calibration.compressor import Compressor
+from fmtc.cli import eval as evaluation
 from fmtc.cli import main as cli
+from fmtc.cli.options import EvalOptions
+from fmtc.config import CompressConfig
 from fmtc.data import models
-from fmtc.model.model import Compressor
+from fmtc.presets import PRESETS, BitsPreset, register_preset
 from fmtc.results.result import load_result
+from fmtc.targets import SNR, AccuracyDrop, Bits, Rate
 
 NETWORK = '''
 import torch
@@ -147,6 +153,82 @@ def test_resume_keeps_finished_points_and_measures_the_others(here, capsys, aske
     assert asked == ["b=7", "b=7", "b=6"]
 
 
+def test_what_changes_no_figure_does_not_hinder_resuming(here, capsys, asked):
+    evaluate("--bits", "6", "--images", "10", "--batch", "4")
+    options = ["--images", "10", "--batch", "5", "--threads", "1", "--device", "cpu"]
+    assert evaluate("--bits", "6", "7", *options) == 0
+    assert asked == ["b=6", "b=7"] and settings_in() == [("b", 6), ("b", 7)]
+    message = error_of(capsys, evaluate("--bits", "6", *options, "--mode", "simulate"))
+    assert "holds another evaluation (--mode stream)" in message
+
+
+def test_options_are_read_from_the_command_that_they_make():
+    least = EvalOptions("net.py:make", "data.npz")
+    assert least.command_line([SNR(15)]) == (
+        "fmtc eval --model net.py:make --data data.npz --preset fmtc --target snr_db=15"
+    )
+    many = EvalOptions(
+        "a network", "data", num_classes=10, calib_images=3, preset="paper", bits=(6, 8),
+        include=("layer1.*", "fc"), exclude=("conv1",), compensate=False, weight_bits=8,
+        batch=7, seed=2**32 - 1, threads=3, device="cuda", out="out here", table_classes=4,
+    )  # fmt: skip
+    words = shlex.split(many.command_line(many.targets()))
+    assert EvalOptions.parse(words[2:]) == many
+    targets = EvalOptions("m", "d", target=("rate=1,2", "drop=0.1", "rate=1.0")).targets()
+    assert targets == [Rate(1), Rate(2), AccuracyDrop(0.1)]
+    assert EvalOptions("m", "d", preset="paper").targets() == [Bits(8)]
+    assert many.differences(many.command_line([Bits(2)])) == []
+    assert many.differences("fmtc eval --model m --gone 3") == [
+        "made by 'fmtc eval --model m --gone 3'"
+    ]
+    assert least.differences(many.command_line([]))[:2] == ["--model a network", "--data data"]
+
+
+def test_a_registered_preset_can_be_chosen(here):
+    register_preset(BitsPreset(name="mine", transform="none"))
+    try:
+        assert evaluate("--preset", "mine", "--bits", "6", "--images", "10") == 0
+    finally:
+        PRESETS.unregister("mine")
+    (point,) = load_result("fmtc-results/result.json")["points"]
+    assert point["preset"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "/proc/nope"], "--out /proc/nope: no file can be written there"),
+        (["--out", "net.py"], "--out net.py: no file can be written there"),
+        (["--include", "nosuch.*"], "nosuch.*"),
+        (["--exclude", "nosuch"], "nosuch"),
+        (["--table-classes", "4", "--coder", "fixed"], "coder 'fixed' has no tables"),
+        (["--preset", "fmtc", "--block", "2,2,C"], "preset 'fmtc' is for block"),
+        (["--preset", "fmtc", "--target", "drop=1", "--data", "bare.npz"], "needs labels"),
+    ],
+)
+def test_what_can_be_checked_is_before_the_plain_network_runs(
+    here, capsys, monkeypatch, options, message
+):
+    np.savez("bare.npz", images=np.load("data.npz")["images"])
+
+    def run(*args, **more):
+        raise AssertionError("the plain network ran")
+
+    monkeypatch.setattr(evaluation, "Reference", run)
+    assert message in error_of(capsys, evaluate(*options))
+    assert not Path("fmtc-results").exists()
+
+
+def test_progress_is_lines_where_nobody_watches(here, capsys):
+    """No bars in a log: what is not a terminal gets a line for each point."""
+    command = ["eval", "--model", "net.py:make", "--data", "data.npz", "--preset", "paper"]
+    command += ["--preprocess", "mean=0.5", "--calib-images", "8", "--bits", "5", "6"]
+    assert cli.main(command) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines[:2]] == ["b = 5", "b = 6"]
+    assert len(lines) == 3 and lines[2].startswith("wrote ")
+
+
 def test_interruption_keeps_what_is_finished(here, capsys, asked):
     asked.append("interrupt")
     assert evaluate("--bits", "6", "7") == 130
@@ -234,21 +316,23 @@ def test_plot_finds_points_by_setting(here, capsys):
 
 
 def test_options_of_the_coding_reach_the_compressor(here, monkeypatch):
-    given = {}
+    given: list[CompressConfig] = []
     real = Compressor.__init__
 
-    def recorded(self, *args, **options):
-        given.update(options)
-        real(self, *args, **{**options, "compensate": None, "weight_bits": 32})
+    def recorded(self, model, images, config, **options):
+        given.append(config)
+        real(self, model, images, config, **options)
 
     monkeypatch.setattr(Compressor, "__init__", recorded)
     assert evaluate() == 0
-    assert given["coder"] is None and given["compensate"] is None and given["weight_bits"] == 32
-    assert given["lane_values"] is None
+    assert given == [CompressConfig("paper")]
     assert evaluate("--fresh", "--no-compensate", "--weight-bits", "8", "--coder", "huffman",
-                    "--lane-values", "1024") == 0  # fmt: skip
-    assert given["coder"] == "huffman" and given["compensate"] is False
-    assert given["weight_bits"] == 8 and given["lane_values"] == 1024
+                    "--lane-values", "1024", "--exclude", "0", "--table-classes", "4",
+                    "--block", "1,2,C", "--mode", "simulate", "--seed", "3") == 0  # fmt: skip
+    assert given[1] == CompressConfig(
+        "paper", block="1,2,C", coder="huffman", lane_values=1024, table_classes=4,
+        compensate=False, exclude="0", weight_bits=8, mode="simulate", seed=3,
+    )  # fmt: skip
     command = load_result("fmtc-results/result.json")["command"]
     for words in (" --no-compensate", "--weight-bits 8", "--coder huffman", "--preset paper",
                   "--lane-values 1024"):  # fmt: skip
@@ -352,6 +436,14 @@ def test_a_folder_without_a_readable_image_is_said(here, capsys):
         (["--mode", "quick"], "argument --mode: invalid choice: 'quick'"),
         (["--preset", "fancy"], "argument --preset: invalid choice: 'fancy'"),
         (["--wrong"], "unrecognized arguments: --wrong"),
+        (["--batch", "0"], "argument --batch: must be a whole number, 1 or more; got '0'"),
+        (["--batch", "2.5"], "argument --batch: must be a whole number, 1 or more; got '2.5'"),
+        (["--calib-images", "0"], "--calib-images: must be a whole number, 1 or more; got '0'"),
+        (["--images", "-3"], "argument --images: must be a whole number, 1 or more; got '-3'"),
+        (["--threads", "0"], "argument --threads: must be a whole number, 1 or more; got '0'"),
+        (["--num-classes", "0"], "--num-classes: must be a whole number, 1 or more; got '0'"),
+        (["--table-classes", "17"], "--table-classes: must be a whole number, 1 to 16; got '17'"),
+        (["--seed", "-1"], "--seed: must be a whole number, 0 to 4294967295; got '-1'"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(here, capsys, options, message):
@@ -403,6 +495,12 @@ def test_module_command_help_and_info(tmp_path):
         "examples:",
     ):
         assert option in helped
+    for arguments in ((), ("--help",)):
+        alone = run(*arguments)
+        assert alone.returncode == 0 and alone.stderr == ""
+        assert alone.stdout.startswith("usage: fmtc ") and "FMTC_DEBUG" in alone.stdout
+    version = run("--version")
+    assert version.returncode == 0 and version.stdout == f"fmtc {fmtc.__version__}\n"
     failed = run("eval", "--model", "resnet18")
     assert failed.returncode == 2 and failed.stdout == ""
     assert failed.stderr == (

@@ -7,7 +7,8 @@ import torch
 import torchvision
 
 import fmtc
-from fmtc.network.graph import count_reads, find_groups, trace
+from fmtc.network.groups import count_reads, find_groups
+from fmtc.network.trace import trace
 from fmtc.results import energy
 
 

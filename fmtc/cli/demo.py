@@ -18,12 +18,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock, conv1x1
-from tqdm import tqdm
 
-from ..evaluation.evaluate import Reference
-from ..files import write_atomically
-from ..model.model import Compressor
+from ..calibration.compressor import Compressor
+from ..evaluation.reference import Reference
+from ..extras import require
+from ..files import check_writable, write_atomically
+from ..progress import Progress, stage
 from ..results.console import console, result_table
 from ..results.plot import rate_distortion
 from ..results.result import new_result
@@ -60,9 +60,9 @@ class DigitsResNet(nn.Module):
         self.conv1 = nn.Conv2d(1, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = BasicBlock(width, width)
-        self.layer2 = _strided_block(width, 2 * width)
-        self.layer3 = _strided_block(2 * width, 4 * width)
+        self.layer1 = _block(width, width)
+        self.layer2 = _block(width, 2 * width)
+        self.layer3 = _block(2 * width, 4 * width)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(4 * width, classes)
 
@@ -73,28 +73,31 @@ class DigitsResNet(nn.Module):
         return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
-def _strided_block(channels: int, out_channels: int) -> BasicBlock:
-    shortcut = nn.Sequential(conv1x1(channels, out_channels, 2), nn.BatchNorm2d(out_channels))
-    return BasicBlock(channels, out_channels, stride=2, downsample=shortcut)
+def _block(channels: int, out_channels: int) -> nn.Module:
+    """torchvision's residual block; one with more channels halves height and width."""
+    resnet = require("torchvision.models.resnet", "eval")
+    if channels == out_channels:
+        return resnet.BasicBlock(channels, channels)
+    shortcut = nn.Sequential(
+        resnet.conv1x1(channels, out_channels, 2), nn.BatchNorm2d(out_channels)
+    )
+    return resnet.BasicBlock(channels, out_channels, stride=2, downsample=shortcut)
 
 
 def digits_data(seed: int = 0) -> Digits:
     """scikit-learn's digits, split into 1297 to train with and 500 to test with."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, classes = require("sklearn.datasets", "eval").load_digits(return_X_y=True)
     images = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8) / 16
     images = F.interpolate(images, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear")
     images = (images - 0.5) / 0.5
-    labels = torch.tensor(labels, dtype=torch.int64)
-    train, test = train_test_split(
+    labels = torch.tensor(classes, dtype=torch.int64)
+    train, test = require("sklearn.model_selection", "eval").train_test_split(
         range(len(labels)), test_size=TEST_IMAGES, random_state=seed, stratify=labels.numpy()
     )
     return Digits(images[train], labels[train], images[test], labels[test])
 
 
-def digits_model(seed: int = 0, progress: bool = False) -> DigitsResNet:
+def digits_model(seed: int = 0, progress: Progress = False) -> DigitsResNet:
     """The trained network in evaluation mode: from the cache, or trained once and put there."""
     model = DigitsResNet()
     file = cache_folder() / CACHE_NAME.format(seed=seed)
@@ -108,7 +111,7 @@ def digits_model(seed: int = 0, progress: bool = False) -> DigitsResNet:
 
 
 def train(
-    data: Digits, seed: int = 0, epochs: tuple[int, int] = EPOCHS, progress: bool = False
+    data: Digits, seed: int = 0, epochs: tuple[int, int] = EPOCHS, progress: Progress = False
 ) -> DigitsResNet:
     """Train from scratch; the same seed gives the same network, however many cores there are.
 
@@ -122,14 +125,14 @@ def train(
             model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=steps)
-        batches = _training_batches(data, epochs)
-        bar = tqdm(batches, "train", steps, unit="step", delay=2, leave=False, disable=not progress)
-        for images, labels in bar:
-            loss = F.cross_entropy(model(images), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+        with stage(progress, "train", steps, "step") as advance:
+            for images, labels in _training_batches(data, epochs):
+                loss = F.cross_entropy(model(images), labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                advance(1)
     return model.eval()
 
 
@@ -141,7 +144,13 @@ def cache_folder() -> Path:
 
 
 def run_demo(out: str | Path, quiet: bool = False) -> None:
-    """Train or fetch the network, compress it, print a table, write result.json and a figure."""
+    """Train or fetch the network, compress it, print a table, write result.json and a figure.
+
+    OSError: `out` cannot be written into; ImportError: a package of the extra is missing.
+    """
+    for package in ("matplotlib", "rich", "sklearn", "torchvision"):
+        require(package, "eval")
+    check_writable(out)
     out = Path(out)
     progress = not quiet
     model, data = digits_model(progress=progress), digits_data()

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .. import _C
+from ..ops import build_info
 from ..results.result import environment
 
 
@@ -15,12 +15,13 @@ def info_text() -> str:
     """Versions, machine and build flags, one in a line."""
     lines = {**environment(), "platform": platform.platform(), **_torch_cuda()}
     del lines["seed"]
-    lines |= {f"build: {key}": value for key, value in _C.build_info().items()}
+    lines |= {f"build: {key}": value for key, value in build_info().items()}
     width = max(map(len, lines))
     return "\n".join(f"{key:{width}}  {_text(value)}" for key, value in lines.items())
 
 
 def _torch_cuda() -> dict[str, Any]:
+    """torch's CUDA version, and whether it finds a GPU."""
     return {"torch cuda": torch.version.cuda, "cuda device": torch.cuda.is_available()}
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..calibration.compressor import Compressor
 from ..evaluation.distributed import is_first
-from ..evaluation.evaluate import Reference, evaluate
-from ..model.model import Compressor
+from ..evaluation.evaluate import evaluate
+from ..evaluation.reference import Reference
 from ..ops.devices import copied_to
+from ..progress import Progress, warn
 from ..results.result import write_result
 from ..targets import Target, TargetError
 
@@ -27,8 +28,8 @@ def sweep(
     reference: Reference,
     device: torch.device | str = "cpu",
     batch: int = 25,
-    progress: bool = False,
-    on_point: Callable[[dict[str, Any]], None] = lambda point: None,
+    progress: Progress = False,
+    on_point: Callable[[dict[str, Any]], object] = lambda point: None,
 ) -> dict[str, Any]:
     """Measure a point for each target and add it to `result`, which is written to `path`.
 
@@ -36,16 +37,18 @@ def sweep(
     target that cannot be met is left out with a warning that names the nearest.
     data: what `evaluate` takes, not the calibration images; reference: the uncompressed network on
     `data`; device: where the compressed networks run, which are calibrated where the compressor's
-    model is; on_point: called with each finished point.
+    model is; batch: images at a time; on_point: called with each finished point. OSError: the file
+    cannot be written; what `evaluate` raises.
     """
     for target in targets:
         try:
             compressed = compressor.compress(target)
         except TargetError as error:
-            warnings.warn(str(error), stacklevel=2)
+            if is_first():
+                warn(str(error))
             continue
-        compressed = copied_to(compressed, device)
-        point = evaluate(compressed, data, reference=reference, batch=batch, progress=progress)
+        moved = copied_to(compressed, device)
+        point = evaluate(moved, data, reference=reference, batch=batch, progress=progress)
         result["points"].append(point)
         if is_first():
             write_result(result, path)

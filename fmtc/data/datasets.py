@@ -190,7 +190,11 @@ def open_dataset(
     path = Path(path)
     if not isinstance(preprocess, Preprocess):
         preprocess = parse_preprocess(preprocess)
-    label_file = labels if isinstance(labels, (str, os.PathLike)) else None
+    label_file = listed = None
+    if isinstance(labels, (str, os.PathLike)):
+        label_file = labels
+    else:
+        listed = labels
     if path.is_dir():
         dataset = _open_folder(path, label_file, class_index, preprocess)
     elif not path.exists():
@@ -201,8 +205,8 @@ def open_dataset(
         dataset = _open_npz(path, preprocess)
     else:
         raise ValueError(f"{path} is neither a folder of images nor an .npz file")
-    if labels is not None and label_file is None:
-        _set_labels(dataset, labels, class_index)
+    if listed is not None:
+        _set_labels(dataset, listed, class_index)
     if num_classes is not None:
         dataset.check_classes(num_classes)
     return dataset.require_readable()

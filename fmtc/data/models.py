@@ -123,6 +123,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such weights file: {path}")
+    state: Any
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)

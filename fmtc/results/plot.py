@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#6b6b6b"
 # Line and marker of each rate, in the order drawn.
-RATE_STYLES = {
+RATE_STYLES: dict[str, dict[str, Any]] = {
     "entropy": {"label": "entropy", "linestyle": "-", "marker": "o"},
     "huffman": {"label": "Huffman", "linestyle": "--", "marker": "s"},
     "stream": {"label": "stream", "linestyle": ":", "marker": "^"},
@@ -88,7 +88,7 @@ def layers(report: Mapping[str, Any], path: str | Path) -> None:
         for rate, color in (("huffman", COLORS[4]), ("stream", "#000000")):
             _mark_layers(axis, rows, rate, color)
         mean = report["bits_per_value"]["entropy"]
-        dashed = {"color": GREY, "linewidth": 1, "linestyle": (0, (4, 3))}
+        dashed: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (4, 3))}
         axis.axvline(mean, label=f"mean entropy {mean:.2f}", **dashed)
         axis.set_yticks(places, [layer["name"] for layer in rows], fontsize=7.5)
         axis.set_ylim(len(rows) - 0.4, -0.6)
@@ -123,7 +123,7 @@ def experiment(result: Mapping[str, Any], path: str | Path) -> None:
     with _style():
         width = 4.7 * columns if columns > 1 else 7.0
         figure = _figure(width, 3.7 * rows + 0.9)
-        axes = figure.subplots(rows, columns, squeeze=False).flatten()
+        axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
         legends = []
         for axis, panel in zip(axes, panels, strict=False):
             draw = _draw_bars if panel["groups"] else _draw_series
@@ -186,7 +186,7 @@ def _draw_bars(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
     colors = list(dict.fromkeys(series["color"] for series in panel["series"]))
     width = 0.8 / len(colors)
     marked = any(series["marker"] for series in panel["series"])
-    handles = {}
+    handles: dict[str, Any] = {}
     for series in panel["series"]:
         color = COLORS[series["color"] % len(COLORS)]
         shift = (colors.index(series["color"]) - (len(colors) - 1) / 2) * width
@@ -196,10 +196,11 @@ def _draw_bars(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
         places = [place + shift for place in places]
         if series["marker"] is None:
             rgb = [1 - LIGHTER * (1 - part) if marked else part for part in to_rgb(color)]
-            handle = axis.bar(places, heights, 0.92 * width, color=rgb)
+            handles[series["label"]] = axis.bar(places, heights, 0.92 * width, color=rgb)
         else:
-            handle = axis.scatter(places, heights, 36, "black", series["marker"], zorder=3)
-        handles[series["label"]] = handle
+            handles[series["label"]] = axis.scatter(
+                places, heights, s=36, c="black", marker=series["marker"], zorder=3
+            )
     axis.set_xticks(range(len(panel["groups"])), panel["groups"])
     axis.grid(axis="x", visible=False)
     return handles
@@ -279,8 +280,8 @@ def _draw_intervals(axis: Axes, points: list[Mapping[str, Any]], color: str) -> 
     )
     if known:
         rates, low, high = zip(*known, strict=True)
-        band = [[100 * end for end in ends] for ends in (low, high)]
-        axis.fill_between(rates, *band, color=color, alpha=0.1, linewidth=0)
+        percent = [[100 * end for end in ends] for ends in (low, high)]
+        axis.fill_between(rates, percent[0], percent[1], color=color, alpha=0.1, linewidth=0)
 
 
 def _name_settings(axis: Axes, points: list[Mapping[str, Any]]) -> None:

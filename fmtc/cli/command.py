@@ -1,0 +1,65 @@
+"""What all commands share: a parser that raises, checked numbers, errors in a line each."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import NoReturn
+
+from ..errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises UsageError instead of leaving the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see '{self.prog} --help')")
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of an option that takes whole numbers in this range."""
+    allowed = f"{least} or more" if most is None else f"{least} to {most}"
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"must be a whole number, {allowed}; got {text!r}")
+        return value
+
+    return parse
+
+
+def main_with_errors(name: str, command: Callable[[], None]) -> int:
+    """Run a command, showing its errors and warnings in a line each; returns the exit code.
+
+    0, 2 for an error of use, 130 when interrupted. FMTC_DEBUG=1 shows where an error came from.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            command()
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; what was finished is saved", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        if os.environ.get("FMTC_DEBUG", "0") != "0":
+            raise
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"{name}: error: {message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def say(message: str) -> None:
+    """Tell the user something that is not the result."""
+    print(message, file=sys.stderr)
+
+
+def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
+    say(f"fmtc: warning: {message}")
