@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fmtc.cli import demo
 from fmtc.data.datasets import Dataset, open_dataset, split
 from fmtc.data.models import load_model
-from fmtc.evaluation.evaluate import Reference
+from fmtc.evaluation.reference import Reference
 
 DIGITS = "digits"  # the network of `fmtc demo`, with its own images
 # Networks whose images torchvision preprocesses in another way than the usual one.
@@ -75,7 +75,7 @@ class Loaded:
         described = {
             "path": network.data or "scikit-learn's digits",
             "calibration_images": len(self.calibration),
-            "evaluated_images": len(self.reference.outputs),
+            "evaluated_images": self.reference.images,
         }
         return described | ({"skipped": sorted(self.skipped)} if self.skipped else {})
 

@@ -1,21 +1,21 @@
-"""What a compressed network shall reach, and the search for the quantiser step that reaches it.
+"""What a compressed network shall reach: bits, a step, a rate, an SNR, or what may be lost.
 
 A target stands beside each point of a result as its ``setting``. Bits and Step are set as they are;
-the others are searched for with measurements that take a whole calibration each, so that few of
-them must do.
+the others are searched for (`fmtc.calibration.search`) with measurements that take a whole
+calibration each, so that few of them must do.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
-from typing import Any, ClassVar
-
-from .codec.codec import check_bits
+from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, ClassVar
 
 EPSILON = 1e-9
+MIN_BITS, MAX_BITS = 2, 12  # of b; presets may allow less
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,13 @@ class Measure:
     ) -> Measure:
         """From a point of `fmtc.evaluate`: stream bytes where made, otherwise cross-entropy."""
         rates, top1 = point["bits_per_value"], point["top1"]
+        drop = None if top1 is None or reference_top1 is None else reference_top1 - top1
         return cls(
             step,
             rate=rates["cross_entropy"] if rates["stream"] is None else rates["stream"],
             snr_db=point["snr_db"],
             agreement=point["agreement"],
-            top1_drop=None if None in (top1, reference_top1) else reference_top1 - top1,
+            top1_drop=drop,
         )
 
 
@@ -51,22 +52,18 @@ class Target:
     """A kind and a value, as in the result schema's ``setting``; str() is the command line's."""
 
     kind: ClassVar[str]
-    figure: ClassVar[str | None] = None  # of a Measure, where a step is searched for
-    value: float
+    if TYPE_CHECKING:  # not for dataclasses, which would take a property for a field's default
 
-    def measured(self, measure: Measure) -> float:
-        """The figure that the target is about. ValueError where it was not measured."""
-        figure = getattr(measure, self.figure)
-        if figure is None:
-            why = {"agreement": "the network has no classes", "top1_drop": "there are no labels"}
-            raise ValueError(
-                f"the target {self} cannot be measured: {why.get(self.figure, 'no figure')}"
-            )
-        return figure
+        @property
+        def value(self) -> float: ...
 
     @property
     def setting(self) -> dict[str, Any]:
         return {"kind": self.kind, "value": self.value}
+
+    def note(self, measure: Measure) -> str | None:
+        """How far from the target the best measurement is; None where it is as near as meant."""
+        return None
 
     def __str__(self) -> str:
         return f"{self.kind}={self.value:.12g}"
@@ -80,14 +77,16 @@ class Bits(Target):
     kind: ClassVar[str] = "b"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.value, int) or isinstance(self.value, bool):
+        if not isinstance(self.value, Integral) or isinstance(self.value, bool):
             raise ValueError(f"bits must be a whole number, got {self.value!r}")
-        check_bits(self.value)
+        if not MIN_BITS <= self.value <= MAX_BITS:
+            raise ValueError(f"bits must be {MIN_BITS} to {MAX_BITS}, got {self.value}")
+        object.__setattr__(self, "value", int(self.value))  # numpy's, too
 
 
 @dataclass(frozen=True)
 class Step(Target):
-    """The global quantiser step itself."""
+    """The global quantiser step itself, in units of what an error does to the output."""
 
     value: float
     kind: ClassVar[str] = "step"
@@ -96,9 +95,60 @@ class Step(Target):
         _check_positive("a step", self.value)
 
 
+class Sought(Target):
+    """A target that a step is searched for: ``figure`` of a Measure is what it is about."""
+
+    figure: ClassVar[str]
+
+    def measured(self, measure: Measure) -> float:
+        """The figure that the target is about. ValueError where it was not measured."""
+        figure: float | None = getattr(measure, self.figure)
+        if figure is None:
+            why = {"agreement": "the network has no classes", "top1_drop": "there are no labels"}
+            raise ValueError(
+                f"the target {self} cannot be measured: {why.get(self.figure, 'no figure')}"
+            )
+        return figure
+
+    def told(self, measure: Measure) -> str:
+        """The figure with its unit."""
+        raise NotImplementedError
+
+
+class Value(Sought):
+    """A target that is met by coming near its value."""
+
+    def error(self, measure: Measure) -> float:
+        """Difference from the target in units of what is tolerated."""
+        raise NotImplementedError
+
+    def exceeded_by(self, measure: Measure) -> bool:
+        """Whether this is better than what was asked for, so that it is met."""
+        raise NotImplementedError
+
+    @staticmethod
+    def octaves(figure: float) -> float:
+        """The figure on a scale on which it falls by about 1 for each doubling of the step."""
+        raise NotImplementedError
+
+    def note(self, measure: Measure) -> str | None:
+        if self.error(measure) <= 1:
+            return None
+        told = self.told(measure)
+        if self.exceeded_by(measure):
+            return f"the target {self} is exceeded, {told}: no coarser step that was tried has it"
+        return (
+            f"the target {self} is met to no more than {told}: calibrate with more images to do "
+            "better"
+        )
+
+
 @dataclass(frozen=True)
-class Rate(Target):
-    """Bits per value of the original feature maps: of the streams, else the cross-entropy."""
+class Rate(Value):
+    """Bits per value of the original feature maps: of the streams, else the cross-entropy.
+
+    It is met to within 2 %: from above and from below.
+    """
 
     value: float
     kind: ClassVar[str] = "rate"
@@ -110,24 +160,31 @@ class Rate(Target):
     def told(self, measure: Measure) -> str:
         return f"{self.measured(measure):.3f} bits per value"
 
+    def exceeded_by(self, measure: Measure) -> bool:
+        return False  # fewer bits are no better where others were asked for
+
     def error(self, measure: Measure) -> float:
         """Difference from the target in units of what is tolerated (2 %)."""
         return abs(self.measured(measure) / self.value - 1) / 0.02
 
     @staticmethod
-    def octaves(rate: float) -> float:
+    def octaves(figure: float) -> float:
         """Falls by about 1 for each doubling of the step, in high and in low rates.
 
         A rate r falls by 1 bit an octave where it is high and in proportion to r where it is low:
         dr/dx = -r / (1 + r), so that r + ln r falls by 1.
         """
-        rate = max(rate, 1e-6)
+        rate = max(figure, 1e-6)
         return rate + math.log(rate)
 
 
 @dataclass(frozen=True)
-class SNR(Target):
-    """Signal-to-noise ratio of the network's outputs in dB."""
+class SNR(Value):
+    """Signal-to-noise ratio of the network's outputs in dB, to within 0.2 dB.
+
+    Where no step comes as near (the coarsest there is has more, say), the coarsest that has as much
+    or more: it is met.
+    """
 
     value: float
     kind: ClassVar[str] = "snr_db"
@@ -139,30 +196,38 @@ class SNR(Target):
     def told(self, measure: Measure) -> str:
         return f"{self.measured(measure):.2f} dB"
 
+    def exceeded_by(self, measure: Measure) -> bool:
+        return self.measured(measure) >= self.value - EPSILON
+
     def error(self, measure: Measure) -> float:
         """Difference from the target in units of what is tolerated (0.2 dB)."""
         return abs(self.measured(measure) - self.value) / 0.2
 
     @staticmethod
-    def octaves(snr_db: float) -> float:
+    def octaves(figure: float) -> float:
         """Falls by about 1 for each doubling of the step.
 
         The noise grows by 6 dB an octave until nearly all levels are 0 and the SNR nears 0 dB, as
         s = 10 log10(1 + a / step^2) does; from about there on, straight on to negative ones.
         """
-        above = max(snr_db, 0.5)
-        return 0.5 * math.log2(10 ** (above / 10) - 1) + (snr_db - above) / 6
+        above = max(figure, 0.5)
+        return 0.5 * math.log2(10 ** (above / 10) - 1) + (figure - above) / 6
 
 
-class Share(Target):
+class Share(Sought):
     """A share of images that may be lost, which the largest step with no more than that meets."""
 
-    allowed: float
+    @property
+    def allowed(self) -> float:
+        """The share that may be lost, 0...1."""
+        raise NotImplementedError
 
     def loss(self, measure: Measure) -> float:
+        """The share that is lost; negative where images are won."""
         raise NotImplementedError
 
     def met_by(self, measure: Measure) -> bool:
+        """Whether no more is lost than may be."""
         return self.loss(measure) <= self.allowed + EPSILON
 
 
@@ -187,14 +252,15 @@ class Agreement(Share):
         return 1 - self.measured(measure)
 
     def told(self, measure: Measure) -> str:
-        return f"{100 * measure.agreement:.2f} % of the images"
+        return f"{100 * self.measured(measure):.2f} % of the images"
 
 
 @dataclass(frozen=True)
 class AccuracyDrop(Share):
     """At most this many percentage points of top-1 below the uncompressed network, 0 or more.
 
-    labelled: images and labels to measure it on, anything that `fmtc.evaluate` takes.
+    labelled: images and labels to measure it on, anything that `fmtc.evaluate` takes. They are read
+    for each step that is tried, so that what can be read only once, a generator, is kept as a list.
     """
 
     percent: float
@@ -207,6 +273,8 @@ class AccuracyDrop(Share):
             raise ValueError(
                 f"a drop is percentage points of accuracy, 0 to below 100; got {self.percent!r}"
             )
+        if isinstance(self.labelled, Iterator):
+            object.__setattr__(self, "labelled", list(self.labelled))
 
     @property
     def value(self) -> float:
@@ -221,13 +289,13 @@ class AccuracyDrop(Share):
         return self.measured(measure)
 
     def told(self, measure: Measure) -> str:
-        return f"{100 * measure.top1_drop:.2f} % of accuracy lost"
+        return f"{100 * self.measured(measure):.2f} % of accuracy lost"
 
     def __str__(self) -> str:
         return f"{self.kind}={self.percent:.12g}"
 
 
-EXAMPLES = {
+EXAMPLES: dict[str, tuple[type[Target], str]] = {
     "b": (Bits, "b=7,8"),
     "step": (Step, "step=0.05"),
     "rate": (Rate, "rate=1.0,2.0 (bits per value)"),
@@ -235,6 +303,30 @@ EXAMPLES = {
     "agreement": (Agreement, "agreement=0.97,0.99"),
     "drop": (AccuracyDrop, "drop=0.1 (percent)"),
 }
+# Other words for them that one may think of.
+_ALIKE = {"bits": "b", "snr": "snr_db", "psnr": "snr_db", "accuracydrop": "drop", "bpv": "rate"}
+
+
+def as_target(target: Target | str) -> Target:
+    """The target itself, or that of a text with one value, such as "snr_db=15" or "drop=0.1".
+
+    ValueError: a number, which has no kind; an unknown kind, with the nearest that is known; a text
+    with no value or several.
+    """
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, str):
+        targets = parse_targets(target)
+        if len(targets) != 1:
+            raise ValueError(f"one target is needed, '{target}' has {len(targets)} values")
+        return targets[0]
+    if isinstance(target, Real):
+        raise ValueError(
+            f"a target needs a kind, {target!r} has none: write fmtc.SNR({target!r}) or "
+            f"'snr_db={target!r}', or fmtc.Rate(...)"
+        )
+    what = target.__name__ if isinstance(target, type) else type(target).__name__
+    raise ValueError(f"a target is fmtc.SNR(15) or the like, or 'snr_db=15'; got {what}")
 
 
 def parse_targets(text: str) -> list[Target]:
@@ -242,14 +334,14 @@ def parse_targets(text: str) -> list[Target]:
 
     ValueError: an unknown kind, no values, a value that the kind cannot have.
     """
-    kind, _, values = text.partition("=")
-    if kind.strip() not in EXAMPLES:
-        known = ", ".join(example for _, example in EXAMPLES.values())
-        raise ValueError(f"unknown target '{text}'; known: {known}")
-    make, example = EXAMPLES[kind.strip()]
+    name, _, values = text.partition("=")
+    kind = name.strip()
+    if kind not in EXAMPLES:
+        raise ValueError(_unknown(text, kind))
+    make, example = EXAMPLES[kind]
     if not values.strip():
         raise ValueError(f"target '{text}' has no value; write it like {example}")
-    return [make(_parse_number(value, text)) for value in values.split(",")]
+    return [_made(make, _parse_number(value, text)) for value in values.split(",")]
 
 
 def target_of(setting: Mapping[str, Any]) -> Target:
@@ -257,18 +349,32 @@ def target_of(setting: Mapping[str, Any]) -> Target:
     kind, value = setting["kind"], setting["value"]
     if kind == "drop":
         return AccuracyDrop(float(f"{100 * value:.12g}"))
-    return EXAMPLES[kind][0](int(value) if kind == "b" else value)
+    return _made(EXAMPLES[kind][0], value)
 
 
 class TargetError(ValueError):
     """No step meets the target. nearest: the measurement that comes closest to it."""
 
-    def __init__(self, target: Target, nearest: Measure) -> None:
+    def __init__(self, target: Sought, nearest: Measure) -> None:
         super().__init__(
             f"the target {target} cannot be met: the nearest is {target.told(nearest)}, "
             f"at step {nearest.step:.4g}"
         )
         self.target, self.nearest = target, nearest
+
+
+def _made(make: type[Target], value: float) -> Target:
+    """Bits are whole numbers, if they can be."""
+    whole = make is Bits and float(value).is_integer()
+    return make(int(value) if whole else value)  # type: ignore[call-arg]  # all but the base take it
+
+
+def _unknown(text: str, kind: str) -> str:
+    """The sentence about a kind that is not known, with the nearest that is."""
+    near = get_close_matches(kind.lower(), [*EXAMPLES, *_ALIKE], n=1)
+    hint = f"; did you mean '{_ALIKE.get(near[0], near[0])}='?" if near else ""
+    known = ", ".join(example for _, example in EXAMPLES.values())
+    return f"unknown target '{text}'; known: {known}{hint}"
 
 
 def _check_positive(what: str, value: float) -> None:
@@ -278,7 +384,6 @@ def _check_positive(what: str, value: float) -> None:
 
 def _parse_number(text: str, target: str) -> float:
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
         raise ValueError(f"target '{target}': '{text.strip()}' is not a number") from None
-    return int(number) if target.startswith("b=") and number.is_integer() else number

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from fmtc.codec.counted import Counted
 from fmtc.evaluation import distributed
-from fmtc.evaluation.evaluate import Measures
-from fmtc.model.points import Counted
+from fmtc.evaluation.measures import Measures
 from fmtc.results.result import load_result
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,10 +108,11 @@ def test_too_few_images_end_all_processes(here):
 
 
 def test_counts_are_summed():
-    assert Counted.sum([None, None]) is None
+    nothing = Counted(None)
+    assert Counted.sum([nothing, nothing]) == nothing
     one = Counted(torch.tensor([[1, 2]]), 3, 1, 3, 10, (1, 1, 3))
     two = Counted(torch.tensor([[0, 5]]), 5, 0, 5, 12, (1, 1, 3))
-    total = Counted.sum([one, None, two])
+    total = Counted.sum([one, nothing, two])
     assert total.histogram.tolist() == [[1, 7]]
     assert (total.values, total.clamped, total.streamed, total.stream_bytes) == (8, 1, 8, 22)
     assert total.shape == (1, 1, 3)

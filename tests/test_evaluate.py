@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,14 +15,11 @@ import torch
 from torch import nn
 
 import fmtc
-from fmtc.evaluation.evaluate import (
-    Reference,
-    evaluate,
-    first_tensor,
-    kl_divergence,
-    snr_db,
-    wilson_interval,
-)
+from fmtc.evaluation.evaluate import evaluate
+from fmtc.evaluation.measures import kl_divergence, snr_db, wilson_interval
+from fmtc.evaluation.reference import Reference
+from fmtc.model.model import CompressedModel
+from fmtc.network.outputs import first_tensor, tensors
 from fmtc.results.result import new_result, validate
 
 
@@ -46,30 +46,31 @@ class FakeReport:
                "step": 0.5, "mse": 0.01, "bits_per_value": bits_per_value}]  # fmt: skip
 
 
-class FakeCompressed(nn.Module):
+class FakeCompressed(CompressedModel):
     """What `evaluate` needs of a compressed model, with everything it does written down."""
 
+    mode, statistics = "stream", False  # instead of properties
     preset, weight_bits, coder, seconds_calibrate = "paper", 32, "huffman", 1.5
     block = "1,1,C"
     setting = {"kind": "b", "value": 8}
     multiply_adds = {"plain": 10, "compressed": 15}
 
     def __init__(self, model, noise) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.__dict__["reference"] = model
         self.noise = torch.as_tensor(noise, dtype=torch.float32)
-        self.mode = "stream"
         self.events = []
 
     def forward(self, x):
+        assert self.statistics
         self.events.append(self.mode)
         return self.reference(x) + self.noise
 
     def reset_statistics(self):
         self.events.append("reset")
 
-    def report(self):
-        self.events.append("report")
+    def report(self, gather=None):
+        self.events.append("report" if gather is None else "report of all")
         return FakeReport()
 
 
@@ -172,7 +173,7 @@ def test_compressed_model_is_reset_run_and_reported():
     data = (numbered_images(6), torch.zeros(6, dtype=torch.int64))
     point = evaluate(compressed, data, batch=4, mode="simulate")
     assert compressed.events == ["reset", "simulate", "simulate", "report"]
-    assert compressed.mode == "stream"
+    assert compressed.mode == "stream" and not compressed.statistics
     assert point["mode"] == "simulate" and point["setting"] == {"kind": "b", "value": 8}
     assert point["preset"] == "paper" and point["weight_bits"] == 32 and point["coder"] == "huffman"
     assert point["values"] == 96 and point["clamped_fraction"] == 0.25
@@ -193,6 +194,142 @@ def test_reference_is_run_once_and_shared():
     for scale in (0.1, 0.2):
         evaluate(Table(logits(6) * scale), data, reference=reference)
     assert model.calls == calls
+
+
+# Which output an image's is compared with
+
+
+class Counting(torch.utils.data.Dataset):
+    """Images and labels that are counted as they are read, and may be others each time."""
+
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor, noise: float = 0.0) -> None:
+        self.images, self.labels, self.noise, self.reads = images, labels, noise, 0
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        self.reads += 1
+        image = self.images[index]
+        return image + self.noise * torch.rand(image.shape), self.labels[index]
+
+
+def small_network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 10)).eval()
+
+
+def small_images(count: int = 20) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    images = torch.randn(count, 1, 5, 5, generator=generator)
+    return images, small_network()(images).argmax(1)
+
+
+def figures(point):
+    return [point[key] for key in ("top1", "agreement", "kl", "snr_db")]
+
+
+def slightly_noisy(network: nn.Module) -> nn.Module:
+    noisy = copy.deepcopy(network)
+    with torch.no_grad():
+        noisy[3].bias += 0.01
+    return noisy
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_a_shuffled_loader_is_compared_image_by_image(noise):
+    network, (images, labels) = small_network(), small_images()
+    noisy, expected = slightly_noisy(network), figures(
+        evaluate(slightly_noisy(network), (images, labels), reference=network)
+    )  # fmt: skip
+    for reference in (network, Reference(network, (images, labels)), Reference(network)):
+        dataset = Counting(images, labels, noise)
+        loader = torch.utils.data.DataLoader(dataset, batch_size=6, shuffle=True)
+        for passes in (1, 2):
+            found = figures(evaluate(noisy, loader, reference=reference))
+            # Augmented at random, images are others in each pass; each is compared with its own.
+            assert found[1] > 0.9 and found[3] > 20
+            if not noise:
+                np.testing.assert_allclose(found, expected, rtol=1e-4)
+            assert dataset.reads == passes * len(dataset)
+
+
+def test_one_pass_is_one_and_alternates_between_the_networks():
+    model, order = Table(logits(6)), []
+    compressed = FakeCompressed(model, 0.01 * logits(1)[0])
+
+    def generated():
+        for images in numbered_images(6).split(2):
+            order.append((model.calls, len(compressed.events)))
+            yield images, [0, 0]
+
+    point = evaluate(compressed, generated())
+    # The reset comes first; FakeCompressed calls the model, too.
+    assert order == [(0, 1), (2, 2), (4, 3)] and model.calls == 6
+    assert point["top1"] is not None and point["snr_db"] > 20
+    with pytest.raises(ValueError, match="read already"):
+        spent = generated()
+        list(spent)
+        evaluate(compressed, spent)
+
+
+def test_labels_as_lists_dictionaries_and_input_fn_are_measured():
+    model, images = Table(torch.eye(6)), numbered_images(6)
+    for data, input_fn in [
+        ((images, list(range(6))), None),
+        ([{"pixel_values": images, "labels": torch.arange(6)}], None),
+        ([(range(6), images, "more")], lambda batch: (batch[1], list(batch[0]))),
+    ]:
+        assert evaluate(model, data, input_fn=input_fn)["top1"] == 1.0
+        assert Reference(model, data, input_fn=input_fn).top1 == 1.0
+
+
+def test_reference_runs_on_what_it_has_not_seen():
+    model, images = Table(logits(6)), numbered_images(6)
+    reference = Reference(model)
+    assert (reference.images, reference.outputs, reference.top1, model.calls) == (0, [], None, 0)
+    for seen, calls in [(images[2:4], 1), (images[:4], 2), (images[[3, 1, 2]], 2), (images, 3)]:
+        assert torch.equal(reference.outputs_of(seen), logits(6)[seen.flatten().long()])
+        assert model.calls == calls
+    assert len(reference.outputs) == 6
+    # Each under its own content: neither another type nor another shape is the same image.
+    reference.outputs_of(images.double())
+    reference.outputs_of(images.expand(6, 1, 2, 1))
+    assert model.calls == 5 and len(reference.outputs) == 18
+
+
+def test_reference_counts_equal_images_as_the_data_does():
+    data = (torch.zeros(5, 1, 1, 1), torch.tensor([0, 1, 1, 1, 1]))
+    reference = Reference(Table([[1.0, 0.0]]), data, batch=2)
+    assert reference.images == 5 and len(reference.outputs) == 1
+    assert reference.top1 == evaluate(reference.model, data)["top1"] == 0.2
+
+
+def test_threads_may_share_a_reference_and_a_network_in_training():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(25, 10)).train()
+    images, _ = small_images(40)
+    reference = Reference(model)
+    barrier = threading.Barrier(4)
+
+    def measured(seed):
+        order = torch.randperm(40, generator=torch.Generator().manual_seed(seed))
+        barrier.wait()
+        return evaluate(model, images[order], reference=reference, batch=1 + seed)["snr_db"]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(measured, range(4)))
+    assert min(found) > 100 and len(reference.outputs) == 40
+    assert [module.training for module in model.modules()] == [True] * 4
+
+
+def test_progress_is_told_to_a_function():
+    told = []
+    evaluate(Table(logits(5)), numbered_images(5), batch=2, progress=lambda *at: told.append(at))
+    assert told == [("evaluate", done, 5) for done in (0, 2, 4, 5)]
+    told.clear()
+    Reference(Table(logits(5)), [numbered_images(5)], progress=lambda *at: told.append(at))
+    assert told == [("uncompressed", 0, None), ("uncompressed", 5, None)]
 
 
 def test_plain_model_is_its_own_reference_and_has_no_rates():
@@ -250,6 +387,8 @@ def test_first_tensor_of_tuples_and_dictionaries():
     assert first_tensor((x, None)) is x
     assert first_tensor({"out": x, "aux": None}) is x
     assert first_tensor([({"a": x},)]) is x
+    assert [t.shape for t in tensors({"out": (x, None, 3), "aux": [x[0]]})] == [x.shape, (3,)]
+    assert tensors(None) == []
     for nothing in (None, (), {}, "text", 3):
         with pytest.raises(ValueError, match="has no tensor to measure"):
             first_tensor(nothing)
@@ -262,6 +401,11 @@ def test_training_mode_is_left_as_it_was():
     point = evaluate(model, numbered_images(3))
     assert point["agreement"] == 1.0
     assert [m.training for m in model.modules()] == [True, True, False, True]
+    for data in (torch.full((3, 1, 1, 1), math.nan), torch.zeros(3, 2, 1, 1)):
+        for run in (evaluate, Reference):
+            with pytest.raises((ValueError, RuntimeError)):
+                run(model, data)
+    assert [m.training for m in model.modules()] == [True, True, False, True]
 
 
 def test_evaluation_errors():
@@ -270,18 +414,21 @@ def test_evaluation_errors():
         evaluate(model, (numbered_images(4), labels + 9))
     with pytest.raises(ValueError, match="there are 4 images and 3 labels"):
         evaluate(model, (numbered_images(4), labels[:3]))
-    with pytest.raises(ValueError, match="no images to evaluate"):
+    with pytest.raises(ValueError, match="there are no images"):
         evaluate(model, numbered_images(0))
-    with pytest.raises(ValueError, match="read more than once"):
-        evaluate(model, iter([numbered_images(4)]))
-    with pytest.raises(ValueError, match="reference covers 4 images, the data 2"):
-        evaluate(model, numbered_images(2), reference=Reference(model, numbered_images(4)))
+    with pytest.raises(ValueError, match="labels must be class indices"):
+        evaluate(model, (numbered_images(4), labels.double()))
+    with pytest.raises(ValueError, match=r"got one image \[1, 1, 1\]"):
+        evaluate(model, numbered_images(4)[0])
     with pytest.raises(ValueError, match="they are not the same network"):
         evaluate(model, numbered_images(4), reference=Table(logits(4, 5)))
     broken = logits(4)
     broken[2, 0] = math.nan
-    with pytest.raises(ValueError, match=r"images 2\.\.\.3 has NaN or Inf"):
-        evaluate(Table(broken), numbered_images(4), batch=2)
+    for data in (numbered_images(4), [numbered_images(4)[:2], numbered_images(4)[2:]]):
+        with pytest.raises(ValueError, match=r"output of Table for image 2 has NaN or Inf"):
+            evaluate(Table(broken), data, batch=2)
+        with pytest.raises(ValueError, match=r"output of Table for image 2 has NaN or Inf"):
+            Reference(Table(broken), data, batch=2)
     with pytest.raises(ValueError, match=r"output is \[12\] for 4 images"):
         evaluate(nn.Flatten(0), torch.zeros(4, 1, 1, 3))
 

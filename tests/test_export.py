@@ -15,7 +15,7 @@ import fmtc
 from fmtc import ops
 from fmtc.cli.demo import digits_data, digits_model
 from fmtc.deploy.export import METADATA_KEY, Streaming, _exported, _write
-from fmtc.evaluation.evaluate import first_tensor
+from fmtc.network.outputs import first_tensor
 from fmtc.results.energy import access_joules
 
 KINDS = [TinyResidual, TinyDepthwise, TinyOdd]

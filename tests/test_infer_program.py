@@ -24,7 +24,7 @@ from fmtc.cli.demo import digits_data
 from fmtc.data.models import load_model
 from fmtc.data.preprocess import parse_preprocess
 from fmtc.deploy.export import COMPRESSED, METADATA_KEY, Streaming, _exported, _metadata, _write
-from fmtc.evaluation.evaluate import snr_db
+from fmtc.evaluation.measures import snr_db
 from fmtc.results.energy import image_joules
 from fmtc.results.result import load_result
 

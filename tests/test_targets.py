@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 
 from fmtc.calibration.search import search
@@ -17,6 +18,7 @@ from fmtc.targets import (
     Rate,
     Step,
     TargetError,
+    as_target,
     parse_targets,
     target_of,
 )
@@ -65,8 +67,12 @@ def test_kind_value_and_text_are_those_of_the_schema_and_the_command_line():
     ]:
         assert target.setting == {"kind": kind, "value": value} and str(target) == text
         assert parse_targets(text) == [target] and target_of(target.setting) == target
+        assert as_target(target) is target and as_target(text) == target
     assert parse_targets("rate=1.0, 2") == [Rate(1.0), Rate(2.0)]
+    assert as_target(" b = 8 ") == Bits(8) and type(as_target("b=8").value) is int
+    assert Bits(np.int64(8)).setting == {"kind": "b", "value": 8}
     assert AccuracyDrop(0.3, labelled=([1], [2])) == AccuracyDrop(0.3)
+    assert AccuracyDrop(0.3, labelled=iter([1, 2])).labelled == [1, 2]  # read for each step
     assert hash(target_of({"kind": "drop", "value": 0.3 / 100})) == hash(AccuracyDrop(0.3))
 
 
@@ -75,6 +81,8 @@ def test_kind_value_and_text_are_those_of_the_schema_and_the_command_line():
     [
         (lambda: Bits(13), "bits must be 2 to 12, got 13"),
         (lambda: Bits(8.5), "bits must be a whole number, got 8.5"),
+        (lambda: Bits(True), "bits must be a whole number, got True"),
+        (lambda: Bits(1), "bits must be 2 to 12, got 1"),
         (lambda: Step(0), "a step must be positive and finite, got 0"),
         (lambda: Rate(-1.0), "a rate must be positive"),
         (lambda: SNR(math.inf), "an SNR must be positive and finite, got inf"),
@@ -86,6 +94,17 @@ def test_kind_value_and_text_are_those_of_the_schema_and_the_command_line():
         (lambda: AccuracyDrop(100), "percentage points of accuracy"),
         (lambda: parse_targets("speed=3"), "unknown target 'speed=3'; known: b=7,8, step=0.05"),
         (lambda: parse_targets("12"), "unknown target '12'; known: "),
+        (lambda: as_target("snr=15"), "did you mean 'snr_db='?"),
+        (lambda: as_target("Agrement=.9"), "did you mean 'agreement='?"),
+        (lambda: as_target("bits=8"), "did you mean 'b='?"),
+        (lambda: as_target("15"), "unknown target '15'; known: "),
+        (lambda: as_target("snr_db=12,15"), "one target is needed, 'snr_db=12,15' has 2 values"),
+        (lambda: as_target(15), "a target needs a kind, 15 has none: write fmtc.SNR(15) or "
+                                "'snr_db=15', or fmtc.Rate(...)"),
+        (lambda: as_target(0.5), "write fmtc.SNR(0.5)"),
+        (lambda: as_target(SNR), "a target is fmtc.SNR(15) or the like, or 'snr_db=15'; got SNR"),
+        (lambda: as_target(None), "got NoneType"),
+        (lambda: as_target({"kind": "rate"}), "got dict"),
         (lambda: parse_targets("snr_db="), "has no value; write it like snr_db=12,15"),
         (lambda: parse_targets("rate=1,x"), "target 'rate=1,x': 'x' is not a number"),
         (lambda: parse_targets("rate=1,,2"), "'' is not a number"),
@@ -95,7 +114,7 @@ def test_kind_value_and_text_are_those_of_the_schema_and_the_command_line():
         (lambda: search(Agreement(0.9), Measure, 1.0), "network has no classes"),
         (lambda: search(AccuracyDrop(1), Measure, 1.0), "there are no labels"),
     ],
-)
+)  # fmt: skip
 def test_wrong_targets_are_refused_in_words(make, message):
     with pytest.raises(ValueError) as caught:
         make()
@@ -217,12 +236,40 @@ def test_a_floor_and_the_ends_of_the_range_are_said():
     assert error.nearest.step == 2.0
 
 
-def test_a_jump_over_the_target_is_said():
+@pytest.mark.parametrize("start", [0.01, 1.0, 6.0])
+def test_an_snr_that_the_coarsest_step_exceeds_is_met(start):
+    """The nearest to 15 dB has 30.8: that is no failure."""
+    for curve, best in [(lambda step: 30.8, 30.8), (lambda step: 40 - step, 34), (snr, snr(6))]:
+        found = search(SNR(10), Network(snr_db=curve), start, coarsest=6.0)
+        assert found.step == 6.0 and found.measure.snr_db == pytest.approx(best)
+        assert found.measurements <= 8
+    plateau = Network(snr_db=lambda step: max(snr(step), 30.8))  # without an end
+    found = search(SNR(15), plateau, start)
+    assert found.measure.snr_db == 30.8 and found.step == max(plateau.steps)
+    known = [Measure(6.0, snr_db=30.8)]
+    assert search(SNR(15), Network(snr_db=snr), start, known, coarsest=6.0).step == 6.0
+
+
+def test_a_jump_over_an_snr_is_met_above_it_and_over_a_rate_is_said():
     network = Network(snr_db=lambda step: snr(step) + (5 if step < 3 else 0))
+    found = search(SNR(22.5), network, 1.0)
+    assert found.measurements <= 10 and 2.9 < found.step < 3
+    assert found.measure.snr_db == pytest.approx(25, abs=0.2)
+    network = Network(rate=lambda step: rate(step) + (1 if step < 3 else 0))
     with pytest.raises(TargetError) as caught:
-        search(SNR(22.5), network, 1.0)
-    assert len(network.steps) <= 10
-    assert abs(caught.value.nearest.snr_db - 22.5) < 4
+        search(Rate(2.9), network, 1.0)
+    assert len(network.steps) <= 10 and abs(caught.value.nearest.rate - 2.9) < 1
+
+
+def test_what_is_not_as_near_as_meant_is_noted():
+    assert SNR(15).note(Measure(1.0, snr_db=15.1)) is None
+    assert SNR(15).note(Measure(1.0, snr_db=30.8)) == (
+        "the target snr_db=15 is exceeded, 30.80 dB: no coarser step that was tried has it"
+    )
+    note = "the target snr_db=15 is met to no more than 14.50 dB: calibrate with more images"
+    assert SNR(15).note(Measure(1.0, snr_db=14.5)).startswith(note)
+    assert "no more than 0.500 bits per value" in Rate(1).note(Measure(1.0, rate=0.5))
+    assert Agreement(0.9).note(Measure(1.0, agreement=1.0)) is None
 
 
 # Shares of images

@@ -11,8 +11,8 @@ from torch import nn
 import fmtc
 from fmtc.data.datasets import open_dataset
 from fmtc.data.models import load_model
-from fmtc.evaluation.evaluate import first_tensor
 from fmtc.model.model import prepare
+from fmtc.network.outputs import first_tensor
 from fmtc.network.weights import (
     SHARES,
     WEIGHT_BITS,
