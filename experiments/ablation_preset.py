@@ -24,15 +24,18 @@ import torch
 
 import fmtc
 from fmtc.calibration import placement
-from fmtc.calibration.sensitivity import sensitivities
+from fmtc.calibration.compressor import Compressor
+from fmtc.calibration.fit import Knob
+from fmtc.calibration.sensitivity import Directions, normal_directions, sensitivities
 from fmtc.cli.command import Parser
 from fmtc.cli.options import add_eval_options
 from fmtc.codec.codec import TensorCodec
+from fmtc.codec.counted import Statistics
 from fmtc.codec.transform import metric_root
 from fmtc.data.datasets import open_dataset, split
 from fmtc.data.models import load_model
 from fmtc.files import write_atomically
-from fmtc.model.model import Compressor
+from fmtc.network.prepared import Prepared
 from fmtc.presets import Preset
 
 STEPS = (0.00048, 0.00092)
@@ -140,30 +143,35 @@ def _compressor(variant: Variant, model, images: torch.Tensor, args) -> Compress
 
 def _count_each_component(compressed: fmtc.CompressedModel) -> None:
     """Let the report's entropy by class be one with a table for each segment that is coded."""
-    for codec in compressed.codecs.values():
+    for point in compressed.points.values():
+        codec = point.codec
         if isinstance(codec, TensorCodec):
-            codec.class_of = torch.arange(len(codec.class_of))
-            codec.histogram = torch.zeros_like(codec.histogram[:1].expand(len(codec.class_of), -1))
+            segments, levels = len(codec.class_of), codec.histogram.shape[1]
+            codec.class_of = torch.arange(segments)
+            codec.histogram = torch.zeros(segments, levels, dtype=torch.int64)
+            point.statistics = Statistics(codec.channels, segments, levels)
 
 
 @torch.no_grad()
 def _scale_by_noise(compressor: Compressor, step: float) -> None:
     """Scale each metric by the output's error under noise there over what the metric says."""
-    network, groups, _ = compressor._prepare()
-    placement.choose_sides(groups, compressor._spectra, step)
+    metrics, prepared = compressor.metrics, compressor.prepared.copy()
+    network = prepared.network
+    placement.choose_sides(prepared.groups, metrics.spectra, step)
     images = torch.cat(compressor.batches)[:PROBED_IMAGES]
     clean = network(images)
     power = (clean - clean.mean(1, keepdim=True)).square().sum(1)
-    for group in groups:
+    scaled = dict(metrics.metrics)
+    for group in prepared.groups:
         key = group.name, group.side
-        if key in compressor._metrics:
-            _, inverse = metric_root(compressor._metrics[key])
+        if key in scaled:
+            _, inverse = metric_root(scaled[key])
             with _noise(network, group.output, inverse.float(), step):
                 error = ((network(images) - clean).square().sum(1) / power).mean()
-            spectrum = compressor._spectra[key]
+            spectrum = metrics.spectra[key]
             expected = spectrum.positions * inverse.shape[1] * step**2 / 12
-            compressor._metrics[key] = compressor._metrics[key] * float(error / expected)
-    del compressor._spectra
+            scaled[key] = scaled[key] * float(error / expected)
+    compressor.metrics = metrics.with_metrics(scaled)
 
 
 def _take_fisher_metric(compressor: Compressor, step: float) -> None:
@@ -178,21 +186,16 @@ def _take_fisher_metric(compressor: Compressor, step: float) -> None:
         drawn = torch.multinomial(p, probes, replacement=True, generator=generator)
         return torch.nn.functional.one_hot(drawn, p.shape[1]) - p[:, None]
 
-    network, groups, _ = compressor._prepare()
-    _replace_metrics(compressor, network, groups, directions=directions)
+    _replace_sensitivities(compressor, compressor.prepared, directions)
 
 
 def _measure_where_coded(compressor: Compressor, step: float) -> None:
     """Sensitivities of the network whose tensors carry the errors of this step."""
-    coded = compressor.compress(fmtc.Step(step))
-    network, groups, _ = compressor._prepare()
-    for group in groups:
-        group.side = coded.settings["sides"][group.name]
-        conv = coded.refitted.get(group.name)
-        if conv is not None:
-            network.add_submodule(group.conv.target, conv)
-        _insert_after(network, group.output, _StraightThrough(coded.codecs[group.name]))
-    _replace_metrics(compressor, network, groups)
+    coded, calibrated, _ = compressor.calibrate(Knob(step=step))
+    for group in coded.groups:
+        codec = calibrated.codecs[group.name]
+        _insert_after(coded.network, group.output, _StraightThrough(codec))
+    _replace_sensitivities(compressor, coded)
 
 
 class _StraightThrough(torch.nn.Module):
@@ -206,17 +209,26 @@ class _StraightThrough(torch.nn.Module):
         return x + (self.codec.simulate(x.detach()) - x.detach())
 
 
-def _replace_metrics(compressor: Compressor, network, groups, **options) -> None:
-    """Other sensitivities instead of the compressor's, with the mean of the log traces kept."""
-    old = compressor._sensitivities
-    measured = [group for group in groups if (group.name, group.side) in old]
-    probes, seed = compressor.preset.probes, compressor.seed
-    new = sensitivities(network, measured, [], compressor.batches, probes, seed, **options)
+def _replace_sensitivities(
+    compressor: Compressor, prepared: Prepared, directions: Directions = normal_directions
+) -> None:
+    """Those of this network instead of the compressor's, with the mean of the log traces kept."""
+    old, preset = compressor.metrics.sensitivities, compressor.preset
+    measured = [group for group in prepared.groups if (group.name, group.side) in old]
+    new = sensitivities(
+        prepared.network,
+        measured,
+        [],
+        compressor.batches,
+        preset.probes,
+        compressor.config.seed,
+        directions=directions,
+    )
     logs = [float((old[k].metric.trace() / new[k].metric.trace()).log()) for k in new]
     scale = math.exp(sum(logs) / len(logs))
-    compressor._sensitivities = {k: replace(s, metric=s.metric * scale) for k, s in new.items()}
-    for derived in ("_metrics", "_spectra"):
-        compressor.__dict__.pop(derived, None)
+    compressor.metrics = compressor.metrics.with_sensitivities(
+        {k: replace(s, metric=s.metric * scale) for k, s in new.items()}
+    )
 
 
 def _insert_after(network, node, module: torch.nn.Module) -> None:

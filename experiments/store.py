@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
-from fmtc.codec.coders import WITH_TABLES
+from fmtc.calibration.compressor import Compressor
+from fmtc.codec.coders import coders
 from fmtc.errors import UsageError
 from fmtc.evaluation.evaluate import evaluate
-from fmtc.model.model import Compressor, prepare
+from fmtc.network.prepared import Prepared
 from fmtc.presets import Preset, get_preset
 from fmtc.results.result import environment, load_result, new_result, setting_label, write_result
 from fmtc.targets import Bits, Target
@@ -64,7 +65,7 @@ class Store:
         """
         preset = get_preset(preset)
         # Other coders' rates are known by coding alone.
-        mode = self.mode if preset.coder in WITH_TABLES else "stream"
+        mode = self.mode if coders[preset.coder].tables else "stream"
         wanted = {
             "preset": preset.name,
             "weight_bits": weight_bits,
@@ -101,9 +102,9 @@ class Store:
                 return point
         self._begin()
         loaded = self.loaded
-        settings = {"leaf_modules": [], "include": None, "exclude": None}
-        settings |= {"input_shape": list(loaded.calibration.shape[1:]), "weight_bits": weight_bits}
-        network, _, _ = prepare(loaded.model, settings)
+        shape = loaded.calibration.shape[1:]
+        prepared = Prepared.of(loaded.model, shape, weight_bits=weight_bits)
+        network = prepared.network
         point = evaluate(network, loaded.test, reference=loaded.reference, batch=self.network.batch)
         point["weight_bits"] = weight_bits
         self.result["points"].append(point)

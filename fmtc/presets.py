@@ -13,8 +13,8 @@ from .codec.coders import check_lane_values, coders
 from .codec.positions import MAX_CLASSES as MAX_POSITION_CLASSES
 from .codec.ranges import ranges
 from .registry import Registry, unknown
+from .targets import MAX_BITS, MIN_BITS
 
-MIN_BITS, MAX_BITS = 2, 12  # of b
 CLASSES = 8  # table classes by component scale
 MAX_CLASSES = 16  # so that the tables stay in the cache
 TRANSFORMS = ("pca", "none", "dct", "dct-cm")
@@ -28,6 +28,7 @@ class Preset:
 
     name: under which results show it.
     drop_components: leave out components whose level is zero on the whole calibration set.
+    transform_bits: width of the quantised basis and its inverse, None keeps float32.
     margin: levels added at each end of the calibrated range, as a share of the range.
     classes: table classes; table_per_class: each has its own table, instead of one for the layer.
     predict: code differences from a spatial prediction. position_classes: of positions by how much
@@ -41,6 +42,7 @@ class Preset:
 
     name: str
     drop_components: bool = True
+    transform_bits: int | None = None
     margin: float = 0.125
     classes: int = CLASSES
     table_per_class: bool = False
@@ -55,6 +57,8 @@ class Preset:
         check_types(self, "preset")
         self._require("margin", 0 <= self.margin <= 1, "a share of the range, 0 to 1")
         self._require("classes", 1 <= self.classes <= MAX_CLASSES, f"1 to {MAX_CLASSES}")
+        bits = self.transform_bits
+        self._require("transform_bits", bits is None or 2 <= bits <= 16, "2 to 16, or None")
         most = MAX_POSITION_CLASSES
         self._require("position_classes", 1 <= self.position_classes <= most, f"1 to {most}")
         check_lane_values(self.lane_values)
@@ -90,7 +94,6 @@ class BitsPreset(Preset):
 
     transform: "pca", "none", "dct" over the channels of a block, or "dct-cm", in each layer the DCT
     of 8 channels or none, whichever is sparser.
-    transform_bits: width of the quantised basis and its inverse, None keeps float32.
     kept: share of a layer's components that is kept at most, those of the largest variance.
     outliers: share of the transformed calibration values left out at each end where the range that
     sets the step is measured; they stay codable. 0 takes the extremes.
@@ -102,7 +105,6 @@ class BitsPreset(Preset):
     knob: ClassVar[str] = "b"
 
     transform: str = "pca"
-    transform_bits: int | None = None
     kept: float = 1.0
     outliers: float = 0.0
     rule: str = PAPER_RANGE
@@ -113,8 +115,6 @@ class BitsPreset(Preset):
         super().__post_init__()
         self._require_one_of("transform", TRANSFORMS)
         self._require_one_of("side", SIDES)
-        bits = self.transform_bits
-        self._require("transform_bits", bits is None or 2 <= bits <= 16, "2 to 16, or None")
         self._require("kept", 0 < self.kept <= 1, "a share of the components, above 0 up to 1")
         self._require("outliers", 0 <= self.outliers < 0.5, "a share of the values, 0 to below 0.5")
         allowed = f"{MIN_BITS} to {MAX_BITS}"

@@ -35,7 +35,7 @@ from rich.table import Table
 
 import fmtc
 from fmtc import ops
-from fmtc.codec.coders import Tables
+from fmtc.codec.coders import Rans
 from fmtc.files import write_atomically
 from fmtc.results.console import console
 
@@ -100,17 +100,17 @@ def network_items(args: argparse.Namespace) -> list[Item]:
 @contextmanager
 def _recorded_levels():
     """The levels that are coded while the context is open."""
-    recorded, encode = [], Tables.encode
+    recorded, encode = [], Rans.encode
 
     def record(self, levels, *args):
         recorded.append(levels.contiguous().clone())
         return encode(self, levels, *args)
 
-    Tables.encode = record
+    Rans.encode = record
     try:
         yield recorded
     finally:
-        Tables.encode = encode
+        Rans.encode = encode
 
 
 def measure(items: list[Item], coders: list[Contestant], repeats: int) -> dict:

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from fmtc import ops
-from fmtc.codec.coders import Tables, scale_classes
+from fmtc.codec.classes import scale_classes
+from fmtc.codec.coders import Coder, coders
 from fmtc.codec.prediction import rms_symbols
 
 LOG2_TOTAL = 12  # of the frequencies that all rANS and range coders get
@@ -31,8 +32,8 @@ class Item:
     """Levels int16 [1, K, H, W] and the tables that all coders use."""
 
     levels: torch.Tensor
-    rans: Tables
-    huffman: Tables
+    rans: Coder
+    huffman: Coder
 
     @property
     def values(self) -> int:
@@ -74,8 +75,8 @@ def make_item(levels: torch.Tensor, classes: int, of: torch.Tensor | None = None
     merged.index_add_(0, class_of, counts)
     return Item(
         levels,
-        Tables(lo, merged, class_of, "rans"),
-        Tables(lo, merged, class_of, "huffman"),
+        coders["rans"](lo, merged, class_of),
+        coders["huffman"](lo, merged, class_of),
     )
 
 

@@ -19,12 +19,12 @@ It runs on the CPU, too (--device cpu), to see that it works; those figures are 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,10 @@ import torch
 
 import fmtc
 from fmtc import ops
-from fmtc.codec.coders import Tables
+from fmtc.codec.coders import LANE_VALUES, Coder
 from fmtc.data.models import load_model
 from fmtc.files import write_atomically
-from fmtc.ops.devices import copied_to, move_tensors, usable
-from fmtc.presets import LANE_VALUES
+from fmtc.ops.devices import copied_to, usable
 from fmtc.results.console import console
 
 from .coders import SCALES, machine, table_of
@@ -123,10 +122,11 @@ def _coding(x: torch.Tensor, lane_values: int, repeats: int) -> list[dict[str, A
     transform, inverse = _transforms(x)
     stages |= {("transform", 0): transform, ("inverse", 0): inverse}
     bits: dict[int, float] = {}
-    for tables in (own, replace(own, lane_values=lane_values)):
-        move_tensors(tables, x.device)
-        encode, decode, bits[tables.lane_values] = _coder(x, tables)
-        stages |= {("encode", tables.lane_values): encode, ("decode", tables.lane_values): decode}
+    for lanes in (0, lane_values):
+        coder = copy.deepcopy(own).to(x.device)
+        coder.lane_values = lanes
+        encode, decode, bits[lanes] = _coded(x, coder)
+        stages |= {("encode", lanes): encode, ("decode", lanes): decode}
     seconds = timed(stages, repeats, x.device)
     return [
         {
@@ -153,19 +153,19 @@ def _transforms(x: torch.Tensor) -> tuple[Callable, Callable]:
     )
 
 
-def _coder(x: torch.Tensor, tables: Tables) -> tuple[Callable, Callable, float]:
-    """Encoder and decoder of x with these tables, which are checked, and bits a value."""
+def _coded(x: torch.Tensor, coder: Coder) -> tuple[Callable, Callable, float]:
+    """Encoder and decoder of x with this coder, which are checked, and bits a value."""
 
     def encode() -> tuple[torch.Tensor, torch.Tensor]:
-        return tables.encode(levels_of(x))
+        return coder.encode(levels_of(x))
 
     data, used = encode()
 
     def decode() -> torch.Tensor:
-        planes, _ = tables.decode_unchecked(data, used, *x.shape[2:])
+        planes, _ = coder.decode_unchecked(data, used, *x.shape[2:])
         return ops.dequantize(planes, STEP, x.dtype)
 
-    ops.check_status(tables.decode_unchecked(data, used, *x.shape[2:])[1])
+    ops.check_status(coder.decode_unchecked(data, used, *x.shape[2:])[1])
     if not torch.equal(decode(), ops.dequantize(levels_of(x), STEP, x.dtype)):
         sys.exit("decoding does not give back what was encoded")
     return encode, decode, 8 * float(used.sum()) / x.numel()
@@ -242,7 +242,7 @@ def networks(name: str, device: torch.device, args: argparse.Namespace) -> list[
             if mode == "plain":
                 return model(x)
             for codec in compressed.codecs.values():
-                codec.tables.lane_values = args.lane_values if mode == "lanes" else 0
+                codec.coder.lane_values = args.lane_values if mode == "lanes" else 0
             compressed.mode = "stream" if mode == "lanes" else mode
             return compressed(x)
 

@@ -92,7 +92,7 @@ class Fit:
         if self.preset.drop_components and moments and not self.undersampled(moments):
             used = _used(low, high, quantizer, transform)
             transform, quantizer = transform.keep(used), quantizer.keep(used)
-        if isinstance(self.preset, BitsPreset) and self.preset.transform_bits is not None:
+        if self.preset.transform_bits is not None:
             transform = transform.quantize(self.preset.transform_bits)
         return self._codec(tensors, channels, moments, transform, quantizer)
 

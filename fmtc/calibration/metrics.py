@@ -91,6 +91,20 @@ class Metrics:
             for key, sensitivity in self.sensitivities.items()
         }
 
+    def with_sensitivities(self, sensitivities: dict[Key, Sensitivity]) -> Metrics:
+        """These with other sensitivities."""
+        made = Metrics.__new__(Metrics)
+        kept = vars(self).keys() - {"sensitivities", "metrics", "spectra"}
+        vars(made).update({name: vars(self)[name] for name in kept})
+        made.sensitivities = sensitivities
+        return made
+
+    def with_metrics(self, metrics: dict[Key, torch.Tensor]) -> Metrics:
+        """These with other metrics of the same sensitivities."""
+        made = self.with_sensitivities(self.sensitivities)
+        made.metrics = metrics
+        return made
+
     def coded(self, step: float, groups: list[Group]) -> list[Spectrum]:
         """The spectra of what is coded at this step; chooses the groups' sides."""
         placement.choose_sides(groups, self.spectra, step)

@@ -96,5 +96,7 @@ def choose_sides(
 def expected(spectra: list[Spectrum], step: float) -> tuple[float, float]:
     """Rate in bits/value and SNR in dB of a network coded at ``step``, roughly."""
     values = sum(s.positions * s.channels for s in spectra)
+    if not values:  # all layers are left out
+        return 0.0, math.inf
     error = sum(s.error(step) for s in spectra)
     return sum(s.bits(step) for s in spectra) / values, -10 * math.log10(max(error, 1e-20))
