@@ -11,11 +11,11 @@ from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
 
 import fmtc
 from fmtc import ops
-from fmtc.calibration import ranges as baselines
-from fmtc.codec.codec import Quantizer
-from fmtc.codec.transform import dct
-from fmtc.evaluation.evaluate import first_tensor
-from fmtc.network.graph import AFTER
+from fmtc.codec import ranges as baselines
+from fmtc.codec.quantizer import Quantizer
+from fmtc.codec.transform import Transform
+from fmtc.network.groups import AFTER
+from fmtc.network.outputs import first_tensor
 
 BASELINES = ["q", "q-vlc", "gemmlowp", "aciq", "kld", "pca+aciq", "pca+kld", "ebpc", "dct-cm"]
 AFTER_ACTIVATION = ["gemmlowp", "aciq", "kld", "ebpc", "dct-cm"]
@@ -176,7 +176,8 @@ def test_a_quantizer_of_components_is_one_of_each():
         total += int(over)
     assert int(clamped) == total > 0
     kept = quantizer.keep(torch.tensor([True, True, False]))
-    assert kept == Quantizer.of_each(each[:2]) and kept.step == 0.5
+    assert kept.each == each[:2] and (kept.step, kept.lo, kept.hi) == (0.5, -3, 15)
+    assert torch.equal(kept.columns, quantizer.columns[:, :2])
 
 
 # -- KLD ------------------------------------------------------------------------------------------
@@ -282,7 +283,7 @@ def test_float_mode_is_the_network(preset, kind):
 def test_sides_of_the_activation():
     model = tiny()
     for preset in BASELINES:
-        sides = fmtc.compress(model, images(), preset, bits=5).settings["sides"]
+        sides = fmtc.compress(model, images(), preset, bits=5).sides
         after = {name for name, side in sides.items() if side == AFTER}
         expected = {"stem", "conv1", "shortcut"} if preset in AFTER_ACTIVATION else set()
         assert after == expected
@@ -334,7 +335,7 @@ def smooth_over_channels(channels=16):
 def test_dct_is_that_of_the_definition():
     x = torch.randn(2, 11, 3, 4)
     block = fmtc.Block(1, 1, 4)
-    y = dct(11, block).forward(block.split(x))
+    y = Transform.dct(11, block).forward(block.split(x))
     padded = torch.cat([x, x[:, -1:]], 1)  # a twelfth channel, the last one again
     for group in range(3):
         for k in range(4):
@@ -344,10 +345,10 @@ def test_dct_is_that_of_the_definition():
                 for n in range(4)
             )
             torch.testing.assert_close(y[:, 4 * group + k], expected, rtol=1e-5, atol=1e-5)
-    back = block.join(dct(11, block).inverse(y), 11, (0, 0))
+    back = block.join(Transform.dct(11, block).inverse(y), 11, (0, 0))
     torch.testing.assert_close(back, x, rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="over channels, in blocks 1,1,c, not 2,1,4"):
-        dct(11, fmtc.Block(2, 1, 4))
+        Transform.dct(11, fmtc.Block(2, 1, 4))
 
 
 def test_dct_cm_skips_the_dct_where_the_layer_is_sparser_without():
@@ -368,14 +369,14 @@ def test_table_classes():
         fmtc.compress(model, x, "gemmlowp", bits=6, table_classes=classes) for classes in (1, 4)
     )
     assert torch.equal(one(x), many(x))
-    assert {len(codec.tables.counts) for codec in one.codecs.values()} == {1}
-    assert max(len(codec.tables.counts) for codec in many.codecs.values()) == 4
+    assert {len(codec.coder.counts) for codec in one.codecs.values()} == {1}
+    assert max(len(codec.coder.counts) for codec in many.codecs.values()) == 4
     one, many = one.report().bits_per_value, many.report().bits_per_value
     assert one["entropy"] == many["entropy"]
     assert many["huffman"] < one["huffman"] and many["stream"] < one["stream"]
     step = fmtc.Step(0.1)
     single = fmtc.compress(model, x, target=step, table_classes=1)
-    assert len(single.codecs["conv1"].tables.counts) == 1
+    assert len(single.codecs["conv1"].coder.counts) == 1
 
 
 def test_bare_tensors():
@@ -396,8 +397,8 @@ def test_bare_tensors():
         ({"bits": 11}, "bits must be 2 to 10 with preset 'aciq', got 11"),
         ({"block": "2,2,C"}, "preset 'aciq' does not transform blocks such as 2,2,C"),
         ({"keep_moments": True}, "preset 'aciq' has no moments to keep"),
-        ({"table_classes": 0}, "table classes must be 1 to 16, got 0"),
-        ({"table_classes": 17}, "table classes must be 1 to 16, got 17"),
+        ({"table_classes": 0}, "table_classes must be 1 to 16, got 0"),
+        ({"table_classes": 17}, "table_classes must be 1 to 16, got 17"),
         ({"target": fmtc.SNR(12)}, "preset 'aciq' takes bits"),
         ({"coder": "fixed", "table_classes": 8}, "coder 'fixed' has no tables"),
         ({"preset": "ebpc", "table_classes": 8}, "coder 'ebpc' has no tables"),

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fmtc
-from fmtc.codec.codec import Quantizer
-from fmtc.codec.coders import CODERS, Tables, scale_classes, table_max_length
-from fmtc.codec.transform import Moments, quantize_rows
+from fmtc.codec.classes import scale_classes
+from fmtc.codec.coders import coders, table_max_length
+from fmtc.codec.moments import Moments
+from fmtc.codec.quantizer import Quantizer
+from fmtc.codec.transform import quantize_rows
 
 
 def correlated(n=4, c=6, h=9, w=7, seed=0):
@@ -67,7 +69,7 @@ def test_decode_is_simulate(block, bits):
 
 def test_error_is_that_of_the_step():
     x = correlated(8)
-    codec = fmtc.calibrate_tensor(x, fmtc.Preset("float basis"), bits=8)
+    codec = fmtc.calibrate_tensor(x, fmtc.BitsPreset(name="float basis"), bits=8)
     error = (codec.decode(codec.encode(x)) - x).double().square().mean()
     assert float(error) == pytest.approx(codec.mse, rel=1e-6)
     assert codec.mse <= 1.1 * codec.quantizer.step**2 / 12
@@ -76,7 +78,7 @@ def test_error_is_that_of_the_step():
 def test_pca_coding_beats_plain_levels():
     """6 channels of rank 3: the transform must remove redundancy at equal error."""
     x = correlated(4, h=32, w=40)
-    codec = fmtc.calibrate_tensor(x, fmtc.Preset("float basis"), bits=8)
+    codec = fmtc.calibrate_tensor(x, fmtc.BitsPreset(name="float basis"), bits=8)
     levels = (x / codec.quantizer.step).round().to(torch.int64)
     counts = torch.bincount((levels - levels.min()).flatten())
     plain = float(fmtc.ops.entropy(counts[None]))
@@ -86,7 +88,7 @@ def test_pca_coding_beats_plain_levels():
 
 def test_paper_step_is_the_range_of_the_strongest_component():
     x = correlated(8)
-    codec = fmtc.calibrate_tensor(x, fmtc.Preset("float basis"), bits=6)
+    codec = fmtc.calibrate_tensor(x, fmtc.BitsPreset(name="float basis"), bits=6)
     eigenvalues, basis = np.linalg.eigh(np.cov(x.transpose(0, 1).flatten(1).double(), bias=True))
     first = torch.einsum(
         "c,nchw->nhw",
@@ -112,7 +114,7 @@ def test_robust_range_is_a_quantile_and_outliers_stay_codable():
     x = correlated(6, h=40, w=40)
     x[0, :, 0, 0] *= 40  # one pixel far outside
     plain, robust = (fmtc.calibrate_tensor(x, p, bits=8) for p in ("paper", "paper-robust"))
-    exact = fmtc.Preset("float basis", outliers=1e-4, drop_components=False)
+    exact = fmtc.BitsPreset(name="float basis", outliers=1e-4, drop_components=False)
     codec = fmtc.calibrate_tensor(x, exact, bits=8)
     y = codec.transform.forward(x).flatten().sort().values
     left = 1 + int(1e-4 * x.numel())
@@ -224,78 +226,82 @@ def test_any_tensor_of_the_right_depth_survives(n, c, h, w, bits, seed):
 def test_tables_keep_every_level_codable():
     counts = torch.zeros(1, 300, dtype=torch.int64)
     counts[0, 150] = 10**9
-    tables = Tables(-150, counts, torch.zeros(4, dtype=torch.int64))
-    assert (tables.lengths > 0).all() and tables.lengths[0, 150] == 1
-    assert tables.lengths.max() <= table_max_length(300)
-    probabilities = torch.exp2(-tables.cross_entropy_bits())
+    huffman = coders["huffman"]
+    coder = huffman(-150, counts, torch.zeros(4, dtype=torch.int64))
+    assert (coder.lengths > 0).all() and coder.lengths[0, 150] == 1
+    assert coder.lengths.max() <= table_max_length(300)
+    probabilities = torch.exp2(-coder.cross_entropy_bits())
     assert float(probabilities.sum()) == pytest.approx(1)
-    assert Tables(0, counts[:, 150:151], torch.zeros(1, dtype=torch.int64)).lengths.tolist() == [
-        [1]
-    ]
+    one = huffman(0, counts[:, 150:151], torch.zeros(1, dtype=torch.int64))
+    assert one.lengths.tolist() == [[1]]
 
 
 def test_table_id_tells_tables_apart():
     counts = torch.tensor([[5, 3, 1, 1]])
     one = torch.zeros(2, dtype=torch.int64)
+    huffman, rans = coders["huffman"], coders["rans"]
     ids = {
-        Tables(0, counts, one).table_id,
-        Tables(-1, counts, one).table_id,
-        Tables(0, torch.tensor([[1, 1, 3, 5]]), one).table_id,
-        Tables(0, counts, torch.zeros(3, dtype=torch.int64)).table_id,
-        Tables(0, counts, one, "rans").table_id,
-        Tables(0, torch.tensor([[5, 3, 2, 1]]), one, "rans").table_id,
+        huffman(0, counts, one).table_id,
+        huffman(-1, counts, one).table_id,
+        huffman(0, torch.tensor([[1, 1, 3, 5]]), one).table_id,
+        huffman(0, counts, torch.zeros(3, dtype=torch.int64)).table_id,
+        rans(0, counts, one).table_id,
+        rans(0, torch.tensor([[5, 3, 2, 1]]), one).table_id,
     }
     assert len(ids) == 6 and all(0 <= i < 2**16 for i in ids)
 
 
-@pytest.mark.parametrize("coder", CODERS)
-def test_tables_code_with_either_coder(coder):
+@pytest.mark.parametrize("name", coders)
+def test_each_coder_codes_levels(name):
     generator = torch.Generator().manual_seed(4)
     draw = torch.distributions.Laplace(0.0, 1.5)
     torch.manual_seed(4)
     levels = draw.sample((2, 6, 40, 50)).round().clamp(-20, 20).to(torch.int16)
     table_of = torch.randint(0, 2, (6,), generator=generator)
     counts = fmtc.ops.histogram(levels, -20, 20, table_of, 2)
-    tables = Tables(-20, counts, table_of, coder)
-    data, used = tables.encode(levels, (1, 2))
-    assert torch.equal(tables.decode(data, used, 40, 50), levels)
+    coder = coders[name](-20, counts, table_of)
+    data, used = coder.encode(levels, (1, 2))
+    assert torch.equal(coder.decode(data, used, 40, 50), levels)
     info = fmtc.ops.stream_info(bytes(data[0, : used[0]].tolist()))
-    named = "huffman" if coder == "fixed" else coder  # whose code is fixed in length, too
-    assert (info["coder"], info["table_id"]) == (named, tables.table_id)
+    named = "huffman" if name == "fixed" else name  # whose code is fixed in length, too
+    assert (info["coder"], info["table_id"]) == (named, coder.table_id)
     assert (info["crop_h"], info["crop_w"]) == (1, 2)
 
-    ideal = float((counts * tables.cross_entropy_bits()).sum()) / 8
-    if coder == "rans":  # 2 streams with a header of 17 bytes and 4 bytes for each of 2 states
+    ideal = float((counts * coder.cross_entropy_bits()).sum()) / 8
+    if name == "rans":  # 2 streams with a header of 17 bytes and 4 bytes for each of 2 states
         assert 0 <= int(used.sum()) - ideal <= 2 * (17 + 8) + 1e-4 * ideal
-    elif coder in ("ebpc", "dct-cm"):  # with contexts, without tables
+    elif name in ("ebpc", "dct-cm"):  # with contexts, without tables
         assert int(used.sum()) < levels.numel() * 6 / 8
-    elif coder == "fixed":  # 6 bits for 41 levels
+    elif name == "fixed":  # 6 bits for 41 levels
         assert levels.numel() * 6 / 8 <= int(used.sum()) <= levels.numel() * 6 / 8 + 2 * 40
     else:
         assert ideal <= int(used.sum()) <= 1.1 * ideal
     data[1, 30] ^= 1
     with pytest.raises(fmtc.ops.StreamError, match="image 1"):
-        tables.decode(data, used, 40, 50)
+        coder.decode(data, used, 40, 50)
 
 
 def test_cross_entropy_of_rans_tables_counts_escapes():
     counts = torch.zeros(1, 1000, dtype=torch.int64)
     counts[0, 500] = 10**9
     counts[0, 0] = 1
-    tables = Tables(-500, counts, torch.zeros(4, dtype=torch.int64), "rans")
-    bits = tables.cross_entropy_bits()[0]
-    escape = -math.log2(int(tables.frequencies[0, -1]) / 4096)
+    coder = coders["rans"](-500, counts, torch.zeros(4, dtype=torch.int64))
+    bits = coder.cross_entropy_bits()[0]
+    escape = -math.log2(int(coder.frequencies[0, -1]) / 4096)
     assert float(bits[0]) == float(bits[999]) == escape + 16
     assert float(bits[500]) < 0.01
-    direct = tables.frequencies[0, :-1] > 0
+    direct = coder.frequencies[0, :-1] > 0
     assert float(torch.exp2(-bits[direct]).sum()) + 2**-escape == pytest.approx(1)
     anything = torch.tensor([-32768, 32767, 0, 499], dtype=torch.int16).view(1, 4, 1, 1)
-    assert torch.equal(tables.decode(*tables.encode(anything), 1, 1), anything)
+    assert torch.equal(coder.decode(*coder.encode(anything), 1, 1), anything)
 
 
 def test_unknown_coders_are_refused():
-    with pytest.raises(ValueError, match="unknown coder 'ans'; known: huffman, rans"):
-        Tables(0, torch.ones(1, 4, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), "ans")
+    known = "did you mean 'rans'.* known are huffman, fixed, rans, ebpc, dct-cm"
+    with pytest.raises(ValueError, match=f"unknown coder 'ans': {known}"):
+        coders["ans"]
+    with pytest.raises(ValueError, match=f"unknown coder 'ans': {known}"):
+        fmtc.calibrate_tensor(correlated(), coder="ans")
 
 
 @pytest.mark.parametrize("wrong", [-256, 1, 255, 3000, 131072])
@@ -305,7 +311,7 @@ def test_wrong_lane_values_are_refused(wrong):
         fmtc.calibrate_tensor(correlated(), lane_values=wrong)
     counts, table_of = torch.ones(1, 4, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
     with pytest.raises(ValueError, match=message):
-        Tables(0, counts, table_of, lane_values=wrong)
+        coders["huffman"](0, counts, table_of, lane_values=wrong)
 
 
 @pytest.mark.parametrize("preset", ["fmtc", "paper", "ebpc", "dct-cm", "q"])

@@ -15,7 +15,8 @@ from fmtc.calibration.placement import (
     regularized,
 )
 from fmtc.calibration.sensitivity import Sensitivity
-from fmtc.network.graph import AFTER, BEFORE, find_groups, trace
+from fmtc.network.groups import AFTER, BEFORE, find_groups
+from fmtc.network.trace import trace
 
 STEP = math.sqrt(12.0)  # its noise has variance 1
 
@@ -107,24 +108,24 @@ def test_sides_are_chosen_by_cost():
 
 def test_consumer_metric_is_the_error_that_consumers_see():
     torch.manual_seed(0)
-    network = trace(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 2, 3)).eval())
-    first, second = [node for node in network.graph.nodes if node.op == "call_module"]
-    metric = consumer_metric(network, [second])
+    consumer = torch.nn.Conv2d(4, 2, 3)
+    metric = consumer_metric([consumer.weight])
     expected = torch.zeros(4, 4, dtype=torch.float64)
-    weight = network.get_submodule("1").weight.detach().double()
+    weight = consumer.weight.detach().double()
     for o in range(2):
         for y in range(3):
             for x in range(3):
                 expected += torch.outer(weight[o, :, y, x], weight[o, :, y, x])
     torch.testing.assert_close(metric, expected)
-    both = consumer_metric(network, [second, second])
+    both = consumer_metric(iter([consumer.weight, consumer.weight]))
     torch.testing.assert_close(both, 2 * metric)
-    assert consumer_metric(network, []) is None
+    assert consumer_metric([]) is None
 
 
 def test_project_convolutions_leave_few_directions():
     model = tiny(TinyDepthwise)
     network, groups = groups_of(model)
     side = groups["first.3"].sides[AFTER]
-    metric = consumer_metric(network, side.consumers)
+    assert [node.target for node in side.consumers] == ["first.6"]
+    metric = consumer_metric(network.get_submodule(node.target).weight for node in side.consumers)
     assert metric.shape == (12, 12) and torch.linalg.matrix_rank(metric) == 4

@@ -145,7 +145,7 @@ def test_streams_are_as_long_as_the_tables_say(shape, step):
     levels, _ = codec.quantizer.quantize(codec.forward(x))
     counts = codec.count(codec.symbols(levels))
     assert torch.equal(counts, codec.histogram)  # of the same tensors
-    ideal = float((counts * codec.tables.cross_entropy_bits()).sum()) / 8
+    ideal = float((counts * codec.coder.cross_entropy_bits()).sum()) / 8
     data = codec.encode(x)
     assert ideal <= len(data) <= 1.001 * ideal + side_bytes(shape[0])
     assert torch.equal(codec.decode(data), codec.simulate(x))
@@ -157,9 +157,9 @@ def test_uneven_images_have_classes_and_fewer_bits(step):
     codec = fmtc.calibrate_tensor(x, "fmtc", step=step)
     plain = fmtc.calibrate_tensor(x, PLAIN, step=step)
     assert codec.position_classes.count == PRESETS["fmtc"].position_classes == 4
-    assert codec.tables.position_classes == 4 and plain.position_classes is None
-    assert codec.components == plain.components == codec.tables.components
-    assert len(codec.class_of) == len(codec.tables.table_of) == codec.position_classes.segments
+    assert codec.coder.position_classes == 4 and plain.position_classes is None
+    assert codec.components == plain.components == codec.coder.components
+    assert len(codec.class_of) == len(codec.coder.table_of) == codec.position_classes.segments
     for y in (x, other):  # not of the calibration images alone
         with_classes, without = codec.encode(y), plain.encode(y)
         assert len(with_classes) < 0.95 * len(without)
@@ -183,7 +183,7 @@ def test_busy_squares_have_high_classes():
 def test_stationary_noise_has_no_classes(side, channels, seed):
     x = stationary(6, channels, side, seed=seed)
     codec, plain = (fmtc.calibrate_tensor(x, p, step=1.0) for p in ("fmtc", PLAIN))
-    assert codec.position_classes is None and codec.tables.position_classes == 1
+    assert codec.position_classes is None and codec.coder.position_classes == 1
     if side > 2:  # few values may not reach as far as the map's, for which tables have room
         assert codec.encode(x) == plain.encode(x)
 
@@ -209,7 +209,7 @@ def test_one_table_for_all_classes():
     preset = dataclasses.replace(PRESETS["fmtc"], table_per_class=False)
     x = uneven()
     codec = fmtc.calibrate_tensor(x, preset, step=1.0)
-    assert len(codec.tables.counts) == 1
+    assert len(codec.coder.counts) == 1
     assert torch.equal(codec.decode(codec.encode(x)), codec.simulate(x))
 
 
@@ -266,7 +266,7 @@ def test_saved_codecs_make_the_same_bytes(tmp_path):
     loaded = fmtc.TensorCodec.load(tmp_path / "codec.safetensors")
     assert torch.equal(loaded.position_classes.weights, codec.position_classes.weights)
     assert torch.equal(loaded.position_classes.thresholds, codec.position_classes.thresholds)
-    assert loaded.tables.table_id == codec.tables.table_id
+    assert loaded.coder.table_id == codec.coder.table_id
     for y in (x, uneven(3, side=19, seed=3)):
         data = codec.encode(y)
         assert loaded.encode(y) == data

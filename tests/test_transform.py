@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fmtc.codec.transform import Moments, metric_root, weighted_klt
+from fmtc.codec.moments import Moments
+from fmtc.codec.transform import Transform, metric_root
 
 
 def spread(size, rank, seed):
@@ -36,7 +37,7 @@ def test_root_of_a_metric(size, share):
 def test_weighted_klt(metric_rank, covariance_rank):
     metric, covariance = spread(8, metric_rank, 1), spread(8, covariance_rank, 2)
     moments = moments_of(covariance)
-    transform = weighted_klt(moments, metric)
+    transform = Transform.weighted_klt(moments, metric)
     matrix, inverse = transform.matrices[0].double(), transform.inverses[0].double()
     assert transform.components == metric_rank and matrix.shape == (metric_rank, 8)
     torch.testing.assert_close(transform.means[0], moments.parts[0][1])
@@ -64,7 +65,7 @@ def test_weighted_klt(metric_rank, covariance_rank):
 
 def test_weighted_errors_of_tensors():
     metric, covariance = spread(6, 3, 3), spread(6, 6, 4)
-    transform = weighted_klt(moments_of(covariance), metric)
+    transform = Transform.weighted_klt(moments_of(covariance), metric)
     torch.manual_seed(0)
     x, y_error = torch.randn(2, 6, 3, 4), torch.randn(2, 3, 3, 4)
     y = transform.forward(x)
@@ -76,16 +77,17 @@ def test_weighted_errors_of_tensors():
 def test_an_identity_metric_gives_pca():
     covariance = spread(7, 7, 5)
     moments = moments_of(covariance)
-    weighted, plain = weighted_klt(moments, torch.eye(7).double()), moments.fit()
+    weighted = Transform.weighted_klt(moments, torch.eye(7).double())
+    plain = Transform.pca(moments)
     torch.testing.assert_close(weighted.matrices[0], plain.matrices[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(weighted.inverses[0], plain.inverses[0], rtol=1e-4, atol=1e-5)
-    scaled = weighted_klt(moments, 9 * torch.eye(7).double())
+    scaled = Transform.weighted_klt(moments, 9 * torch.eye(7).double())
     torch.testing.assert_close(scaled.matrices[0], 3 * plain.matrices[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_metric_of_zeros_decodes_to_the_mean():
     moments = moments_of(spread(4, 4, 6))
-    transform = weighted_klt(moments, torch.zeros(4, 4, dtype=torch.float64))
+    transform = Transform.weighted_klt(moments, torch.zeros(4, 4, dtype=torch.float64))
     assert transform.components == 1
     decoded = transform.inverse(transform.forward(torch.randn(2, 4, 3, 3)))
     expected = moments.parts[0][1].float()[:, None, None].expand(2, 4, 3, 3)
@@ -93,6 +95,7 @@ def test_a_metric_of_zeros_decodes_to_the_mean():
 
 
 def test_a_tensor_without_variance():
-    transform = weighted_klt(moments_of(torch.zeros(4, 4).double()), spread(4, 2, 7))
+    transform = Transform.weighted_klt(moments_of(torch.zeros(4, 4).double()), spread(4, 2, 7))
     assert transform.components == 2
-    assert all(t[0].isfinite().all() for t in transform.tensors())
+    assert all(tensor.isfinite().all() for tensor in transform.buffers())
+    assert len(list(transform.buffers())) == 6
