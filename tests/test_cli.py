@@ -8,6 +8,8 @@ import re
 import shlex
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ import fmtc
 from fmtc.calibration.compressor import Compressor
 from fmtc.cli import eval as evaluation
 from fmtc.cli import main as cli
+from fmtc.cli import sweep as sweeping
 from fmtc.cli.options import EvalOptions
 from fmtc.config import CompressConfig
 from fmtc.data import models
@@ -217,6 +220,21 @@ def test_what_can_be_checked_is_before_the_plain_network_runs(
     monkeypatch.setattr(evaluation, "Reference", run)
     assert message in error_of(capsys, evaluate(*options))
     assert not Path("fmtc-results").exists()
+
+
+def test_seconds_of_calibration_are_those_of_calibration(here, monkeypatch):
+    """Neither the plain network's run nor a point's evaluation is in them."""
+
+    def after_a_while(real, *args, **options):
+        time.sleep(1.5)
+        return real(*args, **options)
+
+    for module, name in ((evaluation, "Reference"), (sweeping, "evaluate")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, partial(after_a_while, real))
+    assert evaluate("--bits", "5", "6") == 0
+    for point in load_result("fmtc-results/result.json")["points"]:
+        assert 0 < point["seconds"]["calibrate"] < 1.5
 
 
 def test_progress_is_lines_where_nobody_watches(here, capsys):
