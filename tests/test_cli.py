@@ -526,6 +526,14 @@ def test_module_command_help_and_info(tmp_path):
     )
 
 
+def test_output_that_nobody_reads_is_no_error():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fmtc", "info"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait(timeout=120) == 141
+
+
 # Networks by name
 
 

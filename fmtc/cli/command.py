@@ -38,12 +38,18 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
 def main_with_errors(name: str, command: Callable[[], None]) -> int:
     """Run a command, showing its errors and warnings in a line each; returns the exit code.
 
-    0, 2 for an error of use, 130 when interrupted. FMTC_DEBUG=1 shows where an error came from.
+    0, 2 for an error of use, 130 when interrupted, 141 where nobody reads the output any more.
+    FMTC_DEBUG=1 shows where an error came from.
     """
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             command()
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # So that Python, which flushes once more at its end, has nothing to complain about.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"{name}: interrupted; what was finished is saved", file=sys.stderr)
         return 130

@@ -86,7 +86,9 @@ def _check_out(folder: Path) -> None:
     try:
         check_writable(folder)
     except OSError as error:
-        raise UsageError(f"--out {folder}: no file can be written there: {error}") from error
+        raise UsageError(
+            f"--out {folder}: no file can be written there: {error.strerror}"
+        ) from error
 
 
 def _measure(
