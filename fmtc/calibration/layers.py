@@ -8,7 +8,7 @@ import torch
 from torch import fx, nn
 
 from ..codec.codec import Codec, TensorCodec
-from ..codec.plain import PLAIN_BITS, PlainCodec
+from ..codec.plain import PlainCodec
 from ..config import CompressConfig
 from ..errors import CalibrationError
 from ..network import fold
@@ -16,6 +16,7 @@ from ..network.groups import BEFORE, Group
 from ..network.prepared import Prepared
 from ..network.untraced import HookedConv
 from ..presets import StepPreset
+from ..results.result import PLAIN_BITS
 from . import placement
 from .fit import SAMPLES_PER_COMPONENT, Fit, Knob
 from .metrics import Metrics

@@ -15,12 +15,12 @@ from torch import nn
 
 from ..model.model import CompressedModel
 from ..progress import Progress, stage
+from ..results.result import RATES
 from . import distributed
 from .batches import InputFn, batches, count
 from .measures import Measures
 from .reference import Reference, of_all_processes, run
 
-RATES = ("entropy", "entropy_classes", "cross_entropy", "huffman", "stream")
 LAYER_KEYS = ("name", "shape", "components", "values", "reads", "step", "mse", "bits_per_value")
 
 

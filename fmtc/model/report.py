@@ -10,25 +10,23 @@ import torch
 from .. import ops
 from ..codec.codec import TensorCodec
 from ..codec.counted import Counted
-from ..codec.plain import PLAIN_BITS
 from ..results.energy import image_joules
+from ..results.result import PLAIN_BITS, RATES
 from .points import CodingPoint
-
-RATES = ("entropy", "entropy_classes", "cross_entropy", "huffman", "stream")
 
 
 @dataclass
 class Report:
     """Bits of all coding points, divided by all values of the original tensors.
 
-    values: N*C*H*W summed over layers. bits_per_value: by kind of rate (METHOD section 4):
-    ``entropy`` one empirical histogram a layer (the paper's metric), ``entropy_classes`` one for
+    values: N*C*H*W summed over layers. bits_per_value: by kind of rate (docs/method.md, "How
+    bits are counted"): ``entropy`` one empirical histogram a layer (the paper's metric), ``entropy_classes`` one for
     each class of components, ``cross_entropy`` under the calibrated tables, ``huffman`` the
     calibrated code lengths, ``stream`` the bytes produced, all side information included (None
     where no stream was made). layers: the same for each layer, with the step, the number of kept
     components, how often it is read, and ``mse``, the mean squared error of the decoded
     calibration tensors. joules_per_image: energy of writing and reading them at each of these
-    rates, see ``fmtc.energy``. Where positions have classes, their map is among the symbols of all
+    rates, see ``fmtc.results.energy``. Where positions have classes, their map is among the symbols of all
     these rates.
     """
 

@@ -1,4 +1,4 @@
-"""Folding: convolution + BN + transforms into one convolution (METHOD section 2).
+"""Folding: convolution + BN + transforms into one convolution (docs/method.md, "Transform").
 
 Products are formed in double and rounded to float32, so that folding is exact to that precision.
 """

@@ -254,8 +254,8 @@ class _View:
         side, activation = BEFORE, self.sole_user(tail)
         if activation is not None and is_activation(self.network, activation):
             sides[AFTER] = Side(activation, False, self._folding_consumers(activation))
-            # METHOD 1: what a grouped convolution writes for an ungrouped one is coded after the
-            # activation, because the transform cannot be folded into the former.
+            # What a grouped convolution writes for an ungrouped one is coded after the activation,
+            # because the transform cannot be folded into the former (docs/method.md).
             if not ungrouped and self._feeds_ungrouped(activation):
                 side = AFTER
         return Group(name, conv, sides, side, batch_norm, adds)
@@ -289,7 +289,7 @@ class _View:
         return bool(found) and not any(self.is_grouped(conv) for conv in found)
 
     def _folding_consumers(self, output: fx.Node) -> list[fx.Node]:
-        """Every reader, if each is an unpadded ungrouped convolution (METHOD 1: exact there)."""
+        """Every reader, if each is an unpadded ungrouped convolution (exact there)."""
         users = list(output.users)
         exact = users and all(
             self.is_plain_conv(user) and not self.is_grouped(user) and self._pads_nothing(user)

@@ -1,4 +1,6 @@
-"""Weight quantisation (METHOD section 6): a uniform grid for each output channel.
+"""Weight quantisation: a uniform grid for each output channel.
+
+docs/method.md, "Quantised weights".
 
 After Banner et al., "Post training 4-bit quantization of convolutional networks for
 rapid-deployment" (NeurIPS 2019, arXiv:1810.05723): clipping of least squared error, and what

@@ -98,7 +98,7 @@ def _name(dtype: torch.dtype | str) -> str:
 def transform_quantize(
     x: Tensor, matrix: Tensor, offset: Tensor, step: float, lo: int, hi: int
 ) -> tuple[Tensor, Tensor]:
-    """``quantize`` of matrix @ x + offset for the channels of each pixel (METHOD section 2).
+    """``quantize`` of matrix @ x + offset for the channels of each pixel.
 
     x: [N, C, H, W] float16, bfloat16, float32 or float64, any strides. matrix: f32 [K, C], offset:
     f32 [K]. step > 0, lo <= hi as for ``quantize``. Computed in float32: the sum over the channels

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..extras import require
-from .result import setting_label
+from .result import PLAIN_BITS, setting_label
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-PLAIN_BITS = 8  # of a value that is not coded, against which savings are counted
 
 HEADERS = (
     "setting",

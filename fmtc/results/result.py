@@ -22,6 +22,9 @@ from ..files import write_atomically
 
 SCHEMA = "fmtc.result/2"
 SCHEMA_1 = "fmtc.result/1"
+# Kinds of rate, in bits per value (docs/method.md, "How bits are counted").
+RATES = ("entropy", "entropy_classes", "cross_entropy", "huffman", "stream")
+PLAIN_BITS = 8  # of a value that is not coded: left out, or what savings are counted against
 
 
 def new_result(
