@@ -9,15 +9,16 @@ import pytest
 import torch
 from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from test_codec import correlated
 
 import fmtc
 from fmtc import ops
-from fmtc.codec.coders import CODERS
-from fmtc.evaluation.evaluate import first_tensor
-from fmtc.model.storage import _checksum
+from fmtc.codec.archive import SCHEMA, _checksum
+from fmtc.codec.coders import coders
+from fmtc.network.outputs import first_tensor
 
+OLD = Path(__file__).parent / "data" / "schema1.safetensors"  # of a bare tensor
 KINDS = {kind.__name__: kind for kind in (TinyResidual, TinyDepthwise, TinyOdd)}
 
 STREAMS = """
@@ -56,7 +57,8 @@ def test_streams_are_the_same_in_a_fresh_process(kind, block, tmp_path, monkeypa
     expected = first_tensor(compressed(x))
     assert torch.equal(first_tensor(loaded(x)), expected)
     assert loaded.report().to_dict() == compressed.report().to_dict()
-    assert loaded.settings == compressed.settings
+    for said in ("config", "setting", "sides", "calibration_images", "seconds_calibrate"):
+        assert getattr(loaded, said) == getattr(compressed, said)
     code = STREAMS.format(
         tests=str(request.path.parent), threads=torch.get_num_threads(), path=str(path), kind=kind
     )
@@ -99,7 +101,7 @@ def test_tensor_codec_round_trip(tmp_path):
     assert more.encode(x) != codec.encode(x)
 
 
-@pytest.mark.parametrize("coder", CODERS)
+@pytest.mark.parametrize("coder", coders)
 def test_lane_values_are_kept_and_may_be_missing(coder, tmp_path):
     x, options = correlated(1, 9, 50, 31), {"bits": 6, "coder": coder}
     own = fmtc.calibrate_tensor(x, **options)
@@ -110,11 +112,11 @@ def test_lane_values_are_kept_and_may_be_missing(coder, tmp_path):
     assert "lane_values" not in _header(tmp_path / "own.safetensors")["layers"][0]
     assert _header(tmp_path / "codec.safetensors")["layers"][0]["lane_values"] == 512
     loaded = fmtc.TensorCodec.load(tmp_path / "codec.safetensors")
-    assert loaded.tables.lane_values == 512
+    assert loaded.coder.lane_values == 512
     assert loaded.encode(x) == codec.encode(x) != own.encode(x)
     assert fmtc.TensorCodec.load(tmp_path / "own.safetensors").encode(x) == own.encode(x)
     # It is the encoder's choice alone: either reads what the other made.
-    assert own.tables.table_id == codec.tables.table_id
+    assert own.coder.table_id == codec.coder.table_id
     assert torch.equal(own.decode(codec.encode(x)), codec.decode(own.encode(x)))
 
 
@@ -136,25 +138,83 @@ def test_lane_values_of_a_model_are_kept(tmp_path):
     compressed = fmtc.compress(tiny(), images(), target=fmtc.Step(0.01), lane_values=1024)
     compressed.save(tmp_path / "codec.safetensors")
     loaded = fmtc.load(tmp_path / "codec.safetensors", tiny())
-    assert {codec.tables.lane_values for codec in loaded.codecs.values()} == {1024}
-    assert loaded.settings["preset"]["lane_values"] == 1024
+    assert {codec.coder.lane_values for codec in loaded.codecs.values()} == {1024}
+    assert loaded.config.lane_values == loaded.config.scheme.lane_values == 1024
 
 
-def test_another_model_is_refused(tmp_path):
-    fmtc.compress(tiny(), images(), "paper").save(tmp_path / "codec.safetensors")
-    with pytest.raises(fmtc.StorageError, match="another model"):
-        fmtc.load(tmp_path / "codec.safetensors", tiny(seed=1))
-    with pytest.raises(fmtc.StorageError, match="another model"):
-        fmtc.load(tmp_path / "codec.safetensors", tiny(TinyOdd))
+# -- The model that a file is for: one that computes what the file says ----------------------------
 
 
-def test_the_same_weights_in_another_network_are_refused(tmp_path):
+class Scaled(TinyResidual):
+    """With something that no weight and no layer shows."""
+
+    factor = 2.0
+
+    def forward(self, x):
+        return self.factor * super().forward(x)
+
+
+def test_other_weights_are_refused(saved):
+    with pytest.raises(fmtc.StorageError, match="another model.* TinyResidual computes something"):
+        fmtc.load(saved, tiny(seed=1))
     model = tiny()
-    fmtc.compress(model, images(), "paper").save(tmp_path / "codec.safetensors")
+    with torch.no_grad():
+        model.classifier.bias[0] += 0.1
+    with pytest.raises(fmtc.StorageError, match="another model"):
+        fmtc.load(saved, model)
+
+
+def test_another_network_is_refused(saved):
+    for model in (tiny(TinyOdd), tiny(TinyDepthwise), tiny(lambda: TinyResidual(classes=4))):
+        with pytest.raises(fmtc.StorageError, match="another model"):
+            fmtc.load(saved, model)
+    narrow = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3)).eval()
+    with pytest.raises(fmtc.StorageError, match=r"does not take an input of shape \[3, 12, 12\]"):
+        fmtc.load(saved, narrow)
+
+
+def test_the_same_weights_in_another_network_are_refused(saved):
     other = tiny()
     other.relu = torch.nn.Sigmoid()
     with pytest.raises(fmtc.StorageError, match="another model"):
-        fmtc.load(tmp_path / "codec.safetensors", other)
+        fmtc.load(saved, other)
+
+
+def test_another_attribute_that_changes_the_output_is_refused(tmp_path):
+    path, model = tmp_path / "codec.safetensors", tiny(Scaled)
+    fmtc.compress(model, images(), "paper").save(path)
+    fmtc.load(path, tiny(Scaled))
+    model.factor = 2.01
+    with pytest.raises(fmtc.StorageError, match="another model"):
+        fmtc.load(path, model)
+    model.factor, model.note = 2.0, "changes nothing"
+    fmtc.load(path, model)
+
+
+def test_a_class_of_another_name_with_the_same_weights_loads(saved):
+    class Renamed(TinyResidual):
+        pass
+
+    x, expected = images(3, seed=1), fmtc.load(saved, tiny())
+    assert torch.equal(fmtc.load(saved, tiny(Renamed))(x), expected(x))
+
+
+def test_a_model_that_trains_or_computes_in_double_is_the_same(saved):
+    x, expected = images(3, seed=1), fmtc.load(saved, tiny())(images(3, seed=1))
+    model = tiny().train()
+    assert torch.equal(fmtc.load(saved, model)(x), expected) and model.training
+    loaded = fmtc.load(saved, tiny().double())
+    torch.testing.assert_close(loaded(x.double()).float(), expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "codec.safetensors"
+    fmtc.compress(tiny(), images(), "paper").save(path)
+    return path
+
+
+# -- What is no file of a codec --------------------------------------------------------------------
 
 
 def test_a_flipped_byte_in_the_tensors_is_noticed(tmp_path):
@@ -201,22 +261,74 @@ def rewrite(path, change):
     save_file(tensors, path, metadata={"fmtc": json.dumps(header)})
 
 
+def without(*keys):
+    def change(header, tensors):
+        for key in keys[:-1]:
+            header = header[key]
+        header.pop(keys[-1])
+
+    return change
+
+
+def put(value, *keys):
+    def change(header, tensors):
+        for key in keys[:-1]:
+            header = header[key]
+        header[keys[-1]] = value
+
+    return change
+
+
 @pytest.mark.parametrize(
     "change,message",
     [
-        (lambda h, t: h.update(schema="fmtc.codec/99"), "fmtc.codec/99"),
+        (put("fmtc.codec/99", "schema"), "fmtc.codec/99"),
+        (put("fmtc.codec/3", "schema"), "make the codec anew"),
+        (without("schema"), "has schema None"),
+        (without("kind"), "bare tensor"),
         (lambda h, t: t.pop("0.matrix.0"), "damaged"),
-        (lambda h, t: h.pop("layers"), "damaged"),
+        (lambda h, t: t.pop("probe"), "damaged"),
         (lambda h, t: h["layers"].pop(), "damaged"),
-        (lambda h, t: h["layers"][0].pop("step"), "damaged"),
+        (without("layers", 0, "step"), "damaged"),
+        *[
+            (without(key), "damaged")
+            for key in "layers checksum config setting sides probe images seconds refitted".split()
+        ],
+        *[(without("probe", key), "damaged") for key in ("shape", "mean", "std")],
+        (put([], "probe", "shape"), "damaged.*an input of shape"),
+        (put([3, 0, 12], "probe", "shape"), "damaged.*an input of shape"),
+        (put([3, 12.0, 12], "probe", "shape"), "damaged.*an input of shape"),
+        (put(None, "probe", "shape"), "damaged"),
+        (put([1, 12, 12], "probe", "shape"), "another model"),
+        (put([9.0] * 3, "probe", "mean"), "another model"),
+        (put("fast", "config", "mode"), "damaged.*mode must be one of"),
+        (put("2,2", "config", "block"), "damaged.*expected h,w,c"),
+        (put(1, "config", "exclud"), "damaged.*did you mean 'exclude'"),
+        (put(None, "config", "preset", "knob"), "damaged.*the knob b or step"),
+        (put(1.5, "config", "preset", "margin"), "damaged.*margin must be a share"),
+        (put("zip", "config", "preset", "coder"), "not registered here: unknown coder 'zip'"),
+        (put("zip", "config", "preset", "rule"), "not registered here: unknown range 'zip'"),
     ],
 )
-def test_damaged_headers_are_refused(change, message, tmp_path):
+def test_damaged_headers_are_refused(change, message, saved, tmp_path):
     path = tmp_path / "codec.safetensors"
-    fmtc.compress(tiny(), images(), "paper").save(path)
+    path.write_bytes(saved.read_bytes())
     rewrite(path, change)
     with pytest.raises(fmtc.StorageError, match=message):
         fmtc.load(path, tiny())
+
+
+def test_a_coder_that_is_not_known_is_named(tmp_path):
+    path = tmp_path / "codec.safetensors"
+    fmtc.calibrate_tensor(correlated()).save(path)
+
+    def change(header, tensors):
+        header["layers"][0]["coder"] = "zip"
+        header["checksum"] = _checksum(tensors, header["layers"])
+
+    rewrite(path, change)
+    with pytest.raises(fmtc.StorageError, match="not registered here: unknown coder 'zip': known"):
+        fmtc.TensorCodec.load(path)
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
@@ -230,88 +342,21 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
-# Written at commit 5f574ca: correlated(2) at 5 bits, and tiny() calibrated on images(4) at 3 bits
-# without conv1 and conv2; and the levels that they gave for the tensors beside them.
-OLD = Path(__file__).parent / "data"
+def test_older_files_are_refused_in_a_sentence():
+    for load in (fmtc.TensorCodec.load, lambda path: fmtc.load(path, tiny())):
+        with pytest.raises(fmtc.StorageError) as error:
+            load(OLD)
+        assert str(error.value) == (
+            f"{OLD} has schema 'fmtc.codec/1', this version of fmtc reads 'fmtc.codec/4' alone: "
+            "make the codec anew, with fmtc.compress or fmtc.calibrate_tensor"
+        )
 
 
-def assert_same_levels(codec, x, expected):
-    """A level or two may tip over where the arithmetic rounds otherwise."""
-    levels, _ = codec.quantizer.quantize(codec.forward(x))
-    assert levels.shape == expected.shape
-    assert (levels != expected).sum() <= 2 and (levels - expected).abs().max() <= 1
-    assert torch.equal(codec.decode(codec.encode(x)), codec.simulate(x))
-
-
-def test_a_tensor_codec_of_schema_1_still_codes_the_same_levels(tmp_path):
-    codec = fmtc.TensorCodec.load(OLD / "schema1_tensor.safetensors")
-    known = load_file(OLD / "schema1_levels.safetensors")
-    assert_same_levels(codec, known["tensor.x"], known["tensor.levels"])
-    assert codec.tables.coder == "huffman" and not codec.symbol_map.predicts
-    codec.save(tmp_path / "codec.safetensors")
-    again = fmtc.TensorCodec.load(tmp_path / "codec.safetensors")
-    assert again.encode(known["tensor.x"]) == codec.encode(known["tensor.x"])
-
-
-def test_a_model_of_schema_1_still_loads(monkeypatch):
-    path, model = OLD / "schema1_model.safetensors", tiny()
-    header = _header(path)
-    assert header["schema"] == "fmtc.codec/1"
-    # A fingerprint holds repr(model), which other versions of torch may write otherwise.
-    monkeypatch.setattr("fmtc.model.storage.fingerprint", lambda _: header["fingerprint"])
-    compressed = fmtc.load(path, model)
-    known = load_file(OLD / "schema1_levels.safetensors")
-    assert_same_levels(compressed.codecs["stem"], known["model.x"], known["model.levels"])
-    assert compressed.codecs["conv1"].bits == 8 and compressed.preset == "paper"
-    compressed.mode = "stream"
-    got = compressed(images(2, seed=1))
-    assert float((got - known["output"]).norm() / known["output"].norm()) < 1e-2
-    point = fmtc.evaluate(compressed, images(2, seed=1))
-    assert point["setting"] == {"kind": "b", "value": 3}
-
-
-# Written at commit 96b895e, before classes of positions: correlated(2) with channel 0 times 30 at
-# step 1.2, and tiny() calibrated on images(4) at step 0.01 without conv1, both with preset fmtc;
-# what they made of the tensor beside them, and the network's output for images(2, seed=1).
-def test_a_tensor_codec_of_schema_2_still_makes_the_same_streams(tmp_path):
-    path = OLD / "schema2_tensor.safetensors"
-    assert _header(path)["schema"] == "fmtc.codec/2"
-    codec = fmtc.TensorCodec.load(path)
-    known = load_file(OLD / "schema2_known.safetensors")
-    assert codec.tables.coder == "rans" and codec.position_classes is None
-    assert codec.symbol_map.predicts and len(codec.symbol_map.split) == 1
-    stream = known["tensor.stream"].numpy().tobytes()
-    levels = known["tensor.levels"]
-    made, used = codec.encode_levels(levels)
-    assert b"".join(row[:n].numpy().tobytes() for row, n in zip(made, used, strict=True)) == stream
-    assert torch.equal(codec.decode_levels(made, used, *levels.shape[2:]), levels)
-    decoded = codec.dequantize(levels)
-    assert torch.equal(codec.decode(stream), decoded)
-    torch.testing.assert_close(decoded, codec.inverse(codec.quantizer.dequantize(levels)))
-    assert_same_levels(codec, known["tensor.x"], levels)
-    codec.save(tmp_path / "codec.safetensors")
-    assert _header(tmp_path / "codec.safetensors")["schema"] == "fmtc.codec/3"
-    again = fmtc.TensorCodec.load(tmp_path / "codec.safetensors")
-    assert torch.equal(again.decode(stream), decoded)
-    assert again.encode(known["tensor.x"]) == codec.encode(known["tensor.x"])
-
-
-def test_a_model_of_schema_2_still_loads(monkeypatch):
-    path = OLD / "schema2_model.safetensors"
-    header = _header(path)
-    assert header["schema"] == "fmtc.codec/2"
-    monkeypatch.setattr("fmtc.model.storage.fingerprint", lambda _: header["fingerprint"])
-    compressed = fmtc.load(path, tiny())
-    assert compressed.preset == "fmtc" and compressed.mode == "stream"
-    assert compressed.codecs["conv1"].bits == 8
-    coded = [compressed.codecs[name] for name in ("stem", "conv2", "shortcut")]
-    assert all(codec.position_classes is None for codec in coded)
-    known = load_file(OLD / "schema2_known.safetensors")["output"]
-    x = images(2, seed=1)
-    got = compressed(x)
-    assert float((got - known).norm() / known.norm()) < 1e-2
-    compressed.mode = "simulate"
-    assert torch.equal(compressed(x), got)
+def test_files_have_the_schema_that_is_read(tmp_path):
+    fmtc.calibrate_tensor(correlated()).save(tmp_path / "tensor.safetensors")
+    fmtc.compress(tiny(), images(), "paper").save(tmp_path / "model.safetensors")
+    for path in tmp_path.iterdir():
+        assert _header(path)["schema"] == SCHEMA == "fmtc.codec/4"
 
 
 def _header(path):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from ..errors import StorageError
+from ..errors import StorageError, UnknownNameError
 from ..files import write_atomically
 
 SCHEMA = "fmtc.codec/4"
@@ -66,19 +67,17 @@ class Archive:
     @classmethod
     def of_bytes(cls, data: bytes, source: str = "the codec") -> Archive:
         """The archive of the bytes of a file."""
-        try:
+        with reading(source):
             tensors = load_tensors(data)
             size = int.from_bytes(data[:8], "little")
             metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
-        except (SafetensorError, *DAMAGE) as error:
-            raise StorageError(f"{source} is damaged: {error!r}") from error
         return cls._of(source, metadata, tensors)
 
     @classmethod
     def _of(cls, source: str, metadata: Mapping[str, str], tensors: Tensors) -> Archive:
         if "fmtc" not in metadata:
             raise StorageError(f"{source} is a safetensors file, but not one that fmtc saved")
-        try:
+        with reading(source):
             header = json.loads(metadata["fmtc"])
             if header.get("schema") != SCHEMA:
                 raise StorageError(
@@ -95,11 +94,20 @@ class Archive:
                 parts[layer["name"]] = own, _with_prefix(tensors, f"{i}.")
             prefixes = tuple(f"{i}." for i in range(len(layers)))
             more = {key: value for key, value in tensors.items() if not key.startswith(prefixes)}
-            return cls(header, parts, more)
-        except StorageError:
-            raise
-        except DAMAGE as error:
-            raise StorageError(f"{source} is damaged: {error!r}") from error
+        return cls(header, parts, more)
+
+
+@contextmanager
+def reading(source: str) -> Iterator[None]:
+    """StorageError for whatever is wrong with what is read from ``source`` meanwhile."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except UnknownNameError as error:
+        raise StorageError(f"{source} needs what is not registered here: {error}") from error
+    except (SafetensorError, *DAMAGE) as error:
+        raise StorageError(f"{source} is damaged: {error!r}") from error
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
@@ -117,7 +125,7 @@ def _checksum(tensors: Tensors, layers: Iterable[Scalars]) -> int:
     crc = zlib.crc32(json.dumps(layers, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         flat = tensor.contiguous().reshape(-1).view(torch.uint8)
-        crc = zlib.crc32(flat.numpy(), zlib.crc32(name.encode(), crc))
+        crc = zlib.crc32(flat.numpy().data, zlib.crc32(name.encode(), crc))
     return crc
 
 

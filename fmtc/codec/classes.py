@@ -71,7 +71,7 @@ def _interval_bits(cumulative: torch.Tensor) -> list[list[float]]:
 def _best_cuts(cost: list[list[float]], classes: int) -> list[int]:
     """Positions that cut the bins into at most ``classes`` intervals of least total cost."""
     bins = len(cost) - 1
-    best = [(cost[0][j], []) for j in range(bins + 1)]
+    best: list[tuple[float, list[int]]] = [(cost[0][j], []) for j in range(bins + 1)]
     for _ in range(min(classes, bins) - 1):
         best = [
             min([best[j], *((best[i][0] + cost[i][j], [*best[i][1], i]) for i in range(1, j))])

@@ -14,7 +14,7 @@ import torch
 from .. import ops
 from ..errors import StorageError, StreamError
 from ..ops import UNLIMITED, Limits
-from .archive import DAMAGE, Archive, Scalars, Tensors, integer, number, require, typed
+from .archive import Archive, Scalars, Tensors, integer, number, reading, require, typed
 from .block import Block
 from .coders import Coder, require_tables
 from .exact import Exact
@@ -286,10 +286,8 @@ Codec = TensorCodec | PlainCodec
 
 def unpacked_codecs(archive: Archive, source: str) -> dict[str, Codec]:
     """The codecs of an archive's layers. StorageError where they are no codecs."""
-    try:
+    with reading(source):
         return {
             name: PlainCodec.unpacked(layer) if layer["plain"] else TensorCodec.unpacked(layer, own)
             for name, (layer, own) in archive.layers.items()
         }
-    except DAMAGE as error:
-        raise StorageError(f"{source} is damaged: {error!r}") from error

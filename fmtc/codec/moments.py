@@ -45,7 +45,7 @@ class Moments:
 
     def packed(self) -> Tensors:
         """The tensors of an archive's layer."""
-        tensors = {}
+        tensors: Tensors = {}
         for g, (count, mean, m2) in enumerate(self.parts):
             tensors |= {f"count.{g}": count, f"moment1.{g}": mean, f"moment2.{g}": m2}
         return tensors

@@ -9,8 +9,6 @@ from .archive import Scalars, Tensors, integer, number
 from .exact import Exact
 from .quantizer import Quantizer
 
-PLAIN_BITS = 8  # width of an uncoded value: excluded layers, and what savings are counted against
-
 
 class PlainCodec(Exact):
     """Uniform quantisation at ``bits`` bits; ``mse`` and ``values`` of the calibration tensors."""

@@ -113,7 +113,9 @@ class SymbolMap(Exact):
         low = min(int(part.min()) for part in symbols)
         high = max(int(part.max()) for part in symbols)
         each = torch.arange(self.planes)
-        counts = sum(ops.histogram(part, low, high, each, self.planes) for part in symbols)
+        counts = torch.zeros(self.planes, high - low + 1, dtype=torch.int64)
+        for part in symbols:
+            counts += ops.histogram(part, low, high, each, self.planes)
         return ops.entropy(counts) * counts.sum(1), rms_symbols(counts, low)
 
 

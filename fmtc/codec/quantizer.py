@@ -71,9 +71,9 @@ class Quantizer(Exact):
     @classmethod
     def of_each(cls, each: Iterable[Iterable]) -> Quantizer:
         """From (step, lo, hi) of each component."""
-        each = tuple((float(step), int(lo), int(hi)) for step, lo, hi in each)
-        steps, los, his = zip(*each, strict=True)
-        return cls(max(steps), min(los), max(his), each)
+        found = tuple((float(step), int(lo), int(hi)) for step, lo, hi in each)
+        steps, los, his = zip(*found, strict=True)
+        return cls(max(steps), min(los), max(his), found)
 
     def keep(self, mask: torch.Tensor) -> Quantizer:
         """The quantiser of the components of ``mask`` (bool [components])."""

@@ -125,12 +125,13 @@ class Statistics:
 
     @classmethod
     def of(cls, values: Values, each: bool) -> Statistics:
-        count, total, lows = 0, 0.0, []
+        zero = torch.zeros((), dtype=torch.float64)
+        count, total, lows = 0, zero, []
         for y in _rows(values, each):
             count += y.shape[-1]
             total = total + y.sum(-1)
             lows.append(y.amin(-1))
-        mean, sums = total / count, [0.0, 0.0, 0.0]
+        mean, sums = total / count, [zero] * 3
         for y in _rows(values, each):
             error = (y - mean[..., None]).abs()
             sums = [s + (error**power).sum(-1) for s, power in zip(sums, (1, 2, 4), strict=True)]
@@ -205,7 +206,9 @@ def kld(values: Values, bits: int, each: bool = False) -> Ranges:
     bins = BINS if bits >= 7 else FEW_BINS
     levels = 2**bits - 1 if low < 0 else 2 ** (bits + 1) - 1
     if limit > 0:
-        counts = sum(torch.histc(y.double(), bins, -limit, limit) for y in values())
+        counts = torch.zeros(bins, dtype=torch.float64)
+        for y in values():
+            counts += torch.histc(y.double(), bins, -limit, limit)
         limit *= (2 * kld_bins(counts.numpy(), levels) + 1) / bins
     return low.clamp(min=-limit), high.clamp(max=limit), torch.tensor(bits)
 

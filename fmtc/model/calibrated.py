@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..codec.archive import DAMAGE, Archive, Tensors
+from ..codec.archive import Archive, Tensors, reading
 from ..codec.codec import Codec, unpacked_codecs
 from ..config import CompressConfig
 from ..errors import StorageError
@@ -132,7 +132,7 @@ class Calibrated:
                 f"{source} holds a bare tensor's codec; load it with TensorCodec.load(path)"
             )
         codecs = unpacked_codecs(archive, source)
-        try:
+        with reading(source):
             probe = header["probe"]
             moments = tuple(probe["mean"]), tuple(probe["std"])
             output = archive.more["probe"].float()
@@ -153,8 +153,6 @@ class Calibrated:
                 refitted=refitted,
                 weights=weights,
             )
-        except DAMAGE as error:
-            raise StorageError(f"{source} is damaged: {error!r}") from error
 
 
 def _whole(shape: Sequence[Any]) -> tuple[int, ...]:
