@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import subprocess
@@ -22,8 +21,7 @@ import fmtc
 from fmtc import ops
 from fmtc.presets import PRESETS
 
-OLD = Path(__file__).parent / "data"
-KNOWN = {1: "levels", 2: "known"}
+OLD = Path(__file__).parent / "data" / "schema1.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -164,14 +162,13 @@ def test_layers_of_a_network(run, tmp_path):
     run(*decode, "--layer", "stem", error="another (shape|table set)")  # x.fmtc is of conv2
 
 
-@pytest.mark.parametrize("schema", [1, 2])
-def test_older_schemas(schema, run, tmp_path):
-    path = OLD / f"schema{schema}_tensor.safetensors"
-    codec = fmtc.TensorCodec.load(path)
-    known = load_file(OLD / f"schema{schema}_{KNOWN[schema]}.safetensors")
-    (tmp_path / "x.fmtc").write_bytes(codec.encode(known["tensor.x"]))
-    run("decode", path, "x.fmtc", "levels.npy", "--levels")
-    assert np.array_equal(np.load(tmp_path / "levels.npy"), known["tensor.levels"].numpy())
+def test_older_files_are_refused_in_the_sentence_of_python(run, tmp_path):
+    with pytest.raises(fmtc.StorageError) as error:
+        fmtc.TensorCodec.load(OLD)
+    (tmp_path / "x.fmtc").write_bytes(b"")
+    said = run("decode", OLD, "x.fmtc", "x.npy", error=re.escape(str(OLD)))
+    assert said == f"fmtc_codec: {error.value}\n".replace(" has schema", ": it has schema")
+    assert "'fmtc.codec/1'" in said and "'fmtc.codec/4' alone" in said
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -285,7 +282,7 @@ def test_damaged_codecs_are_refused(start, tmp_path):
 
 def rewrite(path, change):
     """Changes a saved codec's header or tensors, with a checksum that is right again."""
-    from fmtc.model.storage import _checksum
+    from fmtc.codec.archive import _checksum
 
     with safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["fmtc"])
@@ -334,7 +331,7 @@ def set_tensor(name, value):
 )
 def test_codecs_that_make_no_sense_are_refused(change, error, run, tmp_path):
     path = tmp_path / "codec.safetensors"
-    codec = fmtc.calibrate_tensor(correlated(), fmtc.Preset("all", drop_components=False))
+    codec = fmtc.calibrate_tensor(correlated(), fmtc.BitsPreset(name="all", drop_components=False))
     codec.save(path)
     np.save(tmp_path / "x.npy", correlated().numpy())
     encode = ("encode", "codec.safetensors", "x.npy", "x.fmtc")
@@ -352,7 +349,8 @@ def test_numbers_are_written_as_python_writes_them(run, tmp_path):
     special = [0.0, -0.0, 1.0, 1e15, 1e16, 123456789012345680.0, 1e-4, 1e-5, 5e-324, 1.5e300, 0.1]
     drawn = random.integers(0, 2**63, 40).view(np.float64)
     for value in [*special, *drawn[np.isfinite(drawn)].tolist()]:
-        dataclasses.replace(codec, mse=value).save(path)
+        codec.mse = value
+        codec.save(path)
         run("encode", "codec.safetensors", "x.npy", "x.fmtc")
 
 
@@ -372,7 +370,7 @@ def test_numbers_are_written_as_python_writes_them(run, tmp_path):
     ],
 )
 def test_tensors_that_cannot_be_encoded(array, error, run, tmp_path):
-    codec = fmtc.calibrate_tensor(correlated(), fmtc.Preset("all", drop_components=False))
+    codec = fmtc.calibrate_tensor(correlated(), fmtc.BitsPreset(name="all", drop_components=False))
     codec.save(tmp_path / "codec.safetensors")
     np.save(tmp_path / "x.npy", array)
     run("encode", "codec.safetensors", "x.npy", "x.fmtc", error=error)

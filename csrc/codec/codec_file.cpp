@@ -1,7 +1,6 @@
 #include "codec/codec_file.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -20,7 +19,7 @@ using nlohmann::json;
 
 constexpr int kMaxShift = 15;
 constexpr int64_t kMaxBlockSide = 255;
-constexpr std::array kSchemas = {"fmtc.codec/1", "fmtc.codec/2", "fmtc.codec/3"};
+const std::string kSchema = "fmtc.codec/4";
 
 uint32_t checksum(const Safetensors& file, const json& layers) {
   uint32_t crc = crc32_of(python_text(layers), 0);
@@ -120,7 +119,6 @@ void load_quantizers(const Layer& layer, TensorCodec& codec, int64_t components)
 void load_symbols(const Layer& layer, TensorCodec& codec, int64_t components) {
   codec.prediction.resize(static_cast<size_t>(components));
   codec.shifts.resize(static_cast<size_t>(components));
-  if (!layer.has("shifts")) return;  // before schema 2: symbols are the levels
   const std::vector<int64_t> shifts = layer.vector<int64_t>("shifts");
   const std::vector<int16_t> coefficients =
       layer.tensor("coefficients").values<int16_t>("coefficients");
@@ -167,8 +165,9 @@ json read_header(const Safetensors& file) {
   if (text.empty()) throw Error("it is a safetensors file, but not one that fmtc saved");
   const json header = json::parse(text);
   const std::string schema = header.value("schema", "");
-  if (std::ranges::find(kSchemas, schema) == kSchemas.end()) {
-    throw Error("it has the schema '" + schema + "'; this version reads fmtc.codec/1 to 3");
+  if (schema != kSchema) {
+    throw Error("it has schema '" + schema + "', this version of fmtc reads '" + kSchema +
+                "' alone: make the codec anew, with fmtc.compress or fmtc.calibrate_tensor");
   }
   if (header.at("checksum") != checksum(file, header.at("layers"))) {
     fail_damaged("its checksum is wrong");

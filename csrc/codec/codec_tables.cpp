@@ -115,9 +115,8 @@ uint16_t identifier(const std::string& coder, const Tables& tables, const std::v
 
 Tables load_tables(const Layer& layer, const TensorCodec& codec) {
   const Counts counts = load_counts(layer);
-  const auto coder = layer.setting<std::string>("coder", "huffman");
-  const int64_t lo =
-      layer.has_setting("symbols_from") ? layer.setting("symbols_from") : layer.setting("lo");
+  const std::string coder = layer.setting("coder");
+  const int64_t lo = layer.setting("symbols_from");
   check(lo >= std::numeric_limits<int16_t>::min() && lo <= std::numeric_limits<int16_t>::max(),
         "its symbols begin beyond the levels");
   Tables tables;
