@@ -54,8 +54,8 @@ def export(
 
     path: ends in .pt2. example: float32 [N, ...], an input of the size that the package shall take,
     on the device that it is for and that the networks are on; N is fixed, too, unless
-    dynamic_batch. preprocess: how an image becomes an input (``fmtc.data.preprocess``), classes: names
-    of the outputs; both are kept for who runs the package.
+    dynamic_batch. preprocess: how an image becomes an input (``fmtc.data.preprocess``), classes:
+    names of the outputs; both are kept for who runs the package.
     Raises ExportError that names what cannot be exported, and ValueError for bad arguments.
 
     >>> fmtc.export(compressed, "m.pt2", images[:2], preprocess="resize=256,crop=224")

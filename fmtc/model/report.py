@@ -19,15 +19,16 @@ from .points import CodingPoint
 class Report:
     """Bits of all coding points, divided by all values of the original tensors.
 
-    values: N*C*H*W summed over layers. bits_per_value: by kind of rate (docs/method.md, "How
-    bits are counted"): ``entropy`` one empirical histogram a layer (the paper's metric), ``entropy_classes`` one for
-    each class of components, ``cross_entropy`` under the calibrated tables, ``huffman`` the
-    calibrated code lengths, ``stream`` the bytes produced, all side information included (None
-    where no stream was made). layers: the same for each layer, with the step, the number of kept
+    values: N*C*H*W summed over layers. bits_per_value: by kind of rate (docs/method.md, "How bits
+    are counted"): ``entropy`` one empirical histogram a layer (the paper's metric),
+    ``entropy_classes`` one for each class of components, ``cross_entropy`` under the calibrated
+    tables, ``huffman`` the calibrated code lengths (both count what is escaped as the nearest level
+    in the tables), ``stream`` the bytes produced, all side information included (None where no
+    stream was made). layers: the same for each layer, with the step, the number of kept
     components, how often it is read, and ``mse``, the mean squared error of the decoded
     calibration tensors. joules_per_image: energy of writing and reading them at each of these
-    rates, see ``fmtc.results.energy``. Where positions have classes, their map is among the symbols of all
-    these rates.
+    rates, see ``fmtc.results.energy``. Where positions have classes, their map is among the symbols
+    of all these rates.
     """
 
     values: int
