@@ -5,7 +5,8 @@
 A mutant is one changed place of one file: a comparison or an operator replaced, a condition
 negated, a number changed, a statement left out. Each runs in a process of its own with the tests
 that are about its file (TESTS), which stop at the first failure. It prints the survivors, and the
-score: the share that was noticed. Some survivors change nothing that could be noticed; each is worth a look.
+score: the share that was noticed. Some survivors change nothing that could be noticed; each is
+worth a look.
 """
 
 from __future__ import annotations
