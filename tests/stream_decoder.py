@@ -329,14 +329,14 @@ def ebpc_chunk(payload: bytes, n: int, codec: Codec) -> list[int]:
     require(len(marks) == n, BAD_CODE, "a run of zeros is longer than the chunk")
     count, words = sum(marks), []
     while len(words) < count:
-        words += ebpc_block(bits, codec.word_bits)
-    require(len(set(words[max(count - 1, 0) :])) <= 1, BAD_CODE, "the last block is not filled up")
+        words += ebpc_octuple(bits, codec.word_bits)
+    require(len(set(words[max(count - 1, 0) :])) <= 1, BAD_CODE, "the last octuple is not filled up")
     bits.end()
     return levels_of_words(marks, words, codec)
 
 
-def ebpc_block(bits: Bits, word_bits: int) -> list[int]:
-    """The 8 words of a block."""
+def ebpc_octuple(bits: Bits, word_bits: int) -> list[int]:
+    """The 8 words of an octuple."""
     words = [bits.number(word_bits)]
     differences = [0] * 7
     plane, p = [0] * 7, word_bits
@@ -434,8 +434,8 @@ def tables_of_values(header: Header, codec: Codec) -> list[int]:
     """The table of each value ("Values and segments", "Classes of positions")."""
     components, height, width = header.shape
     if header.positions:
-        blocks = header.values - components * height * width
-        counts = [blocks] + components * list(header.positions)
+        cells = header.values - components * height * width
+        counts = [cells] + components * list(header.positions)
     else:
         counts = [height * width] * components
     return [t for t, count in zip(codec.table_of, counts, strict=True) for _ in range(count)]
@@ -451,14 +451,14 @@ def undo_arrangement(values: list[int], header: Header) -> np.ndarray:
         left = int(classes[y, x - 1]) if x else 0
         above = int(classes[y - 1, x]) if y else 0
         value = values[i] + (32 * left + 32 * above + 32) // 64
-        require(0 <= value < len(header.positions), BAD_CODE, f"a block of class {value}")
+        require(0 <= value < len(header.positions), BAD_CODE, f"a cell of class {value}")
         classes[y, x] = value
     order = [
         (y, x)
         for c in range(len(header.positions))
-        for block_y, block_x in np.argwhere(classes == c)
-        for y in range(2 * block_y, min(2 * block_y + 2, height))
-        for x in range(2 * block_x, min(2 * block_x + 2, width))
+        for cell_y, cell_x in np.argwhere(classes == c)
+        for y in range(2 * cell_y, min(2 * cell_y + 2, height))
+        for x in range(2 * cell_x, min(2 * cell_x + 2, width))
     ]
     of_pixels = np.kron(classes, np.ones((2, 2), int))[:height, :width]
     counts = tuple(np.bincount(of_pixels.ravel(), minlength=len(header.positions)).tolist())

@@ -1,6 +1,6 @@
 """Classes of positions: where an image is busy in one component it is in most of them.
 
-Each block of 2 x 2 positions gets a class by how much goes on there in all components together, and
+Each cell of 2 x 2 positions gets a class by how much goes on there in all components together, and
 the coder has a table for each class in each component. The map of classes is part of the stream.
 """
 
@@ -16,13 +16,13 @@ MAX_CLASSES = 8
 UNIT = 256  # a weight of 1
 MOST_WEIGHT = 1 << 15
 LEAST_SCALE = 1e-3  # a plane that is almost always 0 counts as one of this mean magnitude
-SAMPLES = 1 << 20  # blocks of which thresholds are found, at most
+SAMPLES = 1 << 20  # cells of which thresholds are found, at most
 
 
 class PositionClasses(Exact):
     """weights: i32 [planes], in 1/UNIT, of each plane's symbols; thresholds: i64 [C - 1], sorted.
 
-    A block's class is the number of thresholds that its activity reaches (``position_activity``).
+    A cell's class is the number of thresholds that its activity reaches (``position_activity``).
     """
 
     weights: torch.Tensor

@@ -152,10 +152,10 @@ def unpredict(residuals: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def position_activity(levels: Tensor, weights: Tensor) -> Tensor:
-    """How much goes on in each block of 2 x 2 positions.
+    """How much goes on in each cell of 2 x 2 positions.
 
     levels: int16 [N, K, H, W]. weights: i32 [K], 0..2**15, K <= 2**14. Returns i64
-    [N, ceil(H/2), ceil(W/2)]: the mean over the block's positions, rounded down, of
+    [N, ceil(H/2), ceil(W/2)]: the mean over the cell's positions, rounded down, of
     sum_k min(abs(level_k) * weights_k, 2**14). Blocks at the right and lower border may be cut.
     Raises RuntimeError for other weights; on CUDA these count as the nearest in the range.
     """
@@ -163,12 +163,12 @@ def position_activity(levels: Tensor, weights: Tensor) -> Tensor:
 
 
 def arrange(levels: Tensor, classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Images in the order in which ``rans_encode`` codes them with these classes of blocks.
+    """Images in the order in which ``rans_encode`` codes them with these classes of cells.
 
     levels: int16 [N, K, H, W]. classes: u8 [N, ceil(H/2), ceil(W/2)], below num_classes (2..8).
-    Returns values int16 [N, B + K*H*W]: the B classes of the blocks as ``predict`` leaves them with
-    coefficients 32, 32, 0; then of each component the levels of the blocks of class 0, of class 1,
-    ..., blocks of a class row by row, and a block's levels row by row. And positions i64
+    Returns values int16 [N, B + K*H*W]: the B classes of the cells as ``predict`` leaves them with
+    coefficients 32, 32, 0; then of each component the levels of the cells of class 0, of class 1,
+    ..., cells of a class row by row, and a cell's levels row by row. And positions i64
     [N, num_classes], the number of positions of each class. Raises RuntimeError for other classes;
     on CUDA these count as the last.
     """
@@ -338,7 +338,7 @@ def rans_encode(
     """One stream (docs/stream_format.md) for each image; as ``huffman_encode``, with rANS.
 
     encode_table: of ``rans_tables``. Any level can be encoded, also outside the table's.
-    classes: u8 [N, ceil(H/2), ceil(W/2)], the class (below C, 2..8) of each block of 2 x 2
+    classes: u8 [N, ceil(H/2), ceil(W/2)], the class (below C, 2..8) of each cell of 2 x 2
     positions. table_of is then [1 + K*C]: the table of the map of classes, and of each class of
     each component; see ``arrange``.
     Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
@@ -386,7 +386,7 @@ def ebpc_encode(
     """One stream for each image by extended bit-plane compression (Cavigelli et al., 2019).
 
     levels: int16 [N, K, H, W], from lo to lo + 2**word_bits - 1; word_bits: 1..15. Zeros are coded
-    in runs, all others in blocks of 8 words, level - lo. The rest is as for ``huffman_encode``; a
+    in runs, all others in octuples of 8 words, level - lo. The rest is as for ``huffman_encode``; a
     chunk is one lane.
     Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
     Raises RuntimeError for a level outside that range; on CUDA the size is then minus the status.
