@@ -9,16 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
-from .codec.coders import check_lane_values, coders
+from .codec.coders import ALLOWED_LANE_VALUES, LANE_VALUES, coders
 from .codec.positions import MAX_CLASSES as MAX_POSITION_CLASSES
-from .codec.ranges import ranges
+from .codec.ranges import PAPER_RANGE, ranges
 from .registry import Registry, unknown
 from .targets import MAX_BITS, MIN_BITS
 
 CLASSES = 8  # table classes by component scale
 MAX_CLASSES = 16  # so that the tables stay in the cache
 TRANSFORMS = ("pca", "none", "dct", "dct-cm")
-PAPER_RANGE = "range"
 SIDES = ("before", "after")
 
 
@@ -54,14 +53,15 @@ class Preset:
     def __post_init__(self) -> None:
         if type(self) is Preset:
             raise ValueError("make a fmtc.BitsPreset (with a knob b) or a fmtc.StepPreset")
-        check_types(self, "preset")
+        check_types(self, f"preset '{self.name}'")
         self._require("margin", 0 <= self.margin <= 1, "a share of the range, 0 to 1")
         self._require("classes", 1 <= self.classes <= MAX_CLASSES, f"1 to {MAX_CLASSES}")
         bits = self.transform_bits
         self._require("transform_bits", bits is None or 2 <= bits <= 16, "2 to 16, or None")
         most = MAX_POSITION_CLASSES
         self._require("position_classes", 1 <= self.position_classes <= most, f"1 to {most}")
-        check_lane_values(self.lane_values)
+        lanes = self.lane_values
+        self._require("lane_values", lanes in (0, *LANE_VALUES), ALLOWED_LANE_VALUES)
 
     def _require(self, field: str, condition: bool, allowed: str) -> None:
         if not condition:

@@ -46,9 +46,9 @@ class Registry(Mapping[str, T], Generic[T]):
         return [name for name in self._things if fnmatchcase(name, pattern)]
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._things:
-            load_plugins()
         try:
+            if name not in self._things:
+                load_plugins()
             return self._things[name]
         except (KeyError, TypeError):
             raise UnknownNameError(unknown(self.kind, name, self._things)) from None

@@ -12,10 +12,10 @@ from ..codec.codec import TensorCodec
 from ..codec.coders import coders
 from ..codec.moments import Moments
 from ..codec.quantizer import Quantizer
-from ..codec.ranges import Values, ranges
+from ..codec.ranges import PAPER_RANGE, Values, ranges
 from ..codec.transform import Identity, Transform
 from ..errors import CalibrationError
-from ..presets import PAPER_RANGE, BitsPreset, Preset
+from ..presets import BitsPreset, Preset
 from .tables import fit_coder
 
 # A covariance says nothing of directions that its samples cannot span: with fewer samples a channel

@@ -12,7 +12,8 @@ from ..codec.block import Block
 from ..codec.codec import TensorCodec
 from ..codec.coders import check_lane_values
 from ..errors import CalibrationError
-from ..presets import Preset, StepPreset, get_preset
+from ..presets import BitsPreset, Preset, StepPreset, get_preset
+from ..targets import Bits
 from .fit import Fit, Knob
 
 
@@ -57,8 +58,11 @@ def calibrate_tensor(
         preset = replace(preset, lane_values=lane_values)
     if isinstance(preset, StepPreset) and step is None:
         raise ValueError(f"calibrate_tensor: preset '{preset.name}' needs a step")
+    continued = keep_moments or start is not None
+    if continued and isinstance(preset, BitsPreset) and preset.transform != "pca":
+        raise ValueError(f"preset '{preset.name}' has no moments to keep or continue")
     if step is not None and not (math.isfinite(step) and step > 0):
         raise ValueError(f"calibrate_tensor: step must be positive, got {step}")
-    knob = Knob(bits=bits) if step is None else Knob(step=step)
+    knob = Knob(bits=Bits(bits).value) if step is None else Knob(step=step)
     fit = Fit(preset, Block.parse(block), knob, "calibrate_tensor", keep_moments)
     return fit(batches, start)

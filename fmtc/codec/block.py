@@ -25,8 +25,8 @@ class Block:
         """From a Block, (h, w, c) or "h,w,c" with c a number, ``C`` or None for all channels."""
         if isinstance(value, Block):
             return value
-        parts = value.split(",") if isinstance(value, str) else list(value)
         try:
+            parts = value.split(",") if isinstance(value, str) else list(value)
             h, w = int(parts[0]), int(parts[1])
             c = None if parts[2] in ("C", "c", None) else int(parts[2])
             if len(parts) != 3 or min(h, w, 1 if c is None else c) < 1 or max(h, w) > 255:

@@ -29,15 +29,13 @@ SMOOTHING = 64
 MAX_LENGTH = 15
 HEADROOM = 6
 LANE_VALUES = tuple(2**n for n in range(8, 17))  # as lane_values_valid in csrc/core/stream.h
+ALLOWED_LANE_VALUES = "a power of two from 256 to 65536, or 0 for the coder's own choice"
 
 
 def check_lane_values(lane_values: int) -> None:
     """Raise ValueError unless a lane can have so many values; 0 leaves it to the coder."""
     if lane_values not in (0, *LANE_VALUES):
-        raise ValueError(
-            f"lane_values must be a power of two from {LANE_VALUES[0]} to {LANE_VALUES[-1]}, or 0 "
-            f"for the coder's own choice, got {lane_values!r}"
-        )
+        raise ValueError(f"lane_values must be {ALLOWED_LANE_VALUES}, got {lane_values!r}")
 
 
 def smoothed(counts: torch.Tensor) -> torch.Tensor:

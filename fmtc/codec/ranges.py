@@ -35,6 +35,7 @@ Ranges = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Rule = Callable[[Values, int, bool], Ranges]
 
 ranges: Registry[Rule] = Registry("range")
+PAPER_RANGE = "range"  # what presets call the paper's own, which is no rule
 
 
 def register_range(name: str, rule: Rule) -> Rule:
@@ -47,6 +48,8 @@ def register_range(name: str, rule: Rule) -> Rule:
     """
     if not callable(rule):
         raise ValueError(f"a range is a function (values, bits, each), not {rule!r}")
+    if name == PAPER_RANGE:
+        raise ValueError(f"'{PAPER_RANGE}' is what presets call the paper's range")
     return ranges.register(name, rule)
 
 
