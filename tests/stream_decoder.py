@@ -330,7 +330,9 @@ def ebpc_chunk(payload: bytes, n: int, codec: Codec) -> list[int]:
     count, words = sum(marks), []
     while len(words) < count:
         words += ebpc_octuple(bits, codec.word_bits)
-    require(len(set(words[max(count - 1, 0) :])) <= 1, BAD_CODE, "the last octuple is not filled up")
+    require(
+        len(set(words[max(count - 1, 0) :])) <= 1, BAD_CODE, "the last octuple is not filled up"
+    )
     bits.end()
     return levels_of_words(marks, words, codec)
 
