@@ -126,14 +126,21 @@ def _share(conv: nn.Conv2d, targets: list[torch.Tensor]) -> float:
     return min(1.0, POSITIONS_PER_WEIGHT * max(weights, 64) / max(positions, 1))
 
 
-def _samples(conv: nn.Conv2d, x: torch.Tensor, y: torch.Tensor, share: float, generator):
-    """Input patches of one batch and what the convolution misses there, f32 [G, I + O/G, P]."""
-    missing = (y - conv(x)).flatten(2)
-    patches = _patches(conv, x)  # N, C*kh*kw, positions
-    positions = patches.shape[2]
+def _samples(
+    conv: nn.Conv2d, x: torch.Tensor, y: torch.Tensor, share: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Input patches of one batch and what the convolution misses there, f32 [G, I + O/G, P].
+
+    Where not all positions are used, only their patches are made, and only there the convolution
+    is calculated.
+    """
     if share < 1.0:
+        positions = y[0, 0].numel()
         kept = torch.randperm(positions, generator=generator)[: math.ceil(share * positions)]
-        patches, missing = patches[:, :, kept], missing[:, :, kept]
+        patches = _patches_at(conv, x, kept)
+        missing = y.flatten(2)[:, :, kept] - _output(conv, patches)
+    else:
+        patches, missing = _patches(conv, x), (y - conv(x)).flatten(2)
     by_group = (part.unflatten(1, (conv.groups, -1)) for part in (patches, missing))
     return torch.cat(list(by_group), 2).permute(1, 2, 0, 3).flatten(2)
 
@@ -142,11 +149,36 @@ def _patches(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """What each output position reads, [N, C*kh*kw, positions]."""
     if conv.kernel_size == (1, 1) and conv.padding in ((0, 0), "valid"):
         return x[:, :, :: conv.stride[0], :: conv.stride[1]].flatten(2)
-    before = conv._reversed_padding_repeated_twice
-    if any(before):
-        mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
-        x = F.pad(x, before, mode=mode)
+    x = _padded(conv, x)
     return F.unfold(x, conv.kernel_size, dilation=conv.dilation, stride=conv.stride)
+
+
+def _patches_at(conv: nn.Conv2d, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """``_patches`` at some output positions, i64 [k], counted row by row: [N, C*kh*kw, k]."""
+    x = _padded(conv, x)
+    width = x.shape[3]
+    reach = conv.dilation[1] * (conv.kernel_size[1] - 1)
+    columns = (width - reach - 1) // conv.stride[1] + 1
+    corner = positions // columns * conv.stride[0] * width + positions % columns * conv.stride[1]
+    rows = torch.arange(conv.kernel_size[0]) * conv.dilation[0] * width
+    taps = (rows[:, None] + torch.arange(conv.kernel_size[1]) * conv.dilation[1]).flatten()
+    read = (taps[:, None] + corner).flatten()
+    return x.flatten(2)[:, :, read].unflatten(2, (len(taps), -1)).flatten(1, 2)
+
+
+def _padded(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    before = conv._reversed_padding_repeated_twice
+    if not any(before):
+        return x
+    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+    return F.pad(x, before, mode=mode)
+
+
+def _output(conv: nn.Conv2d, patches: torch.Tensor) -> torch.Tensor:
+    """What the convolution makes of patches [N, C*kh*kw, k], [N, O, k]."""
+    weight = conv.weight.detach().flatten(1).unflatten(0, (conv.groups, -1))  # [G, O/G, I]
+    made = (weight @ patches.unflatten(1, (conv.groups, -1))).flatten(1, 2)
+    return made if conv.bias is None else made + conv.bias.detach()[:, None]
 
 
 def _changed(conv: nn.Conv2d, change: torch.Tensor, bias: torch.Tensor) -> nn.Conv2d:

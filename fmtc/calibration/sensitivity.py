@@ -28,6 +28,9 @@ from ..progress import Progress, stage
 Directions = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
 # Images whose values and gradients are held at a time.
 IMAGES_AT_A_TIME = 8
+# Gradients for each channel from which a metric is known well enough: large tensors have far more,
+# and their moments would be most of the work.
+SAMPLES_PER_CHANNEL = 1024
 
 
 @dataclass
@@ -40,16 +43,41 @@ class Sensitivity:
 
 
 class _Collected:
-    """Second moments of a tensor and of its gradients."""
+    """Second moments of a tensor and of its gradients, at some of its positions.
 
-    def __init__(self):
-        self.values, self.gradients = Moments(), Moments()
+    images: in all; probes: for each.
+    """
 
-    def finish(self, images: int) -> Sensitivity:
+    def __init__(self, images: int, probes: int, seed: int):
+        self.values = Moments()
+        self.products: torch.Tensor | float = 0.0  # sum of g g^T, f64 [C, C]
+        self.gradients = 0
+        self.images, self.probes, self.seed = images, probes, seed
+        self.positions = 0  # of all images together
+
+    def add_values(self, x: torch.Tensor) -> None:
+        self.positions += x[:, 0].numel()
+        self.values.update(self.some(x), 1)
+
+    def add_gradients(self, gradients: list[torch.Tensor]) -> None:
+        g = torch.cat([part.transpose(0, 1).flatten(1) for part in gradients], 1)  # [C, all]
+        self.gradients += g.shape[1]
+        # A metric needs no more than float32, in which products take half the time.
+        self.products = self.products + (g @ g.T).double()
+
+    def some(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, C, some positions, 1] of [N, C, H, W], the same ones of every image and probe."""
+        flat = x.flatten(2)
+        most = -(-SAMPLES_PER_CHANNEL * x.shape[1] // (self.images * self.probes))
+        if flat.shape[2] > most:
+            generator = torch.Generator().manual_seed(self.seed)
+            flat = flat[..., torch.randperm(flat.shape[2], generator=generator)[:most]]
+        return flat[..., None]
+
+    def finish(self) -> Sensitivity:
         [(count, _, m2)] = self.values.parts
-        [(gradients, mean, gradient_m2)] = self.gradients.parts
-        metric = gradient_m2 / gradients + torch.outer(mean, mean)
-        return Sensitivity(metric, m2 / count, float(count) / images)
+        metric = torch.as_tensor(self.products) / self.gradients
+        return Sensitivity(metric, m2 / count, self.positions / self.images)
 
 
 class _Recorder(fx.Interpreter):
@@ -106,16 +134,18 @@ def sensitivities(
     collected: dict[tuple[str, str], _Collected] = {}
     generator = torch.Generator().manual_seed(seed)
     parts = [part for batch in images for part in batch.split(IMAGES_AT_A_TIME)]
+    count = sum(len(part) for part in parts)
     with stage(progress, "sensitivities", len(parts), "batch") as advance:
         for part in parts:
             recorder = _Recorder(network, nodes)
             with torch.enable_grad(), _recording(hooked, recorder):
                 output = first_tensor(recorder.run(part))
                 drawn = directions(output.detach(), probes, generator)
+                for key in recorder.seen:
+                    collected.setdefault(key, _Collected(count, probes, seed))
                 _collect(collected, recorder.seen, output, drawn)
             advance(1)
-    count = sum(len(part) for part in parts)
-    return {key: item.finish(count) for key, item in collected.items()}
+    return {key: item.finish() for key, item in collected.items()}
 
 
 @contextmanager
@@ -138,8 +168,9 @@ def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor) ->
     if not tensors:  # all layers are left out
         return
     for key, x in keys:
-        collected.setdefault(key, _Collected()).values.update(x.detach(), 1)
+        collected[key].add_values(x.detach())
     probes = directions.shape[1]
+    found: list[list[torch.Tensor]] = [[] for _ in keys]
     for probe in range(probes):
         gradients = torch.autograd.grad(
             output,
@@ -148,6 +179,8 @@ def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor) ->
             retain_graph=probe + 1 < probes,
             allow_unused=True,
         )
-        for (key, x), gradient in zip(keys, gradients, strict=True):
+        for (key, x), gradient, parts in zip(keys, gradients, found, strict=True):
             gradient = torch.zeros_like(x) if gradient is None else gradient
-            collected[key].gradients.update(gradient, 1)
+            parts.append(collected[key].some(gradient))
+    for (key, _), parts in zip(keys, found, strict=True):
+        collected[key].add_gradients(parts)
