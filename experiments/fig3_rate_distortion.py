@@ -15,7 +15,6 @@ import sys
 
 from .common import (
     POINT_COLUMNS,
-    Criterion,
     Experiment,
     Result,
     accuracy,
@@ -27,12 +26,12 @@ from .common import (
     percent,
     point_rows,
     points_of,
-    rate_at,
     records,
     rounded,
     table,
     targets_of,
 )
+from .criteria import Criterion, rate_at
 from .store import Store
 
 NETWORKS = ("resnet18", "resnet50", "resnet101", "inception_v3", "mobilenet_v2")

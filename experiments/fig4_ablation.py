@@ -19,7 +19,6 @@ from fmtc.targets import Target
 
 from .common import (
     POINT_COLUMNS,
-    Criterion,
     Experiment,
     Point,
     Result,
@@ -32,12 +31,12 @@ from .common import (
     percent,
     point_rows,
     points_of,
-    rate_at,
     records,
     rounded,
     table,
     targets_of,
 )
+from .criteria import Criterion, rate_at
 from .store import Store
 
 SHARES = (1.0, 0.75, 0.5, 0.35, 0.2)

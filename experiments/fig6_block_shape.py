@@ -16,7 +16,6 @@ from fmtc.codec.transform import Block
 
 from .common import (
     POINT_COLUMNS,
-    Criterion,
     Experiment,
     Point,
     Result,
@@ -28,12 +27,12 @@ from .common import (
     percent,
     point_rows,
     points_of,
-    rate_at,
     records,
     rounded,
     table,
     targets_of,
 )
+from .criteria import Criterion, rate_at
 from .store import Store
 
 # One channel block and ever larger spatial ones, for each size.

@@ -15,7 +15,6 @@ from fmtc.results.energy import image_joules
 
 from .common import (
     POINT_COLUMNS,
-    Criterion,
     Experiment,
     Point,
     Result,
@@ -33,6 +32,7 @@ from .common import (
     table,
     targets_of,
 )
+from .criteria import Criterion
 from .fig4_ablation import plain_targets
 from .store import Store
 

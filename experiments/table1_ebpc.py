@@ -14,7 +14,6 @@ import sys
 from fmtc.targets import Bits
 
 from .common import (
-    Criterion,
     Experiment,
     Result,
     bars,
@@ -28,10 +27,10 @@ from .common import (
     records,
     rounded,
     setting_of,
-    smallest,
     table,
     targets_of,
 )
+from .criteria import Criterion, smallest
 from .store import Store
 
 WEIGHT_BITS = 8

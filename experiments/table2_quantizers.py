@@ -18,7 +18,6 @@ from fmtc.targets import Bits
 
 from .common import (
     OURS,
-    Criterion,
     Experiment,
     Point,
     Result,
@@ -32,10 +31,10 @@ from .common import (
     records,
     rounded,
     setting_of,
-    smallest,
     table,
     targets_of,
 )
+from .criteria import Criterion, smallest
 from .store import Store
 
 QUANTIZERS = ("gemmlowp", "aciq", "kld")

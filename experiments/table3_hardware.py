@@ -19,7 +19,6 @@ from fmtc.results.energy import access_joules, bits_a_second
 from fmtc.targets import Bits
 
 from .common import (
-    Criterion,
     Experiment,
     Point,
     Result,
@@ -32,10 +31,10 @@ from .common import (
     records,
     rounded,
     setting_of,
-    smallest,
     table,
     targets_of,
 )
+from .criteria import Criterion, smallest
 from .store import Store
 
 WEIGHT_BITS = PLAIN_BITS = 8

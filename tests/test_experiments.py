@@ -14,12 +14,13 @@ import torch
 
 import fmtc
 from experiments import fig4_ablation, run_all, store, table2_quantizers, table3_hardware
-from experiments.common import Criterion, beside, coded, rate_at, records, smallest
+from experiments.common import beside, coded, records
+from experiments.criteria import Criterion, rate_at, smallest
 from experiments.networks import Network, parse_models, read_networks
 from experiments.run_all import EXPERIMENTS
 from experiments.store import Store, spectrum_of
+from fmtc.calibration.compressor import Compressor
 from fmtc.cli import main as cli
-from fmtc.model.model import Compressor
 from fmtc.results import energy
 from fmtc.results.result import load_result
 
@@ -355,7 +356,8 @@ def test_truncated_pca_keeps_the_strongest_components():
     torch.manual_seed(0)
     samples = torch.randn(4, 8, 6, 6) * torch.arange(1, 9)[:, None, None] ** 2
     full, half = (
-        fmtc.calibrate_tensor(samples, fmtc.Preset("x", kept=kept), bits=10) for kept in (1.0, 0.5)
+        fmtc.calibrate_tensor(samples, fmtc.BitsPreset(name="x", kept=kept), bits=10)
+        for kept in (1.0, 0.5)
     )
     assert full.components == 8 and half.components == 4
     assert torch.equal(half.transform.matrices[0], full.transform.matrices[0][:4])

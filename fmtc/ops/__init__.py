@@ -1,28 +1,26 @@
 """The torch operators of fmtc, one function each, and their fakes.
 
 All but ``accumulate_`` are functional: no argument is changed. They are batched, take empty tensors
-and run on the CPU,
-where results do not depend on the number of threads, and, where they were built for it, on CUDA
-tensors, on the current stream and without waiting for it; a docstring says where wrong values, for
-which the CPU raises, give something else there. Shapes: N images, C channels, K coded components,
-T tables, L = hi - lo + 1 levels. A wrong dtype, shape or parameter raises RuntimeError that names
-the operator and the argument. In each table, symbol = level - lo.
+and run on the CPU, where results do not depend on the number of threads, and, where they were built
+for it, on CUDA tensors, on the current stream and without waiting for it; a docstring says where
+wrong values, for which the CPU raises, give something else there. Shapes: N images, C channels, K
+coded components, T tables, L = hi - lo + 1 levels. A wrong dtype, shape or parameter raises
+RuntimeError that names the operator and the argument. In each table, symbol = level - lo.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ..errors import StreamError
 from . import loading
 
-_C = loading.load()
+loading.load()
 _ops = torch.ops.fmtc
 
-from . import fakes as fakes  # noqa: E402  the operators must be there
+# What needs the operators to be there.
+from . import fakes as fakes  # noqa: E402
+from .streams import build_info, check_status, stream_info  # noqa: E402, F401
 
 # What an activation limits values to, None where it does not: ReLU (0, None), ReLU6 (0, 6).
 Limits = tuple[float | None, float | None]
@@ -441,42 +439,3 @@ def dct_cm_decode(
 ) -> tuple[Tensor, Tensor]:
     """Levels of streams of ``dct_cm_encode``; as ``ebpc_decode``."""
     return _ops.dct_cm_decode(bytes, used, lo, word_bits, table_id, channels, height, width)
-
-
-# -- Streams --------------------------------------------------------------------------------------
-
-
-def check_status(status: Tensor) -> None:
-    """Raise StreamError for the first stream that a decoder could not decode.
-
-    Compiled code does not wait for the values: there the device raises RuntimeError.
-    """
-    if torch.compiler.is_compiling():
-        torch._assert_async((status == 0).all(), "a stream is damaged")
-        return
-    damaged = status.nonzero()
-    if len(damaged) > 0:
-        image = int(damaged[0])
-        raise StreamError(f"stream of image {image}: {_C.status_message(int(status[image]))}")
-
-
-def stream_info(data: bytes | bytearray | memoryview) -> dict[str, Any]:
-    """Header fields of the stream that ``data`` begins with; more bytes may follow it.
-
-    Keys: version, coder ("huffman", "rans", "ebpc" or "dct-cm"), channels, height, width, table_id,
-    chunks, lanes (sub-streams or states of a chunk), classes (of positions), crop_h, crop_w, size
-    (bytes of the whole stream). Checked is what the stream's first checksum covers: header and
-    directory, or all of a stream of one chunk.
-    Raises StreamError where data does not begin with a stream.
-    """
-    try:
-        return _C.stream_info(data)
-    except ValueError as error:
-        raise StreamError(str(error)) from None
-
-
-def build_info() -> dict[str, Any]:
-    """How the compiled part was built: version, compiler, build_type, flags, torch_built_with,
-    cuda (bool), simd, the instruction set its loops use on this CPU, and coder_simd, that of the
-    rANS coder: scalar, avx2 or avx512. FMTC_SIMD in the environment names a lower one."""
-    return _C.build_info()
