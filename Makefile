@@ -12,6 +12,8 @@ export MAX_JOBS
 # What the CUDA operators are built for here; an installation by pip builds them for more.
 export TORCH_CUDA_ARCH_LIST ?= 9.0
 ARGS ?=
+# Tests run side by side, a file at a time each, and one thread each: more would wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(MAX_JOBS) --dist loadfile
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -89,12 +91,12 @@ demo: build ## Train a small network, compress it at several rates, plot (ARGS="
 	$(BIN)/fmtc demo $(ARGS)
 
 .PHONY: test
-test: build build-programs build-emulated test-cpp ## C++ and Python tests (under 20 minutes on 2 cores)
-	$(BIN)/pytest -q -m "not slow" tests
+test: build build-programs build-emulated test-cpp ## C++ and Python tests (under 15 minutes on 2 cores)
+	$(PYTEST) -m "not slow" tests
 
 .PHONY: check
 check: build lint check-sanitizers check-threads check-fuzz check-wheel ## What takes longer: lint, sanitizers, fuzzing, wheel, slow tests
-	$(BIN)/pytest -q -m slow tests
+	$(PYTEST) -m slow tests
 
 # -- Parts ------------------------------------------------------------------------------------------
 
@@ -185,6 +187,10 @@ test-newest-torch: wheel ## Run the operator tests with that wheel and PyPI's ne
 	$(NEWEST)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall \
 	  --no-deps dist/fmtc-*.whl
 	$(call wheel_tests,$(CURDIR)/$(NEWEST)/bin/python)
+
+.PHONY: mutants
+mutants: build ## What the tests would not notice (ARGS="--sample 100 --seed 0"); half an hour
+	$(BIN)/python tests/mutants.py $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed ## Check style, types and imports: ruff, mypy, import-linter, clang-format
