@@ -101,10 +101,10 @@ def refit(
     share = _share(conv, targets)
     samples = [_samples(conv, x, y, share, generator) for x, y in zip(inputs, targets, strict=True)]
     last = len(samples) - 1
-    held = [i % HELD_OUT == HELD_OUT - 1 or i == last for i in range(len(samples))]
+    out = {i for i in range(len(samples)) if i % HELD_OUT == HELD_OUT - 1 or i == last}
     unknowns = conv.weight[0].numel()
-    fitted = _Sums.of([s for s, out in zip(samples, held, strict=True) if not out], unknowns)
-    held = _Sums.of([s for s, out in zip(samples, held, strict=True) if out], unknowns)
+    fitted = _Sums.of([s for i, s in enumerate(samples) if i not in out], unknowns)
+    held = _Sums.of([s for i, s in enumerate(samples) if i in out], unknowns)
     ridge = min(RIDGES, key=lambda r: _held_out_error(fitted, held, r))
     if math.isinf(ridge):
         return conv

@@ -110,7 +110,7 @@ class _Run:
         if node.op == "placeholder":
             return list(self.batches) if not node.args else [node.args[0]] * len(self.batches)
         if node.op == "get_attr":
-            return [_attribute(self.network, node.target)] * len(self.batches)
+            return [_attribute(self.network, str(node.target))] * len(self.batches)
         return [self._call(node, i) for i in range(len(self.batches))]
 
     def free(self, node: fx.Node) -> None:
@@ -122,8 +122,8 @@ class _Run:
         args = fx.node.map_arg(node.args, lambda n: self.values[n][i])
         kwargs = fx.node.map_arg(node.kwargs, lambda n: self.values[n][i])
         if node.op == "call_module":
-            return self.network.get_submodule(node.target)(*args, **kwargs)
-        if node.op == "call_function":
+            return self.network.get_submodule(str(node.target))(*args, **kwargs)
+        if callable(node.target):
             return node.target(*args, **kwargs)
         return getattr(args[0], node.target)(*args[1:], **kwargs)
 

@@ -25,12 +25,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ..codec.plain import PlainCodec
 from ..data.preprocess import parse_preprocess
 from ..errors import ExportError
 from ..evaluation.evaluate import blank_point
 from ..files import write_atomically
 from ..model.model import CompressedModel
-from ..model.points import CodedPoint, PlainPoint
+from ..model.points import CodedPoint, CodingPoint, PlainPoint
 from ..network.groups import untraced_modules
 from ..network.outputs import first_tensor, tensors
 from ..results.energy import read_joules, write_joules
@@ -106,8 +107,8 @@ def export_reference(
             parts["output"].append(output)
             parts["plain"].append(first_tensor(plain(x)))
             parts["used"].append(used)
-    tensors = {name: torch.cat(of).cpu() for name, of in parts.items()}
-    write_atomically(path, save(tensors, {"schema": REFERENCE_SCHEMA}))
+    made = {name: torch.cat(of).cpu() for name, of in parts.items()}
+    write_atomically(path, save(made, {"schema": REFERENCE_SCHEMA}))
 
 
 class Streaming(nn.Module):
@@ -122,7 +123,7 @@ class Streaming(nn.Module):
         _check_constructs(compressed)
         self.names = list(compressed.points)
         self.notes = _Notes()
-        points = {
+        points: dict[int, nn.Module] = {
             id(point): _StreamingPoint(point, name, self.notes)
             for name, point in compressed.points.items()
         }
@@ -153,30 +154,35 @@ class _Notes:
 class _StreamingPoint(nn.Module):
     """What CodedPoint and PlainPoint do in mode "stream"."""
 
-    def __init__(self, point: CodedPoint | PlainPoint, name: str, notes: _Notes):
+    point: CodingPoint
+
+    def __init__(self, point: CodingPoint, name: str, notes: _Notes):
         super().__init__()
         self.point, self.name, self.notes = point, name, notes
 
     def forward(self, x: Tensor) -> Tensor:
-        code = self._coded if isinstance(self.point, CodedPoint) else self._plain
-        y, used, status = code(x)
+        point = self.point
+        if isinstance(point, CodedPoint):
+            y, used, status = self._coded(point, x)
+        else:
+            assert isinstance(point, PlainPoint)
+            y, used, status = self._plain(point.codec, x)
         self.notes.shapes[self.name] = (self.point.codec.channels, *map(int, x.shape[2:]))
         self.notes.used[self.name], self.notes.status[self.name] = used, status
         return y
 
-    def _coded(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        codec = self.point.codec
+    def _coded(self, point: CodedPoint, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        codec = point.codec
         crop = codec.block.crop(*x.shape[2:])
-        levels, _ = self.point.quantize(x)
+        levels, _ = point.quantize(x)
         self.notes.levels[self.name] = levels
         data, used = codec.encode_levels(levels, crop)
         self.notes.streams[self.name] = data
         symbols, status = codec.coder.decode_unchecked(data, used, *levels.shape[2:])
-        y = self.point.dequantize(codec.symbol_map.levels(symbols), crop, x.dtype)
+        y = point.dequantize(codec.symbol_map.levels(symbols), crop, x.dtype)
         return y, used, status
 
-    def _plain(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        codec = self.point.codec
+    def _plain(self, codec: PlainCodec, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         levels, _ = codec.quantizer.quantize(x)
         size = x.shape[1:].numel() * codec.bits // 8
         used = torch.full((x.shape[0],), size, dtype=torch.int64, device=x.device)
@@ -197,7 +203,8 @@ class _Flat(nn.Module):
 
 def _with_modules(network: torch.fx.GraphModule, of: dict[int, nn.Module]) -> torch.fx.GraphModule:
     """The same graph with other modules in the place of some, by their id; weights are shared."""
-    modules = {name: of.get(id(m), m) for name, m in network.named_modules()}
+    found = network.named_modules(remove_duplicate=False)  # one module may have several names
+    modules = {name: of.get(id(m), m) for name, m in found}
     used = {node.target for node in network.graph.nodes if node.op == "call_module"}
     root = {name: module for name, module in modules.items() if name in used}
     for node in network.graph.nodes:
@@ -284,7 +291,7 @@ def _write(path: Path, programs: dict, metadata: dict[str, str]) -> None:
     }
     part = path.with_name(f".{path.stem}.part.pt2")
     try:
-        package_aoti(str(part), files)
+        package_aoti(str(part), files)  # type: ignore[arg-type]  # of aot_compile's results
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

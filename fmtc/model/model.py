@@ -41,6 +41,8 @@ class CompressedModel(nn.Module):
     Compiled or exported, it raises nothing for inputs with NaN or damaged streams.
     """
 
+    reference: nn.Module
+
     def __init__(
         self, reference: nn.Module, calibrated: Calibrated, prepared: Prepared | None = None
     ):
@@ -52,6 +54,7 @@ class CompressedModel(nn.Module):
         self.mode = calibrated.config.mode
         self.statistics = calibrated.config.statistics
         self.network.to(device_of(reference), float_type(reference))
+        self.eval()
 
     def _put_together(self, calibrated: Calibrated, prepared: Prepared | None) -> None:
         """Build the network of these codecs on the reference's."""

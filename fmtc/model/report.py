@@ -128,9 +128,8 @@ def _number(value: float | None) -> str:
 
 def _mean(bits: list[float | None], values: int) -> float | None:
     """Total bits a value; None where any layer has none."""
-    if not values or any(b is None for b in bits):
-        return None
-    return sum(bits) / values
+    known = [b for b in bits if b is not None]
+    return sum(known) / values if values and len(known) == len(bits) else None
 
 
 def _from_calibration(point: CodingPoint) -> Counted:

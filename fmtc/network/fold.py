@@ -19,10 +19,10 @@ def conv_like(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) 
     made = nn.Conv2d(
         weight.shape[1] * conv.groups,
         weight.shape[0],
-        conv.kernel_size,
-        stride=conv.stride,
-        padding=conv.padding,
-        dilation=conv.dilation,
+        _pair(conv.kernel_size),
+        stride=_pair(conv.stride),
+        padding=conv.padding if isinstance(conv.padding, str) else _pair(conv.padding),
+        dilation=_pair(conv.dilation),
         groups=conv.groups,
         bias=bias is not None,
         padding_mode=conv.padding_mode,
@@ -37,6 +37,11 @@ def conv_like(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) 
     return made
 
 
+def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
+    height, width = sizes
+    return height, width
+
+
 def bias_of(conv: nn.Conv2d) -> torch.Tensor:
     """Bias in double, zeros where the convolution has none."""
     if conv.bias is None:
@@ -46,6 +51,7 @@ def bias_of(conv: nn.Conv2d) -> torch.Tensor:
 
 def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """BN(conv(x)) as one convolution: W s and (b - m) s + beta with s = gamma / sqrt(v + eps)."""
+    assert norm.running_var is not None and norm.running_mean is not None
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     shift = torch.zeros_like(scale)
     if norm.affine:

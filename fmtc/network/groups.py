@@ -10,6 +10,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ ADD_FUNCTIONS = (operator.add, operator.iadd, torch.add)
 BATCH_NORM_FORWARD = nn.BatchNorm2d.forward
 
 
-def is_plain_conv(module: nn.Module | None) -> bool:
+def is_plain_conv(module: nn.Module | None) -> TypeGuard[nn.Conv2d]:
     """A Conv2d that computes what Conv2d does, so that its weights can be rewritten."""
     return (
         isinstance(module, nn.Conv2d)
@@ -96,7 +97,7 @@ class Group:
     def residual(self, add: fx.Node) -> fx.Node:
         """The other input of a residual add of this group."""
         inside = {self.conv, self.batch_norm, *self.adds}
-        return next(arg for arg in add.args if arg not in inside)
+        return next(arg for arg in add.all_input_nodes if arg not in inside)
 
 
 def untraced_modules(network: nn.Module) -> list[Untraced]:
@@ -174,7 +175,7 @@ def count_reads(groups: list[Group]) -> dict[str, int]:
 
 def _shape(node: fx.Node) -> tuple[int, ...] | None:
     meta = node.meta.get("tensor_meta")
-    return tuple(meta.shape) if hasattr(meta, "shape") else None
+    return None if meta is None or not hasattr(meta, "shape") else tuple(meta.shape)
 
 
 def _is_image(node: fx.Node) -> bool:
@@ -205,9 +206,9 @@ class _View:
 
     def is_grouped(self, node: fx.Node) -> bool:
         module = self.module(node)
-        if module is not None:
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             return module.groups > 1
-        return node.kwargs.get("groups", node.args[6] if len(node.args) > 6 else 1) != 1
+        return bool(node.kwargs.get("groups", node.args[6] if len(node.args) > 6 else 1) != 1)
 
     def _find_pooled(self, graph: fx.Graph) -> set[fx.Node]:
         """Nodes that hold globally pooled tensors: one pixel an image, whatever the input size."""
@@ -233,8 +234,9 @@ class _View:
 
     @staticmethod
     def _has_statistics(module: nn.Module | None) -> bool:
-        plain = isinstance(module, nn.BatchNorm2d) and type(module).forward is BATCH_NORM_FORWARD
-        return plain and module.running_var is not None
+        if not isinstance(module, nn.BatchNorm2d) or module.running_var is None:
+            return False
+        return type(module).forward is BATCH_NORM_FORWARD
 
     @staticmethod
     def sole_user(node: fx.Node) -> fx.Node | None:
@@ -263,11 +265,10 @@ class _View:
     def _residual_add(self, tail: fx.Node) -> fx.Node | None:
         """The add that this group performs: its other operand exists already when we get there."""
         add = self.sole_user(tail)
-        is_add = add is not None and (
-            (add.op == "call_function" and add.target in ADD_FUNCTIONS)
-            or (add.op == "call_method" and add.target == "add")
-        )
-        if not is_add or add.kwargs or len(add.args) != 2:
+        if add is None or add.kwargs or len(add.args) != 2:
+            return None
+        is_function = add.op == "call_function" and add.target in ADD_FUNCTIONS
+        if not is_function and (add.op, add.target) != ("call_method", "add"):
             return None
         other = add.args[1] if add.args[0] is tail else add.args[0]
         if not isinstance(other, fx.Node) or _shape(other) != _shape(tail):
@@ -298,5 +299,7 @@ class _View:
         return users if exact else []
 
     def _pads_nothing(self, node: fx.Node) -> bool:
-        padding = self.module(node).padding
+        module = self.module(node)
+        assert is_plain_conv(module)
+        padding = module.padding
         return padding == "valid" or (not isinstance(padding, str) and not any(padding))

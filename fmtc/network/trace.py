@@ -133,9 +133,9 @@ def _simplify(network: fx.GraphModule, leaves: set[str]) -> None:
         elif node.op == "call_method":
             node.target = OUT_OF_PLACE_METHODS.get(node.target, node.target)
     for node in network.graph.nodes:
-        module = modules.get(node.target) if node.op == "call_module" else None
-        if node.target not in leaves and getattr(module, "inplace", False) is True:
-            module.inplace = False
+        if node.op == "call_module" and node.target not in leaves:
+            if getattr(modules[node.target], "inplace", False) is True:
+                setattr(modules[node.target], "inplace", False)  # noqa: B010
     network.graph.lint()
     network.recompile()
 
@@ -143,7 +143,7 @@ def _simplify(network: fx.GraphModule, leaves: set[str]) -> None:
 def _changes_its_input(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     """True for in-place activations and methods; ``+=`` makes no difference in a static graph."""
     if node.op == "call_module":
-        return getattr(modules[node.target], "inplace", False) is True
+        return getattr(modules[str(node.target)], "inplace", False) is True
     if node.op == "call_function":
         return bool(node.kwargs.get("inplace"))
     return node.op == "call_method" and node.target in OUT_OF_PLACE_METHODS
@@ -162,7 +162,7 @@ def _redirect_later_readers(node: fx.Node) -> None:
 def _is_identity(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
         dropout = nn.modules.dropout._DropoutNd
-        return isinstance(modules[node.target], (nn.Identity, dropout))
+        return isinstance(modules[str(node.target)], (nn.Identity, dropout))
     if node.op != "call_function":
         return False
     if getattr(node.target, "__name__", "") == "stochastic_depth":  # torchvision's

@@ -159,7 +159,8 @@ def _layers(network: fx.GraphModule) -> Iterator[_Layer]:
                     if "weight" not in module._parameters:
                         raise _computed(f"{node.target}.{name}".rstrip("."))
                     is_conv = not isinstance(module, nn.Linear)
-                    groups = module.groups if is_conv and module.transposed else 0
+                    conv = module if isinstance(module, nn.modules.conv._ConvNd) else None
+                    groups = conv.groups if conv is not None and conv.transposed else 0
                     yield _Layer(
                         f"{node.target}.{name}".rstrip("."), module.weight, is_conv, groups
                     )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _C
+from .. import _C  # type: ignore[attr-defined]  # compiled
 from ..errors import StreamError
 
 
