@@ -47,13 +47,22 @@ def _to_cuda(x: torch.Tensor) -> torch.Tensor:
 
 
 class _Cuda:
-    """The CUDA operators, called with tensors of the CPU; so are their results."""
+    """The CUDA operators, called with tensors of the CPU; so are their results.
+
+    Of what they change of their arguments the caller's are told.
+    """
 
     def __getattr__(self, name):
         operator = getattr(torch.ops.fmtc, name)
 
         def call(*args):
-            results = operator(*tree_map_only(torch.Tensor, _to_cuda, args))
+            there = tree_map_only(torch.Tensor, _to_cuda, args)
+            results = operator(*there)
+            for argument, here, moved in zip(
+                operator.default._schema.arguments, args, there, strict=False
+            ):
+                if argument.alias_info and argument.alias_info.is_write:
+                    here.copy_(moved)
             return tree_map_only(torch.Tensor, torch.Tensor.cpu, results)
 
         return call

@@ -89,6 +89,31 @@ class TinyOdd(nn.Module):
         return {"out": x * torch.sigmoid(x), "other": x}
 
 
+class Stubborn(nn.Module):
+    """What torch.fx cannot trace."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        return x if x.abs().sum() < 0 else x + self.conv2(x.relu())
+
+
+class TinyUntraced(nn.Module):
+    """leaves: for ``leaf_modules``, so that nothing warns."""
+
+    leaves = ("inner",)
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner, self.last = nn.Conv2d(3, 4, 1), Stubborn(), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        return self.last(self.inner(self.stem(x)).relu()).flatten(1)
+
+
 def tiny(kind=TinyResidual, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return randomize_norms(kind())

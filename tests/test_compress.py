@@ -9,7 +9,7 @@ from torch import nn
 
 import fmtc
 from fmtc import ops
-from fmtc.evaluation.evaluate import first_tensor
+from fmtc.network.outputs import first_tensor
 
 KINDS = [TinyResidual, TinyDepthwise, TinyOdd]
 
@@ -18,16 +18,8 @@ def codec_state(compressed):
     """Everything that defines the streams."""
     state = {}
     for name, codec in compressed.codecs.items():
-        parts = codec.transform.tensors()
-        tables = codec.tables
-        state[name] = (
-            codec.quantizer,
-            tables.table_id,
-            tables.counts,
-            *parts[0],
-            *parts[1],
-            *parts[2],
-        )
+        scalars, tensors = codec.packed()
+        state[name] = {**scalars, "table_id": codec.coder.table_id}, tensors
     return state
 
 
@@ -35,8 +27,9 @@ def assert_same_codec(a, b):
     a, b = codec_state(a), codec_state(b)
     assert list(a) == list(b)
     for name in a:
-        assert a[name][:2] == b[name][:2], name
-        assert all(torch.equal(x, y) for x, y in zip(a[name][2:], b[name][2:], strict=True)), name
+        (scalars, tensors), (others, parts) = a[name], b[name]
+        assert scalars == others and list(tensors) == list(parts), name
+        assert all(torch.equal(tensors[key], parts[key]) for key in tensors), name
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,7 +56,7 @@ def test_points_apply_the_activations_behind_them(kind, monkeypatch):
         return fmtc.compress(tiny(kind), images(), "paper")
 
     fused, x = compressed(), images(3, seed=1)
-    monkeypatch.setattr(fmtc.model, "_take_activation", lambda *args: None)
+    monkeypatch.setattr("fmtc.model.assemble._take_activation", lambda *args: None)
     apart = compressed()
     taken = [p for p in fused.points.values() if p.limits != (None, None)]
     assert taken and all(p.limits == (None, None) for p in apart.points.values())
@@ -172,7 +165,9 @@ def test_the_model_is_left_as_it_was():
     compressed(images())
     assert model.training and not compressed.training
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-    assert compressed.train() is compressed and not compressed.network.training
+    assert compressed.train() is compressed
+    assert not any(module.training for module in compressed.modules())
+    assert not any(module.training for module in compressed.reference.modules())
 
 
 def test_dropped_components_are_those_without_levels():
@@ -181,8 +176,9 @@ def test_dropped_components_are_those_without_levels():
     expand = compressed.codecs["first.0"]
     assert expand.channels == 12 and expand.components <= 4  # the rank of its 4 input channels
     for codec in compressed.codecs.values():
-        assert codec.tables.table_of.numel() == codec.components
-    full = fmtc.compress(model, images(16), fmtc.Preset("all", drop_components=False), bits=9)
+        assert codec.coder.table_of.numel() == codec.components
+    everything = fmtc.BitsPreset(name="all", drop_components=False)
+    full = fmtc.compress(model, images(16), everything, bits=9)
     assert full.codecs["first.0"].components == 12
     assert compressed.multiply_adds["compressed"] < full.multiply_adds["compressed"]
 
@@ -216,10 +212,15 @@ def test_nan_input_is_refused():
         fmtc.compress(tiny(), images(), "paper")(images() * float("nan"))
 
 
-def test_float_mode_is_not_evaluated():
+def test_float_mode_counts_nothing():
+    """It is evaluated as any other; its rates are those of calibration."""
     compressed = fmtc.compress(tiny(), images(), "paper", mode="float")
-    with pytest.raises(ValueError, match="codes nothing to measure"):
-        fmtc.evaluate(compressed, images())
+    expected = compressed.report().to_dict()
+    point = fmtc.evaluate(compressed, images(4, seed=1))
+    assert point["mode"] == "float" and point["snr_db"] > 15
+    report = compressed.report()
+    assert report.calibration and report.to_dict() == expected
+    assert all(p.counted is None for p in compressed.points.values())
 
 
 def test_excluded_layers_are_quantised_and_counted_at_eight_bits():
@@ -259,12 +260,15 @@ def test_values_outside_the_calibrated_range_are_clamped_and_counted():
 @pytest.mark.parametrize(
     "bad,message",
     [
-        (torch.zeros(0, 3, 12, 12), r"batch 0: expected images \[N, C, H, W\]"),
-        (torch.zeros(3, 12, 12), r"expected images .* got \[3, 12, 12\]"),
+        (torch.zeros(0, 3, 12, 12), "there are no images"),
+        (torch.zeros(2, 3, 0, 12), r"batch 0: images without pixels, \[2, 3, 0, 12\]"),
+        (["images"], "batch 0: expected images .* got the text 'images'"),
+        (torch.zeros(3, 12, 12), r"expected a batch of images .* got one image \[3, 12, 12\]"),
         (torch.zeros(2, 3, 12, 12, dtype=torch.uint8), "preprocessed floating-point.*uint8"),
         (torch.full((2, 3, 12, 12), float("nan")), "batch 0 contains NaN or Inf"),
         ([torch.zeros(1, 3, 12, 12), torch.full((2, 3, 12, 12), float("inf"))], "batch 1 contains"),
-        ([], "no calibration images"),
+        ([], "there are no images"),
+        (iter([]), "a generator can be only once"),
     ],
 )
 def test_bad_calibration_images(bad, message):
@@ -285,8 +289,11 @@ def test_nan_inside_the_network_names_the_layer():
     [
         ({"bits": 1}, "bits must be 2 to 12"),
         ({"bits": 13}, "bits must be 2 to 12"),
-        ({"preset": "papper"}, "unknown preset 'papper'; known: fmtc, paper, paper-robust, q"),
-        ({"coder": "zip"}, "unknown coder 'zip'; known: huffman, rans, fixed"),
+        (
+            {"preset": "papper"},
+            r"unknown preset 'papper': did you mean 'paper'\? known are fmtc, paper",
+        ),
+        ({"coder": "zip"}, "unknown coder 'zip': known are huffman, fixed, rans"),
         ({"lane_values": 100}, "lane_values must be a power of two from 256 to 65536, .* got 100"),
         ({"block": "1,1"}, "expected h,w,c"),
         ({"block": (0, 1, None)}, "expected h,w,c"),
@@ -326,13 +333,9 @@ def test_continued_calibration_uses_all_moments():
         fmtc.compress(model, b, "paper", start=both)
     with pytest.raises(fmtc.CalibrationError, match="stem: .*same layer and block"):
         fmtc.compress(model, b, "paper", block="2,2,C", start=first)
-    with pytest.raises(fmtc.CalibrationError, match="same layer and block"):
-        fmtc.compress(
-            model,
-            b,
-            "paper",
-            start=fmtc.compress(model, a, "paper", exclude=["conv1"], keep_moments=True),
-        )
+    without = fmtc.compress(model, a, "paper", exclude=["conv1"], keep_moments=True)
+    with pytest.raises(fmtc.CalibrationError, match="to continue has no layer conv1"):
+        fmtc.compress(model, b, "paper", start=without)
 
 
 def test_the_result_does_not_depend_on_threads():

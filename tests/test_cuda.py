@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_ops_library import registered
+from test_ops_library import outcome, registered
 from test_ops_samples import CLOSE, SAMPLES
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 import fmtc
 from fmtc import ops
 from fmtc.cli.demo import digits_data, digits_model
-from fmtc.codec.coders import Tables
-from fmtc.ops.devices import copied_to, move_tensors
+from fmtc.codec.coders import coders
+from fmtc.ops.devices import copied_to
 
 pytestmark = pytest.mark.cuda
 
@@ -29,8 +29,8 @@ def on(device, args):
 
 
 def assert_as_on_the_cpu(name, args, results):
-    expected = tree_leaves(registered(name)(*args))
-    for result, of_cpu in zip(tree_leaves(results), expected, strict=True):
+    expected = outcome(name, args, registered(name))
+    for result, of_cpu in zip(results, expected, strict=True):
         tolerance = 1e-11 if name in CLOSE else 0
         torch.testing.assert_close(result.cpu(), of_cpu, rtol=tolerance, atol=10 * tolerance)
 
@@ -46,20 +46,20 @@ def test_another_stream(name, args):
         for to, value in zip(tree_leaves(inputs), tree_leaves(values), strict=True):
             if isinstance(to, torch.Tensor):
                 to.copy_(value)
-        assert_as_on_the_cpu(name, args, getattr(ops, name)(*inputs))
+        assert_as_on_the_cpu(name, args, outcome(name, inputs))
 
 
 @pytest.mark.parametrize("name, args", [s for s in SAMPLES if s[0] not in WAITING])
 def test_a_graph_holds_all_the_work(name, args):
     """Capturing fails where an operator waits for the device."""
-    operator, inputs = getattr(ops, name), on("cuda", args)
-    operator(*inputs)
+    inputs = on("cuda", args)
+    outcome(name, inputs)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        results = operator(*inputs)
+        results = outcome(name, inputs)
     for _ in range(2):
-        for result in tree_leaves(results):
+        for result in results:
             result.zero_()
         graph.replay()
         assert_as_on_the_cpu(name, args, results)
@@ -68,7 +68,7 @@ def test_a_graph_holds_all_the_work(name, args):
 @pytest.mark.parametrize("name, args", SAMPLES)
 def test_the_same_every_time(name, args):
     inputs = on("cuda", args)
-    first, second = (tree_leaves(getattr(ops, name)(*inputs)) for _ in range(2))
+    first, second = (outcome(name, inputs) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         assert torch.equal(a, b)
 
@@ -77,8 +77,8 @@ def test_the_same_every_time(name, args):
 def test_another_device(name, args):
     if torch.cuda.device_count() < 2:
         pytest.skip("there is one CUDA device only")
-    results = getattr(ops, name)(*on("cuda:1", args))
-    assert all(result.device == torch.device("cuda:1") for result in tree_leaves(results))
+    results = outcome(name, on("cuda:1", args))
+    assert all(result.device == torch.device("cuda:1") for result in results)
     assert_as_on_the_cpu(name, args, results)
 
 
@@ -97,9 +97,8 @@ def case(coder, images=3, device="cpu", size=40):
     levels = (torch.randn(images, 16, size, size, generator=generator) * 3).round()
     levels = levels.clamp(-31, 31).to(torch.int16)
     groups = torch.arange(16) % 4
-    tables = Tables(-31, ops.histogram(levels, -31, 31, groups, 4), groups, coder)
-    move_tensors(tables, torch.device(device))
-    return tables, levels.to(device)
+    coder = coders[coder](-31, ops.histogram(levels, -31, 31, groups, 4), groups)
+    return coder.to(device), levels.to(device)
 
 
 CODERS = ("rans", "huffman", "ebpc", "dct-cm")

@@ -33,7 +33,7 @@ def test_all_tensors_move_to_a_device(options, mode, monkeypatch):
     assert output.device == torch.device("cuda:0") and output.shape == (2, 10)
     for point in compressed.points.values():
         assert point.codec.device.type == "cuda"
-        assert point.counted.histogram.device.type == "cuda"
+        assert all(buffer.device.type == "cuda" for buffer in point.statistics.buffers())
 
 
 def test_a_codec_keeps_to_its_device():
@@ -53,6 +53,9 @@ def test_a_device_that_cannot_be_used_is_an_error_with_the_reason():
 
 def test_dtypes_of_a_codec_stay():
     compressed = fmtc.compress(digits_model(), digits_data().train_images[:32], **CASES["fmtc"])
-    before = {n: p.codec.tables.counts.dtype for n, p in compressed.points.items()}
+    before = {name: buffer.clone() for name, buffer in compressed.named_buffers()}
+    assert {buffer.dtype for buffer in before.values()} >= {torch.int64, torch.float32}
     compressed.double()
-    assert {n: p.codec.tables.counts.dtype for n, p in compressed.points.items()} == before
+    assert {parameter.dtype for parameter in compressed.parameters()} == {torch.float64}
+    for name, buffer in compressed.named_buffers():
+        assert buffer.dtype == before[name].dtype and torch.equal(buffer, before[name]), name

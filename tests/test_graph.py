@@ -1,4 +1,4 @@
-"""Coding points are found where METHOD section 1 puts them, and folding is exact everywhere."""
+"""Coding points are found where docs/method.md puts them, and folding is exact everywhere."""
 
 import pytest
 import torch
@@ -15,9 +15,11 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 import fmtc
-from fmtc.evaluation.evaluate import first_tensor
+from fmtc.network.activations import activation_limits
 from fmtc.network.fold import conv_like, fold_batch_norm, fold_input, fold_output
-from fmtc.network.graph import activation_limits, find_groups, trace
+from fmtc.network.groups import find_groups
+from fmtc.network.outputs import first_tensor
+from fmtc.network.trace import trace
 
 # network, input size, number of coding points
 NETWORKS = [
@@ -37,7 +39,7 @@ NETWORKS = [
 
 
 def float_preset():
-    return fmtc.PRESETS["paper"].__class__("exact", transform_bits=None, drop_components=False)
+    return fmtc.BitsPreset(name="exact", transform_bits=None, drop_components=False)
 
 
 def relative_error(got, expected):
@@ -152,14 +154,12 @@ def test_untraceable_modules_are_coded_by_hooks():
     with pytest.warns(UserWarning, match="cannot trace the model"):
         whole = fmtc.compress(outer, features, "paper", bits=9)
     assert list(whole.points) == ["conv1", "conv2"]
-    for cm, model, data in ((compressed, inner, x), (whole, outer, features)):
+    for cm, model, data, leaves in ((compressed, inner, x, ["1"]), (whole, outer, features, [""])):
         point = fmtc.evaluate(cm, data)
         assert point["snr_db"] > 35 and point["bits_per_value"]["stream"] > 0
         assert torch.equal(
             cm(data),
-            fmtc.compress(model, data, "paper", bits=9, leaf_modules=cm.settings["leaf_modules"])(
-                data
-            ),
+            fmtc.compress(model, data, "paper", bits=9, leaf_modules=leaves)(data),
         )
         with torch.no_grad():
             cm.mode = "float"

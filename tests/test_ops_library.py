@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from fmtc import ops
 
-PACKAGE = Path(ops.__file__).parent
+PACKAGE = Path(ops.__file__).parents[1]
 OPERATORS = {
+    "accumulate_",
     "channel_moments",
     "merge_moments",
     "pca",
@@ -43,10 +45,24 @@ OPERATORS = {
     "dct_cm_encode",
     "dct_cm_decode",
 }
+# The arguments that operators change; all others are functional.
+CHANGED = {"accumulate_": ["total"]}
 
 
 def registered(name):
     return getattr(torch.ops.fmtc, name).default
+
+
+def outcome(name, args, operator=None):
+    """All tensors that an operator makes, and those that it changes, in copies of its arguments.
+
+    operator: the one to call, ``fmtc.ops``'s by default.
+    """
+    names = [argument.name for argument in registered(name)._schema.arguments]
+    changed = [names.index(argument) for argument in CHANGED.get(name, [])]
+    args = [x.clone() if i in changed else x for i, x in enumerate(args)]
+    made = (operator or getattr(ops, name))(*args)
+    return [*(x for x in tree_leaves(made) if x is not None), *(args[i] for i in changed)]
 
 
 def test_all_operators_are_registered_and_no_others():
@@ -59,7 +75,9 @@ def test_wrappers_follow_the_schema(name):
     wrapper, schema = getattr(ops, name), registered(name)._schema
     assert wrapper.__doc__
     assert list(inspect.signature(wrapper).parameters) == [a.name for a in schema.arguments]
-    assert not any(a.alias_info for a in (*schema.arguments, *schema.returns)), "functional"
+    changed = [a.name for a in schema.arguments if a.alias_info]
+    assert changed == CHANGED.get(name, []) and not any(a.alias_info for a in schema.returns)
+    assert all(a.alias_info.is_write for a in schema.arguments if a.alias_info)
 
 
 def test_build_info():

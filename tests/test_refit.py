@@ -9,8 +9,9 @@ from torch import nn
 
 import fmtc
 from fmtc.calibration import refit as module
+from fmtc.calibration.compressor import Compressor
+from fmtc.calibration.fit import Knob
 from fmtc.calibration.refit import RIDGES, refit
-from fmtc.model.model import Compressor
 from fmtc.targets import Step
 
 GEOMETRIES = {
@@ -209,10 +210,12 @@ def on_a_grid(channel, levels):
 @pytest.mark.parametrize("bits", [8, 4])
 def test_refitted_weights_are_on_the_grid(kind, bits):
     compressor = Compressor(tiny(kind), images(24), weight_bits=bits, micro_batch=4)
+    prepared, calibrated, _ = compressor.calibrate(Knob(step=0.02))
+    assert calibrated.refitted
+    for group in prepared.groups:
+        if group.name in calibrated.refitted:
+            edge = group.name in ("stem", "last", "twice", "twice@2")  # 8 bits
+            for channel in prepared.convolution(group).weight.flatten(1):
+                assert on_a_grid(channel, 2**8 if edge else 2**bits), group.name
     compressed = compressor.compress(Step(0.02))
-    assert compressed.refitted
-    for name, conv in compressed.refitted.items():
-        edge = name in ("stem", "last", "twice", "twice@2")  # 8 bits
-        for channel in conv.weight.flatten(1):
-            assert on_a_grid(channel, 2**8 if edge else 2**bits), name
     assert fmtc.evaluate(compressed, images(4, seed=1))["snr_db"] > 0

@@ -10,7 +10,8 @@ from torch import nn
 
 import fmtc
 from fmtc.calibration.sensitivity import sensitivities
-from fmtc.network.graph import AFTER, BEFORE, find_groups, trace, untraced_modules
+from fmtc.network.groups import AFTER, BEFORE, find_groups, untraced_modules
+from fmtc.network.trace import trace
 
 
 class Small(nn.Module):

@@ -11,8 +11,9 @@ from torch import nn
 import fmtc
 from fmtc.data.datasets import open_dataset
 from fmtc.data.models import load_model
-from fmtc.model.model import prepare
+from fmtc.network.fold import set_convolution, tidy
 from fmtc.network.outputs import first_tensor
+from fmtc.network.prepared import Prepared
 from fmtc.network.weights import (
     SHARES,
     WEIGHT_BITS,
@@ -178,18 +179,19 @@ def test_widths_are_checked():
 
 
 def prepared(model, shape=(3, 12, 12), leaf_modules=()):
-    settings = {
-        "input_shape": list(shape),
-        "leaf_modules": list(leaf_modules),
-        "include": None,
-        "exclude": None,
-        "weight_bits": 32,
-    }
-    return prepare(model, settings)[0]
+    """The network on tensors of its own, each BN folded, as its weights are quantised."""
+    made = Prepared.of(model, shape, leaf_modules=leaf_modules).copy(own=True)
+    for group in made.groups:
+        conv = made.convolution(group)
+        if conv is not None:
+            set_convolution(made.network, group, conv)
+    tidy(made.network)
+    return made.network
 
 
 def weights_of(network):
-    return {n: p.detach().clone() for n, p in network.named_parameters() if p.dim() > 1}
+    found = network.named_parameters(remove_duplicate=False)
+    return {n: p.detach().clone() for n, p in found if p.dim() > 1}
 
 
 def widths(model, bits, transposed=(), **options):
@@ -267,11 +269,15 @@ def test_grouped_transposed_convolution_has_a_grid_for_each_output():
                 assert torch.allclose(weight[of_group, out], expected, atol=1e-6)
 
 
+GROUPS = ("stem", "conv1", "conv2", "shortcut")
+
+
 def test_the_users_model_is_not_changed():
     model = tiny(TinyResidual)
     before = copy.deepcopy(model.state_dict())
-    network = prepared(model)
-    quantize_network(network, 4)
+    quantised = Prepared.of(model, (3, 12, 12), weight_bits=4)
+    network = quantised.network
+    assert set(quantised.grids) == {f"fmtc_folded.{name}" for name in GROUPS} | {"classifier"}
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     x = images()
     with torch.no_grad():

@@ -312,21 +312,15 @@ def _usable(batches: Iterable[torch.Tensor], size: int) -> list[torch.Tensor]:
 
     CalibrationError names what is wrong with a batch.
     """
-    made = []
-    for i, batch in enumerate(batches):
-        if not batch.is_floating_point():
-            raise CalibrationError(
-                f"calibration batch {i}: expected preprocessed floating-point images, "
-                f"got {batch.dtype}"
-            )
-        if batch.dim() != 4 or not batch.numel():
-            raise CalibrationError(
-                f"calibration batch {i}: expected images [N, C, H, W], got {list(batch.shape)}"
-            )
-        if not batch.isfinite().all():
-            raise CalibrationError(f"calibration batch {i} contains NaN or Inf")
-        batch = batch.detach().float().cpu()
-        made += (batch.clone() if batch.is_inference() else batch).split(size)
-    if not made:
-        raise CalibrationError("there are no calibration images")
+    made: list[torch.Tensor] = []
+    try:
+        for i, batch in enumerate(batches):
+            if not batch.numel():
+                raise ValueError(f"batch {i}: images without pixels, {list(batch.shape)}")
+            if not batch.isfinite().all():
+                raise ValueError(f"batch {i} contains NaN or Inf")
+            batch = batch.detach().float().cpu()
+            made += (batch.clone() if batch.is_inference() else batch).split(size)
+    except ValueError as error:
+        raise CalibrationError(f"calibration images: {error}") from error
     return made

@@ -55,9 +55,9 @@ class _Collected:
         self.images, self.probes, self.seed = images, probes, seed
         self.positions = 0  # of all images together
 
-    def add_values(self, x: torch.Tensor) -> None:
+    def add_values(self, x: torch.Tensor, image: int) -> None:
         self.positions += x[:, 0].numel()
-        self.values.update(self.some(x), 1)
+        self.values.update(self._some(x, image + torch.arange(len(x)), self.images), 1)
 
     def add_gradients(self, gradients: list[torch.Tensor]) -> None:
         g = torch.cat([part.transpose(0, 1).flatten(1) for part in gradients], 1)  # [C, all]
@@ -65,13 +65,24 @@ class _Collected:
         # A metric needs no more than float32, in which products take half the time.
         self.products = self.products + (g @ g.T).double()
 
-    def some(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, C, some positions, 1] of [N, C, H, W], the same ones of every image and probe."""
+    def gradients_of(self, x: torch.Tensor, image: int, probe: int) -> torch.Tensor:
+        """What ``add_gradients`` takes of a gradient [N, C, H, W]."""
+        turn = (image + torch.arange(len(x))) * self.probes + probe
+        return self._some(x, turn, self.images * self.probes)
+
+    def _some(self, x: torch.Tensor, turn: torch.Tensor, turns: int) -> torch.Tensor:
+        """[N, C, some positions, 1] of [N, C, H, W]; turn: of each image, i64 [N], out of so many.
+
+        Each goes on where the one before stopped, in an order that has every position once, so that
+        none counts more than another.
+        """
         flat = x.flatten(2)
-        most = -(-SAMPLES_PER_CHANNEL * x.shape[1] // (self.images * self.probes))
-        if flat.shape[2] > most:
-            generator = torch.Generator().manual_seed(self.seed)
-            flat = flat[..., torch.randperm(flat.shape[2], generator=generator)[:most]]
+        positions = flat.shape[2]
+        most = -(-SAMPLES_PER_CHANNEL * x.shape[1] // turns)
+        if positions > most:
+            order = torch.randperm(positions, generator=torch.Generator().manual_seed(self.seed))
+            at = order[(turn[:, None] * most + torch.arange(most)) % positions]
+            flat = flat.gather(2, at[:, None].expand(-1, x.shape[1], -1))
         return flat[..., None]
 
     def finish(self) -> Sensitivity:
@@ -135,6 +146,7 @@ def sensitivities(
     generator = torch.Generator().manual_seed(seed)
     parts = [part for batch in images for part in batch.split(IMAGES_AT_A_TIME)]
     count = sum(len(part) for part in parts)
+    done = 0
     with stage(progress, "sensitivities", len(parts), "batch") as advance:
         for part in parts:
             recorder = _Recorder(network, nodes)
@@ -143,7 +155,8 @@ def sensitivities(
                 drawn = directions(output.detach(), probes, generator)
                 for key in recorder.seen:
                     collected.setdefault(key, _Collected(count, probes, seed))
-                _collect(collected, recorder.seen, output, drawn)
+                _collect(collected, recorder.seen, output, drawn, done)
+            done += len(part)
             advance(1)
     return {key: item.finish() for key, item in collected.items()}
 
@@ -161,14 +174,17 @@ def _recording(hooked: list[HookedConv], recorder: _Recorder) -> Iterator[None]:
             layer.code = None
 
 
-def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor) -> None:
-    """Add the moments of what was seen in one run, and of its gradients in each direction."""
+def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor, image: int) -> None:
+    """Add the moments of what was seen in one run, and of its gradients in each direction.
+
+    image: the number of the first one.
+    """
     keys = [(key, x) for key, calls in seen.items() for x in calls]
     tensors = [x for _, x in keys]
     if not tensors:  # all layers are left out
         return
     for key, x in keys:
-        collected[key].add_values(x.detach())
+        collected[key].add_values(x.detach(), image)
     probes = directions.shape[1]
     found: list[list[torch.Tensor]] = [[] for _ in keys]
     for probe in range(probes):
@@ -181,6 +197,6 @@ def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor) ->
         )
         for (key, x), gradient, parts in zip(keys, gradients, found, strict=True):
             gradient = torch.zeros_like(x) if gradient is None else gradient
-            parts.append(collected[key].some(gradient))
+            parts.append(collected[key].gradients_of(gradient, image, probe))
     for (key, _), parts in zip(keys, found, strict=True):
         collected[key].add_gradients(parts)

@@ -15,11 +15,13 @@ def eval_view(model: M, dtype: torch.dtype | None = None) -> M:
     """A copy of the modules in eval mode whose tensors share the model's memory.
 
     Flags, hooks and attributes are its own, gradients are off. dtype: floating-point tensors of
-    another type are copies of this one.
+    another type are copies of this one. Tensors of inference mode are copies, too, outside of it.
     """
 
     def shared(tensor: torch.Tensor) -> torch.Tensor:
         tensor = tensor.detach()
+        if tensor.is_inference() and not torch.is_inference_mode_enabled():
+            tensor = tensor.clone()  # gradients cannot flow through it
         return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
 
     memo: dict[int, object] = {}
