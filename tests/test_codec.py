@@ -301,7 +301,7 @@ def test_each_coder_codes_levels(name):
     else:
         assert ideal <= int(used.sum()) <= 1.1 * ideal
     data[1, 30] ^= 1
-    with pytest.raises(fmtc.ops.StreamError, match="image 1"):
+    with pytest.raises(fmtc.StreamError, match="image 1"):
         coder.decode(data, used, 40, 50)
 
 

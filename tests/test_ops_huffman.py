@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streams import from_rows, to_rows
 
 from fmtc import ops
+from fmtc.errors import StreamError
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -165,7 +166,7 @@ def message_of(case, stream):
     if int(status[0]) == 0:
         return None
     assert not levels.any()
-    with pytest.raises(ops.StreamError, match="stream of image 0: ") as error:
+    with pytest.raises(StreamError, match="stream of image 0: ") as error:
         ops.check_status(status)
     return str(error.value)
 
@@ -432,7 +433,7 @@ def test_stream_info():
 )
 def test_stream_info_refuses_other_bytes(damage, message):
     stream = CASES["several tables"].streams()[0]
-    with pytest.raises(ops.StreamError, match=message):
+    with pytest.raises(StreamError, match=message):
         ops.stream_info(damage(stream))
 
 
@@ -448,7 +449,7 @@ def damaged_in_the_middle(case, damaged):
     assert torch.equal(levels[0], case.levels[0]) and torch.equal(levels[2], case.levels[2])
     if int(status[1]) != 0:
         assert not levels[1].any()
-        with pytest.raises(ops.StreamError, match="stream of image 1: "):
+        with pytest.raises(StreamError, match="stream of image 1: "):
             ops.check_status(status)
     return int(status[1])
 
@@ -488,7 +489,7 @@ def test_another_table_set_is_refused():
     args[5] += 1
     levels, status = ops.huffman_decode(*args)
     assert (status != 0).all() and not levels.any()
-    with pytest.raises(ops.StreamError, match="image 0: .*table set"):
+    with pytest.raises(StreamError, match="image 0: .*table set"):
         ops.check_status(status)
 
 
@@ -497,7 +498,7 @@ def test_another_shape_is_refused(shape):
     case = CASES["several tables"]
     args = case.decode_args(*case.encode())
     _, status = ops.huffman_decode(*args[:6], *shape)
-    with pytest.raises(ops.StreamError, match="image 0: .*shape"):
+    with pytest.raises(StreamError, match="image 0: .*shape"):
         ops.check_status(status)
 
 

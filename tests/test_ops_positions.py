@@ -13,6 +13,7 @@ from streams import from_rows, to_rows
 from test_ops_rans import damaged_in_the_middle, encode_payload, laplacian, reference_chunking
 
 from fmtc import ops
+from fmtc.errors import StreamError
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -435,7 +436,7 @@ def test_the_map_must_have_the_positions_of_the_header():
             assert not status.any() and torch.equal(levels, case.levels)
         else:
             assert status.all() and not levels.any()
-            with pytest.raises(ops.StreamError, match="image 0: "):
+            with pytest.raises(StreamError, match="image 0: "):
                 ops.check_status(status)
 
 
@@ -474,7 +475,7 @@ def test_another_number_of_classes_is_refused():
         args[3] = torch.zeros(segments, dtype=torch.int64)
         levels, status = ops.rans_decode(*args)
         assert status.all() and not levels.any()
-        with pytest.raises(ops.StreamError, match="image 0: .*shape"):
+        with pytest.raises(StreamError, match="image 0: .*shape"):
             ops.check_status(status)
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from streams import from_rows, to_rows
 
 from fmtc import ops
+from fmtc.errors import StreamError
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -234,7 +235,7 @@ def message_of(case, stream):
     if int(status[0]) == 0:
         return None
     assert not levels.any()
-    with pytest.raises(ops.StreamError, match="stream of image 0: ") as error:
+    with pytest.raises(StreamError, match="stream of image 0: ") as error:
         ops.check_status(status)
     return str(error.value)
 
@@ -589,7 +590,7 @@ def damaged_in_the_middle(case, damaged):
     assert torch.equal(levels[0], case.levels[0]) and torch.equal(levels[2], case.levels[2])
     if int(status[1]) != 0:
         assert not levels[1].any()
-        with pytest.raises(ops.StreamError, match="stream of image 1: "):
+        with pytest.raises(StreamError, match="stream of image 1: "):
             ops.check_status(status)
     return int(status[1])
 
@@ -629,7 +630,7 @@ def test_another_table_set_is_refused():
     args[6] += 1
     levels, status = ops.rans_decode(*args)
     assert (status != 0).all() and not levels.any()
-    with pytest.raises(ops.StreamError, match="image 0: .*table set"):
+    with pytest.raises(StreamError, match="image 0: .*table set"):
         ops.check_status(status)
 
 
@@ -639,7 +640,7 @@ def test_another_coder_is_refused():
     _, decode_table = ops.huffman_tables(ops.huffman_lengths(case.counts + 1, 15))
     args = case.lo, case.table_of, decode_table, case.TABLE_ID, *case.shape
     _, status = ops.huffman_decode(data, used, *args)
-    with pytest.raises(ops.StreamError, match="image 0: .*entropy coder"):
+    with pytest.raises(StreamError, match="image 0: .*entropy coder"):
         ops.check_status(status)
 
 
@@ -648,7 +649,7 @@ def test_another_shape_is_refused(shape):
     case = CASES["several tables"]
     args = case.decode_args(*case.encode())
     _, status = ops.rans_decode(*args[:7], *shape)
-    with pytest.raises(ops.StreamError, match="image 0: .*shape"):
+    with pytest.raises(StreamError, match="image 0: .*shape"):
         ops.check_status(status)
 
 

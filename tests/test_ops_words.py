@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from streams import from_rows, to_rows
 
 from fmtc import ops
+from fmtc.errors import StreamError
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -251,7 +252,7 @@ def message_of(coder, stream, name="8 bits"):
     if int(status[0]) == 0:
         return None
     assert not decoded.any()
-    with pytest.raises(ops.StreamError, match="stream of image 0: ") as error:
+    with pytest.raises(StreamError, match="stream of image 0: ") as error:
         ops.check_status(status)
     return str(error.value)
 

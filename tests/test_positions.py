@@ -13,6 +13,7 @@ from test_ops_positions import reference_activity, reference_arrange
 import fmtc
 from fmtc import ops
 from fmtc.codec.positions import LEAST_SCALE, MOST_WEIGHT, UNIT, PositionClasses
+from fmtc.errors import StreamError
 from fmtc.presets import PRESETS
 
 PLAIN = dataclasses.replace(PRESETS["fmtc"], name="plain", position_classes=1)
@@ -241,10 +242,10 @@ def test_damaged_streams_are_refused():
     for bit in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(ops.StreamError):
+        with pytest.raises(StreamError):
             codec.decode(bytes(flipped))
     for size in range(1, len(data)):
-        with pytest.raises(ops.StreamError):
+        with pytest.raises(StreamError):
             codec.decode(data[:size])
 
 
@@ -252,7 +253,7 @@ def test_streams_with_and_without_classes_are_not_mixed_up():
     x = uneven()
     codec, plain = (fmtc.calibrate_tensor(x, p, step=1.0) for p in ("fmtc", PLAIN))
     for ours, theirs in ((codec, plain), (plain, codec)):
-        with pytest.raises(ops.StreamError):
+        with pytest.raises(StreamError):
             ours.decode(theirs.encode(x))
 
 

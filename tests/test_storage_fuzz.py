@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save
 from test_codec import correlated
 
 import fmtc
-from fmtc import ops
 from fmtc.codec.archive import _checksum
 from fmtc.codec.coders import coders
+from fmtc.errors import StreamError
 
 X = correlated()
 SETTINGS = {
@@ -147,7 +147,7 @@ def expect_works(codec):
         assert codec.coder.name != "rans" and "level" in str(error)
         return
     assert codec.decode(data).shape == x.shape
-    with pytest.raises(ops.StreamError):
+    with pytest.raises(StreamError):
         codec.decode(data[:-1])
 
 
