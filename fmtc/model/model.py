@@ -225,6 +225,7 @@ class CompressedModel(nn.Module):
             if like is not None:
                 self.network.to(like.device, like.dtype)
             self.mode, self.statistics = mode, statistics
+        self.network._apply(torch.clone)  # nothing is loaded into tensors of the user's model
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompressedModel:

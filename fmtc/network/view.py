@@ -19,7 +19,7 @@ def eval_view(model: M, dtype: torch.dtype | None = None) -> M:
     """
 
     def shared(tensor: torch.Tensor) -> torch.Tensor:
-        tensor = tensor.detach()
+        tensor = tensor.data  # unlike detach() it does not count changes together with the model's
         if tensor.is_inference() and not torch.is_inference_mode_enabled():
             tensor = tensor.clone()  # gradients cannot flow through it
         return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
