@@ -10,6 +10,7 @@ from torch import nn
 
 import fmtc
 from fmtc.calibration.sensitivity import sensitivities
+from fmtc.codec.transform import metric_root
 from fmtc.network.groups import AFTER, BEFORE, find_groups, untraced_modules
 from fmtc.network.trace import trace
 
@@ -188,6 +189,20 @@ def test_tensors_that_the_output_does_not_depend_on():
     assert got["conv", BEFORE].metric.trace() > 0
     constant = measure(Dead().eval(), torch.zeros(2, 3, 6, 6))
     assert all(item.metric.isfinite().all() for item in constant.values())
+
+
+@pytest.mark.parametrize("size", [12, 48])
+def test_what_no_reader_can_see_is_no_direction(size):
+    """Behind a 1x1 convolution of 12 channels to 4 the output depends on 4 directions, exactly."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 12, 3, padding=1, groups=3), nn.ReLU6(), nn.Conv2d(12, 4, 1), nn.ReLU(),
+        nn.Conv2d(4, 4, 3), nn.Flatten(),
+    )  # fmt: skip
+    metrics = fmtc.Compressor(model.eval(), images(16, size=size)).metrics
+    root, _ = metric_root(metrics.metrics["0", AFTER])
+    assert root.shape == (4, 12)
+    assert len(metric_root(metrics.metrics["0", BEFORE])[0]) == 12
 
 
 def test_grouped_convolutions_keep_groups_apart_in_the_metric():

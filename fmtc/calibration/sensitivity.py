@@ -62,8 +62,9 @@ class _Collected:
     def add_gradients(self, gradients: list[torch.Tensor]) -> None:
         g = torch.cat([part.transpose(0, 1).flatten(1) for part in gradients], 1)  # [C, all]
         self.gradients += g.shape[1]
-        # A metric needs no more than float32, in which products take half the time.
-        self.products = self.products + (g @ g.T).double()
+        # In double: rounding would be taken for directions that the output depends on.
+        g = g.double()
+        self.products = self.products + g @ g.T
 
     def gradients_of(self, x: torch.Tensor, image: int, probe: int) -> torch.Tensor:
         """What ``add_gradients`` takes of a gradient [N, C, H, W]."""
