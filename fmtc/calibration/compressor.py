@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -87,7 +88,7 @@ def compress(
     compressor = Compressor(
         model, images, config, start=start, progress=progress, input_fn=input_fn, **options
     )
-    return compressor.compress(chosen)
+    return compressor.compress(chosen, last=True)
 
 
 class Compressor:
@@ -146,8 +147,13 @@ class Compressor:
         assert isinstance(self.preset, StepPreset)
         return Metrics(self.prepared, self.batches, self.preset, self.config.seed, self.progress)
 
-    def compress(self, target: Target | str | None = None) -> CompressedModel:
-        """The model at one setting; ``Bits`` for presets with a knob b, others for "fmtc"."""
+    def compress(
+        self, target: Target | str | None = None, *, last: bool = False
+    ) -> CompressedModel:
+        """The model at one setting; ``Bits`` for presets with a knob b, others for "fmtc".
+
+        last: no other setting follows, so that what they share can be let go on the way.
+        """
         began = time.perf_counter()
         by_step = isinstance(self.preset, StepPreset)
         if target is None:
@@ -160,9 +166,11 @@ class Compressor:
             if isinstance(target, Bits):
                 assert isinstance(self.preset, BitsPreset)
                 self.preset.check_bits(target.value)
-                compressed, notes = self._compressed(Knob(bits=target.value), self.batches, target)
+                known = Knob(bits=target.value)
+                compressed, notes = self._compressed(known, self.batches, target, last)
             elif isinstance(target, Step):
-                compressed, notes = self._compressed(Knob(step=target.value), self.batches, target)
+                known = Knob(step=target.value)
+                compressed, notes = self._compressed(known, self.batches, target, last)
             else:
                 compressed, notes = self._search(target)
         for note in notes:
@@ -176,13 +184,13 @@ class Compressor:
     def _search(self, target: Target) -> tuple[CompressedModel, list[str]]:
         """Calibrate at several steps on some images, each checked on the others.
 
-        Of the compressed models only the one that is nearest to the target so far is kept.
+        Of the one that is nearest to the target so far what was calibrated is kept, no network.
         """
         images = torch.cat(self.batches)
         held = min(len(images) // HELD_BACK, MOST_HELD_BACK)
         check = (images[-held:] if held else images).to(float_type(self.model))
         batches = list(images[: len(images) - held].split(self.config.micro_batch))
-        kept: list[tuple[Measure, CompressedModel, list[str]]] = []
+        kept: list[tuple[Measure, Calibrated, list[str]]] = []
 
         def measure(step: float) -> Measure:
             made, notes = self._compressed(Knob(step=step), batches, target)
@@ -193,21 +201,23 @@ class Compressor:
             else:
                 self._measures.append(measured)
             if not kept or _nearer(target, measured, kept[0][0]):
-                kept[:] = [(measured, made, notes)]
+                kept[:] = [(measured, made.calibrated(), notes)]
+            del made
+            gc.collect()  # graphs refer to themselves, and would stay
             return measured
 
         known = [] if isinstance(target, AccuracyDrop) else self._measures
         guess = self._guess(target)
         found = search(target, measure, guess, known, finest=FINEST, coarsest=COARSEST)
         if kept and kept[0][0].step == found.step:
-            _, compressed, notes = kept[0]
+            _, calibrated, notes = kept.pop()
+            compressed = CompressedModel(self.model, calibrated, self._prepared_as(calibrated))
         else:
             kept.clear()
             compressed, notes = self._compressed(Knob(step=found.step), batches, target)
         note = target.note(found.measure)
         if note is not None:
             notes = [*notes, f"on {len(check)} images held back, {note}"]
-        compressed.reset_statistics()
         return compressed, notes
 
     @cached_property
@@ -244,10 +254,12 @@ class Compressor:
     # -- One calibration --------------------------------------------------------------------------
 
     def _compressed(
-        self, knob: Knob, batches: list[torch.Tensor], target: Target
+        self, knob: Knob, batches: list[torch.Tensor], target: Target, last: bool = False
     ) -> tuple[CompressedModel, list[str]]:
         prepared, calibrated, notes = self.calibrate(knob, batches)
         calibrated.setting = target.setting
+        if last:
+            vars(self).pop("metrics", None)
         return CompressedModel(self.model, calibrated, prepared), notes
 
     def calibrate(
@@ -284,6 +296,13 @@ class Compressor:
             refitted=tuple(layers.refitted),
         )
         return prepared, calibrated, layers.notes(images)
+
+    def _prepared_as(self, calibrated: Calibrated) -> Prepared:
+        """The network with each layer coded on its side, as it was calibrated."""
+        prepared = self.prepared.copy()
+        for group in prepared.groups:
+            group.side = calibrated.sides[group.name]
+        return prepared
 
     def _choose_sides(self, prepared: Prepared, knob: Knob) -> None:
         preset = self.preset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 import torch
@@ -14,15 +15,40 @@ from ..progress import Progress
 from . import placement
 from .placement import Spectrum
 from .reuse import certainly_reuses
-from .sensitivity import Directions, Sensitivity, normal_directions, sensitivities
+from .sensitivity import (
+    Directions,
+    Sensitivity,
+    each_sensitivity,
+    half_of,
+    normal_directions,
+    whole_of,
+)
 
 Key = tuple[str, str]  # a layer's name and the side of its activation
+
+
+class SymmetricMatrices(Mapping[Key, torch.Tensor]):
+    """Symmetric matrices by layer and side, of which half is held."""
+
+    def __init__(self, matrices: Iterable[tuple[Key, torch.Tensor]]):
+        self._halves = {key: (half_of(matrix), len(matrix)) for key, matrix in matrices}
+
+    def __getitem__(self, key: Key) -> torch.Tensor:
+        return whole_of(*self._halves[key])
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._halves)
+
+    def __len__(self) -> int:
+        return len(self._halves)
 
 
 class Metrics:
     """Sensitivities, metrics and spectra by layer and side, each made when it is first asked for.
 
     prepared: the network, which is not changed. images: float32 batches [N, C, H, W].
+    Of a large network all of them together are larger than its weights. Sensitivities are kept only
+    where they were asked for first; metrics and spectra do without.
     """
 
     def __init__(
@@ -40,6 +66,9 @@ class Metrics:
     @cached_property
     def sensitivities(self) -> dict[Key, Sensitivity]:
         """Of every tensor but those whose levels are certainly used again."""
+        return dict(self._measured())
+
+    def _measured(self) -> Iterator[tuple[Key, Sensitivity]]:
         prepared, preset = self.prepared, self.preset
         measured = [
             group
@@ -48,7 +77,7 @@ class Metrics:
             and not (preset.reuse_levels and certainly_reuses(prepared, group))
         ]
         hooked = [layer for layer in prepared.hooked if not layer.excluded]
-        return sensitivities(
+        return each_sensitivity(
             prepared.network,
             measured,
             hooked,
@@ -60,19 +89,35 @@ class Metrics:
         )
 
     @cached_property
-    def metrics(self) -> dict[Key, torch.Tensor]:
+    def metrics(self) -> Mapping[Key, torch.Tensor]:
         """The regularised metric of each layer and side, f64 [C, C]."""
+        return self._of_sensitivities[0]
+
+    @cached_property
+    def spectra(self) -> dict[Key, Spectrum]:
+        """The variances of each tensor's components in its metric."""
+        return self._of_sensitivities[1]
+
+    @cached_property
+    def _of_sensitivities(self) -> tuple[Mapping[Key, torch.Tensor], dict[Key, Spectrum]]:
+        known = vars(self).get("sensitivities")
+        measured = self._measured() if known is None else known.items()
         probes = self.preset.probes * sum(len(batch) for batch in self.images)
         groups = {group.name: group for group in self.prepared.groups}
-        return {
-            (name, side): placement.regularized(
-                sensitivity.metric,
-                self._background(groups.get(name), side),
-                self.preset.regularization,
-                probes,
-            )
-            for (name, side), sensitivity in self.sensitivities.items()
-        }
+        spectra = {}
+
+        def made() -> Iterator[tuple[Key, torch.Tensor]]:
+            for (name, side), sensitivity in measured:
+                metric = placement.regularized(
+                    sensitivity.metric,
+                    self._background(groups.get(name), side),
+                    self.preset.regularization,
+                    probes,
+                )
+                spectra[name, side] = Spectrum.of(sensitivity, metric)
+                yield (name, side), metric
+
+        return SymmetricMatrices(made()), spectra
 
     def _background(self, group: Group | None, side: str) -> torch.Tensor | None:
         """What the convolutions see that read a group's output there."""
@@ -83,26 +128,20 @@ class Metrics:
         convs = (plain_convolution(self.prepared.network, reader) for reader in readers)
         return placement.consumer_metric(conv.weight for conv in convs if conv is not None)
 
-    @cached_property
-    def spectra(self) -> dict[Key, Spectrum]:
-        """The variances of each tensor's components in its metric."""
-        return {
-            key: Spectrum.of(sensitivity, self.metrics[key])
-            for key, sensitivity in self.sensitivities.items()
-        }
-
     def with_sensitivities(self, sensitivities: dict[Key, Sensitivity]) -> Metrics:
         """These with other sensitivities."""
         made = Metrics.__new__(Metrics)
-        kept = vars(self).keys() - {"sensitivities", "metrics", "spectra"}
+        kept = vars(self).keys() - {"sensitivities", "metrics", "spectra", "_of_sensitivities"}
         vars(made).update({name: vars(self)[name] for name in kept})
         made.sensitivities = sensitivities
         return made
 
-    def with_metrics(self, metrics: dict[Key, torch.Tensor]) -> Metrics:
+    def with_metrics(self, metrics: Mapping[Key, torch.Tensor]) -> Metrics:
         """These with other metrics of the same sensitivities."""
-        made = self.with_sensitivities(self.sensitivities)
+        known = self.sensitivities
+        made = self.with_sensitivities(known)
         made.metrics = metrics
+        made.spectra = {key: Spectrum.of(known[key], metrics[key]) for key in known}
         return made
 
     def coded(self, step: float, groups: list[Group]) -> list[Spectrum]:

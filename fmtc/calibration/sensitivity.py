@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from ..codec.moments import Moments
+from .. import ops
 from ..network.groups import BEFORE, Group
 from ..network.outputs import first_tensor
 from ..network.untraced import HookedConv
@@ -42,29 +42,49 @@ class Sensitivity:
     positions: float
 
 
+def half_of(matrix: torch.Tensor) -> torch.Tensor:
+    """The upper half of a symmetric matrix [C, C], row by row; [C (C + 1) / 2]."""
+    return matrix[torch.ones_like(matrix, dtype=torch.bool).triu()]
+
+
+def whole_of(half: torch.Tensor, size: int) -> torch.Tensor:
+    """The symmetric matrix [size, size] of its upper half."""
+    matrix = half.new_zeros(size, size)
+    matrix[torch.ones_like(matrix, dtype=torch.bool).triu()] = half
+    return matrix + matrix.triu(1).T
+
+
 class _Collected:
     """Second moments of a tensor and of its gradients, at some of its positions.
 
+    Of many wide layers they take more memory than the weights, so of matrices half is held.
     images: in all; probes: for each.
     """
 
     def __init__(self, images: int, probes: int, seed: int):
-        self.values = Moments()
-        self.products: torch.Tensor | float = 0.0  # sum of g g^T, f64 [C, C]
+        # Count, mean f64 [C], half of the second moments f64 [C, C].
+        self.values: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self.products: torch.Tensor | float = 0.0  # half of the sum of g g^T, f64 [C, C]
         self.gradients = 0
         self.images, self.probes, self.seed = images, probes, seed
         self.positions = 0  # of all images together
 
     def add_values(self, x: torch.Tensor, image: int) -> None:
         self.positions += x[:, 0].numel()
-        self.values.update(self._some(x, image + torch.arange(len(x)), self.images), 1)
+        some = self._some(x, image + torch.arange(len(x)), self.images)
+        count, mean, m2 = ops.channel_moments(some)
+        if self.values is not None:
+            count0, mean0, half = self.values
+            before = count0, mean0, whole_of(half, len(mean))
+            count, mean, m2 = ops.merge_moments(*before, count, mean, m2)
+        self.values = count, mean, half_of(m2)
 
     def add_gradients(self, gradients: list[torch.Tensor]) -> None:
         g = torch.cat([part.transpose(0, 1).flatten(1) for part in gradients], 1)  # [C, all]
         self.gradients += g.shape[1]
         # In double: rounding would be taken for directions that the output depends on.
         g = g.double()
-        self.products = self.products + g @ g.T
+        self.products = half_of(g @ g.T) + self.products
 
     def gradients_of(self, x: torch.Tensor, image: int, probe: int) -> torch.Tensor:
         """What ``add_gradients`` takes of a gradient [N, C, H, W]."""
@@ -87,9 +107,11 @@ class _Collected:
         return flat[..., None]
 
     def finish(self) -> Sensitivity:
-        [(count, _, m2)] = self.values.parts
+        assert self.values is not None
+        count, mean, m2 = self.values
         metric = torch.as_tensor(self.products) / self.gradients
-        return Sensitivity(metric, m2 / count, self.positions / self.images)
+        metric, covariance = (whole_of(half, len(mean)) for half in (metric, m2 / count))
+        return Sensitivity(metric, covariance, self.positions / self.images)
 
 
 class _Recorder(fx.Interpreter):
@@ -139,6 +161,22 @@ def sensitivities(
     random directions for each image. Equal for equal seeds. Tensors that the output does not
     depend on get a metric of zeros; layers that are never called get none.
     """
+    return dict(
+        each_sensitivity(network, groups, hooked, images, probes, seed, progress, directions)
+    )
+
+
+def each_sensitivity(
+    network: fx.GraphModule,
+    groups: list[Group],
+    hooked: list[HookedConv],
+    images: list[torch.Tensor],
+    probes: int,
+    seed: int = 0,
+    progress: Progress = False,
+    directions: Directions = normal_directions,
+) -> Iterator[tuple[tuple[str, str], Sensitivity]]:
+    """One by one what `sensitivities` gives: all of them can be larger than the network."""
     nodes: dict[fx.Node, list[tuple[str, str]]] = {}
     for group in groups:
         for name, side in group.sides.items():
@@ -159,7 +197,8 @@ def sensitivities(
                 _collect(collected, recorder.seen, output, drawn, done)
             done += len(part)
             advance(1)
-    return {key: item.finish() for key, item in collected.items()}
+    for key in list(collected):
+        yield key, collected.pop(key).finish()
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from ..progress import Progress, stage
 
 # (layer, its output for each micro-batch) -> its codec; ``codec.simulate`` gives what is decoded.
 FitLayer = Callable[[Group | HookedConv, list[torch.Tensor]], Codec]
-# (layer, its convolution, decoded inputs, outputs of the uncompressed network) -> a convolution.
+# (layer, its convolution, decoded inputs, outputs of the uncompressed network) -> a convolution,
+# the same one where nothing is gained.
 Refit = Callable[[Group, nn.Conv2d, list[torch.Tensor], list[torch.Tensor]], nn.Conv2d]
 
 
@@ -59,11 +60,7 @@ def run_sequentially(
                 beside.values[twin] = beside.execute(twin)
                 if node in convolutions:
                     group = convolutions[node]
-                    conv = prepared.convolution(group)
-                    if conv is not None:
-                        targets = _targets(group, coded, beside, twin_of)
-                        inputs = coded.values[node.args[0]]
-                        set_convolution(network, group, refit(group, conv, inputs, targets))
+                    _refit(prepared, group, coded, _targets(group, coded, beside, twin_of), refit)
             untraced = _untraced(network, node)
             if untraced is not None:
                 inner, coded.values[node] = untraced.calibrate(partial(coded.execute, node), fit)
@@ -80,6 +77,18 @@ def run_sequentially(
                 beside.free(twin)
     tidy(network)
     return codecs
+
+
+def _refit(
+    prepared: Prepared, group: Group, coded: _Run, targets: list[torch.Tensor], refit: Refit
+) -> None:
+    conv = prepared.convolution(group)
+    if conv is None:
+        return
+    [source, *_] = group.conv.all_input_nodes
+    changed = refit(group, conv, coded.values[source], targets)
+    if changed is not conv:  # else it stays on the model's own tensors
+        set_convolution(prepared.network, group, changed)
 
 
 def _targets(

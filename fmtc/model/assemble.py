@@ -38,8 +38,9 @@ def assemble(
     network, groups = prepared.network, prepared.groups
     for layer in prepared.hooked:
         layer.code = None  # what calibration left there
-    for group in groups:
-        conv = prepared.convolution(group)
+    convs = [(group, prepared.convolution(group)) for group in groups]
+    fold.forget_convolutions(network)
+    for group, conv in convs:
         if conv is not None:
             fold.set_convolution(network, group, conv)
     reads = count_reads(groups)

@@ -191,22 +191,24 @@ class CompressedModel(nn.Module):
 
     def save(self, path: str | PathLike) -> None:
         """Write codecs and settings (not the weights) to a safetensors file; see ``fmtc.load``."""
-        self._archive(weights=True).write(path)
+        self.calibrated().archive().write(path)
 
-    def _archive(self, weights: bool) -> Archive:
-        """weights: with those of refitted convolutions, which a state_dict has anyway."""
-        calibrated = copy.copy(self._calibrated)
-        calibrated.codecs = self.codecs
+    def calibrated(self, weights: bool = True) -> Calibrated:
+        """All that its calibration found out, which makes it anew on the reference.
+
+        weights: with those of refitted convolutions.
+        """
+        calibrated = replace(self._calibrated, codecs=self.codecs)
         if weights:
             convs = {name: convolution_of(self.network, name) for name in calibrated.refitted}
             calibrated.weights = {name: (c.weight, _bias(c)) for name, c in convs.items()}
-        return calibrated.archive()
+        return calibrated
 
     # -- As a module -------------------------------------------------------------------------------
 
     def get_extra_state(self) -> torch.Tensor:
         """The codecs and settings, as the bytes of an archive, u8."""
-        described = self._archive(weights=False).to_bytes()
+        described = self.calibrated(weights=False).archive().to_bytes()  # a state has them anyway
         return torch.frombuffer(bytearray(described), dtype=torch.uint8)
 
     def set_extra_state(self, state: torch.Tensor) -> None:

@@ -1,14 +1,26 @@
 """Folding: convolution + BN + transforms into one convolution (docs/method.md, "Transform").
 
-Products are formed in double and rounded to float32, so that folding is exact to that precision.
+Products are formed in double and rounded to float32, so that folding is exact to that precision;
+never of a whole weight at once, which would take more memory than the network.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import fx, nn
 
 from .groups import Group, is_plain_conv
+
+PREFIX = "fmtc"  # of the submodules that are made here
+PIECE = 2**18  # values of a weight that are in double at a time
+
+
+def _pieces(count: int, each: int) -> Iterator[slice]:
+    """Slices of ``count`` indices that hold about PIECE values together, ``each`` at an index."""
+    size = max(1, PIECE // max(each, 1))
+    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def conv_like(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Conv2d:
@@ -46,7 +58,7 @@ def bias_of(conv: nn.Conv2d) -> torch.Tensor:
     """Bias in double, zeros where the convolution has none."""
     if conv.bias is None:
         return conv.weight.new_zeros(conv.out_channels, dtype=torch.float64)
-    return conv.bias.detach().double()
+    return conv.bias.detach().to(torch.float64, copy=True)
 
 
 def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
@@ -57,23 +69,33 @@ def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     if norm.affine:
         scale = scale * norm.weight.detach().double()
         shift = norm.bias.detach().double()
-    weight = conv.weight.detach().double() * scale[:, None, None, None]
+    old = conv.weight.detach()
+    weight = torch.empty(old.shape)
+    for rows in _pieces(len(old), old[0].numel()):
+        weight[rows] = old[rows].double() * scale[rows, None, None, None]
     bias = (bias_of(conv) - norm.running_mean.double()) * scale + shift
     return conv_like(conv, weight, bias)
 
 
 def fold_output(conv: nn.Conv2d, matrix: torch.Tensor, offset: torch.Tensor) -> nn.Conv2d:
     """matrix @ conv(x) + offset as one ungrouped convolution; matrix [K, O], offset [K]."""
-    matrix = matrix.double()
-    weight = torch.einsum("ko,oihw->kihw", matrix, conv.weight.detach().double())
+    matrix, old = matrix.double(), conv.weight.detach()
+    weight = torch.empty(len(matrix), *old.shape[1:])
+    flat, made = old.flatten(1), weight.flatten(1)
+    for columns in _pieces(flat.shape[1], len(flat)):
+        made[:, columns] = matrix @ flat[:, columns].double()
     return conv_like(conv, weight, matrix @ bias_of(conv) + offset.double())
 
 
 def fold_input(conv: nn.Conv2d, matrix: torch.Tensor, offset: torch.Tensor) -> nn.Conv2d:
     """conv(matrix @ y + offset) as one ungrouped, unpadded convolution; matrix [I, K]."""
-    kernel = conv.weight.detach().double()
-    weight = torch.einsum("oihw,ik->okhw", kernel, matrix.double())
-    bias = bias_of(conv) + torch.einsum("oihw,i->o", kernel, offset.double())
+    matrix, offset, old = matrix.double(), offset.double(), conv.weight.detach()
+    weight = torch.empty(len(old), matrix.shape[1], *old.shape[2:])
+    bias = bias_of(conv)
+    for rows in _pieces(len(old), old[0].numel()):
+        kernel = old[rows].double()
+        weight[rows] = torch.einsum("oihw,ik->okhw", kernel, matrix).float()
+        bias[rows] += torch.einsum("oihw,i->o", kernel, offset)
     return conv_like(conv, weight, bias)
 
 
@@ -128,6 +150,14 @@ def set_convolution(network: fx.GraphModule, group: Group, conv: nn.Conv2d) -> N
     _call(network, group, "folded", conv)
 
 
+def forget_convolutions(network: fx.GraphModule) -> None:
+    """Take away what ``set_convolution`` has set, before all are set in the order of the groups.
+
+    In another order torch.export mistakes ``conv`` for ``conv@2``.
+    """
+    vars(network)["_modules"].pop(f"{PREFIX}_folded", None)
+
+
 def _call(network: fx.GraphModule, group: Group, kind: str, module: nn.Module) -> None:
     group.conv.target = module_name(kind, group.name)
     network.add_submodule(group.conv.target, module)
@@ -135,7 +165,7 @@ def _call(network: fx.GraphModule, group: Group, kind: str, module: nn.Module) -
 
 def module_name(kind: str, layer: str) -> str:
     """Path of a submodule that belongs to a layer: ``fmtc_folded.layer1.0.conv1``."""
-    return f"fmtc_{kind}.{layer}"
+    return f"{PREFIX}_{kind}.{layer}"
 
 
 def tidy(network: fx.GraphModule) -> None:
