@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -285,13 +286,19 @@ def _write(path: Path, programs: dict, metadata: dict[str, str]) -> None:
         # rounds otherwise: one level that it moves changes all that are coded after it.
         "layout_optimization": False,
     }
-    files = {
-        name: aot_compile(program.module(), program.example_inputs[0], options=dict(options))
-        for name, program in programs.items()
-    }
     part = path.with_name(f".{path.stem}.part.pt2")
     try:
-        package_aoti(str(part), files)  # type: ignore[arg-type]  # of aot_compile's results
+        # A folder of its own: in inductor's, another export would put its metadata there.
+        with tempfile.TemporaryDirectory(prefix="fmtc-export-") as folder:
+            files = {
+                name: aot_compile(
+                    program.module(),
+                    program.example_inputs[0],
+                    options={**options, "aot_inductor.output_path": os.path.join(folder, name)},
+                )
+                for name, program in programs.items()
+            }
+            package_aoti(str(part), files)  # type: ignore[arg-type]  # of aot_compile's results
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
