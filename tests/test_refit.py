@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import TinyDepthwise, TinyOdd, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
 from torch import nn
 
 import fmtc
@@ -12,6 +12,8 @@ from fmtc.calibration import refit as module
 from fmtc.calibration.compressor import Compressor
 from fmtc.calibration.fit import Knob
 from fmtc.calibration.refit import RIDGES, refit
+from fmtc.calibration.sequence import run_sequentially
+from fmtc.network.prepared import Prepared
 from fmtc.targets import Step
 
 GEOMETRIES = {
@@ -219,3 +221,43 @@ def test_refitted_weights_are_on_the_grid(kind, bits):
                 assert on_a_grid(channel, 2**8 if edge else 2**bits), group.name
     compressed = compressor.compress(Step(0.02))
     assert fmtc.evaluate(compressed, images(4, seed=1))["snr_db"] > 0
+
+
+class _Shifting:
+    """A codec that errs by the same amount everywhere."""
+
+    def simulate(self, x):
+        return x + 0.25
+
+
+@torch.no_grad()
+def test_the_error_of_what_is_added_is_part_of_what_a_convolution_shall_give():
+    """Its target is what the uncompressed sum lacks beside the decoded tensor that is added."""
+    x = images(8)
+    prepared = Prepared.of(tiny(TinyResidual), x.shape[1:])
+    clean = {}
+
+    class Recorder(torch.fx.Interpreter):
+        def run_node(self, node):
+            clean[node.name] = super().run_node(node)
+            return clean[node.name]
+
+    Recorder(prepared.network).run(x)
+    convolved, wanted, sums = {}, {}, {}
+
+    def refit_of(group, conv, inputs, targets):
+        convolved[group.name], wanted[group.name] = conv(inputs[0]), targets[0]
+        return conv
+
+    def fit(group, tensors):
+        sums[group.name] = tensors[0]
+        return _Shifting()
+
+    run_sequentially(prepared.copy(), [x], fit, clean=prepared, refit=refit_of)
+    added = [group for group in prepared.groups if group.adds]
+    assert added
+    for group in added:
+        decoded = sums[group.name] - convolved[group.name]  # what is added
+        expected = clean[group.adds[-1].name] - decoded
+        torch.testing.assert_close(wanted[group.name], expected, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(wanted[group.name], clean[group.conv.name], atol=1e-3)
