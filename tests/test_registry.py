@@ -318,14 +318,20 @@ def test_what_is_no_range(forget):
 
 
 def test_what_is_no_coder(forget):
-    class Unnamed(fmtc.Coder):
+    class Whole(fmtc.Coder):
+        encode, decode_unchecked = Huffman.encode, Huffman.decode_unchecked
+
+    class Unnamed(Whole):
         pass
 
-    class Greedy(fmtc.Coder):
+    class Greedy(Whole):
         name, predicted = "greedy", True
 
-    class Second(fmtc.Coder):
+    class Second(Whole):
         name = "rans"
+
+    class Half(fmtc.Coder):
+        name, encode = "half", Huffman.encode
 
     class Heir(Huffman):
         pass
@@ -336,6 +342,8 @@ def test_what_is_no_coder(forget):
             fmtc.register_coder(wrong)
     with pytest.raises(ValueError, match="Greedy: differences from a prediction need escapes"):
         fmtc.register_coder(Greedy)
+    with pytest.raises(ValueError, match="Half has no method 'decode_unchecked'"):
+        fmtc.register_coder(Half)
     assert list(coders) == ["huffman", "fixed", "rans", "ebpc", "dct-cm"]
 
 

@@ -199,10 +199,14 @@ coders: Registry[type[Coder]] = Registry("coder")
 def register_coder(coder: C) -> C:
     """Make a coder known by its name; also a decorator of the class.
 
-    ValueError: no subclass of ``Coder``, no name, or the name of another.
+    ValueError: no subclass of ``Coder``, no ``encode`` or ``decode_unchecked``, no name, or the
+    name of another.
     """
     if not (isinstance(coder, type) and issubclass(coder, Coder)):
         raise ValueError(f"a coder is a subclass of fmtc.Coder, not {coder!r}")
+    for method in ("encode", "decode_unchecked"):
+        if getattr(coder, method) is getattr(Coder, method):
+            raise ValueError(f"coder {coder.__name__} has no method '{method}'")
     if coder.predicted and not coder.escapes:
         raise ValueError(f"coder {coder.__name__}: differences from a prediction need escapes")
     coders.register(getattr(coder, "name", ""), coder)

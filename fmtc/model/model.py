@@ -250,7 +250,6 @@ def load(path: str | PathLike, model: nn.Module) -> CompressedModel:
     computes of an input that the file describes. Raises fmtc.StorageError where the file is
     damaged, of another version, or was made for another model.
     """
-
     source = str(path)
     calibrated = Calibrated.of(Archive.read(path), source)
     reference = eval_view(model)
