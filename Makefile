@@ -197,7 +197,7 @@ lint: $(VENV)/.installed ## Check style, types and imports: ruff, mypy, import-l
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	@$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
 
 .PHONY: format

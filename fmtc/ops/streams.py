@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _C  # type: ignore[attr-defined]  # compiled
+from .._C import build_info as compiled_build_info  # type: ignore[import-not-found]
+from .._C import status_message
+from .._C import stream_info as compiled_stream_info
 from ..errors import StreamError
 
 
@@ -22,7 +24,7 @@ def check_status(status: Tensor) -> None:
     damaged = status.nonzero()
     if len(damaged) > 0:
         image = int(damaged[0])
-        raise StreamError(f"stream of image {image}: {_C.status_message(int(status[image]))}")
+        raise StreamError(f"stream of image {image}: {status_message(int(status[image]))}")
 
 
 def stream_info(data: bytes | bytearray | memoryview) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def stream_info(data: bytes | bytearray | memoryview) -> dict[str, Any]:
     Raises StreamError where data does not begin with a stream.
     """
     try:
-        return _C.stream_info(data)
+        return compiled_stream_info(data)
     except ValueError as error:
         raise StreamError(str(error)) from None
 
@@ -44,4 +46,4 @@ def build_info() -> dict[str, Any]:
     """How the compiled part was built: version, compiler, build_type, flags, torch_built_with,
     cuda (bool), simd, the instruction set its loops use on this CPU, and coder_simd, that of the
     rANS coder: scalar, avx2 or avx512. FMTC_SIMD in the environment names a lower one."""
-    return _C.build_info()
+    return compiled_build_info()
