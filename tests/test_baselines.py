@@ -227,6 +227,12 @@ def test_kld_is_that_of_the_slow_search(levels, seed):
     assert levels // 2 <= found <= 50
 
 
+@pytest.mark.parametrize("levels", [3, 7, 15])
+def test_kld_keeps_all_where_nothing_is_far_out(levels):
+    even = np.ones(101)
+    assert baselines.kld_bins(even, levels) == kld_reference(even, levels) == 50
+
+
 def test_kld_leaves_outliers_out():
     x = sample(torch.distributions.Normal(0.0, 1.0))
     x[0, 0, 0, 0] = 30.0

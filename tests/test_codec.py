@@ -152,6 +152,20 @@ def test_streams_stand_side_by_side():
     assert codec.encode(x[:0]) == b"" and codec.decode(b"").shape == (0, 6, 0, 0)
 
 
+def test_stages_one_by_one_are_encode_and_decode():
+    x = correlated(2)
+    codec = fmtc.calibrate_tensor(x)
+    levels, clamped = codec.quantize(x)
+    data, used = codec.encode_levels(levels)
+    streams = [bytes(row[:size].tolist()) for row, size in zip(data, used, strict=True)]
+    assert b"".join(streams) == codec.encode(x) and not clamped
+    assert torch.equal(codec.decode_levels(data, used, 9, 7), levels)
+    decoded = codec.dequantize(levels)
+    assert torch.equal(decoded, codec.decode(b"".join(streams)))
+    torch.testing.assert_close(codec.inverse(codec.quantizer.dequantize(levels)), decoded)
+    assert (codec.forward(x) / codec.quantizer.step - levels).abs().max() < 0.5 + 1e-3
+
+
 def test_every_damage_is_noticed():
     x = correlated(1, h=3, w=3)
     codec = fmtc.calibrate_tensor(x)
@@ -303,6 +317,14 @@ def test_each_coder_codes_levels(name):
     data[1, 30] ^= 1
     with pytest.raises(fmtc.StreamError, match="image 1"):
         coder.decode(data, used, 40, 50)
+
+
+@pytest.mark.parametrize("name", coders)
+def test_nothing_is_cropped_by_default(name):
+    coder = coders[name](-2, torch.ones(1, 5, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
+    data, used = coder.encode(torch.zeros(1, 3, 2, 2, dtype=torch.int16))
+    info = coder.stream_info(bytes(data[0, : used[0]].tolist()))
+    assert (info["crop_h"], info["crop_w"]) == (0, 0)
 
 
 def test_cross_entropy_of_rans_tables_counts_escapes():

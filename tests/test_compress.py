@@ -289,6 +289,7 @@ def test_nan_inside_the_network_names_the_layer():
     [
         ({"bits": 1}, "bits must be 2 to 12"),
         ({"bits": 13}, "bits must be 2 to 12"),
+        ({"bits": 11, "preset": "q", "exclude": ["*"]}, "bits must be 2 to 10"),  # none uses it
         (
             {"preset": "papper"},
             r"unknown preset 'papper': did you mean 'paper'\? known are fmtc, paper",

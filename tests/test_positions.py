@@ -206,6 +206,15 @@ def test_any_number_of_classes(count):
     assert torch.equal(codec.decode(codec.encode(x)), codec.simulate(x))
 
 
+def test_the_map_has_its_place_in_the_tables():
+    preset = dataclasses.replace(PRESETS["fmtc"], position_classes=8)
+    x = uneven(8)
+    codec = fmtc.calibrate_tensor(x, preset, step=3.0)
+    symbols = codec.symbols(codec.quantize(x)[0])
+    assert codec.position_classes.count == 8 and symbols.planes.abs().max() < 7
+    assert (codec.coder.lo, codec.coder.hi) == (-7, 7)  # differences between classes
+
+
 def test_one_table_for_all_classes():
     preset = dataclasses.replace(PRESETS["fmtc"], table_per_class=False)
     x = uneven()

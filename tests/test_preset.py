@@ -18,6 +18,7 @@ from torch import nn
 import fmtc
 from fmtc.calibration.compressor import Compressor
 from fmtc.calibration.fit import Knob
+from fmtc.calibration.reuse import is_invertible
 from fmtc.codec.archive import Archive
 from fmtc.codec.codec import TensorCodec
 from fmtc.network.groups import AFTER, BEFORE
@@ -194,6 +195,36 @@ def test_levels_are_not_used_again_where_that_is_not_wanted():
     conv = prepared.convolution(group)
     expected = conv.weight.flatten(1) @ again.codecs["first.3"].transform.inverses[0]
     torch.testing.assert_close(inverses[1], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_levels_come_back_where_no_direction_is_lost(scale):
+    generator = torch.Generator().manual_seed(0)
+
+    def matrix(rows, *singular):
+        sides = [torch.randn(n, n, generator=generator).double() for n in (rows, len(singular))]
+        (u, _), (v, _) = map(torch.linalg.qr, sides)
+        return scale * u[:, : len(singular)] * torch.tensor(singular).double() @ v.T
+
+    for rows in (3, 5):
+        assert is_invertible(matrix(rows, 1.0, 1.0, 0.11), 0.1)
+        assert not is_invertible(matrix(rows, 1.0, 0.2, 0.09), 0.1)
+    assert is_invertible(matrix(1, 1.0), 0.1)
+    assert not is_invertible(matrix(3, 1.0, 1.0, 1.0)[:2], 0.1)  # fewer values than levels
+    assert not is_invertible(matrix(3, 0.0, 0.0, 0.0), 0.1)
+
+
+def test_layers_that_certainly_use_levels_again_need_no_sensitivity():
+    def unmeasured(kind, **options):
+        compressor = Compressor(tiny(kind), images(4), **options)
+        measured = {name for name, _ in compressor.metrics.sensitivities}
+        return {group.name for group in compressor.prepared.groups} - measured
+
+    assert unmeasured(TinyConcat) == {"linear"}
+    assert unmeasured(TinyConcat, exclude=["mix"]) == {"mix"}
+    assert not unmeasured(TinyConcat, preset=get_preset("fmtc", reuse_levels=False))
+    # Elsewhere channels are lost, a residual is added, or an activation lies in between.
+    assert unmeasured(TinyDepthwise) == {"second.0"} and not unmeasured(TinyResidual)
 
 
 def test_a_chain_of_linear_layers():

@@ -11,10 +11,11 @@ from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
 from safetensors import safe_open
 from safetensors.torch import save_file
 from test_codec import correlated
+from test_positions import uneven
 
 import fmtc
 from fmtc import ops
-from fmtc.codec.archive import SCHEMA, _checksum
+from fmtc.codec.archive import SCHEMA, Archive, _checksum
 from fmtc.codec.coders import coders
 from fmtc.network.outputs import first_tensor
 
@@ -99,6 +100,16 @@ def test_tensor_codec_round_trip(tmp_path):
     assert torch.equal(loaded.decode(codec.encode(x)), codec.decode(codec.encode(x)))
     more = fmtc.calibrate_tensor(correlated(seed=1), bits=7, block="2,2,C", start=loaded)
     assert more.encode(x) != codec.encode(x)
+
+
+def test_the_bytes_of_a_file_are_the_file(saved):
+    whole = saved.read_bytes()
+    read, of_bytes = Archive.read(saved), Archive.of_bytes(whole)
+    assert read.to_bytes() == of_bytes.to_bytes() == whole
+    assert read.header == of_bytes.header and list(read.layers) == list(of_bytes.layers)
+    for damaged in (whole[:-1], whole[:100], whole[1:]):
+        with pytest.raises(fmtc.StorageError, match="the codec is damaged"):
+            Archive.of_bytes(damaged)
 
 
 @pytest.mark.parametrize("coder", coders)
@@ -316,6 +327,76 @@ def test_damaged_headers_are_refused(change, message, saved, tmp_path):
     rewrite(path, change)
     with pytest.raises(fmtc.StorageError, match=message):
         fmtc.load(path, tiny())
+
+
+@pytest.fixture(scope="module")
+def saved_tensor(tmp_path_factory):
+    """With all that a codec of a tensor can have."""
+    path = tmp_path_factory.mktemp("saved") / "tensor.safetensors"
+    codec = fmtc.calibrate_tensor(uneven(), "fmtc", step=0.7, keep_moments=True)
+    assert codec.position_classes is not None and codec.coder.lane_values == 0
+    codec.save(path)
+    return path
+
+
+def scalar(value, key):
+    return lambda layer, tensors: layer.__setitem__(key, value)
+
+
+def item(value, key):
+    """The last value of a tensor replaced."""
+    return lambda layer, tensors: tensors[key].view(-1)[-1:].fill_(value)
+
+
+def shorter(key):
+    return lambda layer, tensors: tensors.__setitem__(key, tensors[key][:-1].clone())
+
+
+def of_type(dtype, key):
+    return lambda layer, tensors: tensors.__setitem__(key, tensors[key].to(dtype))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(scalar(value, "channels") for value in (0, -1, 3, 5, 4.0, "4", None, True)),
+        *(scalar(value, "groups") for value in (-1, 2)),
+        *(scalar(value, "block") for value in ("1,1,2", "2,2,C", "", None)),
+        *(scalar(value, "step") for value in (0.0, -1.0, float("inf"), float("nan"), "1")),
+        *(scalar(value, "lo") for value in (-(2**15) - 1, 2**15, 0.5)),
+        *(scalar(value, "hi") for value in (2**15, -(2**15) - 1)),
+        *(scalar([[0.5, -4, 4]] * count, "each") for count in (3, 5)),
+        *(scalar(value, "symbols_from") for value in (-(2**15) - 1, 2**15, 1.0)),
+        *(scalar(value, "coder") for value in ("huffman", "ebpc")),
+        *(scalar(-1, key) for key in ("values", "clamped", "lane_values")),
+        scalar("0", "mse"),
+        *(item(float("nan"), f"{key}.0") for key in ("matrix", "inverse", "mean")),
+        *(shorter(f"{key}.0") for key in ("matrix", "inverse", "mean", "moment1", "moment2")),
+        *(item(value, key) for value in (-1, 999) for key in ("class_of", "table_of")),
+        *(shorter(key) for key in ("class_of", "table_of", "shifts", "coefficients")),
+        *(item(-1, key) for key in ("counts", "histogram", "shifts")),
+        item(16, "shifts"),
+        *(item(value, "coefficients") for value in (-257, 257)),
+        *(item(value, "position_weights") for value in (-1, 2**15 + 1)),
+        item(-1, "position_thresholds"),
+        *(shorter(f"position_{key}") for key in ("weights", "thresholds")),
+        *(of_type(torch.int32, key) for key in ("class_of", "counts", "shifts", "count.0")),
+        *(of_type(torch.float32, key) for key in ("mean.0", "moment1.0", "moment2.0")),
+    ],
+)
+def test_parts_of_a_codec_that_do_not_fit_are_refused(change, saved_tensor, tmp_path):
+    path = tmp_path / "tensor.safetensors"
+    path.write_bytes(saved_tensor.read_bytes())
+
+    def changed(header, tensors):
+        parts = {key.removeprefix("0."): tensors.pop(key) for key in list(tensors)}
+        change(header["layers"][0], parts)
+        tensors |= {f"0.{key}": part for key, part in parts.items()}
+        header["checksum"] = _checksum(tensors, header["layers"])
+
+    rewrite(path, changed)
+    with pytest.raises(fmtc.StorageError, match="tensor.safetensors is damaged"):
+        fmtc.TensorCodec.load(path)
 
 
 def test_a_coder_that_is_not_known_is_named(tmp_path):

@@ -261,6 +261,31 @@ def test_a_jump_over_an_snr_is_met_above_it_and_over_a_rate_is_said():
     assert len(network.steps) <= 10 and abs(caught.value.nearest.rate - 2.9) < 1
 
 
+def test_a_small_jump_meets_a_target_once_the_step_is_known():
+    """1 dB or 10 % beside it, at a step known to 3 %; more than that does not."""
+
+    def jump(step: float, height: float) -> float:
+        return height / 2 if step < 3 else -height / 2
+
+    def snrs(height: float) -> Network:
+        return Network(snr_db=lambda step: 15 + jump(step, height) - 6 * math.log2(step / 3))
+
+    def rates(height: float) -> Network:
+        return Network(rate=lambda step: 1 + jump(step, height) - math.log2(step / 3))
+
+    for start in (0.7, 2.0, 2.9, 3.1, 4.0):
+        network = snrs(1.8)
+        found = search(SNR(15), network, start)
+        assert 0.8 < abs(found.measure.snr_db - 15) <= 1
+        finer = max(step for step in network.steps if step < 3)
+        coarser = min(step for step in network.steps if step >= 3)
+        assert coarser / finer < 1.036
+        assert search(SNR(15), snrs(2.2), start).measure.snr_db > 16
+        assert abs(search(Rate(1), rates(0.18), start).measure.rate - 1) <= 0.1
+        with pytest.raises(TargetError):
+            search(Rate(1), rates(0.22), start)
+
+
 def test_what_is_not_as_near_as_meant_is_noted():
     assert SNR(15).note(Measure(1.0, snr_db=15.1)) is None
     assert SNR(15).note(Measure(1.0, snr_db=30.8)) == (
