@@ -91,9 +91,9 @@ def all_positions(monkeypatch):
     monkeypatch.setattr(module, "POSITIONS_PER_WEIGHT", 10**9)
 
 
-def noisy(conv, seed=1, scale=0.3):
+def noisy(conv, seed=1, scale=0.3, clean=None):
     """Inputs as a codec leaves them, and what the convolution should have made of the originals."""
-    clean = batches()
+    clean = clean or batches()
     generator = torch.Generator().manual_seed(seed)
     noise = [scale * torch.randn(x.shape, generator=generator) - 0.1 for x in clean]
     return [x + e for x, e in zip(clean, noise, strict=True)], [conv(x) for x in clean]
@@ -104,7 +104,20 @@ def noisy(conv, seed=1, scale=0.3):
 def test_equals_an_explicit_regression(name, ridge, monkeypatch, all_positions):
     monkeypatch.setattr(module, "RIDGES", (ridge,))
     conv = make(name)
-    inputs, targets = noisy(conv)
+    equals_slow_ridge(conv, *noisy(conv), ridge)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("ridge", [0.03, 1.0])
+def test_equals_it_with_fewer_samples_than_weights(name, ridge, monkeypatch):
+    """So few that what regresses is a matrix of samples; means far above the deviations."""
+    monkeypatch.setattr(module, "RIDGES", (ridge,))
+    conv = make(name)
+    inputs, targets = noisy(conv, clean=[b[:1, :, :5, :5] + 30 for b in batches(3)])
+    equals_slow_ridge(conv, inputs, targets, ridge)
+
+
+def equals_slow_ridge(conv, inputs, targets, ridge):
     got = refit(conv, inputs, targets)
     weight, bias = slow_ridge(conv, inputs, targets, ridge)
     np.testing.assert_allclose(got.weight.numpy(), weight, rtol=1e-3, atol=1e-4)

@@ -19,10 +19,9 @@ from .sensitivity import (
     Directions,
     Sensitivity,
     each_sensitivity,
-    half_of,
     normal_directions,
-    whole_of,
 )
+from .symmetric import Symmetric
 
 Key = tuple[str, str]  # a layer's name and the side of its activation
 
@@ -31,16 +30,16 @@ class SymmetricMatrices(Mapping[Key, torch.Tensor]):
     """Symmetric matrices by layer and side, of which half is held."""
 
     def __init__(self, matrices: Iterable[tuple[Key, torch.Tensor]]):
-        self._halves = {key: (half_of(matrix), len(matrix)) for key, matrix in matrices}
+        self._matrices = {key: Symmetric.of(matrix[None]) for key, matrix in matrices}
 
     def __getitem__(self, key: Key) -> torch.Tensor:
-        return whole_of(*self._halves[key])
+        return self._matrices[key].whole()[0]
 
     def __iter__(self) -> Iterator[Key]:
-        return iter(self._halves)
+        return iter(self._matrices)
 
     def __len__(self) -> int:
-        return len(self._halves)
+        return len(self._matrices)
 
 
 class Metrics:

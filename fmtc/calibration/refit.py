@@ -8,14 +8,15 @@ no labels, no back-propagation, no cost at inference.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .. import ops
 from ..network.fold import bias_of, conv_like
+from .symmetric import Symmetric
 
 # Tried on held-out images; infinite: the convolution stays as it is.
 RIDGES = (0.1, 0.4, 1.6, math.inf)
@@ -23,77 +24,83 @@ RIDGES = (0.1, 0.4, 1.6, math.inf)
 POSITIONS_PER_WEIGHT = 64
 ROUNDING = 1e-5  # relative error of an output below which nothing was coded before it
 HELD_OUT = 4  # every 4th batch is held out where the ridge is chosen
+# Makes the samples of a batch: inputs f32 [G, I, P] and what is missing, f32 [G, O/G, P].
+Samples = Callable[[], tuple[torch.Tensor, torch.Tensor]]
 
 
-@dataclass
-class _Sums:
-    """Joint second moments of inputs (first ``inputs``) and missing outputs, for every group."""
+class _Moments:
+    """Regression on the second moments of the inputs, f32 [G, I, I], for many samples.
 
-    inputs: int
-    count: torch.Tensor
-    mean: torch.Tensor  # f64 [G, D]
-    m2: torch.Tensor  # f64 [G, D, D]
+    A ridge of a tenth of their mean keeps the condition far below what float32 loses.
+    """
 
-    @classmethod
-    def of(cls, samples: list[torch.Tensor], inputs: int) -> _Sums:
-        """Of samples [G, D, P] each."""
-        joint = torch.cat(samples, 2)
-        if len(joint) == 1:
-            count, mean, m2 = ops.channel_moments(joint[..., None])
-            return cls(inputs, count.double(), mean[None], m2[None])
-        joint = joint.double()
-        mean = joint.mean(2)
-        centred = joint - mean[:, :, None]
-        count = torch.tensor(float(joint.shape[2]), dtype=torch.float64)
-        return cls(inputs, count, mean, centred @ centred.transpose(1, 2))
+    def __init__(self, groups: int, inputs: int, outputs: int) -> None:
+        self.gram = Symmetric(groups, inputs, torch.float32)
+        self.cross = torch.zeros(groups, inputs, outputs)
+        self.sums = [torch.zeros(groups, n, dtype=torch.float64) for n in (inputs, outputs)]
+        self.count = 0
 
-    def __iadd__(self, other: _Sums) -> _Sums:
-        """In place: for a wide convolution each of the sums is larger than the network."""
-        count = self.count + other.count
-        shift = other.mean - self.mean
-        weight = self.count * other.count / count
-        self.m2 += other.m2
-        self.m2.baddbmm_(shift[:, :, None] * weight, shift[:, None, :])
-        self.mean += shift * (other.count / count)
-        self.count = count
-        return self
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        self.gram.add_products(x)
+        self.cross.baddbmm_(x, y.mT)
+        for total, part in zip(self.sums, (x, y), strict=True):
+            total += part.sum(2, dtype=torch.float64)
+        self.count += x.shape[2]
 
-    @property
-    def gram(self) -> torch.Tensor:
-        """Of the inputs, a view f64 [G, I, I]; over ``count`` their covariances."""
-        return self.m2[:, : self.inputs, : self.inputs]
+    def solve(self, ridge: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Changes of the weights f32 [G, I, O] and of the bias [G, O]."""
+        x, y = ((total / self.count).float() for total in self.sums)
+        loaded = self.gram.whole()
+        loaded.baddbmm_(x[:, :, None], x[:, None], alpha=-self.count)
+        cross = torch.baddbmm(self.cross, x[:, :, None], y[:, None], alpha=-self.count)
+        _load(loaded, ridge, x.shape[1])
+        change = _solve(loaded, cross)
+        return change, y - (x[:, None] @ change)[:, 0]
 
-    @property
-    def cross(self) -> torch.Tensor:
-        """Covariances of the inputs with the missing outputs, f64 [G, I, O]."""
-        return self.m2[:, : self.inputs, self.inputs :] / self.count
 
-    def solve(self, ridge: float) -> torch.Tensor:
-        """Change of the weights, f64 [G, I, O]."""
-        cross = self.cross
-        if math.isinf(ridge):
-            return torch.zeros_like(cross)
-        size = self.gram.diagonal(dim1=1, dim2=2).mean(1) / self.count
-        load = ridge * size + torch.finfo(torch.float32).tiny
-        # float32 does: with a ridge of a tenth of the mean the condition is that of its inverse.
-        loaded = self.gram.float()
-        loaded /= self.count.float()
-        loaded.diagonal(dim1=1, dim2=2).add_(load.float()[:, None])
-        factor = torch.linalg.cholesky(loaded)
-        del loaded
-        return torch.cholesky_solve(cross.float(), factor).double()
+class _Products:
+    """The same regression on the inner products of the samples, f32 [G, P, P], for few samples.
 
-    def bias(self, change: torch.Tensor) -> torch.Tensor:
-        """What is missing on average after the change, f64 [G, O]."""
-        inputs, outputs = self.mean[:, : self.inputs], self.mean[:, self.inputs :]
-        return outputs - (inputs[:, None] @ change)[:, 0]
+    X (XᵀX + λ)⁻¹ Yᵀ = (X Xᵀ + λ)⁻¹ X Yᵀ: the left side is smaller with fewer samples than inputs.
+    """
 
-    def error(self, change: torch.Tensor, bias: torch.Tensor) -> float:
-        """Mean squared missing output of these samples after such a change."""
-        missing = self.m2.diagonal(dim1=1, dim2=2)[:, self.inputs :].sum() / self.count
-        left = missing - 2 * (self.cross * change).sum()
-        left = left + ((self.gram @ change) * change).sum() / self.count
-        return float(left + (self.bias(change) - bias).square().sum())
+    def __init__(self, groups: int, inputs: int, outputs: int, samples: int) -> None:
+        self.inputs = torch.empty(groups, inputs, samples)
+        self.missing = torch.empty(groups, outputs, samples)
+        self.count = 0
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        place = slice(self.count, self.count + x.shape[2])
+        self.inputs[:, :, place], self.missing[:, :, place] = x, y
+        self.count = place.stop
+
+    def solve(self, ridge: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Changes of the weights f32 [G, I, O] and of the bias [G, O]."""
+        inputs, missing = (t[:, :, : self.count] for t in (self.inputs, self.missing))
+        x, y = inputs.mean(2), missing.mean(2)
+        products = inputs.mT @ inputs
+        # Of deviations from the mean. Those of ``missing`` sum to zero, and so do the columns of
+        # the solution: the inputs themselves need not be centred.
+        row = products.mean(2)
+        products -= row[:, :, None]
+        products += (row.mean(1, keepdim=True) - row)[:, None]
+        _load(products, ridge, inputs.shape[1])
+        change = inputs @ _solve(products, (missing - y[:, :, None]).mT)
+        return change, y - (x[:, None] @ change)[:, 0]
+
+
+def _load(matrices: torch.Tensor, ridge: float, inputs: int) -> None:
+    """Add the ridge times an input's mean second moment to the diagonals, in place."""
+    diagonals = matrices.diagonal(dim1=1, dim2=2)
+    size = diagonals.sum(1, keepdim=True) / inputs
+    diagonals += ridge * torch.where(size > 0, size, 1)
+
+
+def _solve(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """matrix⁻¹ right for positive definite matrices [G, n, n], which are overwritten."""
+    torch.linalg.cholesky(matrix.mT, out=matrix.mT)
+    half = torch.linalg.solve_triangular(matrix.mT, right, upper=False)
+    return torch.linalg.solve_triangular(matrix, half, upper=True)
 
 
 def refit(
@@ -106,21 +113,57 @@ def refit(
     """
     if len(inputs) < 2 or _is_rounding(targets[0] - conv(inputs[0]), targets[0]):
         return conv
-    generator = torch.Generator().manual_seed(seed)
-    share = _share(conv, targets)
-    samples = [_samples(conv, x, y, share, generator) for x, y in zip(inputs, targets, strict=True)]
-    last = len(samples) - 1
-    out = {i for i in range(len(samples)) if i % HELD_OUT == HELD_OUT - 1 or i == last}
-    unknowns = conv.weight[0].numel()
-    fitted = _Sums.of([s for i, s in enumerate(samples) if i not in out], unknowns)
-    held = _Sums.of([s for i, s in enumerate(samples) if i in out], unknowns)
-    del samples
-    ridge = min(RIDGES, key=lambda r: _held_out_error(fitted, held, r))
+    kept = _positions(conv, targets, torch.Generator().manual_seed(seed))
+    batches = list(zip(inputs, targets, kept, strict=True))
+    # Deviations from what is nearly the mean: float32 does for their products.
+    shift = _samples(conv, *batches[0])[0].mean(2, keepdim=True)
+    # Made anew where they are needed: together they are much larger than the tensors.
+    samples: list[Samples] = [partial(_samples, conv, *batch, shift) for batch in batches]
+    held_out = samples[HELD_OUT - 1 : -1 : HELD_OUT] + samples[-1:]
+    regression = _regression(conv, targets, kept)
+    for sample in samples:
+        if sample not in held_out:
+            regression.add(*sample())
+    ridge = _best_ridge(regression, held_out)
     if math.isinf(ridge):
         return conv
-    fitted += held
-    change = fitted.solve(ridge)
-    return _changed(conv, change, fitted.bias(change))
+    for sample in held_out:
+        regression.add(*sample())
+    change, bias = regression.solve(ridge)
+    return _changed(conv, change, bias - (shift.mT @ change)[:, 0])
+
+
+def _regression(
+    conv: nn.Conv2d, targets: list[torch.Tensor], kept: list[torch.Tensor | None]
+) -> _Products | _Moments:
+    """The one whose matrices are smaller."""
+    size = conv.groups, conv.weight[0].numel(), conv.out_channels // conv.groups
+    samples = sum(
+        len(y) * (y[0, 0].numel() if k is None else len(k))
+        for y, k in zip(targets, kept, strict=True)
+    )
+    return _Products(*size, samples) if samples <= size[1] else _Moments(*size)
+
+
+def _best_ridge(regression: _Products | _Moments, held_out: list[Samples]) -> float:
+    """That whose solution misses least of the held-out samples; infinite: nothing is changed."""
+    errors = {}
+    for ridge in RIDGES:
+        change, bias = (None, None) if math.isinf(ridge) else regression.solve(ridge)
+        errors[ridge] = sum(_error(*sample(), change, bias) for sample in held_out)
+    return min(errors, key=errors.__getitem__)
+
+
+def _error(
+    inputs: torch.Tensor,
+    missing: torch.Tensor,
+    change: torch.Tensor | None,
+    bias: torch.Tensor | None,
+) -> float:
+    """Summed squares of what is missing after a change; None: as it is."""
+    if change is not None and bias is not None:
+        missing = torch.baddbmm(missing - bias[:, :, None], change.mT, inputs, alpha=-1)
+    return float(missing.square().sum(dtype=torch.float64))
 
 
 def _is_rounding(missing: torch.Tensor, target: torch.Tensor) -> bool:
@@ -128,36 +171,39 @@ def _is_rounding(missing: torch.Tensor, target: torch.Tensor) -> bool:
     return bool(missing.norm() <= ROUNDING * target.norm())
 
 
-def _held_out_error(fitted: _Sums, held: _Sums, ridge: float) -> float:
-    change = fitted.solve(ridge)
-    bias = torch.zeros_like(fitted.bias(change)) if math.isinf(ridge) else fitted.bias(change)
-    return held.error(change, bias)
-
-
-def _share(conv: nn.Conv2d, targets: list[torch.Tensor]) -> float:
-    """Share of the output positions that are used."""
+def _positions(
+    conv: nn.Conv2d, targets: list[torch.Tensor], generator: torch.Generator
+) -> list[torch.Tensor | None]:
+    """The output positions of each batch that are used, i64 [k], drawn; None: all."""
     weights = conv.weight[0].numel()
     positions = sum(y[:, 0].numel() for y in targets)
-    return min(1.0, POSITIONS_PER_WEIGHT * max(weights, 64) / max(positions, 1))
+    share = POSITIONS_PER_WEIGHT * max(weights, 64) / max(positions, 1)
+    if share >= 1:
+        return [None] * len(targets)
+    sizes = [y[0, 0].numel() for y in targets]
+    return [torch.randperm(n, generator=generator)[: math.ceil(share * n)] for n in sizes]
 
 
 def _samples(
-    conv: nn.Conv2d, x: torch.Tensor, y: torch.Tensor, share: float, generator: torch.Generator
-) -> torch.Tensor:
-    """Input patches of one batch and what the convolution misses there, f32 [G, I + O/G, P].
+    conv: nn.Conv2d,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    kept: torch.Tensor | None,
+    shift: torch.Tensor | float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Input patches of one batch less ``shift``, f32 [G, I, P], and what is missing, [G, O/G, P].
 
     Where not all positions are used, only their patches are made, and only there the convolution
     is calculated.
     """
-    if share < 1.0:
-        positions = y[0, 0].numel()
-        kept = torch.randperm(positions, generator=generator)[: math.ceil(share * positions)]
+    if kept is None:
+        patches, missing = _patches(conv, x), (y - conv(x)).flatten(2)
+    else:
         patches = _patches_at(conv, x, kept)
         missing = y.flatten(2)[:, :, kept] - _output(conv, patches)
-    else:
-        patches, missing = _patches(conv, x), (y - conv(x)).flatten(2)
     by_group = (part.unflatten(1, (conv.groups, -1)) for part in (patches, missing))
-    return torch.cat(list(by_group), 2).permute(1, 2, 0, 3).flatten(2)
+    inputs, outputs = (part.permute(1, 2, 0, 3).flatten(2) for part in by_group)
+    return inputs - shift, outputs
 
 
 def _patches(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:

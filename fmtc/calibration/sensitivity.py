@@ -18,16 +18,16 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from .. import ops
 from ..network.groups import BEFORE, Group
 from ..network.outputs import first_tensor
 from ..network.untraced import HookedConv
 from ..progress import Progress, stage
+from .symmetric import Symmetric
 
 # (outputs [N, ...], probes, generator) -> directions [N, probes, ...] in which they are probed.
 Directions = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
 # Images whose values and gradients are held at a time.
-IMAGES_AT_A_TIME = 8
+IMAGES_AT_A_TIME = 4
 # Gradients for each channel from which a metric is known well enough: large tensors have far more,
 # and their moments would be most of the work.
 SAMPLES_PER_CHANNEL = 1024
@@ -42,60 +42,44 @@ class Sensitivity:
     positions: float
 
 
-def half_of(matrix: torch.Tensor) -> torch.Tensor:
-    """The upper half of a symmetric matrix [C, C], row by row; [C (C + 1) / 2]."""
-    return matrix[torch.ones_like(matrix, dtype=torch.bool).triu()]
-
-
-def whole_of(half: torch.Tensor, size: int) -> torch.Tensor:
-    """The symmetric matrix [size, size] of its upper half."""
-    matrix = half.new_zeros(size, size)
-    matrix[torch.ones_like(matrix, dtype=torch.bool).triu()] = half
-    return matrix + matrix.triu(1).T
-
-
 class _Collected:
     """Second moments of a tensor and of its gradients, at some of its positions.
 
-    Of many wide layers they take more memory than the weights, so of matrices half is held.
     images: in all; probes: for each.
     """
 
-    def __init__(self, images: int, probes: int, seed: int):
-        # Count, mean f64 [C], half of the second moments f64 [C, C].
-        self.values: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
-        self.products: torch.Tensor | float = 0.0  # half of the sum of g g^T, f64 [C, C]
-        self.gradients = 0
+    def __init__(self, channels: int, images: int, probes: int, seed: int):
+        # Sums over values less ``shift`` [C, 1], which is nearly their mean, and of g g^T.
+        self.shift: torch.Tensor | None = None
+        self.sum = torch.zeros(channels, dtype=torch.float64)
+        self.squares, self.products = Symmetric(1, channels), Symmetric(1, channels)
+        self.values, self.gradients = 0, 0
         self.images, self.probes, self.seed = images, probes, seed
         self.positions = 0  # of all images together
 
     def add_values(self, x: torch.Tensor, image: int) -> None:
         self.positions += x[:, 0].numel()
         some = self._some(x, image + torch.arange(len(x)), self.images)
-        count, mean, m2 = ops.channel_moments(some)
-        if self.values is not None:
-            count0, mean0, half = self.values
-            before = count0, mean0, whole_of(half, len(mean))
-            count, mean, m2 = ops.merge_moments(*before, count, mean, m2)
-        self.values = count, mean, half_of(m2)
+        if self.shift is None:
+            self.shift = some.mean(1, keepdim=True)
+        some = some - self.shift
+        self.sum += some.sum(1)
+        self.squares.add_products(some[None])
+        self.values += some.shape[1]
 
-    def add_gradients(self, gradients: list[torch.Tensor]) -> None:
-        g = torch.cat([part.transpose(0, 1).flatten(1) for part in gradients], 1)  # [C, all]
-        self.gradients += g.shape[1]
-        # In double: rounding would be taken for directions that the output depends on.
-        g = g.double()
-        self.products = half_of(g @ g.T) + self.products
-
-    def gradients_of(self, x: torch.Tensor, image: int, probe: int) -> torch.Tensor:
-        """What ``add_gradients`` takes of a gradient [N, C, H, W]."""
-        turn = (image + torch.arange(len(x))) * self.probes + probe
-        return self._some(x, turn, self.images * self.probes)
+    def add_gradients(self, gradient: torch.Tensor, image: int, probe: int) -> None:
+        """Of a gradient [N, C, H, W]; image: the number of the first one."""
+        turn = (image + torch.arange(len(gradient))) * self.probes + probe
+        some = self._some(gradient, turn, self.images * self.probes)
+        self.products.add_products(some[None])
+        self.gradients += some.shape[1]
 
     def _some(self, x: torch.Tensor, turn: torch.Tensor, turns: int) -> torch.Tensor:
-        """[N, C, some positions, 1] of [N, C, H, W]; turn: of each image, i64 [N], out of so many.
+        """Some positions f64 [C, P] of [N, C, H, W]; turn: of each image, i64 [N], out of so many.
 
         Each goes on where the one before stopped, in an order that has every position once, so that
-        none counts more than another.
+        none counts more than another. In double: rounding of gradients would be taken for
+        directions that the output depends on.
         """
         flat = x.flatten(2)
         positions = flat.shape[2]
@@ -104,13 +88,12 @@ class _Collected:
             order = torch.randperm(positions, generator=torch.Generator().manual_seed(self.seed))
             at = order[(turn[:, None] * most + torch.arange(most)) % positions]
             flat = flat.gather(2, at[:, None].expand(-1, x.shape[1], -1))
-        return flat[..., None]
+        return flat.transpose(0, 1).flatten(1).double()
 
     def finish(self) -> Sensitivity:
-        assert self.values is not None
-        count, mean, m2 = self.values
-        metric = torch.as_tensor(self.products) / self.gradients
-        metric, covariance = (whole_of(half, len(mean)) for half in (metric, m2 / count))
+        metric = self.products.whole()[0] / self.gradients
+        mean = self.sum / self.values
+        covariance = self.squares.whole()[0] / self.values - mean[:, None] * mean
         return Sensitivity(metric, covariance, self.positions / self.images)
 
 
@@ -192,8 +175,9 @@ def each_sensitivity(
             with torch.enable_grad(), _recording(hooked, recorder):
                 output = first_tensor(recorder.run(part))
                 drawn = directions(output.detach(), probes, generator)
-                for key in recorder.seen:
-                    collected.setdefault(key, _Collected(count, probes, seed))
+                for key, calls in recorder.seen.items():
+                    if key not in collected:
+                        collected[key] = _Collected(calls[0].shape[1], count, probes, seed)
                 _collect(collected, recorder.seen, output, drawn, done)
             done += len(part)
             advance(1)
@@ -226,7 +210,6 @@ def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor, im
     for key, x in keys:
         collected[key].add_values(x.detach(), image)
     probes = directions.shape[1]
-    found: list[list[torch.Tensor]] = [[] for _ in keys]
     for probe in range(probes):
         gradients = torch.autograd.grad(
             output,
@@ -235,8 +218,6 @@ def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor, im
             retain_graph=probe + 1 < probes,
             allow_unused=True,
         )
-        for (key, x), gradient, parts in zip(keys, gradients, found, strict=True):
+        for (key, x), gradient in zip(keys, gradients, strict=True):
             gradient = torch.zeros_like(x) if gradient is None else gradient
-            parts.append(collected[key].gradients_of(gradient, image, probe))
-    for (key, _), parts in zip(keys, found, strict=True):
-        collected[key].add_gradients(parts)
+            collected[key].add_gradients(gradient, image, probe)

@@ -38,11 +38,7 @@ def assemble(
     network, groups = prepared.network, prepared.groups
     for layer in prepared.hooked:
         layer.code = None  # what calibration left there
-    convs = [(group, prepared.convolution(group)) for group in groups]
-    fold.forget_convolutions(network)
-    for group, conv in convs:
-        if conv is not None:
-            fold.set_convolution(network, group, conv)
+    _set_convolutions(prepared)
     reads = count_reads(groups)
     points = {group.name: _insert(network, group, codecs[group.name]) for group in groups}
     for name, (weight, bias) in (weights or {}).items():
@@ -59,6 +55,15 @@ def assemble(
     for name, count in reads.items():
         points[name].reads = count
     return Assembled(network, {name: points[name] for name in codecs})
+
+
+def _set_convolutions(prepared: Prepared) -> None:
+    """Give each group a convolution of its own, with its BN; when it is replaced it is gone."""
+    convs = [prepared.convolution(group) for group in prepared.groups]
+    fold.forget_convolutions(prepared.network)
+    for group, conv in zip(prepared.groups, convs, strict=True):
+        if conv is not None:
+            fold.set_convolution(prepared.network, group, conv)
 
 
 def convolution_of(network: fx.GraphModule, layer: str) -> nn.Conv2d:
