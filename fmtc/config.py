@@ -31,10 +31,9 @@ class CompressConfig:
     mode: of the compressed model: "stream" makes and decodes real streams, "simulate" gives the
     same numbers faster without them, "float" transforms alone. statistics: count what passes, for
     the report.
-    micro_batch: images run at a time in calibration. leaf_modules: paths of modules to run as they
-    are, with hooks ("" is the model). keep_moments: keep (and save) the calibration moments, so
-    that it can be continued (presets with a knob b). seed: of the random probes that measure
-    sensitivities.
+    micro_batch: images run at a time in calibration. keep_moments: keep (and save) the calibration
+    moments, so that it can be continued (presets with a knob b). seed: of the random probes that
+    measure sensitivities.
     Raises ValueError that names a field with a wrong value, and what is allowed.
     """
 
@@ -50,7 +49,6 @@ class CompressConfig:
     mode: str = "stream"
     statistics: bool = True
     micro_batch: int = 16
-    leaf_modules: Iterable[str] = ()
     keep_moments: bool = False
     seed: int = 0
 
@@ -58,10 +56,9 @@ class CompressConfig:
         check_types(self, "config")
         self._set("preset", get_preset(self.preset))
         self._set("block", Block.parse(self.block))
-        for name in ("include", "exclude", "leaf_modules"):
+        for name in ("include", "exclude"):
             self._set(name, _patterns(name, getattr(self, name)))
         self._set("exclude", self.exclude or ())
-        self._set("leaf_modules", self.leaf_modules or ())
         check_mode(self.mode)
         check_weight_bits(self.weight_bits)
         if self.lane_values is not None:
@@ -117,7 +114,7 @@ class CompressConfig:
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON can hold it; see ``from_dict``."""
         described = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in ("include", "exclude", "leaf_modules"):
+        for name in ("include", "exclude"):
             described[name] = None if described[name] is None else list(described[name])
         assert isinstance(self.preset, Preset)
         return described | {"preset": self.preset.to_dict(), "block": str(self.block)}

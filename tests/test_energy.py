@@ -7,8 +7,8 @@ import torch
 import torchvision
 
 import fmtc
+from fmtc.network.capture import capture
 from fmtc.network.groups import count_reads, find_groups
-from fmtc.network.trace import trace
 from fmtc.results import energy
 
 
@@ -42,12 +42,12 @@ def test_what_is_not_known_has_no_energy(unknown):
 
 
 def reads_of(model, example) -> dict[str, int]:
-    return count_reads(find_groups(trace(model), example))
+    return count_reads(find_groups(capture(model.eval(), example)))
 
 
 def test_readers_of_residual_blocks():
     """A block's input goes into its first convolution and into its shortcut or residual add."""
-    reads = reads_of(torchvision.models.resnet18(), torch.zeros(1, 3, 64, 64))
+    reads = reads_of(torchvision.models.resnet18(), torch.zeros(2, 3, 64, 64))
     assert reads["conv1"] == 2  # through the pooling
     assert reads["layer1.0.conv1"] == 1 and reads["layer1.0.conv2"] == 2
     # The shortcut's convolution runs last there, and performs the add.
@@ -58,7 +58,7 @@ def test_readers_of_residual_blocks():
 
 def test_readers_of_concatenations():
     """In a dense block every layer reads all before it; each is one reader, by whatever way."""
-    reads = reads_of(torchvision.models.densenet121(), torch.zeros(1, 3, 64, 64))
+    reads = reads_of(torchvision.models.densenet121(), torch.zeros(2, 3, 64, 64))
     assert reads["features.conv0"] == 7  # six layers and the transition
     assert reads["features.denseblock1.denselayer6.conv2"] == 1
     assert reads["features.denseblock1.denselayer1.conv1"] == 1

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 import fmtc
 from fmtc.network.activations import activation_limits
+from fmtc.network.capture import capture
 from fmtc.network.fold import conv_like, fold_batch_norm, fold_input, fold_output
 from fmtc.network.groups import find_groups
 from fmtc.network.outputs import first_tensor
-from fmtc.network.trace import trace
 
 # network, input size, number of coding points
 NETWORKS = [
@@ -86,8 +86,7 @@ def test_unusual_networks_and_blocks_fold_exactly(kind, block):
 
 
 def groups_of(model, size=64):
-    network = trace(model)
-    return {g.name: g for g in find_groups(network, torch.zeros(1, 3, size, size))}
+    return {g.name: g for g in find_groups(capture(model, torch.randn(2, 3, size, size)))}
 
 
 def test_resnet_points_are_relu_inputs_and_shortcuts():
@@ -101,10 +100,9 @@ def test_resnet_points_are_relu_inputs_and_shortcuts():
 
 
 def test_depthwise_is_coded_after_its_activation_and_folds_into_project():
-    network = trace(torchvision_network("mobilenet_v2"))
-    groups = {g.name: g for g in find_groups(network, torch.zeros(1, 3, 64, 64))}
+    groups = groups_of(torchvision_network("mobilenet_v2"))
     depthwise = groups["features.3.conv.1.0"]
-    assert isinstance(network.get_submodule(depthwise.output.target), nn.ReLU6)
+    assert activation_limits(depthwise.output) == (0, 6)
     assert [c.target for c in depthwise.consumers] == ["features.3.conv.2"]
     assert not depthwise.foldable
     expand = groups["features.3.conv.0.0"]

@@ -15,8 +15,8 @@ from fmtc.calibration.placement import (
     regularized,
 )
 from fmtc.calibration.sensitivity import Sensitivity
+from fmtc.network.capture import capture
 from fmtc.network.groups import AFTER, BEFORE, find_groups
-from fmtc.network.trace import trace
 
 STEP = math.sqrt(12.0)  # its noise has variance 1
 
@@ -78,8 +78,8 @@ def test_regularized():
 
 
 def groups_of(model):
-    network = trace(model)
-    return network, {g.name: g for g in find_groups(network, torch.zeros(1, 3, 12, 12))}
+    network = capture(model, torch.randn(2, 3, 12, 12))
+    return network, {g.name: g for g in find_groups(network)}
 
 
 def test_sides_are_chosen_by_cost():

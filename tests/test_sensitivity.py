@@ -11,8 +11,8 @@ from torch import nn
 import fmtc
 from fmtc.calibration.sensitivity import sensitivities
 from fmtc.codec.transform import metric_root
-from fmtc.network.groups import AFTER, BEFORE, find_groups, untraced_modules
-from fmtc.network.trace import trace
+from fmtc.network.groups import AFTER, BEFORE
+from fmtc.network.prepared import Prepared
 
 
 class Small(nn.Module):
@@ -60,15 +60,14 @@ class Hooked(nn.Module):
         return self.last(self.inner(self.stem(x))).mean((2, 3))
 
 
-def network_of(model, x, leaves=()):
-    network = trace(model, leaves)
-    hooked = [layer for module in untraced_modules(network) for layer in module.layers]
-    return network, find_groups(network, x[:1]), hooked
+def network_of(model, x):
+    prepared = Prepared.of(model, x)
+    return prepared.network, prepared.groups
 
 
-def measure(model, x, probes=2, seed=0, leaves=()):
+def measure(model, x, probes=2, seed=0):
     batches = [x] if isinstance(x, torch.Tensor) else x
-    return sensitivities(*network_of(model, batches[0], leaves), batches, probes, seed)
+    return sensitivities(*network_of(model, batches[0]), batches, probes, seed)
 
 
 def exact(tail, features):

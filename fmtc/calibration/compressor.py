@@ -126,10 +126,9 @@ class Compressor:
             self.model = eval_view(model)
             self.prepared = Prepared.of(
                 model,
-                self.batches[0].shape[1:],
+                self.batches[0],
                 include=self.config.include,
                 exclude=self.config.exclude,
-                leaf_modules=self.config.leaf_modules,
             )
             self._probe = Probe.of(self.model, self.batches[0])
             # With its own weights: quantised ones are meant to compute something else.

@@ -12,9 +12,8 @@ from ..codec.plain import PlainCodec
 from ..config import CompressConfig
 from ..errors import CalibrationError
 from ..network import fold
-from ..network.groups import BEFORE, Group
+from ..network.groups import Group
 from ..network.prepared import Prepared
-from ..network.untraced import HookedConv
 from ..presets import StepPreset
 from ..results.result import PLAIN_BITS
 from . import placement
@@ -47,7 +46,7 @@ class Layers:
         self._clamped: dict[str, TensorCodec] = {}
         self._codec_at: dict[fx.Node, TensorCodec] = {}
 
-    def fit(self, layer: Group | HookedConv, tensors: list[torch.Tensor]) -> Codec:
+    def fit(self, layer: Group, tensors: list[torch.Tensor]) -> Codec:
         """The codec of one layer's tensors."""
         if layer.excluded:
             return PlainCodec.fit(tensors, PLAIN_BITS, layer.name)
@@ -63,8 +62,7 @@ class Layers:
             self._few[layer.name] = fit.few
         if self.metrics is not None and codec.clamped:
             self._clamped[layer.name] = codec
-        if isinstance(layer, Group):
-            self._codec_at[layer.output] = codec
+        self._codec_at[layer.output] = codec
         return codec
 
     def refit(
@@ -78,13 +76,13 @@ class Layers:
         changed = refit(conv, inputs, targets)
         if changed is conv:
             return conv
-        grid = self.prepared.grids.get(str(group.conv.target))
+        grid = self.prepared.grids.get(group.name)
         if grid is not None:
             changed = fold.conv_like(changed, grid.round(changed.weight), changed.bias)
         self.refitted.append(group.name)
         return changed
 
-    def _started(self, layer: Group | HookedConv) -> TensorCodec | None:
+    def _started(self, layer: Group) -> TensorCodec | None:
         if self.start is None:
             return None
         codec = self.start.get(layer.name)
@@ -92,29 +90,29 @@ class Layers:
             raise CalibrationError(f"the calibration to continue has no layer {layer.name}")
         return codec
 
-    def _weighted(self, layer: Group | HookedConv, metrics: Metrics) -> Knob:
+    def _weighted(self, layer: Group, metrics: Metrics) -> Knob:
         """The step, and what an error of this layer's tensor costs."""
         step, preset = self.knob.step, self.config.scheme
-        if isinstance(layer, Group) and isinstance(preset, StepPreset) and preset.reuse_levels:
-            given = reused(self.prepared, layer, self._codec_at.get(_input(layer)))
+        if isinstance(preset, StepPreset) and preset.reuse_levels:
+            given = reused(layer, self._codec_at.get(_input(layer)))
             if given is not None:
                 return Knob(step=step, given=given)
-        side = layer.side if isinstance(layer, Group) else BEFORE
-        metric = metrics.metrics.get((layer.name, side))
+        metric = metrics.metrics.get((layer.name, layer.side))
         if metric is None:
             metric = self._metric_of_source(layer, metrics)
         return Knob(step=step, metric=metric)
 
-    def _metric_of_source(self, layer: Group | HookedConv, metrics: Metrics) -> torch.Tensor:
+    def _metric_of_source(self, layer: Group, metrics: Metrics) -> torch.Tensor:
         """For a layer whose levels could not be used again: what its input's metric says of it."""
-        if isinstance(layer, HookedConv):
+        sources = [g for g in self.prepared.groups if g.output is layer.conv.args[0]]
+        if not sources:
             raise CalibrationError(
                 f"layer {layer.name} did not run while sensitivities were measured, but does on "
-                "decoded tensors: what its module computes depends on their values. Leave it out "
+                "decoded tensors: what the model computes depends on their values. Leave it out "
                 f"with exclude=['{layer.name}'], or take a preset with a knob b, which needs none"
             )
-        [source] = [g for g in self.prepared.groups if g.output is layer.conv.args[0]]
-        conv = self.prepared.convolution(layer)
+        [source] = sources
+        conv = fold.plain_convolution(layer)
         assert conv is not None
         back = torch.linalg.pinv(conv.weight.detach().double().flatten(1))
         metric = metrics.metrics.get((source.name, source.side))

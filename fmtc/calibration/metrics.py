@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 
 from ..network.fold import plain_convolution
-from ..network.groups import BEFORE, Group
+from ..network.groups import Group
 from ..network.prepared import Prepared
 from ..presets import StepPreset
 from ..progress import Progress
@@ -17,13 +17,12 @@ from .placement import Spectrum
 from .reuse import certainly_reuses
 from .sensitivity import (
     Directions,
+    Key,
     Sensitivity,
     each_sensitivity,
     normal_directions,
 )
 from .symmetric import Symmetric
-
-Key = tuple[str, str]  # a layer's name and the side of its activation
 
 
 class SymmetricMatrices(Mapping[Key, torch.Tensor]):
@@ -75,11 +74,9 @@ class Metrics:
             if not group.excluded
             and not (preset.reuse_levels and certainly_reuses(prepared, group))
         ]
-        hooked = [layer for layer in prepared.hooked if not layer.excluded]
         return each_sensitivity(
             prepared.network,
             measured,
-            hooked,
             self.images,
             preset.probes,
             self.seed,
@@ -109,7 +106,7 @@ class Metrics:
             for (name, side), sensitivity in measured:
                 metric = placement.regularized(
                     sensitivity.metric,
-                    self._background(groups.get(name), side),
+                    self._background(groups[name], side),
                     self.preset.regularization,
                     probes,
                 )
@@ -118,13 +115,11 @@ class Metrics:
 
         return SymmetricMatrices(made()), spectra
 
-    def _background(self, group: Group | None, side: str) -> torch.Tensor | None:
+    def _background(self, group: Group, side: str) -> torch.Tensor | None:
         """What the convolutions see that read a group's output there."""
-        if group is None:
-            return None
         by_node = {other.conv: other for other in self.prepared.groups}
         readers = [by_node[node] for node in group.sides[side].consumers]
-        convs = (plain_convolution(self.prepared.network, reader) for reader in readers)
+        convs = (plain_convolution(reader) for reader in readers)
         return placement.consumer_metric(conv.weight for conv in convs if conv is not None)
 
     def with_sensitivities(self, sensitivities: dict[Key, Sensitivity]) -> Metrics:
@@ -147,5 +142,4 @@ class Metrics:
         """The spectra of what is coded at this step; chooses the groups' sides."""
         placement.choose_sides(groups, self.spectra, step)
         keys = [(group.name, group.side) for group in groups]
-        keys += [(layer.name, BEFORE) for layer in self.prepared.hooked]
         return [self.spectra[key] for key in keys if key in self.spectra]

@@ -9,7 +9,7 @@ import torch
 
 from ..codec.codec import TensorCodec
 from ..codec.transform import Transform
-from ..network.fold import bias_of
+from ..network.fold import bias_of, plain_convolution
 from ..network.groups import BEFORE, Group
 from ..network.prepared import Prepared
 
@@ -21,17 +21,17 @@ SAFE_CONDITION = 1e-2  # of a convolution alone: with the transform before it, s
 
 def certainly_reuses(prepared: Prepared, group: Group) -> bool:
     """True where levels are used again whatever the step, so that no sensitivity is needed."""
-    if not reads_linearly(prepared, group):
+    if not reads_linearly(group):
         return False
     groups = prepared.groups
     sources = [g for g in groups if group.conv.args[0] is g.output and len(g.sides) == 1]
-    conv = prepared.convolution(group)
+    conv = plain_convolution(group)
     assert conv is not None
     weight = conv.weight.detach().double().flatten(1)
     return bool(sources) and not sources[0].excluded and is_invertible(weight, SAFE_CONDITION)
 
 
-def reused(prepared: Prepared, group: Group, source: object) -> Transform | None:
+def reused(group: Group, source: object) -> Transform | None:
     """The transform that finds the levels which went into a 1x1 convolution in what it writes.
 
     source: the codec of what it reads. The convolution is linear in the levels that it reads,
@@ -40,9 +40,9 @@ def reused(prepared: Prepared, group: Group, source: object) -> Transform | None
     """
     if not isinstance(source, TensorCodec) or group.side != BEFORE:
         return None
-    if not reads_linearly(prepared, group):
+    if not reads_linearly(group):
         return None
-    conv = prepared.convolution(group)
+    conv = plain_convolution(group)
     assert conv is not None
     weight = conv.weight.detach().double().flatten(1)
     inverse = weight @ source.transform.inverses[0].double()
@@ -52,12 +52,12 @@ def reused(prepared: Prepared, group: Group, source: object) -> Transform | None
     return Transform([torch.linalg.pinv(inverse).float()], [inverse.float()], [mean])
 
 
-def reads_linearly(prepared: Prepared, group: Group) -> bool:
+def reads_linearly(group: Group) -> bool:
     """True for a group that is one 1x1 convolution and nothing else before its coding point."""
     first = group.sides[BEFORE]
     if not first.foldable or first.output is not group.conv:
         return False
-    conv = prepared.convolution(group)
+    conv = plain_convolution(group)
     return conv is not None and conv.kernel_size == (1, 1) and conv.padding in ((0, 0), "valid")
 
 

@@ -11,19 +11,23 @@ the signal-to-noise ratio is that of each image.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
-from ..network.groups import BEFORE, Group
+from ..network.groups import Group
 from ..network.outputs import first_tensor
-from ..network.untraced import HookedConv
+from ..network.parts import running
 from ..progress import Progress, stage
 from .symmetric import Symmetric
 
+Key = tuple[str, str]  # a layer's name and the side of its activation
+Seen = dict[Key, list[torch.Tensor]]  # the values of each call
 # (outputs [N, ...], probes, generator) -> directions [N, probes, ...] in which they are probed.
 Directions = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
 # Images whose values and gradients are held at a time.
@@ -98,23 +102,22 @@ class _Collected:
 
 
 class _Recorder(fx.Interpreter):
-    """Runs a network with gradients and keeps the values of ``nodes`` and of hooked layers."""
+    """Runs a graph with gradients and keeps in ``seen`` the values of ``nodes``."""
 
-    def __init__(self, network: fx.GraphModule, nodes: dict[fx.Node, list[tuple[str, str]]]):
+    def __init__(self, network: fx.GraphModule, nodes: dict[fx.Node, list[Key]], seen: Seen):
         super().__init__(network)
-        self.nodes = nodes
-        self.seen: dict[tuple[str, str], list[torch.Tensor]] = {}
+        self.nodes, self.seen = nodes, seen
+        self.signature = inspect.signature(network.forward)
 
-    def run_node(self, node: fx.Node):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*self.signature.bind(*args, **kwargs).args)
+
+    def run_node(self, node: fx.Node) -> Any:
         result = super().run_node(node)
         for key in self.nodes.get(node, ()):
-            result = self.keep(key, result)
+            result = result if result.requires_grad else result.detach().requires_grad_()
+            self.seen.setdefault(key, []).append(result)
         return result
-
-    def keep(self, key: tuple[str, str], x: torch.Tensor) -> torch.Tensor:
-        x = x if x.requires_grad else x.detach().requires_grad_()
-        self.seen.setdefault(key, []).append(x)
-        return x
 
 
 def normal_directions(
@@ -129,56 +132,47 @@ def normal_directions(
 
 
 def sensitivities(
-    network: fx.GraphModule,
+    network: nn.Module,
     groups: list[Group],
-    hooked: list[HookedConv],
     images: list[torch.Tensor],
     probes: int,
     seed: int = 0,
     progress: Progress = False,
     directions: Directions = normal_directions,
-) -> dict[tuple[str, str], Sensitivity]:
-    """Sensitivity of each group's tensors, by (layer name, side), and of hooked convolutions.
+) -> dict[Key, Sensitivity]:
+    """Sensitivity of each group's tensors, by (layer name, side).
 
-    images: batches [N, C, H, W]; a few are run at a time and nothing of them is kept. probes:
-    random directions for each image. Equal for equal seeds. Tensors that the output does not
-    depend on get a metric of zeros; layers that are never called get none.
+    network: that of the groups. images: batches [N, C, H, W]; a few are run at a time and nothing
+    of them is kept. probes: random directions for each image. Equal for equal seeds. Tensors that
+    the output does not depend on get a metric of zeros; layers that are never called get none.
     """
-    return dict(
-        each_sensitivity(network, groups, hooked, images, probes, seed, progress, directions)
-    )
+    return dict(each_sensitivity(network, groups, images, probes, seed, progress, directions))
 
 
 def each_sensitivity(
-    network: fx.GraphModule,
+    network: nn.Module,
     groups: list[Group],
-    hooked: list[HookedConv],
     images: list[torch.Tensor],
     probes: int,
     seed: int = 0,
     progress: Progress = False,
     directions: Directions = normal_directions,
-) -> Iterator[tuple[tuple[str, str], Sensitivity]]:
+) -> Iterator[tuple[Key, Sensitivity]]:
     """One by one what `sensitivities` gives: all of them can be larger than the network."""
-    nodes: dict[fx.Node, list[tuple[str, str]]] = {}
-    for group in groups:
-        for name, side in group.sides.items():
-            nodes.setdefault(side.output, []).append((group.name, name))
-    collected: dict[tuple[str, str], _Collected] = {}
+    collected: dict[Key, _Collected] = {}
     generator = torch.Generator().manual_seed(seed)
     parts = [part for batch in images for part in batch.split(IMAGES_AT_A_TIME)]
     count = sum(len(part) for part in parts)
     done = 0
     with stage(progress, "sensitivities", len(parts), "batch") as advance:
         for part in parts:
-            recorder = _Recorder(network, nodes)
-            with torch.enable_grad(), _recording(hooked, recorder):
-                output = first_tensor(recorder.run(part))
+            with torch.enable_grad(), _recording(groups) as seen:
+                output = first_tensor(network(part))
                 drawn = directions(output.detach(), probes, generator)
-                for key, calls in recorder.seen.items():
+                for key, calls in seen.items():
                     if key not in collected:
                         collected[key] = _Collected(calls[0].shape[1], count, probes, seed)
-                _collect(collected, recorder.seen, output, drawn, done)
+                _collect(collected, seen, output, drawn, done)
             done += len(part)
             advance(1)
     for key in list(collected):
@@ -186,16 +180,19 @@ def each_sensitivity(
 
 
 @contextmanager
-def _recording(hooked: list[HookedConv], recorder: _Recorder) -> Iterator[None]:
-    """While it is entered, hooked convolutions record too."""
-    for layer in hooked:
-        # A clone, because the module may go on in place.
-        layer.code = lambda x, name=layer.name: recorder.keep((name, BEFORE), x).clone()
-    try:
-        yield
-    finally:
-        for layer in hooked:
-            layer.code = None
+def _recording(groups: list[Group]) -> Iterator[Seen]:
+    """While it is entered, the groups' graphs record what passes."""
+    nodes: dict[fx.GraphModule, dict[fx.Node, list[Key]]] = {}
+    for group in groups:
+        for name, side in group.sides.items():
+            nodes.setdefault(group.network, {}).setdefault(side.output, []).append(
+                (group.name, name)
+            )
+    seen: Seen = {}
+    with ExitStack() as stack:
+        for network, of in nodes.items():
+            stack.enter_context(running(network, _Recorder(network, of, seen)))
+        yield seen
 
 
 def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor, image: int) -> None:

@@ -7,22 +7,24 @@ what it decodes replaces the tensor. Values are freed as soon as nothing reads t
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from functools import partial
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import fx, nn
 
 from ..codec.codec import Codec
-from ..network.fold import set_convolution, tidy
+from ..network.capture import tidy
+from ..network.fold import plain_convolution, set_convolution
 from ..network.groups import Group
+from ..network.parts import calls_of, running
 from ..network.prepared import Prepared
-from ..network.untraced import HookedConv, Untraced
 from ..progress import Progress, stage
 
 # (layer, its output for each micro-batch) -> its codec; ``codec.simulate`` gives what is decoded.
-FitLayer = Callable[[Group | HookedConv, list[torch.Tensor]], Codec]
+FitLayer = Callable[[Group, list[torch.Tensor]], Codec]
 # (layer, its convolution, decoded inputs, outputs of the uncompressed network) -> a convolution,
 # the same one where nothing is gained.
 Refit = Callable[[Group, nn.Conv2d, list[torch.Tensor], list[torch.Tensor]], nn.Conv2d]
@@ -37,58 +39,112 @@ def run_sequentially(
     clean: Prepared | None = None,
     refit: Refit | None = None,
 ) -> dict[str, Codec]:
-    """Execute the graph once, fitting each layer's codec; what it decodes goes on downstream.
+    """Execute each graph once, fitting each layer's codec; what it decodes goes on downstream.
 
     refit: changes a group's convolution before its output is calibrated, in ``prepared``; ``clean``
     is then the same network, uncompressed, which is executed beside it.
-    Returns the codecs by layer name, in execution order.
+    Returns the codecs by layer name, in execution order; of parts that are not called, none.
     """
-    network, groups = prepared.network, prepared.groups
-    coded = _Run(network, batches)
-    beside = _Run(clean.network, batches) if clean is not None and refit is not None else None
-    at = {group.output: group for group in groups}
-    convolutions = {group.conv: group for group in groups}
     codecs: dict[str, Codec] = {}
-    nodes = list(network.graph.nodes)
-    twins = list(beside.network.graph.nodes) if beside else nodes
-    twin_of = dict(zip(nodes, twins, strict=True))
-    with stage(progress, "calibrate", len(groups), "layer") as advance:
-        for node, twin in twin_of.items():
-            if node.op == "output":
-                break
-            if beside is not None and refit is not None:
-                beside.values[twin] = beside.execute(twin)
-                if node in convolutions:
-                    group = convolutions[node]
-                    _refit(prepared, group, coded, _targets(group, coded, beside, twin_of), refit)
-            untraced = _untraced(network, node)
-            if untraced is not None:
-                inner, coded.values[node] = untraced.calibrate(partial(coded.execute, node), fit)
-                codecs |= inner
-            else:
-                coded.values[node] = coded.execute(node)
-            if node in at:
-                group = at[node]
-                codec = codecs[group.name] = fit(group, coded.values[node])
-                coded.values[node] = [codec.simulate(x) for x in coded.values[node]]
-                advance(1)
-            coded.free(node)
-            if beside is not None:
-                beside.free(twin)
-    tidy(network)
+    with (
+        stage(progress, "calibrate", len(prepared.groups), "layer") as advance,
+        ExitStack() as stack,
+    ):
+        for path in _order(prepared, batches):
+            graph = prepared.graph(path)
+            groups = [group for group in prepared.groups if group.network is graph]
+            coded = _Run(graph, _inputs(prepared, path, batches))
+            beside = None
+            if clean is not None and refit is not None:
+                beside = _Run(clean.graph(path), _inputs(clean, path, batches))
+                if len(beside.batches) != len(coded.batches):
+                    beside = None  # what is decoded took another way
+            fitted = _run(groups, coded, fit, advance, beside, refit)
+            codecs |= fitted
+            if path:  # the parts after it shall see what it decodes
+                simulated = _Simulated(graph, groups, fitted)
+                stack.enter_context(running(graph, simulated))
+            tidy(graph)
     return codecs
 
 
-def _refit(
-    prepared: Prepared, group: Group, coded: _Run, targets: list[torch.Tensor], refit: Refit
-) -> None:
-    conv = prepared.convolution(group)
+def _order(prepared: Prepared, batches: list[torch.Tensor]) -> list[str]:
+    """The paths of the parts that are called, in the order of their first calls."""
+    if prepared.parts == [""]:
+        return [""]
+    graphs = {path: prepared.graph(path) for path in prepared.parts}
+    return list(calls_of(prepared.network, dict(graphs), batches))
+
+
+def _inputs(prepared: Prepared, path: str, batches: list[torch.Tensor]) -> list[tuple[Any, ...]]:
+    """What a part is called with, for each micro-batch and call."""
+    if not path:
+        return [(batch,) for batch in batches]
+    graph = prepared.graph(path)
+    calls = calls_of(prepared.network, {path: graph}, batches)[path]
+    signature = inspect.signature(graph.forward)
+    return [signature.bind(*args, **kwargs).args for args, kwargs in calls]
+
+
+def _run(
+    groups: list[Group],
+    coded: _Run,
+    fit: FitLayer,
+    advance: Callable[[int], None],
+    beside: _Run | None = None,
+    refit: Refit | None = None,
+) -> dict[str, Codec]:
+    """Execute one graph, beside the uncompressed one where its convolutions are refitted."""
+    at = {group.output: group for group in groups}
+    convolutions = {group.conv: group for group in groups}
+    codecs: dict[str, Codec] = {}
+    nodes = list(coded.network.graph.nodes)
+    twins = list(beside.network.graph.nodes) if beside else nodes
+    twin_of = dict(zip(nodes, twins, strict=True))
+    for node, twin in twin_of.items():
+        if node.op == "output":
+            break
+        if beside is not None and refit is not None:
+            beside.values[twin] = beside.execute(twin)
+            if node in convolutions:
+                group = convolutions[node]
+                _refit(group, coded, _targets(group, coded, beside, twin_of), refit)
+        coded.values[node] = coded.execute(node)
+        if node in at:
+            group = at[node]
+            codec = codecs[group.name] = fit(group, coded.values[node])
+            coded.values[node] = [codec.simulate(x) for x in coded.values[node]]
+            advance(1)
+        coded.free(node)
+        if beside is not None:
+            beside.free(twin)
+    return codecs
+
+
+class _Simulated(fx.Interpreter):
+    """A graph whose groups' tensors are what their codecs decode."""
+
+    def __init__(self, network: fx.GraphModule, groups: list[Group], codecs: dict[str, Codec]):
+        super().__init__(network)
+        self.at = {group.output: codecs[group.name] for group in groups}
+        self.signature = inspect.signature(network.forward)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*self.signature.bind(*args, **kwargs).args)
+
+    def run_node(self, node: fx.Node) -> Any:
+        value = super().run_node(node)
+        return self.at[node].simulate(value) if node in self.at else value
+
+
+def _refit(group: Group, coded: _Run, targets: list[torch.Tensor], refit: Refit) -> None:
+    conv = plain_convolution(group)
     if conv is None:
         return
     [source, *_] = group.conv.all_input_nodes
     changed = refit(group, conv, coded.values[source], targets)
     if changed is not conv:  # else it stays on the model's own tensors
-        set_convolution(prepared.network, group, changed)
+        set_convolution(group, changed)
 
 
 def _targets(
@@ -109,15 +165,16 @@ def _targets(
 class _Run:
     """The values of a graph that is executed node by node on all micro-batches."""
 
-    def __init__(self, network: fx.GraphModule, batches: list[torch.Tensor]):
+    def __init__(self, network: fx.GraphModule, batches: list[tuple[Any, ...]]):
         self.network, self.batches = network, batches
+        self.places = {node: i for i, node in enumerate(network.graph.find_nodes(op="placeholder"))}
         self.values: dict[fx.Node, list] = {}
         self._last_uses = _last_uses(network.graph)
 
     def execute(self, node: fx.Node) -> list:
         """The node's value for every micro-batch."""
         if node.op == "placeholder":
-            return list(self.batches) if not node.args else [node.args[0]] * len(self.batches)
+            return [args[self.places[node]] for args in self.batches]
         if node.op == "get_attr":
             return [_attribute(self.network, str(node.target))] * len(self.batches)
         return [self._call(node, i) for i in range(len(self.batches))]
@@ -135,12 +192,6 @@ class _Run:
         if callable(node.target):
             return node.target(*args, **kwargs)
         return getattr(args[0], node.target)(*args[1:], **kwargs)
-
-
-def _untraced(network: fx.GraphModule, node: fx.Node) -> Untraced | None:
-    """The untraced module that this node calls for the first time."""
-    module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
-    return module if isinstance(module, Untraced) and not module.calibrated else None
 
 
 def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:

@@ -33,7 +33,6 @@ from ..evaluation.evaluate import blank_point
 from ..files import write_atomically
 from ..model.model import CompressedModel
 from ..model.points import CodedPoint, CodingPoint, PlainPoint
-from ..network.groups import untraced_modules
 from ..network.outputs import first_tensor, tensors
 from ..results.energy import read_joules, write_joules
 
@@ -128,6 +127,7 @@ class Streaming(nn.Module):
             id(point): _StreamingPoint(point, name, self.notes)
             for name, point in compressed.points.items()
         }
+        assert isinstance(compressed.network, torch.fx.GraphModule)
         self.network = _with_modules(compressed.network, points)
 
     @property
@@ -229,14 +229,12 @@ def _check_example(compressed: CompressedModel, example: Tensor) -> None:
 
 
 def _check_constructs(compressed: CompressedModel) -> None:
-    for name, module in compressed.network.named_modules():
-        if any(module is untraced for untraced in untraced_modules(compressed.network)):
-            path, kind = name.removeprefix("fmtc_untraced."), type(module.module).__name__
-            raise ExportError(
-                f"export: module '{path}' ({kind}) could not be traced and is coded by hooks, "
-                "which a package cannot hold; rewrite its forward without control flow that "
-                "depends on tensors, and compress again without leaf_modules"
-            )
+    if not isinstance(compressed.network, torch.fx.GraphModule):
+        raise ExportError(
+            f"export: {type(compressed.reference).__name__} could be captured in parts alone, which "
+            "a package cannot hold; rewrite its forward without control flow that depends on "
+            "tensors, and compress again"
+        )
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
@@ -11,17 +10,10 @@ from torch import fx, nn
 from ..codec.codec import Codec, TensorCodec
 from ..network import fold
 from ..network.activations import activation_limits
-from ..network.groups import Group, count_reads, untraced_modules
+from ..network.capture import tidy
+from ..network.groups import Group, count_reads
 from ..network.prepared import Prepared
 from .points import CodedPoint, CodingPoint, make_point
-
-
-@dataclass(frozen=True)
-class Assembled:
-    """A network with coding points. points: by their layers, in execution order."""
-
-    network: fx.GraphModule
-    points: dict[str, CodingPoint]
 
 
 @torch.no_grad()
@@ -29,57 +21,44 @@ def assemble(
     prepared: Prepared,
     codecs: Mapping[str, Codec],
     weights: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
-) -> Assembled:
-    """Put the codecs into the network of ``prepared``, which is changed.
+) -> dict[str, CodingPoint]:
+    """Put the codecs into the network of ``prepared``, which is changed; the points by layer.
 
     codecs: of each layer, in execution order. weights: of groups' convolutions as they are in the
     end, everything folded, in the place of those that folding gives.
     """
-    network, groups = prepared.network, prepared.groups
-    for layer in prepared.hooked:
-        layer.code = None  # what calibration left there
+    groups = {group.name: group for group in prepared.groups if group.name in codecs}
     _set_convolutions(prepared)
-    reads = count_reads(groups)
-    points = {group.name: _insert(network, group, codecs[group.name]) for group in groups}
+    reads = count_reads(list(groups.values()))
+    points = {name: _insert(group, codecs[name]) for name, group in groups.items()}
     for name, (weight, bias) in (weights or {}).items():
-        group = next(group for group in groups if group.name == name)
-        path = str(group.conv.target)
-        conv = fold.conv_like(network.get_submodule(path), weight, bias)  # type: ignore[arg-type]
-        network.add_submodule(path, conv)
-    fold.tidy(network)
-    for module in untraced_modules(network):
-        for layer in module.layers:
-            if layer.name in codecs:
-                points[layer.name] = make_point(codecs[layer.name])
-                module.attach(layer, points[layer.name])
+        conv = groups[name].network.get_submodule(str(groups[name].conv.target))
+        made = fold.conv_like(conv, weight, bias)  # type: ignore[arg-type]
+        groups[name].network.add_submodule(str(groups[name].conv.target), made)
     for name, count in reads.items():
         points[name].reads = count
-    return Assembled(network, {name: points[name] for name in codecs})
+    for path in prepared.parts:
+        tidy(prepared.graph(path))
+    return {name: points[name] for name in codecs}
 
 
 def _set_convolutions(prepared: Prepared) -> None:
     """Give each group a convolution of its own, with its BN; when it is replaced it is gone."""
-    convs = [prepared.convolution(group) for group in prepared.groups]
-    fold.forget_convolutions(prepared.network)
+    convs = [fold.plain_convolution(group) for group in prepared.groups]
+    for path in prepared.parts:
+        fold.forget_convolutions(prepared.graph(path))
     for group, conv in zip(prepared.groups, convs, strict=True):
         if conv is not None:
-            fold.set_convolution(prepared.network, group, conv)
+            fold.set_convolution(group, conv)
 
 
-def convolution_of(network: fx.GraphModule, layer: str) -> nn.Conv2d:
-    """The convolution of a layer in an assembled network."""
-    conv = network.get_submodule(fold.module_name("folded", layer))
-    assert isinstance(conv, nn.Conv2d)
-    return conv
-
-
-def _insert(network: fx.GraphModule, group: Group, codec: Codec) -> CodingPoint:
+def _insert(group: Group, codec: Codec) -> CodingPoint:
     """Rewrite one group: fold what can be folded, then insert its coding point."""
-    folded, consumers = False, []
+    network, folded, consumers = group.network, False, []
     if isinstance(codec, TensorCodec) and codec.foldable:
         folded, consumers = group.foldable, group.consumers
         if folded:
-            _fold_forward(network, group, codec)
+            _fold_forward(group, codec)
         for consumer in consumers:
             _fold_inverse(network, consumer, codec)
     point = make_point(codec, forward_folded=folded, inverse_folded=bool(consumers))
@@ -96,17 +75,17 @@ def _insert(network: fx.GraphModule, group: Group, codec: Codec) -> CodingPoint:
 def _take_activation(network: fx.GraphModule, node: fx.Node, point: CodedPoint) -> None:
     """Let the point apply the activation that alone reads it, where that only limits values."""
     activation = next(iter(node.users)) if len(node.users) == 1 else None
-    limits = activation and activation_limits(network, activation)
+    limits = activation and activation_limits(activation)
     if activation and limits:
         point.limits = limits
         activation.replace_all_uses_with(node)
         network.graph.erase_node(activation)
 
 
-def _fold_forward(network: fx.GraphModule, group: Group, codec: TensorCodec) -> None:
+def _fold_forward(group: Group, codec: TensorCodec) -> None:
     """y = W'x + sum of T r: transform the weights, and each residual by a product of its own."""
     matrix, offset = codec.transform.matrices[0], codec.transform.offsets[0]
-    path = str(group.conv.target)
+    network, path = group.network, str(group.conv.target)
     conv = network.get_submodule(path)
     network.add_submodule(path, fold.fold_output(conv, matrix, offset))  # type: ignore[arg-type]
     for i, add in enumerate(group.adds):

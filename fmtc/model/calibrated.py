@@ -45,15 +45,18 @@ class Probe:
         probe = cls(tuple(images.shape[1:]), mean, std, torch.empty(0))
         return cls(probe.shape, mean, std, probe.output_of(model))
 
+    def images(self, count: int) -> torch.Tensor:
+        """Noise like the calibration images, f32 [count, ...]; the first is the probe."""
+        # RandomState, because numpy guarantees its sequence for ever.
+        noise = np.random.RandomState(0).standard_normal((count, *self.shape)).astype(np.float32)
+        rest = [1] * (len(self.shape) - 1)
+        mean, std = (torch.tensor(part).view(-1, *rest) for part in (self.mean, self.std))
+        return torch.from_numpy(noise) * std + mean
+
     @torch.no_grad()
     def output_of(self, model: nn.Module) -> torch.Tensor:
         """The network's outputs for the probe, in eval mode and float32; f32 [PROBE_VALUES]."""
-        # RandomState, because numpy guarantees its sequence for ever.
-        noise = np.random.RandomState(0).standard_normal((1, *self.shape)).astype(np.float32)
-        rest = [1] * (len(self.shape) - 1)
-        mean, std = (torch.tensor(part).view(-1, *rest) for part in (self.mean, self.std))
-        view = eval_view(model, torch.float32)
-        made = view.cpu()(torch.from_numpy(noise) * std + mean)
+        made = eval_view(model, torch.float32).cpu()(self.images(1))
         values = torch.cat([part.float().flatten() for part in tensors(made)])
         return values[:: 1 + (len(values) - 1) // PROBE_VALUES].clone()
 
@@ -91,10 +94,9 @@ class Calibrated:
         config = self.config
         prepared = Prepared.of(
             model,
-            self.probe.shape,
+            self.probe.images(2),
             include=config.include,
             exclude=config.exclude,
-            leaf_modules=config.leaf_modules,
             weight_bits=config.weight_bits,
         )
         for group in prepared.groups:

@@ -9,16 +9,17 @@ from os import PathLike
 from typing import Any, TypeVar
 
 import torch
-from torch import fx, nn
+from torch import nn
 
 from ..codec.archive import DAMAGE, Archive
 from ..codec.codec import Codec
 from ..codec.counted import Counted
 from ..config import CompressConfig, check_mode
 from ..errors import StorageError
+from ..network.fold import module_name
 from ..network.prepared import Prepared
 from ..network.view import device_of, eval_view, float_type
-from .assemble import assemble, convolution_of, count_multiply_adds
+from .assemble import assemble, count_multiply_adds
 from .calibrated import PROBE_TOLERANCE, Calibrated
 from .points import CodingPoint
 from .report import Report
@@ -61,11 +62,11 @@ class CompressedModel(nn.Module):
         prepared = prepared or calibrated.prepare(self.reference)
         example = torch.zeros(1, *calibrated.probe.shape)
         plain = count_multiply_adds(prepared.network, example)
-        assembled = assemble(prepared, calibrated.codecs, calibrated.weights)
-        self.network: fx.GraphModule = assembled.network.eval()
+        points = assemble(prepared, calibrated.codecs, calibrated.weights)
+        self.network = prepared.network.eval()
         paths = {id(module): path for path, module in self.network.named_modules()}
-        self._paths = {name: paths[id(point)] for name, point in assembled.points.items()}
-        for point in assembled.points.values():
+        self._paths = {name: paths[id(point)] for name, point in points.items()}
+        for point in points.values():
             point.mode = "float"
         compressed = count_multiply_adds(self.network, example)
         self.multiply_adds = {"plain": plain, "compressed": compressed}
@@ -200,9 +201,16 @@ class CompressedModel(nn.Module):
         """
         calibrated = replace(self._calibrated, codecs=self.codecs)
         if weights:
-            convs = {name: convolution_of(self.network, name) for name in calibrated.refitted}
+            convs = {name: self._convolution(name) for name in calibrated.refitted}
             calibrated.weights = {name: (c.weight, _bias(c)) for name, c in convs.items()}
         return calibrated
+
+    def _convolution(self, layer: str) -> nn.Conv2d:
+        """The convolution of a layer, everything folded."""
+        part, _, _ = self._paths[layer].rpartition(module_name("point", layer))
+        conv = self.network.get_submodule(part + module_name("folded", layer))
+        assert isinstance(conv, nn.Conv2d)
+        return conv
 
     # -- As a module -------------------------------------------------------------------------------
 

@@ -114,40 +114,38 @@ class ConvBatchNorm(nn.Module):
         return fold_batch_norm(self.conv, self.norm)
 
 
-def fuse_batch_norms(network: fx.GraphModule, groups: list[Group]) -> None:
+def fuse_batch_norms(groups: list[Group]) -> None:
     """Let every group's convolution and BN be one module; BN nodes leave graph and groups."""
     for group in groups:
-        conv = plain_convolution(network, group)
-        norm = group.batch_norm
+        conv, norm = plain_convolution(group), group.batch_norm
         if conv is None or norm is None:
             continue
-        fused = ConvBatchNorm(conv, network.get_submodule(str(norm.target)))  # type: ignore
-        _call(network, group, "fused", fused)
+        fused = ConvBatchNorm(conv, group.network.get_submodule(str(norm.target)))  # type: ignore
+        _call(group, "fused", fused)
         norm.replace_all_uses_with(group.conv)
-        network.graph.erase_node(norm)
+        group.network.graph.erase_node(norm)
         for side in group.sides.values():
             if side.output is norm:
                 side.output = group.conv
         group.batch_norm = None
-    tidy(network)
 
 
-def plain_convolution(network: fx.GraphModule, group: Group) -> nn.Conv2d | None:
+def plain_convolution(group: Group) -> nn.Conv2d | None:
     """The group's convolution with its BN; None where its weights cannot be rewritten."""
     if group.conv.op != "call_module":
         return None
-    module = network.get_submodule(str(group.conv.target))
+    module = group.network.get_submodule(str(group.conv.target))
     if isinstance(module, ConvBatchNorm):
         return module.folded()
-    return module if is_plain_conv(module) else None  # type: ignore[return-value]
+    return module if is_plain_conv(module) else None
 
 
-def set_convolution(network: fx.GraphModule, group: Group, conv: nn.Conv2d) -> None:
+def set_convolution(group: Group, conv: nn.Conv2d) -> None:
     """Let ``conv`` take the place of the group's convolution.
 
     A module called from several places is split into one for each call. ``tidy`` comes after.
     """
-    _call(network, group, "folded", conv)
+    _call(group, "folded", conv)
 
 
 def forget_convolutions(network: fx.GraphModule) -> None:
@@ -158,18 +156,11 @@ def forget_convolutions(network: fx.GraphModule) -> None:
     vars(network)["_modules"].pop(f"{PREFIX}_folded", None)
 
 
-def _call(network: fx.GraphModule, group: Group, kind: str, module: nn.Module) -> None:
+def _call(group: Group, kind: str, module: nn.Module) -> None:
     group.conv.target = module_name(kind, group.name)
-    network.add_submodule(group.conv.target, module)
+    group.network.add_submodule(group.conv.target, module)
 
 
 def module_name(kind: str, layer: str) -> str:
     """Path of a submodule that belongs to a layer: ``fmtc_folded.layer1.0.conv1``."""
     return f"{PREFIX}_{kind}.{layer}"
-
-
-def tidy(network: fx.GraphModule) -> None:
-    """Check the graph, drop modules that nothing calls, and regenerate the code."""
-    network.graph.lint()
-    network.delete_all_unused_submodules()
-    network.recompile()

@@ -6,32 +6,24 @@ docs/method.md, "Coding points": an accelerator that works layer by layer fuses 
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TypeGuard
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
-from .activations import is_activation
-from .untraced import HookedConv, Untraced
+from .activations import is_activation, operator_name
+from .layers import CONVOLUTIONS, arguments
 
-CONV_FUNCTIONS = (F.conv2d, torch.conv2d, F.conv_transpose2d, torch.conv_transpose2d)
-ADD_FUNCTIONS = (operator.add, operator.iadd, torch.add)
-BATCH_NORM_FORWARD = nn.BatchNorm2d.forward
+aten = torch.ops.aten
+POSITIONS = {2, 3}  # the dimensions of a map's positions
 
 
 def is_plain_conv(module: nn.Module | None) -> TypeGuard[nn.Conv2d]:
-    """A Conv2d that computes what Conv2d does, so that its weights can be rewritten."""
-    return (
-        isinstance(module, nn.Conv2d)
-        and type(module).forward is nn.Conv2d.forward
-        and type(module)._conv_forward is nn.Conv2d._conv_forward
-    )
+    """A 2-d convolution, not a transposed one: its weights can be rewritten."""
+    return isinstance(module, nn.Conv2d)
 
 
 BEFORE, AFTER = "before", "after"  # the sides of an activation
@@ -55,11 +47,12 @@ class Side:
 class Group:
     """One convolution and what is fused to it.
 
-    name: the convolution's module path, with ``@2``, ``@3`` for further calls of one module.
+    network: the graph that it is in. name: the convolution's module path, with ``@2``, ``@3`` for further calls of one module.
     conv, batch_norm, adds: nodes. ``sides``: where it can be coded, "before" its activation and,
     where it has one, "after" it; ``side`` is the one that is coded, the paper's to begin with.
     """
 
+    network: fx.GraphModule
     name: str
     conv: fx.Node
     sides: dict[str, Side]
@@ -80,14 +73,16 @@ class Group:
     def consumers(self) -> list[fx.Node]:
         return self.sides[self.side].consumers
 
-    def mapped(self, to: dict[fx.Node, fx.Node]) -> Group:
-        """The same group in another graph, given that graph's node for each of this one's."""
+    def mapped(self, network: fx.GraphModule) -> Group:
+        """The same group in another copy of its graph."""
+        to = dict(zip(self.network.graph.nodes, network.graph.nodes, strict=True))
         sides = {
             name: replace(side, output=to[side.output], consumers=[to[n] for n in side.consumers])
             for name, side in self.sides.items()
         }
         return replace(
             self,
+            network=network,
             conv=to[self.conv],
             sides=sides,
             batch_norm=self.batch_norm and to[self.batch_norm],
@@ -100,29 +95,20 @@ class Group:
         return next(arg for arg in add.all_input_nodes if arg not in inside)
 
 
-def untraced_modules(network: nn.Module) -> list[Untraced]:
-    """The modules of a traced network that run as they are."""
-    return [module for module in network.modules() if isinstance(module, Untraced)]
+def find_groups(network: fx.GraphModule, path: str = "") -> list[Group]:
+    """The groups of a captured graph in execution order.
 
-
-def find_groups(
-    network: fx.GraphModule,
-    example: torch.Tensor,
-) -> list[Group]:
-    """The groups of a traced network in execution order.
-
-    example: one input, [1, ...] float; it is run to know the shapes, and what untraced modules
-    call. Convolutions of globally pooled tensors (squeeze-excite, heads) are fully connected
-    layers and have no group.
+    path: of the graph in its model, for the names.
+    Convolutions of globally pooled tensors (squeeze-excite, heads) are fully connected layers and
+    have no group.
     """
-    with torch.no_grad():
-        ShapeProp(network).propagate(example)
     view = _View(network)
     groups = []
     calls: dict[str, int] = {}
     for node in network.graph.nodes:
-        if view.is_conv(node) and node not in view.pooled and _is_image(node):
-            base = node.target if node.op == "call_module" else node.name
+        if view.is_conv(node) and node not in view.pooled and len(_shape(node) or ()) == 4:
+            base = str(node.target) if node.op == "call_module" else node.name
+            base = f"{path}.{base}".strip(".")
             calls[base] = calls.get(base, 0) + 1
             name = base if calls[base] == 1 else f"{base}@{calls[base]}"
             groups.append(view.group(name, node))
@@ -130,7 +116,7 @@ def find_groups(
 
 
 def select(
-    layers: Sequence[Group | HookedConv],
+    layers: Sequence[Group],
     include: Iterable[str] | None = None,
     exclude: Iterable[str] = (),
 ) -> None:
@@ -173,14 +159,8 @@ def count_reads(groups: list[Group]) -> dict[str, int]:
     return reads
 
 
-def _shape(node: fx.Node) -> tuple[int, ...] | None:
-    meta = node.meta.get("tensor_meta")
-    return None if meta is None or not hasattr(meta, "shape") else tuple(meta.shape)
-
-
-def _is_image(node: fx.Node) -> bool:
-    shape = _shape(node)
-    return shape is not None and len(shape) == 4
+def _shape(node: fx.Node) -> tuple[int | str, ...] | None:
+    return node.meta.get("shape")
 
 
 class _View:
@@ -192,51 +172,48 @@ class _View:
         self.pooled = self._find_pooled(network.graph)
 
     def module(self, node: fx.Node) -> nn.Module | None:
-        return self.modules.get(node.target) if node.op == "call_module" else None
+        return self.modules.get(str(node.target)) if node.op == "call_module" else None
 
     def is_conv(self, node: fx.Node) -> bool:
-        if node.op == "call_function":
-            return node.target in CONV_FUNCTIONS
-        return isinstance(self.module(node), (nn.Conv2d, nn.ConvTranspose2d))
+        """A module, or an operator whose weight is calculated from the input."""
+        is_module = isinstance(self.module(node), (nn.Conv2d, nn.ConvTranspose2d))
+        return is_module or node.target in CONVOLUTIONS
 
     def is_plain_conv(self, node: fx.Node) -> bool:
         """A Conv2d module whose weights we may rewrite."""
-        module = self.module(node)
-        return is_plain_conv(module)
+        return is_plain_conv(self.module(node))
 
     def is_grouped(self, node: fx.Node) -> bool:
         module = self.module(node)
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             return module.groups > 1
-        return bool(node.kwargs.get("groups", node.args[6] if len(node.args) > 6 else 1) != 1)
+        return arguments(node)["groups"] > 1
 
     def _find_pooled(self, graph: fx.Graph) -> set[fx.Node]:
         """Nodes that hold globally pooled tensors: one pixel an image, whatever the input size."""
         pooled: set[fx.Node] = set()
         for node in graph.nodes:
-            inputs = [n for n in node.all_input_nodes if _shape(n) is not None]
+            inputs = [n for n in node.all_input_nodes if _shape(n) and n.op != "get_attr"]
             carried = bool(inputs) and all(n in pooled for n in inputs)
             if carried or self._is_global_pool(node):
                 pooled.add(node)
         return pooled
 
     def _is_global_pool(self, node: fx.Node) -> bool:
-        module = self.module(node)
-        if isinstance(module, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
-            return module.output_size in (1, (1, 1), [1, 1])
-        if node.target in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d):
-            size = node.args[1] if len(node.args) > 1 else node.kwargs.get("output_size")
-            return size in (1, (1, 1), [1, 1])
-        if node.target in (torch.mean, "mean"):
-            dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-            return isinstance(dims, (list, tuple)) and {d % 4 for d in dims} == {2, 3}
+        name = operator_name(node)
+        if name in ("adaptive_avg_pool2d", "adaptive_max_pool2d"):
+            return all(size == 1 for size in arguments(node)["output_size"])
+        if name in ("mean", "amax"):
+            dims = arguments(node).get("dim") or ()
+            return (
+                len(_shape(node.all_input_nodes[0]) or ()) == 4
+                and {d % 4 for d in dims} == POSITIONS
+            )
         return False
 
     @staticmethod
     def _has_statistics(module: nn.Module | None) -> bool:
-        if not isinstance(module, nn.BatchNorm2d) or module.running_var is None:
-            return False
-        return type(module).forward is BATCH_NORM_FORWARD
+        return isinstance(module, nn.BatchNorm2d)
 
     @staticmethod
     def sole_user(node: fx.Node) -> fx.Node | None:
@@ -254,21 +231,18 @@ class _View:
         foldable = ungrouped and self.is_plain_conv(conv)
         sides = {BEFORE: Side(tail, foldable, self._folding_consumers(tail))}
         side, activation = BEFORE, self.sole_user(tail)
-        if activation is not None and is_activation(self.network, activation):
+        if activation is not None and is_activation(activation):
             sides[AFTER] = Side(activation, False, self._folding_consumers(activation))
             # What a grouped convolution writes for an ungrouped one is coded after the activation,
             # because the transform cannot be folded into the former (docs/method.md).
             if not ungrouped and self._feeds_ungrouped(activation):
                 side = AFTER
-        return Group(name, conv, sides, side, batch_norm, adds)
+        return Group(self.network, name, conv, sides, side, batch_norm, adds)
 
     def _residual_add(self, tail: fx.Node) -> fx.Node | None:
         """The add that this group performs: its other operand exists already when we get there."""
         add = self.sole_user(tail)
-        if add is None or add.kwargs or len(add.args) != 2:
-            return None
-        is_function = add.op == "call_function" and add.target in ADD_FUNCTIONS
-        if not is_function and (add.op, add.target) != ("call_method", "add"):
+        if add is None or add.target is not aten.add.Tensor or add.kwargs:
             return None
         other = add.args[1] if add.args[0] is tail else add.args[0]
         if not isinstance(other, fx.Node) or _shape(other) != _shape(tail):

@@ -1,59 +1,69 @@
-"""A network that is ready to be calibrated: its graph, its groups, its weights quantised."""
+"""A network that is ready to be calibrated: its graphs, its groups, its weights quantised."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import fx, nn
 
 from ..errors import TraceError
-from .fold import fuse_batch_norms, plain_convolution, set_convolution, tidy
-from .groups import Group, find_groups, select, untraced_modules
+from .capture import tidy
+from .fold import fuse_batch_norms, plain_convolution, set_convolution
+from .groups import Group, find_groups, select
 from .outputs import first_tensor
-from .trace import trace
-from .untraced import HookedConv
+from .parts import captured
 from .view import eval_view
 from .weights import WeightGrid, quantize_network
 
 # Largest relative difference between the graph and the user's model; what float rounding leaves is
-# near 1e-6, a network that is not what its trace says is far above.
+# near 1e-6, a network that is not what its graph says is far above.
 SELF_CHECK_TOLERANCE = 1e-3
 
 
 class Prepared:
-    """network: the graph in float32, which shares the model's tensors. groups: in execution order.
+    """network: in float32, on the model's tensors; it is called as the model is. parts: the paths
+    of its captured graphs; "" is the whole. groups: of all of them, in execution order in each.
 
     A convolution and its BN are one module. Where weights are quantised (weight_bits 8 or 4), BN is
-    folded first, and ``grids`` has the grid of each layer's weights by its module path. Otherwise
-    nothing of the network is held twice: ``convolution`` folds BN when it is asked to.
+    folded first, and ``grids`` has the grid of each layer's weights by its group. Otherwise nothing
+    of the network is held twice: ``convolution`` folds BN when it is asked to.
     """
 
-    def __init__(self, network: fx.GraphModule, groups: list[Group], grids: dict[str, WeightGrid]):
-        self.network, self.groups, self.grids = network, groups, grids
+    def __init__(
+        self,
+        network: nn.Module,
+        parts: list[str],
+        groups: list[Group],
+        grids: dict[str, WeightGrid],
+    ):
+        self.network, self.parts, self.groups, self.grids = network, parts, groups, grids
 
     @classmethod
     @torch.no_grad()
     def of(
         cls,
         model: nn.Module,
-        input_shape: Sequence[int],
+        images: torch.Tensor,
         *,
         include: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
-        leaf_modules: Iterable[str] = (),
         weight_bits: int = 32,
     ) -> Prepared:
-        """Prepare a model for inputs of this shape, [C, H, W].
+        """Prepare a model for inputs like these, [N, C, H, W].
 
-        include, exclude: patterns of layers' names (``select``); leaf_modules: of ``trace``.
+        include, exclude: patterns of layers' names (``select``).
         """
-        network = trace(model, leaf_modules)
-        groups = find_groups(network, torch.zeros(1, *input_shape))
-        fuse_batch_norms(network, groups)
-        prepared = cls(network, groups, {})
-        select([*groups, *prepared.hooked], include, exclude)
+        # A batch of one would be taken for fixed.
+        example = images[:2] if len(images) > 1 else images.expand(2, *images.shape[1:])
+        network, parts = captured(model, example.contiguous())
+        prepared = cls(network, parts, [], {})
+        for path in parts:
+            prepared.groups += find_groups(prepared.graph(path), path)
+        fuse_batch_norms(prepared.groups)
+        prepared._tidy()
+        select(prepared.groups, include, exclude)
         return prepared if weight_bits == 32 else prepared.with_weights_of(weight_bits)
 
     @torch.no_grad()
@@ -61,27 +71,35 @@ class Prepared:
         """The same with quantised weights."""
         made = self.copy(own=True)
         for group in made.groups:
-            conv = made.convolution(group)
+            conv = plain_convolution(group)
             if conv is not None:
-                set_convolution(made.network, group, conv)
-        tidy(made.network)
-        made.grids = quantize_network(made.network, bits)
+                set_convolution(group, conv)
+        made._tidy()
+        grids = quantize_network(made.network, bits)
+        paths = {id(module): path for path, module in made.network.named_modules()}
+        for group in made.groups:
+            if group.conv.op == "call_module":
+                path = paths[id(group.network.get_submodule(str(group.conv.target)))]
+                made.grids[group.name] = grids[path]
         return made
 
-    @property
-    def hooked(self) -> list[HookedConv]:
-        """The convolutions of modules that could not be traced."""
-        return [layer for module in untraced_modules(self.network) for layer in module.layers]
+    def graph(self, path: str) -> fx.GraphModule:
+        """The graph of a part."""
+        part = self.network.get_submodule(path)
+        assert isinstance(part, fx.GraphModule)
+        return part
 
     def copy(self, own: bool = False) -> Prepared:
-        """Another graph to change, on the same tensors or on copies of its own."""
+        """Another network to change, on the same tensors or on copies of its own."""
         network = copy.deepcopy(self.network) if own else eval_view(self.network)
-        to = dict(zip(self.network.graph.nodes, network.graph.nodes, strict=True))
-        return Prepared(network, [group.mapped(to) for group in self.groups], self.grids)
+        made = Prepared(network, self.parts, [], self.grids)
+        graphs = {id(self.graph(path)): made.graph(path) for path in self.parts}
+        made.groups = [group.mapped(graphs[id(group.network)]) for group in self.groups]
+        return made
 
-    def convolution(self, group: Group) -> nn.Conv2d | None:
-        """The group's convolution with its BN; None where its weights cannot be rewritten."""
-        return plain_convolution(self.network, group)
+    def _tidy(self) -> None:
+        for path in self.parts:
+            tidy(self.graph(path))
 
     @torch.no_grad()
     def check(self, model: nn.Module, image: torch.Tensor) -> None:
@@ -90,8 +108,7 @@ class Prepared:
         error = float((got - expected).norm() / expected.norm().clamp(min=1e-12))
         if not error <= SELF_CHECK_TOLERANCE:
             raise TraceError(
-                f"the traced graph of {type(model).__name__} does not compute what the model "
+                f"the captured graph of {type(model).__name__} does not compute what the model "
                 f"computes (relative difference {error:.2g} on a calibration image). Its forward "
-                "probably depends on tensor values or on Python state; keep that module whole with "
-                "leaf_modules=[...], or the model itself with leaf_modules=['']"
+                "probably depends on Python state, or on chance"
             )

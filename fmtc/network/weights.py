@@ -15,16 +15,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from .groups import CONV_FUNCTIONS
+from .layers import CONVOLUTIONS
 
 WEIGHT_BITS = (32, 8, 4)
 EDGE_BITS = 8  # of the first convolution and the classifier, unless all weights stay float
 # Of a channel's range, what a 4-bit grid may span; what lies outside is clipped.
 SHARES = tuple(1 - 0.05 * i for i in range(14))
-TRANSPOSED_FUNCTIONS = (F.conv_transpose2d, torch.conv_transpose2d)
 
 
 def check_weight_bits(bits: int) -> None:
@@ -105,8 +103,8 @@ def quantize_weight(weight: Tensor, bits: int) -> Tensor:
 
 
 @torch.no_grad()
-def quantize_network(network: fx.GraphModule, bits: int) -> dict[str, WeightGrid]:
-    """Quantise every convolution and linear layer of a traced network in place, untraced ones too.
+def quantize_network(network: nn.Module, bits: int) -> dict[str, WeightGrid]:
+    """Quantise every convolution and linear layer of a network in place, outside of graphs too.
 
     Returns the grids by module path, for weights that are changed later; none where bits is 32.
 
@@ -150,32 +148,27 @@ class _Layer(NamedTuple):
         return weight.unflatten(0, (self.transposed, -1)).transpose(1, 2)
 
 
-def _layers(network: fx.GraphModule) -> Iterator[_Layer]:
-    """The weights in the order in which the graph uses them."""
-    for node in network.graph.nodes:
-        if node.op == "call_module":
-            for name, module in network.get_submodule(node.target).named_modules():
-                if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
-                    if "weight" not in module._parameters:
-                        raise _computed(f"{node.target}.{name}".rstrip("."))
-                    is_conv = not isinstance(module, nn.Linear)
-                    conv = module if isinstance(module, nn.modules.conv._ConvNd) else None
-                    groups = conv.groups if conv is not None and conv.transposed else 0
-                    yield _Layer(
-                        f"{node.target}.{name}".rstrip("."), module.weight, is_conv, groups
-                    )
-        elif node.target in (*CONV_FUNCTIONS, F.linear):
-            source = node.args[1] if len(node.args) > 1 else node.kwargs["weight"]
-            if source.op != "get_attr":
+def _layers(network: nn.Module) -> Iterator[_Layer]:
+    """The weights; of a graph in the order in which it uses them."""
+    for part in network.modules():
+        for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
+            if node.target in (*CONVOLUTIONS, torch.ops.aten.linear.default):
                 raise _computed(node.name)
-            path, _, name = source.target.rpartition(".")
-            groups = node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1)
-            yield _Layer(
-                node.name,
-                getattr(network.get_submodule(path), name),
-                node.target is not F.linear,
-                groups if node.target in TRANSPOSED_FUNCTIONS else 0,
-            )
+    for path, module in _modules(network):
+        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+            if "weight" not in module._parameters:
+                raise _computed(path)
+            conv = module if isinstance(module, nn.modules.conv._ConvNd) else None
+            groups = conv.groups if conv is not None and conv.transposed else 0
+            yield _Layer(path, module.weight, conv is not None, groups)
+
+
+def _modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    if not isinstance(network, fx.GraphModule):
+        yield from network.named_modules()
+        return
+    for node in network.graph.find_nodes(op="call_module"):
+        yield str(node.target), network.get_submodule(str(node.target))
 
 
 def _computed(layer: str) -> ValueError:
