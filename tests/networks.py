@@ -90,7 +90,7 @@ class TinyOdd(nn.Module):
 
 
 class Stubborn(nn.Module):
-    """What torch.fx cannot trace."""
+    """Python that decides by the values of tensors."""
 
     def __init__(self):
         super().__init__()
@@ -101,10 +101,8 @@ class Stubborn(nn.Module):
         return x if x.abs().sum() < 0 else x + self.conv2(x.relu())
 
 
-class TinyUntraced(nn.Module):
-    """leaves: for ``leaf_modules``, so that nothing warns."""
-
-    leaves = ("inner",)
+class TinyParts(nn.Module):
+    """What is captured in parts."""
 
     def __init__(self):
         super().__init__()

@@ -20,7 +20,6 @@ OTHER = {
     "mode": "simulate",
     "statistics": False,
     "micro_batch": 3,
-    "leaf_modules": ["inner"],
     "seed": 7,
 }
 
@@ -41,7 +40,7 @@ def test_defaults():
     assert CompressConfig.from_dict({}) == CompressConfig() == CompressConfig("fmtc")
     config = CompressConfig()
     assert config.scheme == config.preset == fmtc.PRESETS["fmtc"]
-    assert (config.include, config.exclude, config.leaf_modules) == (None, (), ())
+    assert (config.include, config.exclude) == (None, ())
     assert config.transform_block == fmtc.Block(1, 1, None)
 
 
@@ -57,8 +56,8 @@ def test_what_is_said_of_the_scheme():
 
 
 def test_a_string_is_one_pattern():
-    config = CompressConfig(include="conv*", exclude="c1", leaf_modules="")
-    assert (config.include, config.exclude, config.leaf_modules) == (("conv*",), ("c1",), ("",))
+    config = CompressConfig(include="conv*", exclude="c1")
+    assert (config.include, config.exclude) == (("conv*",), ("c1",))
     assert CompressConfig(exclude=iter(["a", "b"])).exclude == ("a", "b")
     assert CompressConfig(exclude=None).exclude == ()
     compressed = fmtc.compress(tiny(), images(), "paper", exclude="conv1")
@@ -69,7 +68,7 @@ def test_a_string_is_one_pattern():
 @pytest.mark.parametrize(
     "name,near",
     [("exclud", "exclude"), ("tableclasses", "table_classes"), ("presett", "preset"),
-     ("leaf_module", "leaf_modules"), ("weightbits", "weight_bits")],
+     ("micro_batches", "micro_batch"), ("weightbits", "weight_bits")],
 )  # fmt: skip
 def test_a_misspelled_option_names_the_nearest(name, near):
     message = f"unknown option '{name}': did you mean '{near}'\\? known are preset, block, coder"
@@ -102,7 +101,7 @@ def test_a_misspelled_option_names_the_nearest(name, near):
         ({"preset": "paper", "compensate": True}, "preset 'paper' has no compensation"),
         ({"include": 5}, "config: include must be strings; got 5"),
         ({"exclude": ["a", 5]}, "config: exclude must be strings; got"),
-        ({"leaf_modules": [None]}, "config: leaf_modules must be strings; got"),
+        ({"exclude": [None]}, "config: exclude must be strings; got"),
         ({"weight_bits": 5}, "5"),
         ({"weight_bits": True}, "config: weight_bits must be int; got True"),
         ({"mode": "fast"}, "mode must be one of stream, simulate, float; got 'fast'"),

@@ -175,25 +175,6 @@ def test_references_hold_what_stream_mode_makes(tmp_path):
 # -- What cannot be exported ----------------------------------------------------------------------
 
 
-class Branching(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3)
-        self.inner = nn.Sequential(nn.Conv2d(4, 4, 3))
-
-    def forward(self, x):
-        return self.inner(self.stem(x)).mean((2, 3))
-
-
-def test_modules_with_hooks_are_named():
-    torch.manual_seed(0)
-    compressed = fmtc.compress(
-        Branching().eval(), images(), "paper", bits=6, leaf_modules=["inner"]
-    )
-    with pytest.raises(fmtc.ExportError, match=r"'inner' \(Sequential\) could not be traced"):
-        fmtc.export(compressed, "m.pt2", images(2))
-
-
 class Deciding(nn.Module):
     """A network whose forward depends on values."""
 
@@ -203,6 +184,15 @@ class Deciding(nn.Module):
 
     def forward(self, x):
         return self.inner(x) if bool(x.sum() > -1e9) else x
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot capture")
+def test_networks_in_parts_are_refused():
+    torch.manual_seed(0)
+    model = Deciding(nn.Conv2d(3, 4, 3)).eval()
+    compressed = fmtc.compress(model, images(), "paper", bits=6)
+    with pytest.raises(fmtc.ExportError, match="Deciding could be captured in parts alone"):
+        fmtc.export(compressed, "m.pt2", images(2))
 
 
 def test_what_torch_export_cannot_express_is_named(tmp_path):

@@ -12,13 +12,13 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
-from networks import TinyDepthwise, TinyOdd, TinyResidual, TinyUntraced, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyParts, TinyResidual, images, tiny
 from torch import fx, nn
 
 import fmtc
 from fmtc.network.outputs import tensors
 
-KINDS = [TinyResidual, TinyDepthwise, TinyOdd, TinyUntraced]
+KINDS = [TinyResidual, TinyDepthwise, TinyOdd, TinyParts]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 SETTINGS = {
     "fmtc": {"target": fmtc.Step(0.02)},
@@ -29,7 +29,6 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 
 
 def made(kind=TinyResidual, preset="fmtc", model=None, n=12, **options):
-    options.setdefault("leaf_modules", getattr(kind, "leaves", ()))
     options.setdefault("micro_batch", 4)
     model = tiny(kind) if model is None else model
     return fmtc.compress(model, images(n), **SETTINGS[preset], **options)
@@ -91,7 +90,7 @@ def test_saved_whole_and_pickled(kind, preset, tmp_path):
         assert_same(fmtc.load(tmp_path / "again.safetensors", tiny(kind)), compressed)
 
 
-@pytest.mark.parametrize("kind", [TinyResidual, TinyUntraced])
+@pytest.mark.parametrize("kind", [TinyResidual, TinyParts])
 def test_a_spawned_process_gives_the_same_output(kind):
     compressed, x = made(kind), images(3, seed=1)
     context = multiprocessing.get_context("spawn")
@@ -128,14 +127,14 @@ OTHERS = {
     "other images": (TinyDepthwise, "fmtc", {"n": 20}),
     "other layers": (TinyDepthwise, "fmtc", {"exclude": ["first.3"]}),
     "other weights": (TinyDepthwise, "fmtc", {"weight_bits": 4}),
-    "untraced": (TinyUntraced, "paper", {"exclude": ["inner.conv1"]}),
+    "untraced": (TinyParts, "paper", {"exclude": ["inner.conv1"]}),
 }
 
 
 @pytest.mark.parametrize("kind,preset,options", OTHERS.values(), ids=OTHERS)
 def test_the_state_of_another_calibration_makes_it_the_other(kind, preset, options):
     model, x = tiny(kind), images(3, seed=1)
-    settings = SETTINGS[preset] | {"micro_batch": 4, "leaf_modules": getattr(kind, "leaves", ())}
+    settings = SETTINGS[preset] | {"micro_batch": 4}
     options = dict(options)
     x_calibration = images(options.pop("n", 12))
     other = fmtc.compress(model, x_calibration, **(settings | options))
@@ -437,7 +436,7 @@ def test_the_users_model_and_images_stay_as_they_were(
     next(model.modules()).register_forward_hook(lambda *args: None)
     before, x = snapshot(model), images(8)
     pixels, version = x.clone(), x._version
-    options = {"leaf_modules": getattr(kind, "leaves", ()), "micro_batch": 4}
+    options = {"micro_batch": 4}
     compressed = fmtc.compress(model, x, **SETTINGS[preset], weight_bits=weight_bits, **options)
     assert_as_before(model, before)
     fmtc.evaluate(compressed, x)
@@ -446,7 +445,7 @@ def test_the_users_model_and_images_stay_as_they_were(
     assert_as_before(model, before)
     loaded = fmtc.load(tmp_path / "codec.safetensors", model)
     fmtc.evaluate(loaded, (x, torch.zeros(8, dtype=torch.int64)), reference=model)
-    if kind is not TinyUntraced:
+    if kind is not TinyParts:
         fmtc.export_reference(loaded, tmp_path / "reference.safetensors", x)
     loaded.half()
     loaded.load_state_dict(compressed.state_dict())

@@ -7,8 +7,8 @@ import torch
 from networks import (
     TinyDepthwise,
     TinyOdd,
+    TinyParts,
     TinyResidual,
-    TinyUntraced,
     images,
     randomize_norms,
     tiny,
@@ -21,6 +21,7 @@ from fmtc.calibration.fit import Knob
 from fmtc.calibration.reuse import is_invertible
 from fmtc.codec.archive import Archive
 from fmtc.codec.codec import TensorCodec
+from fmtc.network.fold import plain_convolution
 from fmtc.network.groups import AFTER, BEFORE
 from fmtc.network.outputs import first_tensor
 from fmtc.presets import get_preset
@@ -42,12 +43,11 @@ class TinyConcat(nn.Module):
         return self.last(self.linear(self.mix(self.relu(self.norm(x))))).flatten(1)
 
 
-KINDS = [TinyResidual, TinyDepthwise, TinyOdd, TinyConcat, TinyUntraced]
+KINDS = [TinyResidual, TinyDepthwise, TinyOdd, TinyConcat, TinyParts]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def made(kind, n=12, step=0.03, target=None, preset="fmtc", **options):
-    options.setdefault("leaf_modules", getattr(kind, "leaves", ()))
     options.setdefault("micro_batch", 4)
     return fmtc.compress(tiny(kind), images(n), preset, target or Step(step), **options)
 
@@ -192,7 +192,7 @@ def test_levels_are_not_used_again_where_that_is_not_wanted():
     inverses = [c.codecs["first.6"].transform.inverses[0] for c in (own, again)]
     assert inverses[0].shape != inverses[1].shape or not torch.allclose(*inverses)
     group = next(group for group in prepared.groups if group.name == "first.6")
-    conv = prepared.convolution(group)
+    conv = plain_convolution(group)
     expected = conv.weight.flatten(1) @ again.codecs["first.3"].transform.inverses[0]
     torch.testing.assert_close(inverses[1], expected, rtol=1e-4, atol=1e-5)
 
@@ -258,11 +258,11 @@ def test_a_chain_of_linear_layers_that_cannot_use_levels_again():
     assert torch.equal(compressed(x[:4]), streamed)
 
 
-@pytest.mark.parametrize("kind", [TinyResidual, TinyDepthwise, TinyUntraced])
+@pytest.mark.parametrize("kind", [TinyResidual, TinyDepthwise, TinyParts])
 @pytest.mark.parametrize("weight_bits,coder", [(32, "rans"), (8, "huffman"), (4, "rans")])
 def test_saved_and_loaded_streams_are_the_same(kind, weight_bits, coder, tmp_path):
     compressed = made(kind, 24, step=0.1, weight_bits=weight_bits, coder=coder)
-    assert refitted(compressed) or kind is TinyUntraced
+    assert refitted(compressed) or kind is TinyParts
     path = tmp_path / "codec.safetensors"
     compressed.save(path)
     loaded = fmtc.load(path, tiny(kind))
@@ -404,7 +404,7 @@ def test_layers_can_be_left_out():
 
 @pytest.mark.parametrize("exclude", ["first.3", "first.6", "mix", "inner.conv1", "inner.*", "left"])
 def test_any_layer_can_be_left_out(exclude):
-    kind = {"f": TinyDepthwise, "i": TinyUntraced}.get(exclude[0], TinyConcat)
+    kind = {"f": TinyDepthwise, "i": TinyParts}.get(exclude[0], TinyConcat)
     compressed = made(kind, exclude=[exclude], step=0.01)
     x = images(3, seed=1)
     out = compressed(x)
@@ -594,13 +594,14 @@ class Undecided(nn.Module):
 
     def forward(self, x):
         x = self.conv1(x)
-        return x if torch.is_grad_enabled() else self.conv2(x)
+        return x if x.sum() > 1e9 or torch.is_grad_enabled() else self.conv2(x)
 
 
+@pytest.mark.filterwarnings("ignore:.*cannot capture")
 def test_a_convolution_without_sensitivity_is_named():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), Undecided(), nn.Conv2d(4, 4, 3), nn.Flatten()).eval()
     with pytest.raises(fmtc.CalibrationError, match=r"conv2 did not run.*exclude="):
-        Compressor(model, images(8), leaf_modules=["1"]).compress(Step(0.05))
+        Compressor(model, images(8)).compress(Step(0.05))
 
 
 def test_a_step_too_fine_for_the_levels_warns():

@@ -13,6 +13,7 @@ from fmtc.calibration.compressor import Compressor
 from fmtc.calibration.fit import Knob
 from fmtc.calibration.refit import RIDGES, refit
 from fmtc.calibration.sequence import run_sequentially
+from fmtc.network.fold import plain_convolution
 from fmtc.network.prepared import Prepared
 from fmtc.targets import Step
 
@@ -230,7 +231,7 @@ def test_refitted_weights_are_on_the_grid(kind, bits):
     for group in prepared.groups:
         if group.name in calibrated.refitted:
             edge = group.name in ("stem", "last", "twice", "twice@2")  # 8 bits
-            for channel in prepared.convolution(group).weight.flatten(1):
+            for channel in plain_convolution(group).weight.flatten(1):
                 assert on_a_grid(channel, 2**8 if edge else 2**bits), group.name
     compressed = compressor.compress(Step(0.02))
     assert fmtc.evaluate(compressed, images(4, seed=1))["snr_db"] > 0
@@ -247,7 +248,7 @@ class _Shifting:
 def test_the_error_of_what_is_added_is_part_of_what_a_convolution_shall_give():
     """Its target is what the uncompressed sum lacks beside the decoded tensor that is added."""
     x = images(8)
-    prepared = Prepared.of(tiny(TinyResidual), x.shape[1:])
+    prepared = Prepared.of(tiny(TinyResidual), x)
     clean = {}
 
     class Recorder(torch.fx.Interpreter):

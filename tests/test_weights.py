@@ -11,7 +11,8 @@ from torch import nn
 import fmtc
 from fmtc.data.datasets import open_dataset
 from fmtc.data.models import load_model
-from fmtc.network.fold import set_convolution, tidy
+from fmtc.network.capture import tidy
+from fmtc.network.fold import plain_convolution, set_convolution
 from fmtc.network.outputs import first_tensor
 from fmtc.network.prepared import Prepared
 from fmtc.network.weights import (
@@ -178,14 +179,15 @@ def test_widths_are_checked():
     assert quantize_weight(weight, 32) is weight
 
 
-def prepared(model, shape=(3, 12, 12), leaf_modules=()):
+def prepared(model, shape=(3, 12, 12)):
     """The network on tensors of its own, each BN folded, as its weights are quantised."""
-    made = Prepared.of(model, shape, leaf_modules=leaf_modules).copy(own=True)
+    made = Prepared.of(model, torch.randn(2, *shape)).copy(own=True)
     for group in made.groups:
-        conv = made.convolution(group)
+        conv = plain_convolution(group)
         if conv is not None:
-            set_convolution(made.network, group, conv)
-    tidy(made.network)
+            set_convolution(group, conv)
+    for path in made.parts:
+        tidy(made.graph(path))
     return made.network
 
 
@@ -230,16 +232,26 @@ def test_shared_functional_and_transposed_weights():
     assert widths(tiny(TinyOdd), 4, transposed=["up"]) == {
         "twice": 8,
         "twice@2": 8,
-        "weight": 4,
+        "conv2d_2": 4,
         "up": 8,
     }
 
 
-def test_untraced_modules_are_quantised():
-    options = {"leaf_modules": [""]}
-    found = widths(tiny(TinyResidual), 4, **options)
-    # The whole model is one untraced module; its batch norms are not folded.
-    assert sorted(found.values()) == [4, 4, 4, 8, 8] and len(found) == 5
+@pytest.mark.filterwarnings("ignore:.*cannot capture")
+def test_parts_and_what_is_between_them_are_quantised():
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.inner = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+            self.classifier = nn.Linear(4, 3)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.classifier((self.inner(x) if x.sum() > -1e9 else x).mean((2, 3)))
+
+    torch.manual_seed(0)
+    found = widths(Branching().eval(), 4)
+    assert sorted(found.values()) == [4, 8, 8] and found["classifier"] == 8
 
 
 def test_grouped_transposed_convolution_has_a_grid_for_each_output():
@@ -259,7 +271,8 @@ def test_grouped_transposed_convolution_has_a_grid_for_each_output():
     model = Up().eval()
     network = prepared(model)
     quantize_network(network, 4)
-    for weight, before in ((network.up.weight, model.up.weight), (network.weight, model.weight)):
+    [folded] = [w for n, w in network.named_parameters() if "conv_transpose2d" in n]
+    for weight, before in ((network.up.weight, model.up.weight), (folded, model.weight)):
         assert not torch.equal(weight, before)
         inputs, outputs = weight.shape[0] // 2, weight.shape[1]
         for group in range(2):
@@ -275,23 +288,32 @@ GROUPS = ("stem", "conv1", "conv2", "shortcut")
 def test_the_users_model_is_not_changed():
     model = tiny(TinyResidual)
     before = copy.deepcopy(model.state_dict())
-    quantised = Prepared.of(model, (3, 12, 12), weight_bits=4)
+    quantised = Prepared.of(model, images(2), weight_bits=4)
     network = quantised.network
-    assert set(quantised.grids) == {f"fmtc_folded.{name}" for name in GROUPS} | {"classifier"}
+    assert set(quantised.grids) == set(GROUPS)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     x = images()
     with torch.no_grad():
         assert not torch.equal(first_tensor(network(x)), first_tensor(model(x)))
 
 
-def test_computed_weights_are_refused():
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 1), nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
-    )
-    network = torch.fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 4, 1)))
-    network.add_submodule("0", model.eval())
-    with pytest.raises(ValueError, match=r"0\.1: its weight is computed"):
-        quantize_network(network, 8)
+def test_weights_calculated_from_parameters_are_quantised():
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), normed, nn.Conv2d(4, 2, 1)).eval()
+    assert set(widths(model, 4)) == {"0", "1", "2"}
+
+
+def test_weights_calculated_from_the_input_are_refused():
+    class Dynamic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            return F.conv2d(self.stem(x), x.mean((0, 2, 3))[:, None, None, None].expand(3, 4, 1, 1))
+
+    with pytest.raises(ValueError, match="conv2d_1: its weight is computed"):
+        Prepared.of(Dynamic().eval(), torch.randn(2, 3, 8, 8), weight_bits=8)
 
 
 def real(folder, model, weights, data, preprocess, num_classes=None, **options):

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.utils import _pytree as pytree
 
 from ..network.groups import Group
 from ..network.outputs import first_tensor
@@ -110,7 +111,9 @@ class _Recorder(fx.Interpreter):
         self.signature = inspect.signature(network.forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.run(*self.signature.bind(*args, **kwargs).args)
+        made = self.run(*self.signature.bind(*args, **kwargs).args)
+        # Copies, because the Python around a part may go on in place.
+        return pytree.tree_map_only(torch.Tensor, torch.clone, made)
 
     def run_node(self, node: fx.Node) -> Any:
         result = super().run_node(node)

@@ -46,10 +46,8 @@ def run_sequentially(
     Returns the codecs by layer name, in execution order; of parts that are not called, none.
     """
     codecs: dict[str, Codec] = {}
-    with (
-        stage(progress, "calibrate", len(prepared.groups), "layer") as advance,
-        ExitStack() as stack,
-    ):
+    layers = len(prepared.groups)
+    with stage(progress, "calibrate", layers, "layer") as advance, ExitStack() as stack:
         for path in _order(prepared, batches):
             graph = prepared.graph(path)
             groups = [group for group in prepared.groups if group.network is graph]
@@ -59,7 +57,7 @@ def run_sequentially(
                 beside = _Run(clean.graph(path), _inputs(clean, path, batches))
                 if len(beside.batches) != len(coded.batches):
                     beside = None  # what is decoded took another way
-            fitted = _run(groups, coded, fit, advance, beside, refit)
+            fitted = _calibrate(groups, coded, fit, advance, beside, refit)
             codecs |= fitted
             if path:  # the parts after it shall see what it decodes
                 simulated = _Simulated(graph, groups, fitted)
@@ -86,7 +84,7 @@ def _inputs(prepared: Prepared, path: str, batches: list[torch.Tensor]) -> list[
     return [signature.bind(*args, **kwargs).args for args, kwargs in calls]
 
 
-def _run(
+def _calibrate(
     groups: list[Group],
     coded: _Run,
     fit: FitLayer,

@@ -231,9 +231,9 @@ def _check_example(compressed: CompressedModel, example: Tensor) -> None:
 def _check_constructs(compressed: CompressedModel) -> None:
     if not isinstance(compressed.network, torch.fx.GraphModule):
         raise ExportError(
-            f"export: {type(compressed.reference).__name__} could be captured in parts alone, which "
-            "a package cannot hold; rewrite its forward without control flow that depends on "
-            "tensors, and compress again"
+            f"export: {type(compressed.reference).__name__} could be captured in parts alone, "
+            "which a package cannot hold; rewrite its forward without control flow that depends "
+            "on tensors, and compress again"
         )
 
 

@@ -74,11 +74,18 @@ def capture(model: nn.Module, *args: Any, **kwargs: Any) -> fx.GraphModule:
     _give_output(network, program)
     fold_constants(network)
     _leave_out(network)
+    network = _with_what_it_uses(network)
     _take_layers(network)
     _take_activations(network)
     _forget(network)
+    network = _with_what_it_uses(network)
     tidy(network)
     return network.eval()
+
+
+def _with_what_it_uses(network: fx.GraphModule) -> fx.GraphModule:
+    """The same graph without parameters and modules that nothing in it reads."""
+    return fx.GraphModule(network, network.graph, type(network).__name__)
 
 
 def tidy(network: fx.GraphModule) -> None:
@@ -288,7 +295,7 @@ def _take_layers(network: fx.GraphModule) -> None:
         if node.target is BATCH_NORM:  # it gives statistics, too, which nothing reads in eval mode
             [result] = node.users
             assert result.target is operator.getitem and result.args[1] == 0
-        call.meta = result.meta
+        call.meta = result.meta | {"own": "." not in weight}
         result.replace_all_uses_with(call)
         network.graph.erase_node(result)
         if result is not node:
@@ -329,10 +336,13 @@ def _path(network: fx.GraphModule, weight: str, node: fx.Node) -> str:
 
 
 def _forget(network: fx.GraphModule) -> None:
-    """Keep of what torch knows of a value its shape: an int, or a symbol's name, a dimension."""
+    """Keep of what torch knows of a value its shape, an int or a symbol's name for each dimension.
+
+    own: whether it is made with the model's own weight, and with none of a module inside.
+    """
     for node in network.graph.nodes:
-        value = node.meta.get("val")
+        value, own = node.meta.get("val"), node.meta.get("own", False)
         node.meta = {}
         if isinstance(value, torch.Tensor):
             shape = tuple(d if isinstance(d, int) else str(d) for d in value.shape)
-            node.meta = {"shape": shape, "floating": value.is_floating_point()}
+            node.meta = {"shape": shape, "own": own}

@@ -47,7 +47,8 @@ class Side:
 class Group:
     """One convolution and what is fused to it.
 
-    network: the graph that it is in. name: the convolution's module path, with ``@2``, ``@3`` for further calls of one module.
+    network: the graph that it is in. name: the convolution's module path, with ``@2``, ``@3`` for
+    further calls of one module.
     conv, batch_norm, adds: nodes. ``sides``: where it can be coded, "before" its activation and,
     where it has one, "after" it; ``side`` is the one that is coded, the paper's to begin with.
     """
@@ -108,7 +109,7 @@ def find_groups(network: fx.GraphModule, path: str = "") -> list[Group]:
     for node in network.graph.nodes:
         if view.is_conv(node) and node not in view.pooled and len(_shape(node) or ()) == 4:
             base = str(node.target) if node.op == "call_module" else node.name
-            base = f"{path}.{base}".strip(".")
+            base = path if path and node.meta["own"] else f"{path}.{base}".strip(".")
             calls[base] = calls.get(base, 0) + 1
             name = base if calls[base] == 1 else f"{base}@{calls[base]}"
             groups.append(view.group(name, node))

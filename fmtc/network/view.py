@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import fx, nn
+from torch.utils import _pytree as pytree
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -14,8 +15,9 @@ M = TypeVar("M", bound=nn.Module)
 def eval_view(model: M, dtype: torch.dtype | None = None) -> M:
     """A copy of the modules in eval mode whose tensors share the model's memory.
 
-    Flags, hooks and attributes are its own, gradients are off. dtype: floating-point tensors of
-    another type are copies of this one. Tensors of inference mode are copies, too, outside of it.
+    Flags, hooks and attributes are its own, gradients are off, and it works on copies of its
+    inputs, which many a model changes. dtype: floating-point tensors of another type are copies of
+    this one. Tensors of inference mode are copies, too, outside of it.
     """
 
     def shared(tensor: torch.Tensor) -> torch.Tensor:
@@ -34,7 +36,14 @@ def eval_view(model: M, dtype: torch.dtype | None = None) -> M:
         for tensor in (*module.buffers(recurse=False), *vars(module).values()):
             if isinstance(tensor, torch.Tensor) and id(tensor) not in memo:
                 memo[id(tensor)] = shared(tensor)
-    return copy.deepcopy(model, memo).eval()
+    view = copy.deepcopy(model, memo).eval()
+    if not isinstance(view, fx.GraphModule) and _copied not in view._forward_pre_hooks.values():
+        view.register_forward_pre_hook(_copied, with_kwargs=True)
+    return view
+
+
+def _copied(module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    return pytree.tree_map_only(torch.Tensor, torch.clone, (args, kwargs))
 
 
 def float_type(model: nn.Module) -> torch.dtype:
