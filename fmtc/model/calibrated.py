@@ -45,10 +45,14 @@ class Probe:
         probe = cls(tuple(images.shape[1:]), mean, std, torch.empty(0))
         return cls(probe.shape, mean, std, probe.output_of(model))
 
-    def images(self, count: int) -> torch.Tensor:
-        """Noise like the calibration images, f32 [count, ...]; the first is the probe."""
+    def images(self, count: int, size: Sequence[int] | None = None) -> torch.Tensor:
+        """Noise like the calibration images, f32 [count, C, *size]; the first is the probe.
+
+        size: None for that of the calibration images.
+        """
+        shape = self.shape if size is None else (self.shape[0], *size)
         # RandomState, because numpy guarantees its sequence for ever.
-        noise = np.random.RandomState(0).standard_normal((count, *self.shape)).astype(np.float32)
+        noise = np.random.RandomState(0).standard_normal((count, *shape)).astype(np.float32)
         rest = [1] * (len(self.shape) - 1)
         mean, std = (torch.tensor(part).view(-1, *rest) for part in (self.mean, self.std))
         return torch.from_numpy(noise) * std + mean
@@ -89,12 +93,18 @@ class Calibrated:
     refitted: tuple[str, ...] = ()
     weights: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
-    def prepare(self, model: nn.Module) -> Prepared:
-        """The network that the codecs belong to, each layer coded on its side."""
+    def prepare(
+        self, model: nn.Module, size: Sequence[int] | None = None, free_sizes: bool = False
+    ) -> Prepared:
+        """The network that the codecs belong to, each layer coded on its side.
+
+        size: H and W of its inputs; None: those of calibration. free_sizes: of `Prepared.of`.
+        """
         config = self.config
         prepared = Prepared.of(
             model,
-            self.probe.images(2),
+            self.probe.images(2, size),
+            free_sizes=free_sizes,
             include=config.include,
             exclude=config.exclude,
             weight_bits=config.weight_bits,

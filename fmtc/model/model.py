@@ -9,13 +9,14 @@ from os import PathLike
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from ..codec.archive import DAMAGE, Archive
 from ..codec.codec import Codec
 from ..codec.counted import Counted
 from ..config import CompressConfig, check_mode
 from ..errors import StorageError
+from ..network.capture import fits
 from ..network.fold import module_name
 from ..network.prepared import Prepared
 from ..network.view import device_of, eval_view, float_type
@@ -51,25 +52,31 @@ class CompressedModel(nn.Module):
         super().__init__()
         # Not a submodule: the user's model is neither moved, saved nor trained with this one.
         self.__dict__["reference"] = reference
-        self._put_together(calibrated, prepared)
+        self._take(calibrated, prepared)
         self.mode = calibrated.config.mode
         self.statistics = calibrated.config.statistics
         self.network.to(device_of(reference), float_type(reference))
         self.eval()
 
-    def _put_together(self, calibrated: Calibrated, prepared: Prepared | None) -> None:
-        """Build the network of these codecs on the reference's."""
+    def _take(self, calibrated: Calibrated, prepared: Prepared | None) -> None:
+        """Become the network of these codecs."""
         prepared = prepared or calibrated.prepare(self.reference)
         example = torch.zeros(1, *calibrated.probe.shape)
         plain = count_multiply_adds(prepared.network, example)
+        self._put_together(calibrated, prepared)
+        for point in self.points.values():
+            point.mode = "float"
+        compressed = count_multiply_adds(self.network, example)
+        self.multiply_adds = {"plain": plain, "compressed": compressed}
+        # Of images for which the network is right, as far as it was asked.
+        self._sizes, self._free_sizes = {torch.Size(calibrated.probe.shape)}, True
+
+    def _put_together(self, calibrated: Calibrated, prepared: Prepared) -> None:
+        """Put the codecs into the prepared network, which becomes the network."""
         points = assemble(prepared, calibrated.codecs, calibrated.weights)
         self.network = prepared.network.eval()
         paths = {id(module): path for path, module in self.network.named_modules()}
         self._paths = {name: paths[id(point)] for name, point in points.items()}
-        for point in points.values():
-            point.mode = "float"
-        compressed = count_multiply_adds(self.network, example)
-        self.multiply_adds = {"plain": plain, "compressed": compressed}
         self._calibrated = replace(calibrated, codecs={}, weights={})  # the network has them
 
     @property
@@ -156,6 +163,8 @@ class CompressedModel(nn.Module):
     def forward(self, x: Any, *more: Any, **named: Any) -> Any:
         if not torch.compiler.is_compiling():
             self._check_input((x, *more))
+            if isinstance(x, torch.Tensor) and x.shape[1:] not in self._sizes:
+                self._take_size(x)
         return self.network(x, *more, **named)
 
     def _check_input(self, args: tuple[Any, ...]) -> None:
@@ -170,6 +179,25 @@ class CompressedModel(nn.Module):
             # NaN would become level 0, and the output look plausible.
             if isinstance(x, torch.Tensor) and not x.isfinite().all():
                 raise ValueError("the network's input contains NaN or Inf")
+
+    def _take_size(self, x: torch.Tensor) -> None:
+        """Capture the network for images of another size, and for all if it allows that.
+
+        Raises what the model raises where it does not take them.
+        """
+        if not (isinstance(self.network, fx.GraphModule) and fits(self.network, x)):
+            with torch.no_grad():
+                self.reference(x[:1])
+            calibrated, points = self.calibrated(), self.points
+            like = next(iter(self.network.parameters()))
+            # Where free sizes were tried and do not fit, each needs a graph of its own.
+            free, self._free_sizes = self._free_sizes, False
+            self._put_together(calibrated, calibrated.prepare(self.reference, x.shape[2:], free))
+            self.network.to(like.device, like.dtype)
+            for name, path in self._paths.items():
+                self.network.set_submodule(path, points[name])
+            self._sizes.clear()
+        self._sizes.add(x.shape[1:])
 
     def train(self, mode: bool = True) -> CompressedModel:
         """Stays in eval mode: the folded network has no training behaviour."""
@@ -231,7 +259,7 @@ class CompressedModel(nn.Module):
             )
             like = next(iter(self.network.parameters()), None)
             mode, statistics = self.mode, self.statistics
-            self._put_together(calibrated, None)
+            self._take(calibrated, None)
             if like is not None:
                 self.network.to(like.device, like.dtype)
             self.mode, self.statistics = mode, statistics

@@ -51,18 +51,23 @@ class Rebuilt(nn.Module):
 
 
 @torch.no_grad()
-def capture(model: nn.Module, *args: Any, **kwargs: Any) -> fx.GraphModule:
+def capture(
+    model: nn.Module, *args: Any, free_sizes: bool = False, **kwargs: Any
+) -> fx.GraphModule:
     """The graph of ``model`` in eval mode and float32, for any number of images.
 
     args, kwargs: an example of its inputs, at least two images each; what is no tensor, and what is
-    not given, is the same in every call. The graph is on the CPU and shares the tensors of the
-    model, which is left as it is. What torch.export raises where Python decides by the values of
-    tensors is passed on.
+    not given, is the same in every call. free_sizes: of images too, where the model allows that;
+    takes a few times as long. The graph is on the CPU and shares the tensors of the model, which is
+    left as it is. What torch.export raises where Python decides by the values of tensors is passed
+    on.
     """
     view = eval_view(model, torch.float32).cpu()
     given = inspect.signature(view.forward).bind(*args, **kwargs)
     tensors = [x for x in pytree.tree_leaves(given.arguments) if isinstance(x, torch.Tensor)]
-    free = pytree.tree_map(lambda x: _free_batch(x, len(tensors[0])), (given.args, given.kwargs))
+    free = pytree.tree_map(
+        lambda x: _free(x, len(tensors[0]), free_sizes), (given.args, given.kwargs)
+    )
     shapes = {**dict(zip(given.arguments, free[0], strict=False)), **free[1]}
     with _quiet():
         program = torch.export.export(
@@ -79,8 +84,25 @@ def capture(model: nn.Module, *args: Any, **kwargs: Any) -> fx.GraphModule:
     _take_activations(network)
     _forget(network)
     network = _with_what_it_uses(network)
+    network.meta["guards"] = list(program._guards_code)
     tidy(network)
     return network.eval()
+
+
+def fits(network: fx.GraphModule, *args: Any) -> bool:
+    """Whether a captured graph is right for inputs of these sizes."""
+    known: dict[int | str, int] = {}
+    inputs = network.graph.find_nodes(op="placeholder")
+    for node, x in zip(inputs, args, strict=True):
+        shape = node.meta.get("shape", ())
+        if isinstance(x, torch.Tensor) and len(shape) != x.dim():
+            return False
+        for size, found in zip(shape, getattr(x, "shape", ()), strict=True):
+            if known.setdefault(size, size if isinstance(size, int) else found) != found:
+                return False
+    values = {node.name: x for node, x in zip(inputs, args, strict=True)}
+    # Conditions that torch wrote, as "L['x'].size()[2] % 8 == 0".
+    return all(eval(guard, {}, {"L": values}) for guard in network.meta["guards"])
 
 
 def _with_what_it_uses(network: fx.GraphModule) -> fx.GraphModule:
@@ -95,9 +117,12 @@ def tidy(network: fx.GraphModule) -> None:
     network.recompile()
 
 
-def _free_batch(x: Any, images: int) -> Any:
-    free = isinstance(x, torch.Tensor) and x.dim() > 0 and len(x) == images
-    return {0: torch.export.Dim.DYNAMIC} if free else None
+def _free(x: Any, images: int, sizes: bool) -> dict[int, Any] | None:
+    """The dimensions of an input that may be another in another call."""
+    if not isinstance(x, torch.Tensor) or x.dim() == 0 or len(x) != images:
+        return None
+    free: dict[int, Any] = {0: torch.export.Dim.DYNAMIC}
+    return free | {d: torch.export.Dim.AUTO for d in range(2, x.dim()) if sizes}
 
 
 @contextmanager

@@ -6,6 +6,8 @@ parts runs as it is, in a copy of the model.
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,25 +21,29 @@ from ..progress import warn
 from .capture import capture
 from .view import eval_view
 
+LONGEST = 60.0  # seconds that a capture with free sizes may take
 # What a module was called with: its arguments and those with names.
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def captured(model: nn.Module, images: torch.Tensor) -> tuple[nn.Module, list[str]]:
+def captured(
+    model: nn.Module, images: torch.Tensor, free_sizes: bool = False
+) -> tuple[nn.Module, list[str]]:
     """The model on captured parts, in eval mode and float32 on the CPU, and the parts' paths.
 
     images: an example of its input, at least two. A model that is captured whole is one part with
-    the path "". A warning says why it is not.
+    the path "". A warning says why it is not. free_sizes: images of other sizes will follow; where
+    that is not possible within LONGEST seconds, they cannot, and another graph is needed for them.
     """
     name = type(model).__name__
     try:
-        return capture(model, images), [""]
+        return _capture(model, free_sizes, images), [""]
     except Exception as error:  # the user's code, under torch.export: anything can be raised
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         whole = f"torch.export cannot capture the model ({type(error).__name__}: {reason})"
     network = eval_view(model, torch.float32).cpu()
     calls = calls_of(network, dict(network.named_modules()), [images])
-    parts = _take_parts(network, "", calls)
+    parts = _take_parts(network, "", calls, free_sizes)
     if not parts:
         raise TraceError(f"{name}: {whole}, nor any module of it that has a convolution")
     warn(
@@ -47,29 +53,43 @@ def captured(model: nn.Module, images: torch.Tensor) -> tuple[nn.Module, list[st
     return network, parts
 
 
-def _take_parts(parent: nn.Module, path: str, calls: dict[str, list[Call]]) -> list[str]:
+def _capture(model: nn.Module, free_sizes: bool, *args: Any, **kwargs: Any) -> fx.GraphModule:
+    if free_sizes:
+        try:
+            with limited(LONGEST):
+                return capture(model, *args, free_sizes=True, **kwargs)
+        except Exception:  # sizes that the model has in numbers, or that torch cannot compare
+            pass
+    return capture(model, *args, **kwargs)
+
+
+def _take_parts(
+    parent: nn.Module, path: str, calls: dict[str, list[Call]], free_sizes: bool
+) -> list[str]:
     """Put captured modules in the place of children; the paths of those."""
     parts = []
     for name, child in parent.named_children():
         inner = f"{path}.{name}".strip(".")
         if not any(isinstance(module, nn.Conv2d) for module in child.modules()):
             continue
-        part = _captured_alone(child, calls.get(inner, []))
+        part = _captured_alone(child, calls.get(inner, []), free_sizes)
         if part is not None:
             parent._modules[name] = part
             parts.append(inner)
         else:
-            parts += _take_parts(child, inner, calls)
+            parts += _take_parts(child, inner, calls, free_sizes)
     return parts
 
 
-def _captured_alone(module: nn.Module, calls: list[Call]) -> fx.GraphModule | None:
+def _captured_alone(
+    module: nn.Module, calls: list[Call], free_sizes: bool
+) -> fx.GraphModule | None:
     """The module's graph; None where it has none, or is not always called in the same way."""
     if not calls or len({_kind(call) for call in calls}) > 1:
         return None
     args, kwargs = calls[0]
     try:
-        return capture(module, *args, **kwargs)
+        return _capture(module, free_sizes, *args, **kwargs)
     except Exception:  # as for the whole
         return None
 
@@ -79,6 +99,19 @@ def _kind(call: Call) -> str:
     leaves, spec = pytree.tree_flatten(call)
     plain = [x.dim() if isinstance(x, torch.Tensor) else repr(x) for x in leaves]
     return f"{spec} {plain}"
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """TimeoutError in this thread where what is inside takes longer, as far as it is Python."""
+    thread = ctypes.c_ulong(threading.get_ident())
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    timer = threading.Timer(seconds, raise_in, (thread, ctypes.py_object(TimeoutError)))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @torch.no_grad()

@@ -50,14 +50,16 @@ class Prepared:
         include: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
         weight_bits: int = 32,
+        free_sizes: bool = False,
     ) -> Prepared:
         """Prepare a model for inputs like these, [N, C, H, W].
 
-        include, exclude: patterns of layers' names (``select``).
+        include, exclude: patterns of layers' names (``select``). free_sizes: inputs may have other
+        H and W than these, where the model allows that.
         """
         # A batch of one would be taken for fixed.
         example = images[:2] if len(images) > 1 else images.expand(2, *images.shape[1:])
-        network, parts = captured(model, example.contiguous())
+        network, parts = captured(model, example.contiguous(), free_sizes)
         prepared = cls(network, parts, [], {})
         for path in parts:
             prepared.groups += find_groups(prepared.graph(path), path)

@@ -36,10 +36,10 @@ def eval_view(model: M, dtype: torch.dtype | None = None) -> M:
         for tensor in (*module.buffers(recurse=False), *vars(module).values()):
             if isinstance(tensor, torch.Tensor) and id(tensor) not in memo:
                 memo[id(tensor)] = shared(tensor)
-    view = copy.deepcopy(model, memo).eval()
-    if not isinstance(view, fx.GraphModule) and _copied not in view._forward_pre_hooks.values():
-        view.register_forward_pre_hook(_copied, with_kwargs=True)
-    return view
+    made = copy.deepcopy(model, memo).eval()
+    if not isinstance(made, fx.GraphModule) and _copied not in made._forward_pre_hooks.values():
+        made.register_forward_pre_hook(_copied, with_kwargs=True)
+    return made
 
 
 def _copied(module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
