@@ -218,7 +218,6 @@ def _replace_sensitivities(
     new = sensitivities(
         prepared.network,
         measured,
-        [],
         compressor.batches,
         preset.probes,
         compressor.config.seed,

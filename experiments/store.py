@@ -102,8 +102,7 @@ class Store:
                 return point
         self._begin()
         loaded = self.loaded
-        shape = loaded.calibration.shape[1:]
-        prepared = Prepared.of(loaded.model, shape, weight_bits=weight_bits)
+        prepared = Prepared.of(loaded.model, loaded.calibration, weight_bits=weight_bits)
         network = prepared.network
         point = evaluate(network, loaded.test, reference=loaded.reference, batch=self.network.batch)
         point["weight_bits"] = weight_bits

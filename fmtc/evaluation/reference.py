@@ -114,7 +114,7 @@ def run(model: nn.Module, images: Tensor, numbers: Sequence[int]) -> tuple[Tenso
     """
     tensors = chain(model.parameters(), model.buffers())
     device = next((tensor.device for tensor in tensors), torch.device("cpu"))
-    images = images.to(device)
+    images = images.to(device, copy=True)  # many a model changes them
     with evaluating(model):
         start = time.perf_counter()
         output = first_tensor(model(images)).cpu()
