@@ -233,6 +233,17 @@ def test_kld_keeps_all_where_nothing_is_far_out(levels):
     assert baselines.kld_bins(even, levels) == kld_reference(even, levels) == 50
 
 
+@pytest.mark.parametrize("bits, bins", [(4, 2001), (7, 8001)])
+def test_kld_seeks_the_threshold_for_the_levels_that_there_are(bits, bins):
+    x = sample(torch.distributions.Laplace(0.0, 1.0))
+    for values, levels in ((x, 2**bits - 1), (x.relu(), 2 ** (bits + 1) - 1)):
+        limit = float(values.abs().max())
+        counts = torch.histc(values.double(), bins, -limit, limit)
+        kept = (2 * baselines.kld_bins(counts.numpy(), levels) + 1) / bins
+        low, high, _ = baselines.kld(stored(*values.split(1)), bits)
+        assert kept < 1 and float(max(-low, high)) == pytest.approx(kept * limit)
+
+
 def test_kld_leaves_outliers_out():
     x = sample(torch.distributions.Normal(0.0, 1.0))
     x[0, 0, 0, 0] = 30.0

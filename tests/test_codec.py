@@ -249,6 +249,16 @@ def test_other_float_types_calibrate_and_encode(dtype):
     assert (decoded - x.float()).square().mean() < 4 * codec.mse
 
 
+@pytest.mark.parametrize("coder,escapes", [("rans", True), ("huffman", False)])
+def test_what_is_far_beyond_the_calibrated_is_escaped_or_clamped(coder, escapes):
+    x = correlated()
+    codec = fmtc.calibrate_tensor(x, "fmtc", step=0.1, coder=coder)
+    far = 3 + 30 * (x - 3)
+    clamped = codec.quantize(far)[1]
+    assert codec.coder.escapes is escapes and bool(clamped) is not escapes
+    assert torch.equal(codec.decode(codec.encode(far)), codec.simulate(far))
+
+
 @pytest.mark.parametrize("preset", ["fmtc", "paper", "aciq"])
 def test_a_codec_moves_but_keeps_its_types(preset):
     x = correlated()
