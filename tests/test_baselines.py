@@ -54,7 +54,8 @@ def test_grid_is_gemmlowp(values, bits, shrink):
     low, high = float(x.min()) / shrink, float(x.max()) / shrink
     if max(high, 0) - min(low, 0) < 1e-3:
         return
-    quantizer = Quantizer.of_ranges(torch.tensor(low), torch.tensor(high), torch.tensor(bits))
+    ends = torch.tensor([low, high], dtype=torch.float64)  # where 0 lies half-way, each bit counts
+    quantizer = Quantizer.of_ranges(*ends, torch.tensor(bits))
     levels, clamped = quantizer.quantize(x[None])
     expected, decoded = gemmlowp_reference(values, low, high, bits)
     # Where a value is half-way between two levels, we take the even one.
