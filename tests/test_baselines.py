@@ -54,7 +54,8 @@ def test_grid_is_gemmlowp(values, bits, shrink):
     low, high = float(x.min()) / shrink, float(x.max()) / shrink
     if max(high, 0) - min(low, 0) < 1e-3:
         return
-    quantizer = Quantizer.of_ranges(torch.tensor(low), torch.tensor(high), torch.tensor(bits))
+    ends = torch.tensor([low, high], dtype=torch.float64)  # where 0 lies half-way, each bit counts
+    quantizer = Quantizer.of_ranges(*ends, torch.tensor(bits))
     levels, clamped = quantizer.quantize(x[None])
     expected, decoded = gemmlowp_reference(values, low, high, bits)
     # Where a value is half-way between two levels, we take the even one.
@@ -231,6 +232,17 @@ def test_kld_is_that_of_the_slow_search(levels, seed):
 def test_kld_keeps_all_where_nothing_is_far_out(levels):
     even = np.ones(101)
     assert baselines.kld_bins(even, levels) == kld_reference(even, levels) == 50
+
+
+@pytest.mark.parametrize("bits, bins", [(4, 2001), (7, 8001)])
+def test_kld_seeks_the_threshold_for_the_levels_that_there_are(bits, bins):
+    x = 0.01 * sample(torch.distributions.Laplace(0.0, 1.0))
+    for values, levels in ((x, 2**bits - 1), (x.relu(), 2 ** (bits + 1) - 1)):
+        limit = float(values.abs().max())
+        counts = torch.histc(values.double(), bins, -limit, limit)
+        kept = (2 * baselines.kld_bins(counts.numpy(), levels) + 1) / bins
+        low, high, _ = baselines.kld(stored(*values.split(1)), bits)
+        assert kept < 1 and float(max(-low, high)) == pytest.approx(kept * limit)
 
 
 def test_kld_leaves_outliers_out():

@@ -249,6 +249,33 @@ def test_other_float_types_calibrate_and_encode(dtype):
     assert (decoded - x.float()).square().mean() < 4 * codec.mse
 
 
+@pytest.mark.parametrize("coder,escapes", [("rans", True), ("huffman", False)])
+def test_what_is_far_beyond_the_calibrated_is_escaped_or_clamped(coder, escapes):
+    x = correlated()
+    codec = fmtc.calibrate_tensor(x, "fmtc", step=0.1, coder=coder)
+    far = 3 + 30 * (x - 3)
+    clamped = codec.quantize(far)[1]
+    assert codec.coder.escapes is escapes and bool(clamped) is not escapes
+    assert torch.equal(codec.decode(codec.encode(far)), codec.simulate(far))
+
+
+@pytest.mark.parametrize("preset", ["fmtc", "paper", "aciq"])
+def test_a_codec_moves_but_keeps_its_types(preset):
+    x = correlated()
+    knob = {"step": 0.5} if preset == "fmtc" else {"bits": 4}
+    codec = fmtc.calibrate_tensor(x, preset, **knob)
+
+    def types():
+        return {name: b.dtype for name, b in codec.named_buffers(remove_duplicate=False)}
+
+    data, before = codec.encode(x), types()
+    assert not codec.state_dict()  # a model's has them as one description
+    assert codec.half().encode(x) == codec.double().encode(x) == data
+    codec.to("meta")
+    assert codec.device.type == "meta" and all(b.is_meta for b in codec.buffers())
+    assert types() == before
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     n=st.integers(0, 3), c=st.integers(1, 7), h=st.integers(1, 9), w=st.integers(1, 9),

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from networks import TinyDepthwise, tiny
+from networks import TinyDepthwise, TinyUntraced, images, tiny
 
+from fmtc.calibration.compressor import Compressor
 from fmtc.calibration.placement import (
     LEAST_RHO,
     Spectrum,
@@ -75,6 +76,17 @@ def test_regularized():
     least = regularized(metric, None, 0.1, 10**6)
     torch.testing.assert_close(least, metric + LEAST_RHO * 2 * eye)
     torch.testing.assert_close(regularized(metric, None, 100.0, 1), metric + 2 * eye)
+
+
+def test_metrics_of_a_network_are_regularized_by_all_its_probes():
+    x, leaves = images(6), TinyUntraced.leaves
+    metrics = Compressor(tiny(TinyUntraced), x, leaf_modules=leaves, micro_batch=4).metrics
+    measured, preset = metrics.sensitivities, metrics.preset
+    for layer in ("inner.conv1", "inner.conv2"):  # of which nothing is known that reads them
+        metric, share = measured[layer, BEFORE].metric, preset.regularization
+        wanted = regularized(metric, None, share, 6 * preset.probes)
+        torch.testing.assert_close(metrics.metrics[layer, BEFORE], wanted)
+        assert not torch.allclose(wanted, regularized(metric, None, share, preset.probes))
 
 
 def groups_of(model):
