@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, tiny
 from safetensors import safe_open
 from torch import nn
 
@@ -15,7 +15,6 @@ import fmtc
 from fmtc import ops
 from fmtc.cli.demo import digits_data, digits_model
 from fmtc.deploy.export import METADATA_KEY, Streaming, _exported, _write
-from fmtc.network.outputs import first_tensor
 from fmtc.results.energy import access_joules
 
 KINDS = [TinyResidual, TinyDepthwise, TinyOdd]

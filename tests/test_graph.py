@@ -6,6 +6,7 @@ from networks import (
     TinyDepthwise,
     TinyOdd,
     TinyResidual,
+    first_tensor,
     images,
     randomize_norms,
     tiny,
@@ -18,7 +19,6 @@ import fmtc
 from fmtc.network.activations import activation_limits
 from fmtc.network.fold import conv_like, fold_batch_norm, fold_input, fold_output
 from fmtc.network.groups import find_groups
-from fmtc.network.outputs import first_tensor
 from fmtc.network.trace import trace
 
 # network, input size, number of coding points

@@ -9,6 +9,7 @@ from networks import (
     TinyOdd,
     TinyResidual,
     TinyUntraced,
+    first_tensor,
     images,
     randomize_norms,
     tiny,
@@ -22,7 +23,6 @@ from fmtc.calibration.reuse import is_invertible
 from fmtc.codec.archive import Archive
 from fmtc.codec.codec import TensorCodec
 from fmtc.network.groups import AFTER, BEFORE
-from fmtc.network.outputs import first_tensor
 from fmtc.presets import get_preset
 from fmtc.targets import SNR, AccuracyDrop, Agreement, Bits, Rate, Step
 

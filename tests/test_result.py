@@ -49,6 +49,8 @@ def make_point(b: int = 8, labels: bool = True, weight_bits: int = 32, stream: b
         "agreement": 0.9,
         "kl": 0.01,
         "snr_db": 6.0 * b - 36,
+        "snr_db_image": 6.0 * b - 35,
+        "outputs": [{"name": "output", "snr_db": 6.0 * b - 36}],
         "values": 1000,
         "clamped_fraction": 1e-4,
         "bits_per_value": make_rates(entropy, stream),
@@ -114,7 +116,7 @@ def test_valid_documents():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["schema"], "fmtc.result/3", "not a result of schema 'fmtc.result/2'"),
+        (["schema"], "fmtc.result/4", "not a result of schema 'fmtc.result/3'"),
         (["extra"], 1, "'extra' was unexpected"),
         (["dataset", "evaluated_images"], 0, "dataset.evaluated_images: 0 is less than"),
         (["points", 0, "top1"], 1.5, "points[0].top1: 1.5 is greater than"),
@@ -188,13 +190,13 @@ def test_version_1_is_still_read_and_drawn(tmp_path):
     """What it did not have is None; it is checked against its own schema."""
     old = make_result(make_point(7), make_point(8)) | {"schema": "fmtc.result/1"}
     for point in old["points"]:
-        del point["block"], point["joules_per_image"]
+        del point["block"], point["joules_per_image"], point["snr_db_image"], point["outputs"]
         for layer in point["layers"]:
             del layer["reads"]
     path = tmp_path / "result.json"
     path.write_text(json.dumps(old))
     result = load_result(path)
-    assert result["schema"] == "fmtc.result/2"
+    assert result["schema"] == "fmtc.result/3"
     assert result["points"][0]["block"] is None
     assert set(result["points"][0]["joules_per_image"].values()) == {None}
     assert result["points"][1]["layers"][0]["reads"] is None

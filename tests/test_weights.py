@@ -5,14 +5,13 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, tiny
 from torch import nn
 
 import fmtc
 from fmtc.data.datasets import open_dataset
 from fmtc.data.models import load_model
 from fmtc.network.fold import set_convolution, tidy
-from fmtc.network.outputs import first_tensor
 from fmtc.network.prepared import Prepared
 from fmtc.network.weights import (
     SHARES,

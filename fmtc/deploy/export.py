@@ -34,7 +34,7 @@ from ..files import write_atomically
 from ..model.model import CompressedModel
 from ..model.points import CodedPoint, CodingPoint, PlainPoint
 from ..network.groups import untraced_modules
-from ..network.outputs import first_tensor, tensors
+from ..network.outputs import tensors
 from ..results.energy import read_joules, write_joules
 
 SCHEMA = "fmtc.package/1"
@@ -106,7 +106,7 @@ def export_reference(
             if status.any():
                 raise ValueError("export_reference: a stream does not decode")
             parts["output"].append(output)
-            parts["plain"].append(first_tensor(plain(x)))
+            parts["plain"].append(tensors(plain(x))[0])
             parts["used"].append(used)
     made = {name: torch.cat(of).cpu() for name, of in parts.items()}
     write_atomically(path, save(made, {"schema": REFERENCE_SCHEMA}))
