@@ -24,7 +24,7 @@ from fmtc.cli.demo import digits_data
 from fmtc.data.models import load_model
 from fmtc.data.preprocess import parse_preprocess
 from fmtc.deploy.export import COMPRESSED, METADATA_KEY, Streaming, _exported, _metadata, _write
-from fmtc.evaluation.measures import snr_db
+from fmtc.evaluation.snr import image_snr_db
 from fmtc.results.energy import image_joules
 from fmtc.results.result import load_result
 
@@ -256,7 +256,7 @@ def test_runs_are_checked_against_python(batch, package, folder, reference, run)
     ).groups()
     assert (int(count), int(others)) == (24, 0) and float(decibels) > float(of_plain) + 3
     tensors = load_file(reference)
-    noise = snr_db(tensors["plain"], tensors["output"]).mean()
+    noise = image_snr_db(tensors["plain"], tensors["output"]).mean()
     assert float(of_plain) == pytest.approx(float(noise), abs=0.06)
     assert int(differing) <= 1e-3 * int(bytes_)
     assert int(bytes_) == int(tensors["used"].sum())

@@ -42,7 +42,7 @@ class Sums:
     def of(cls, output: Tensor) -> Sums:
         """Of an output [n, ...]."""
         x = output.detach().double()
-        flat = x.reshape(len(x), math.prod(x.shape[1:]))
+        flat = _rows(x)
         channels = {
             dim: flat if dim == ELEMENTS else x.sum([d for d in range(1, x.dim()) if d != dim])
             for dim in _dimensions(x.dim())
@@ -93,6 +93,11 @@ def deviations(sums: Sums) -> Tensor:
     return _left(sums, means, by_channel)
 
 
+def _rows(x: Tensor) -> Tensor:
+    """The elements of each image of [n, ...], [n, elements]; of a tensor without any, too."""
+    return x.reshape(len(x), math.prod(x.shape[1:]))
+
+
 def _dimensions(rank: int) -> tuple[int, ...]:
     """The dimensions of [n, ...] that may be those of channels, the usual one first."""
     if rank < 3:
@@ -139,8 +144,8 @@ def image_snr_db(reference: Tensor, output: Tensor) -> Tensor:
     [n, ...] -> float64 [n], at most 200 dB; NaN where it is not defined, the reference being
     constant and the output another. (What results of schema 2 and older have as their SNR.)
     """
-    reference = reference.double().flatten(1)
-    noise = (output.double().flatten(1) - reference).square().sum(dim=1)
+    reference = _rows(reference.double())
+    noise = (_rows(output.double()) - reference).square().sum(dim=1)
     signal = (reference - reference.mean(dim=1, keepdim=True)).square().sum(dim=1)
     return decibels(signal, noise)
 
@@ -162,14 +167,13 @@ class OutputNoise:
     def add(self, reference: Tensor, output: Tensor) -> None:
         """One batch, [n, ...] each."""
         expected = reference.double()
-        elements = math.prod(expected.shape[1:])
-        self.single = self.single and elements == 1
-        self.noise.append((output.double() - expected).square().reshape(-1, elements).sum(1))
+        self.single = self.single and math.prod(expected.shape[1:]) == 1
+        self.noise.append(_rows((output.double() - expected).square()).sum(1))
         if self.mean is None:
             self.sums.append(Sums.of(expected))
             return
-        signal = (expected - self.mean).square().reshape(-1, elements).sum(1)
-        squares = expected.square().reshape(-1, elements).sum(1)
+        signal = _rows((expected - self.mean).square()).sum(1)
+        squares = _rows(expected.square()).sum(1)
         self.signal.append(signal * (signal > ROUNDING**2 * squares))
 
     def merge(self, other: OutputNoise) -> OutputNoise:
