@@ -179,7 +179,9 @@ def test_result_is_an_evaluation_of_the_same_images(package, folder, run, tmp_pa
     for key in ("preset", "weight_bits", "setting", "block", "coder", "mode", "multiply_adds",
                 "values", "agreement"):  # fmt: skip
         assert point[key] == expected[key], key
-    assert point["snr_db"] == pytest.approx(expected["snr_db"], abs=0.02)
+    for key in ("snr_db", "snr_db_image"):
+        assert point[key] == pytest.approx(expected[key], abs=0.02), key
+    assert point["outputs"] == [{"name": "output", "snr_db": point["snr_db"]}]
     assert point["kl"] == pytest.approx(expected["kl"], rel=0.02)
     check_rates(point, expected)
     for layer, other in zip(point["layers"], expected["layers"], strict=True):

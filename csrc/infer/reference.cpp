@@ -73,7 +73,7 @@ void Reference::conclude() const {
                 text(images_));
   }
   const int64_t others = with_run_.of_classifier() ? images_ - with_run_.agreeing : 0;
-  const double decibels = mean(with_run_.snr_db), of_plain = mean(with_plain_.snr_db);
+  const double decibels = mean(with_run_.snr_db_image), of_plain = mean(with_plain_.snr_db_image);
   std::printf(
       "check         %lld images, %lld of another class, SNR %.1f dB (of the reference's "
       "own noise %.1f dB), %lld of %lld bytes differ\n",

@@ -9,8 +9,9 @@ The file (.pt2) holds two compiled models with the same input x [N, ...]:
 ``plain``       the uncompressed network; the tensors of its output alone.
 
 Both carry the same metadata, a JSON text under the key "fmtc": how an image becomes an input, names
-of classes, the energy of a bit, and ``point``, a point of the result schema whose figures are None
-until the package runs; its layers are the coding points. Where the package runs, the library of
+of classes, the energy of a bit, ``measured``, the outputs that count and their means over the
+calibration images, and ``point``, a point of the result schema whose figures are None until the
+package runs; its layers are the coding points. Where the package runs, the library of
 the operators (libfmtc_ops.so) must have been loaded.
 """
 
@@ -21,6 +22,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -34,7 +36,7 @@ from ..files import write_atomically
 from ..model.model import CompressedModel
 from ..model.points import CodedPoint, CodingPoint, PlainPoint
 from ..network.groups import untraced_modules
-from ..network.outputs import tensors
+from ..network.outputs import chosen_outputs, tensors
 from ..results.energy import read_joules, write_joules
 
 SCHEMA = "fmtc.package/1"
@@ -253,7 +255,8 @@ def _exported(model: nn.Module, example: Tensor, dynamic_batch: bool):
 
 def _metadata(compressed, streaming, example, dynamic_batch, preprocess, classes) -> dict:
     with torch.no_grad():
-        outputs = tensors(compressed.reference(example[:1]))
+        output = compressed.reference(example[:1])
+    outputs = tensors(output)
     point = blank_point(compressed)
     for layer, shape in zip(point["layers"], streaming.shapes, strict=True):
         layer["shape"] = shape
@@ -264,13 +267,34 @@ def _metadata(compressed, streaming, example, dynamic_batch, preprocess, classes
         "model": type(compressed.reference).__name__,
         "input_shape": list(example.shape[1:]),
         "batch": None if dynamic_batch else len(example),
-        "outputs": [list(output.shape[1:]) for output in outputs],
+        "outputs": [list(of.shape[1:]) for of in outputs],
+        "measured": _measured(compressed, output),
         "preprocess": preprocess,
         "classes": None if classes is None else list(classes),
         "calibration_images": compressed.calibration_images,
         "joules_per_bit": {"write": write_joules(1), "read": read_joules(1)},
         "point": point,
     }
+
+
+def _measured(compressed: CompressedModel, output: Any) -> list[dict[str, Any]]:
+    """The outputs whose SNR counts, each by its number, with its mean over calibration images.
+
+    What a function makes of the outputs is not exported; all of them count then.
+    """
+    choice = None if callable(compressed.outputs) else compressed.outputs
+    means = compressed.output_means(choice)
+    numbers = {id(tensor): number for number, tensor in enumerate(tensors(output))}
+    return [
+        {
+            "name": name,
+            "index": numbers[id(tensor)],
+            "mean": None if name not in means else {
+                "shape": list(means[name].shape), "values": means[name].flatten().tolist()
+            },
+        }
+        for name, tensor in chosen_outputs(output, choice).items()
+    ]  # fmt: skip
 
 
 def _write(path: Path, programs: dict, metadata: dict[str, str]) -> None:
