@@ -180,6 +180,17 @@ def test_means_of_parts_are_those_of_the_whole():
     np.testing.assert_allclose(deviations(parts), [total])
 
 
+def test_large_outputs_are_taken_in_parts(monkeypatch):
+    f, g = torch.randn(2, 7, 3, 4, 5)
+    found = []
+    for most in (2**22, 100, 1):
+        monkeypatch.setattr("fmtc.evaluation.snr.AT_A_TIME", most)
+        collected = OutputNoise()
+        collected.add(f, g)
+        found.append((collected.snr_db(), mean_of(Sums.of(f)).tolist()))
+    assert found[0] == found[1] == found[2]
+
+
 def test_channels_are_where_means_leave_least():
     """Of [N, L, C] the last dimension, of maps the first, but where the other one is far better."""
     noise = torch.randn(8, 5, 6)

@@ -9,7 +9,7 @@ positions (maps, tokens), for each channel.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -21,6 +21,7 @@ ROUNDING = 1e-6
 # Channels are the usual dimension, unless means along the other one leave less than this share of
 # the squared deviation.
 MUCH_LESS = 0.5
+AT_A_TIME = 2**22  # elements that are taken to float64 at a time, of one image or more
 ELEMENTS = 0  # in place of a dimension of channels: there are no positions
 
 
@@ -41,6 +42,8 @@ class Sums:
     @classmethod
     def of(cls, output: Tensor) -> Sums:
         """Of an output [n, ...]."""
+        if len(parts := _parts(output)) > 1:
+            return cls.joined(map(cls.of, parts))
         x = output.detach().double()
         flat = _rows(x)
         channels = {
@@ -96,6 +99,11 @@ def deviations(sums: Sums) -> Tensor:
 def _rows(x: Tensor) -> Tensor:
     """The elements of each image of [n, ...], [n, elements]; of a tensor without any, too."""
     return x.reshape(len(x), math.prod(x.shape[1:]))
+
+
+def _parts(x: Tensor) -> Sequence[Tensor]:
+    """Of large outputs [n, ...] a few images at a time."""
+    return x.split(max(1, AT_A_TIME // max(1, math.prod(x.shape[1:]))))
 
 
 def _dimensions(rank: int) -> tuple[int, ...]:
@@ -166,6 +174,10 @@ class OutputNoise:
 
     def add(self, reference: Tensor, output: Tensor) -> None:
         """One batch, [n, ...] each."""
+        if len(parts := _parts(reference)) > 1:
+            for part, other in zip(parts, _parts(output), strict=True):
+                self.add(part, other)
+            return
         expected = reference.double()
         self.single = self.single and math.prod(expected.shape[1:]) == 1
         self.noise.append(_rows((output.double() - expected).square()).sum(1))
