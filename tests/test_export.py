@@ -110,7 +110,8 @@ def test_package_has_both_networks_and_says_what_they_are(package):
     assert metadata["classes"] == list("0123456789")
     assert metadata["preprocess"] == "resize=32,crop=32,mean=0.5,std=0.5"
     assert metadata["calibration_images"] == 64
-    (measured,) = metadata["measured"]
+    (measured,), shown = metadata["measured"], metadata["shown"]
+    assert shown == 0
     assert (measured["name"], measured["index"], measured["mean"]["shape"]) == ("output", 0, [10])
     assert measured["mean"]["values"] == compressed.output_means(None)["output"].tolist()
     bits = metadata["joules_per_bit"]

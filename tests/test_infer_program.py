@@ -204,6 +204,40 @@ def check_rates(point, expected) -> None:
         assert not any(rates.values())
 
 
+class Heads(torch.nn.Module):
+    """Maps, classes, a number, and what is no output to measure."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(1, 8, 3, stride=4)
+        self.maps, self.classes = torch.nn.Conv2d(8, 4, 1), torch.nn.Linear(8, 10)
+
+    def forward(self, x):
+        y = self.stem(x).relu()
+        pooled = y.mean((2, 3))
+        found = self.classes(pooled)
+        return {"best": found.argmax(1), "maps": self.maps(y), "all": (found, pooled.mean(1))}
+
+
+def test_every_output_that_counts_is_measured(folder, run, tmp_path):
+    torch.manual_seed(0)
+    train, files = digits_data().train_images[:32], sorted(folder.glob("*.png"))
+    compressed = fmtc.compress(
+        Heads().eval(), train, target=fmtc.Step(0.1), outputs=["maps", "all.1"]
+    )
+    path = tmp_path / "heads.pt2"
+    fmtc.export(compressed, path, train[:2], preprocess=PREPROCESS)
+    run(path, *files, "--plain", "--batch", 5, "--json", tmp_path / "result.json")
+    (point,) = load_result(tmp_path / "result.json")["points"]
+    expected = fmtc.evaluate(compressed, inputs_of(files), mode="stream")
+    assert [output["name"] for output in point["outputs"]] == ["maps", "all.1"]
+    for output, other in zip(point["outputs"], expected["outputs"], strict=True):
+        assert output["snr_db"] == pytest.approx(other["snr_db"], abs=0.1)
+    assert point["snr_db"] == min(output["snr_db"] for output in point["outputs"])
+    assert point["snr_db_image"] == pytest.approx(expected["snr_db_image"], abs=0.1)
+    assert point["agreement"] is None  # classes do not count here
+
+
 def test_result_needs_a_folder(package, folder, run, tmp_path):
     error = "missing is no folder"
     run(package[0], folder, "--json", tmp_path / "missing" / "result.json", error=error)

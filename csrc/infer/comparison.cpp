@@ -36,8 +36,8 @@ at::Tensor squared_norms(const at::Tensor& x) { return x.reshape({x.size(0), -1}
 bool is_classifier(const at::Tensor& output) { return output.dim() == 2 && output.size(1) >= 2; }
 
 at::Tensor signal_to_noise(const at::Tensor& reference, const at::Tensor& output) {
-  const at::Tensor expected = reference.flatten(1).to(at::kDouble);
-  const at::Tensor noise = (output.flatten(1).to(at::kDouble) - expected).square().sum(1);
+  const at::Tensor expected = reference.reshape({reference.size(0), -1}).to(at::kDouble);
+  const at::Tensor noise = squared_norms(output.to(at::kDouble) - reference.to(at::kDouble));
   const at::Tensor signal = (expected - expected.mean(1, true)).square().sum(1);
   return to_decibels(signal, noise);
 }

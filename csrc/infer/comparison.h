@@ -43,7 +43,7 @@ struct Comparison {
   int64_t images = 0;
   int64_t agreeing = 0;               // of a classifier: images with the same best class
   std::vector<double> kl_divergence;  // of a classifier: KL(reference || output) in nats
-  std::vector<double> snr_db_image;   // where it is defined
+  std::vector<double> snr_db_image;   // with the mean of each image's own, where it is defined
 
   // output, reference: [N, ...], one entry an image. Error where their shapes differ.
   void add(const at::Tensor& reference, const at::Tensor& output);

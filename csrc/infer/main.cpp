@@ -149,7 +149,7 @@ class Runner {
       std::vector<at::Tensor> plain;
       if (options_.plain) plain = run_plain(x);
       if (repeat > 0) continue;
-      const at::Tensor output = coded.outputs.front().narrow(0, 0, images);
+      const at::Tensor output = coded.outputs[package_.shown].narrow(0, 0, images);
       const at::Tensor used = coded.used.narrow(0, 0, images);
       statistics_.seconds += statistics_.times.total.back() * static_cast<double>(x.size(0));
       statistics_.count(used);

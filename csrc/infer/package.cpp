@@ -124,12 +124,13 @@ Package::Package(const std::string& path, const std::string& device) : path_(pat
     point = metadata.at("point");
     points = coding_points(point.at("layers"));
     measured = measured_outputs(metadata.value("measured", json::array()));
+    shown = metadata.value("shown", size_t{0});
   } catch (const json::exception& error) {
     throw Error(path + " has damaged metadata: " + error.what());
   }
   const bool unknown = std::any_of(measured.begin(), measured.end(),
                                    [&](const auto& output) { return output.index >= outputs_; });
-  if (outputs_ == 0 || input_shape.empty() || points.empty() || unknown) {
+  if (outputs_ == 0 || input_shape.empty() || points.empty() || unknown || shown >= outputs_) {
     throw Error(path + " has damaged metadata");
   }
   try {

@@ -60,6 +60,7 @@ class Package {
   nlohmann::json point;
   std::vector<CodingPoint> points;  // its layers
   std::vector<MeasuredOutput> measured;
+  size_t shown = 0;  // of its outputs, the one whose classes are shown
 
  private:
   using Loader = torch::inductor::AOTIModelPackageLoader;

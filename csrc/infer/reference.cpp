@@ -35,7 +35,7 @@ Reference::Reference(const std::string& path) : path_(path) {
   } catch (const std::runtime_error& error) {
     throw Error(path + " is no reference to check against: " + error.what());
   }
-  if (output_.dim() < 2 || used_.dim() != 2 || output_.size(0) != used_.size(0) ||
+  if (output_.dim() < 1 || used_.dim() != 2 || output_.size(0) != used_.size(0) ||
       output_.sizes() != plain_.sizes()) {
     throw Error(path + " is no reference to check against: its tensors do not fit together");
   }

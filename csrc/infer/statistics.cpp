@@ -61,7 +61,12 @@ Statistics::Statistics(const Package& package)
 void Statistics::compare(const std::vector<at::Tensor>& plain, const std::vector<at::Tensor>& coded,
                          int64_t images) {
   const auto first = [&](const at::Tensor& x) { return x.narrow(0, 0, images); };
-  with_plain_.add(first(plain.front()), first(coded.front()));
+  const size_t shown = package_.shown;
+  with_plain_.add(first(plain[shown]), first(coded[shown]));
+  if (!package_.measured.empty()) {
+    const size_t index = package_.measured.front().index;
+    first_.add(first(plain[index]), first(coded[index]));
+  }
   for (size_t i = 0; i < noise_.size(); ++i) {
     const size_t index = package_.measured[i].index;
     noise_[i].add(first(plain[index]), first(coded[index]));
@@ -160,7 +165,7 @@ json Statistics::point() const {
   point["kl"] = mean_or_null(with_plain_.kl_divergence);
   const std::optional<double> decibels = worst_decibels();
   point["snr_db"] = decibels ? json(*decibels) : json();
-  point["snr_db_image"] = mean_or_null(with_plain_.snr_db_image);
+  point["snr_db_image"] = mean_or_null(first_.snr_db_image);
   point["outputs"] = outputs();
   point["values"] = images_ * package_.values();
   point["bits_per_value"]["stream"] = bits_per_value();

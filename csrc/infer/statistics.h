@@ -57,7 +57,8 @@ class Statistics {
   const Package& package_;
   int64_t images_ = 0;
   std::vector<int64_t> written_;  // bytes, at each coding point
-  Comparison with_plain_;         // of the first output
+  Comparison with_plain_;         // of the output that is shown
+  Comparison first_;              // of the first that is measured
   std::vector<OutputNoise> noise_;
 };
 

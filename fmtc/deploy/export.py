@@ -10,9 +10,9 @@ The file (.pt2) holds two compiled models with the same input x [N, ...]:
 
 Both carry the same metadata, a JSON text under the key "fmtc": how an image becomes an input, names
 of classes, the energy of a bit, ``measured``, the outputs that count and their means over the
-calibration images, and ``point``, a point of the result schema whose figures are None until the
-package runs; its layers are the coding points. Where the package runs, the library of
-the operators (libfmtc_ops.so) must have been loaded.
+calibration images, ``shown``, the number of the one whose classes are, and ``point``, a point of
+the result schema whose figures are None until the package runs; its layers are the coding points.
+Where the package runs, the library of the operators (libfmtc_ops.so) must have been loaded.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ..codec.plain import PlainCodec
 from ..data.preprocess import parse_preprocess
 from ..errors import ExportError
 from ..evaluation.evaluate import blank_point
+from ..evaluation.measures import classifier
 from ..files import write_atomically
 from ..model.model import CompressedModel
 from ..model.points import CodedPoint, CodingPoint, PlainPoint
@@ -93,7 +94,8 @@ def export_reference(
     fmtc_infer takes the files: as they are named, those of a folder sorted by their paths. batch:
     that of fmtc_infer's ``--batch``, best also on as many threads: convolutions round otherwise
     in other batches, which can tip a decision between two classes. The file
-    holds ``output`` [N, ...], the network's first, ``plain``, that of the uncompressed network, and
+    holds ``output`` [N, ...], the one whose classes are shown (the first that counts and has
+    classes, or else the first that counts), ``plain``, that of the uncompressed network, and
     ``used`` i64 [N, points], the bytes of the streams. ValueError: images of another kind or
     number, a stream that does not decode.
 
@@ -103,12 +105,13 @@ def export_reference(
     streaming, plain = Streaming(compressed), compressed.reference
     parts: dict[str, list[Tensor]] = {"output": [], "plain": [], "used": []}
     with torch.no_grad():
+        shown = _shown(_measured(compressed, plain(images[:1])), plain(images[:1]))
         for x in images.split(batch):
-            output, *_, used, status = streaming(x)
+            *outputs, used, status = streaming(x)
             if status.any():
                 raise ValueError("export_reference: a stream does not decode")
-            parts["output"].append(output)
-            parts["plain"].append(tensors(plain(x))[0])
+            parts["output"].append(outputs[shown])
+            parts["plain"].append(tensors(plain(x))[shown])
             parts["used"].append(used)
     made = {name: torch.cat(of).cpu() for name, of in parts.items()}
     write_atomically(path, save(made, {"schema": REFERENCE_SCHEMA}))
@@ -257,6 +260,7 @@ def _metadata(compressed, streaming, example, dynamic_batch, preprocess, classes
     with torch.no_grad():
         output = compressed.reference(example[:1])
     outputs = tensors(output)
+    measured = _measured(compressed, output)
     point = blank_point(compressed)
     for layer, shape in zip(point["layers"], streaming.shapes, strict=True):
         layer["shape"] = shape
@@ -268,7 +272,8 @@ def _metadata(compressed, streaming, example, dynamic_batch, preprocess, classes
         "input_shape": list(example.shape[1:]),
         "batch": None if dynamic_batch else len(example),
         "outputs": [list(of.shape[1:]) for of in outputs],
-        "measured": _measured(compressed, output),
+        "measured": measured,
+        "shown": _shown(measured, output),
         "preprocess": preprocess,
         "classes": None if classes is None else list(classes),
         "calibration_images": compressed.calibration_images,
@@ -295,6 +300,13 @@ def _measured(compressed: CompressedModel, output: Any) -> list[dict[str, Any]]:
         }
         for name, tensor in chosen_outputs(output, choice).items()
     ]  # fmt: skip
+
+
+def _shown(measured: list[dict[str, Any]], output: Any) -> int:
+    """The number of the output whose classes are shown, or of the first where there are none."""
+    outputs = tensors(output)
+    name = classifier({str(of["index"]): outputs[of["index"]] for of in measured})
+    return measured[0]["index"] if name is None else int(name)
 
 
 def _write(path: Path, programs: dict, metadata: dict[str, str]) -> None:
