@@ -26,7 +26,7 @@ import fmtc
 from fmtc.calibration import placement
 from fmtc.calibration.compressor import Compressor
 from fmtc.calibration.fit import Knob
-from fmtc.calibration.sensitivity import Directions, normal_directions, sensitivities
+from fmtc.calibration.sensitivity import Directions, sensitivities
 from fmtc.cli.command import Parser
 from fmtc.cli.options import add_eval_options
 from fmtc.codec.codec import TensorCodec
@@ -160,7 +160,7 @@ def _scale_by_noise(compressor: Compressor, step: float) -> None:
     placement.choose_sides(prepared.groups, metrics.spectra, step)
     images = torch.cat(compressor.batches)[:PROBED_IMAGES]
     clean = network(images)
-    power = (clean - clean.mean(1, keepdim=True)).square().sum(1)
+    power = compressor.units.outputs["output"].deviations(clean).square()
     scaled = dict(metrics.metrics)
     for group in prepared.groups:
         key = group.name, group.side
@@ -182,9 +182,9 @@ def _take_fisher_metric(compressor: Compressor, step: float) -> None:
     """
 
     def directions(output, probes, generator):
-        p = output.softmax(1)
+        p = output.detach().softmax(1)
         drawn = torch.multinomial(p, probes, replacement=True, generator=generator)
-        return torch.nn.functional.one_hot(drawn, p.shape[1]) - p[:, None]
+        return [(output, torch.nn.functional.one_hot(drawn, p.shape[1]) - p[:, None])]
 
     _replace_sensitivities(compressor, compressor.prepared, directions)
 
@@ -195,7 +195,7 @@ def _measure_where_coded(compressor: Compressor, step: float) -> None:
     for group in coded.groups:
         codec = calibrated.codecs[group.name]
         _insert_after(coded.network, group.output, _StraightThrough(codec))
-    _replace_sensitivities(compressor, coded)
+    _replace_sensitivities(compressor, coded, compressor.units.directions)
 
 
 class _StraightThrough(torch.nn.Module):
@@ -210,7 +210,7 @@ class _StraightThrough(torch.nn.Module):
 
 
 def _replace_sensitivities(
-    compressor: Compressor, prepared: Prepared, directions: Directions = normal_directions
+    compressor: Compressor, prepared: Prepared, directions: Directions
 ) -> None:
     """Those of this network instead of the compressor's, with the mean of the log traces kept."""
     old, preset = compressor.metrics.sensitivities, compressor.preset
@@ -219,9 +219,9 @@ def _replace_sensitivities(
         prepared.network,
         measured,
         compressor.batches,
+        directions,
         preset.probes,
         compressor.config.seed,
-        directions=directions,
     )
     logs = [float((old[k].metric.trace() / new[k].metric.trace()).log()) for k in new]
     scale = math.exp(sum(logs) / len(logs))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 from .codec.block import Block
 from .codec.coders import check_lane_values, coders
+from .network.outputs import Choice, as_choice
 from .network.weights import check_weight_bits
 from .presets import BitsPreset, Preset, StepPreset, check_types, get_preset, preset_of
 from .registry import unknown
@@ -28,6 +29,10 @@ class CompressConfig:
     decoded inputs. All four: None as the preset says.
     include, exclude: layer name patterns such as "layer1.*"; layers left out are quantised to 8
     bits and counted so. weight_bits: 32, 8 or 4.
+    outputs: which of the network's outputs matter, are measured and decide a target: names or
+    patterns of them ("boxes", "head.*"; those of a tuple are "0", "1", ...), or a function that
+    takes the whole output to a tensor, a tuple or a dictionary of tensors. None: all. A function is
+    not saved.
     mode: of the compressed model: "stream" makes and decodes real streams, "simulate" gives the
     same numbers faster without them, "float" transforms alone. statistics: count what passes, for
     the report.
@@ -46,6 +51,7 @@ class CompressConfig:
     include: Iterable[str] | None = None
     exclude: Iterable[str] = ()
     weight_bits: int = 32
+    outputs: str | Iterable[str] | Callable[[Any], Any] | None = None
     mode: str = "stream"
     statistics: bool = True
     micro_batch: int = 16
@@ -59,6 +65,7 @@ class CompressConfig:
         for name in ("include", "exclude"):
             self._set(name, _patterns(name, getattr(self, name)))
         self._set("exclude", self.exclude or ())
+        self._set("outputs", as_choice(self.outputs))
         check_mode(self.mode)
         check_weight_bits(self.weight_bits)
         if self.lane_values is not None:
@@ -111,11 +118,18 @@ class CompressConfig:
         assert isinstance(self.block, Block)
         return self.block
 
+    @property
+    def choice(self) -> Choice:
+        """``outputs`` as it was understood."""
+        return as_choice(self.outputs)
+
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON can hold it; see ``from_dict``."""
+        """The configuration as JSON can hold it, without a function; see ``from_dict``."""
         described = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in ("include", "exclude"):
             described[name] = None if described[name] is None else list(described[name])
+        names = None if callable(self.outputs) else self.outputs
+        described["outputs"] = None if names is None else list(names)
         assert isinstance(self.preset, Preset)
         return described | {"preset": self.preset.to_dict(), "block": str(self.block)}
 
@@ -126,6 +140,13 @@ class CompressConfig:
         if isinstance(preset, dict):
             preset = preset_of(preset)
         return cls.of(preset, **{k: v for k, v in described.items() if k != "preset"})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: a function is left out, as it is when the configuration is saved."""
+        return vars(self) | ({"outputs": None} if callable(self.outputs) else {})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompressConfig:
+        return self  # nothing of it changes
 
     @classmethod
     def of(

@@ -22,8 +22,9 @@ MIN_BITS, MAX_BITS = 2, 12  # of b; presets may allow less
 class Measure:
     """What a network compressed with this global step has: the figures that targets are about.
 
-    rate: bits per value; snr_db: of the outputs; agreement: share of the images 0...1; top1_drop:
-    share of the labelled images lost (negative: won). None where it was not measured.
+    rate: bits per value; snr_db: of the worst output; agreement: share of the images 0...1;
+    top1_drop: share of the labelled images lost (negative: won). None where it was not measured.
+    worst: the name of the output whose SNR it is, where there are several.
     """
 
     step: float
@@ -31,6 +32,7 @@ class Measure:
     snr_db: float | None = None
     agreement: float | None = None
     top1_drop: float | None = None
+    worst: str | None = None
 
     @classmethod
     def of(
@@ -39,12 +41,15 @@ class Measure:
         """From a point of `fmtc.evaluate`: stream bytes where made, otherwise cross-entropy."""
         rates, top1 = point["bits_per_value"], point["top1"]
         drop = None if top1 is None or reference_top1 is None else reference_top1 - top1
+        outputs = {output["name"]: output["snr_db"] for output in point["outputs"]}
+        known = [name for name, snr in outputs.items() if snr is not None]
         return cls(
             step,
             rate=rates["cross_entropy"] if rates["stream"] is None else rates["stream"],
             snr_db=point["snr_db"],
             agreement=point["agreement"],
             top1_drop=drop,
+            worst=min(known, key=outputs.__getitem__) if known and len(outputs) > 1 else None,
         )
 
 
@@ -104,7 +109,11 @@ class Sought(Target):
         """The figure that the target is about. ValueError where it was not measured."""
         figure: float | None = getattr(measure, self.figure)
         if figure is None:
-            why = {"agreement": "the network has no classes", "top1_drop": "there are no labels"}
+            why = {
+                "agreement": "the network has no classes",
+                "top1_drop": "there are no labels",
+                "snr_db": "the outputs are constant",
+            }
             raise ValueError(
                 f"the target {self} cannot be measured: {why.get(self.figure, 'no figure')}"
             )
@@ -180,7 +189,7 @@ class Rate(Value):
 
 @dataclass(frozen=True)
 class SNR(Value):
-    """Signal-to-noise ratio of the network's outputs in dB, to within 0.2 dB.
+    """Signal-to-noise ratio of the network's outputs in dB, to within 0.2 dB: of the worst one.
 
     Where no step comes as near (the coarsest there is has more, say), the coarsest that has as much
     or more: it is met.
@@ -194,7 +203,8 @@ class SNR(Value):
         _check_positive("an SNR", self.value)
 
     def told(self, measure: Measure) -> str:
-        return f"{self.measured(measure):.2f} dB"
+        of = "" if measure.worst is None else f" of output '{measure.worst}'"
+        return f"{self.measured(measure):.2f} dB{of}"
 
     def exceeded_by(self, measure: Measure) -> bool:
         return self.measured(measure) >= self.value - EPSILON

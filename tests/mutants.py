@@ -30,6 +30,8 @@ TESTS = {
     "fmtc/codec/counted.py": "module evaluate distributed",
     "fmtc/network": "graph weights compress preset",
     "fmtc/network/weights.py": "weights",
+    "fmtc/network/outputs.py": "outputs evaluate",
+    "fmtc/evaluation/snr.py": "outputs evaluate",
     "fmtc/calibration": "preset compress refit sensitivity placement",
     "fmtc/calibration/fit.py": "codec baselines compress",
     "fmtc/calibration/tables.py": "codec positions symbols",
@@ -38,6 +40,8 @@ TESTS = {
     "fmtc/calibration/refit.py": "refit preset",
     "fmtc/calibration/sensitivity.py": "sensitivity preset",
     "fmtc/calibration/placement.py": "placement preset",
+    "fmtc/calibration/units.py": "outputs sensitivity",
+    "fmtc/calibration/balance.py": "outputs",
 }
 SECONDS = 240  # for a mutant's tests; one that takes longer counts as noticed
 

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+from fmtc.network.outputs import tensors
+
 
 def randomize_norms(model: nn.Module) -> nn.Module:
     """Give every BN statistics and affine parameters that matter; eval mode."""
@@ -123,3 +125,8 @@ def images(n: int = 6, size: int = 12, seed: int = 0) -> torch.Tensor:
     coarse = torch.randn(n, 3, size // 3, size // 3, generator=generator)
     fine = torch.randn(n, 3, size, size, generator=generator)
     return F.interpolate(coarse, size=(size, size), mode="bilinear") + 0.2 * fine
+
+
+def first_tensor(output) -> torch.Tensor:
+    """What tests compare of networks with several outputs."""
+    return tensors(output)[0]

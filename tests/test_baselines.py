@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, tiny
 
 import fmtc
 from fmtc import ops
@@ -15,7 +15,6 @@ from fmtc.codec import ranges as baselines
 from fmtc.codec.quantizer import Quantizer
 from fmtc.codec.transform import Transform
 from fmtc.network.groups import AFTER
-from fmtc.network.outputs import first_tensor
 
 BASELINES = ["q", "q-vlc", "gemmlowp", "aciq", "kld", "pca+aciq", "pca+kld", "ebpc", "dct-cm"]
 AFTER_ACTIVATION = ["gemmlowp", "aciq", "kld", "ebpc", "dct-cm"]

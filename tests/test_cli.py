@@ -45,6 +45,20 @@ def make():
 def make_map():
     return nn.Conv2d(3, 4, 3)
 
+class Heads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 10)
+
+    def forward(self, x):
+        y = self.conv(x).relu()
+        return {"maps": y, "classes": self.head(y.mean((2, 3)))}
+
+def make_heads():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return Heads()
+
 def make_nothing():
     return 3
 '''
@@ -376,6 +390,29 @@ def test_without_labels_or_classes_the_snr_remains(here, capsys):
     assert evaluate("--out", "map", model="net.py:make_map") == 0
     point = load_result("map/result.json")["points"][0]
     assert point["top1"] is None and point["agreement"] is None and point["snr_db"] > 0
+
+
+def test_outputs_are_chosen_and_told_apart(here, capsys):
+    assert evaluate("--bits", "6", model="net.py:make_heads") == 0
+    table = capsys.readouterr().out
+    result = load_result("fmtc-results/result.json")
+    (point,) = result["points"]
+    snrs = {output["name"]: output["snr_db"] for output in point["outputs"]}
+    assert list(snrs) == ["maps", "classes"] and point["snr_db"] == min(snrs.values())
+    assert point["agreement"] is not None and point["top1"] is not None
+    assert "SNR: dB, of the worst output" in table
+    assert f"b = 6: maps {snrs['maps']:.1f} dB, classes {snrs['classes']:.1f} dB" in table
+    # Another choice is another evaluation.
+    assert "outputs" in error_of(
+        capsys, evaluate("--bits", "6", "--outputs", "maps", model="net.py:make_heads")
+    )
+    more = ["--bits", "6", "--outputs", "maps", "--out", "maps"]
+    assert evaluate(*more, model="net.py:make_heads") == 0
+    result = load_result("maps/result.json")
+    assert result["points"][0]["outputs"] == [{"name": "maps", "snr_db": snrs["maps"]}]
+    assert result["points"][0]["agreement"] is None and "--outputs maps" in result["command"]
+    error = error_of(capsys, evaluate("--outputs", "boxes", "--fresh", model="net.py:make_heads"))
+    assert "no output matches 'boxes'; the outputs are: maps, classes" in error
 
 
 def test_torchvision_name_image_folder_and_half_precision_weights(here, capsys):

@@ -4,12 +4,11 @@ import copy
 
 import pytest
 import torch
-from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, tiny
 from torch import nn
 
 import fmtc
 from fmtc import ops
-from fmtc.network.outputs import first_tensor
 
 KINDS = [TinyResidual, TinyDepthwise, TinyOdd]
 

@@ -1,7 +1,9 @@
 """What `fmtc.compress` can be told: checked when it is made, described and made again."""
 
+import copy
 import dataclasses
 import json
+import pickle
 
 import pytest
 from networks import images, tiny
@@ -63,6 +65,20 @@ def test_a_string_is_one_pattern():
     compressed = fmtc.compress(tiny(), images(), "paper", exclude="conv1")
     coded = [n for n, codec in compressed.codecs.items() if isinstance(codec, fmtc.TensorCodec)]
     assert coded == ["stem", "conv2", "shortcut"]
+
+
+def test_outputs_are_names_or_a_function_that_is_not_saved():
+    assert CompressConfig().outputs is None and CompressConfig().choice is None
+    named = CompressConfig(outputs="head.*")
+    assert named.outputs == named.choice == ("head.*",)
+    assert CompressConfig.from_dict(named.to_dict()) == named == pickle.loads(pickle.dumps(named))
+    function = CompressConfig("paper", outputs=lambda output: output[0])
+    assert callable(function.choice) and copy.deepcopy(function).choice is function.choice
+    assert function.to_dict()["outputs"] is None
+    assert pickle.loads(pickle.dumps(function)) == CompressConfig("paper")
+    for wrong in (3, [], [1]):
+        with pytest.raises(ValueError, match="names of outputs, or a function"):
+            CompressConfig(outputs=wrong)
 
 
 @pytest.mark.parametrize(

@@ -125,12 +125,17 @@ def test_measures_are_those_of_all_images():
     output, reference = torch.randn(7, 6), torch.randn(7, 6)
     labels = torch.arange(7) % 6
     whole = Measures()
-    whole.add(output, reference, labels)
+    whole.add({"a": output, "b": output[:, :1]}, {"a": reference, "b": reference[:, :1]}, labels)
     parts = [Measures(), Measures()]
     for index, part in enumerate(parts):
-        part.add(output[index::2], reference[index::2], labels[index::2])
+        some = [{"a": x[index::2], "b": x[index::2, :1]} for x in (output, reference)]
+        part.add(*some, labels[index::2])
     merged = Measures().merge(parts[0]).merge(parts[1])
-    assert merged.images == 7 and merged.summary() == whole.summary()
+    one, other = merged.summary(), whole.summary()
+    for mine, his in zip(one.pop("outputs"), other.pop("outputs"), strict=True):
+        assert mine == pytest.approx(his)
+    assert one.pop("top1_interval") == pytest.approx(other.pop("top1_interval"))
+    assert merged.images == 7 and one == pytest.approx(other)
 
 
 def test_one_process_is_left_alone():

@@ -16,10 +16,10 @@ from torch import nn
 
 import fmtc
 from fmtc.evaluation.evaluate import evaluate
-from fmtc.evaluation.measures import kl_divergence, snr_db, wilson_interval
+from fmtc.evaluation.measures import kl_divergence, wilson_interval
 from fmtc.evaluation.reference import Reference
+from fmtc.evaluation.snr import image_snr_db
 from fmtc.model.model import CompressedModel
-from fmtc.network.outputs import first_tensor, tensors
 from fmtc.results.result import new_result, validate
 
 
@@ -53,6 +53,7 @@ class FakeCompressed(CompressedModel):
     preset, weight_bits, coder, seconds_calibrate = "paper", 32, "huffman", 1.5
     block = "1,1,C"
     setting = {"kind": "b", "value": 8}
+    outputs = None
     multiply_adds = {"plain": 10, "compressed": 15}
 
     def __init__(self, model, noise) -> None:
@@ -65,6 +66,9 @@ class FakeCompressed(CompressedModel):
         assert self.statistics
         self.events.append(self.mode)
         return self.reference(x) + self.noise
+
+    def output_means(self, choice):
+        return {}
 
     def reset_statistics(self):
         self.events.append("reset")
@@ -119,24 +123,26 @@ def test_kl_divergence_is_scipys():
     np.testing.assert_allclose(kl_divergence(far, -far).item(), 2000.0)
 
 
-def test_snr_is_numpys_and_capped():
+def test_snr_of_an_image_alone_is_numpys_and_capped():
     reference, noise = logits(5, 30, seed=1), 0.01 * logits(5, 30, seed=2)
     x, y = reference.double().numpy(), (reference + noise).double().numpy()
     signal = ((x - x.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
     expected = 10 * np.log10(signal / ((y - x) ** 2).sum(axis=1))
-    np.testing.assert_allclose(snr_db(reference, reference + noise).numpy(), expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        image_snr_db(reference, reference + noise).numpy(), expected, rtol=1e-9
+    )
     maps = reference.view(5, 2, 3, 5)
-    found = snr_db(maps, maps + noise.view_as(maps))
+    found = image_snr_db(maps, maps + noise.view_as(maps))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
-    assert snr_db(reference, reference).tolist() == [200.0] * 5
+    assert image_snr_db(reference, reference).tolist() == [200.0] * 5
     nearly = reference.double()
-    assert (snr_db(nearly, nearly * (1 + 1e-15)) == 200).all()
+    assert (image_snr_db(nearly, nearly * (1 + 1e-15)) == 200).all()
 
 
 def test_snr_of_a_constant_reference_is_undefined():
     constant = torch.ones(1, 4)
-    assert snr_db(constant, constant).item() == 200
-    assert math.isnan(snr_db(constant, constant + 1).item())
+    assert image_snr_db(constant, constant).item() == 200
+    assert math.isnan(image_snr_db(constant, constant + 1).item())
 
 
 # Evaluation
@@ -155,7 +161,12 @@ def test_accuracy_agreement_and_averages():
     assert point["agreement"] == (guess == reference_rows.argmax(1)).double().mean().item()
     assert point["top1_interval"] == wilson_interval(int(point["top1"] * 4), 4)
     np.testing.assert_allclose(point["kl"], kl_divergence(reference_rows, rows).mean().item())
-    np.testing.assert_allclose(point["snr_db"], snr_db(reference_rows, rows).mean().item())
+    images_own = image_snr_db(reference_rows, rows).mean().item()
+    np.testing.assert_allclose(point["snr_db_image"], images_own)
+    x, y = reference_rows.double().numpy(), rows.double().numpy()
+    signal, noise = ((x - x.mean(0)) ** 2).sum(1), ((y - x) ** 2).sum(1)
+    np.testing.assert_allclose(point["snr_db"], np.mean(10 * np.log10(signal / noise)))
+    assert point["outputs"] == [{"name": "output", "snr_db": point["snr_db"]}]
 
 
 def test_figures_do_not_depend_on_the_batch():
@@ -289,7 +300,8 @@ def test_reference_runs_on_what_it_has_not_seen():
     reference = Reference(model)
     assert (reference.images, reference.outputs, reference.top1, model.calls) == (0, [], None, 0)
     for seen, calls in [(images[2:4], 1), (images[:4], 2), (images[[3, 1, 2]], 2), (images, 3)]:
-        assert torch.equal(reference.outputs_of(seen), logits(6)[seen.flatten().long()])
+        [output] = reference.outputs_of(seen).values()
+        assert torch.equal(output, logits(6)[seen.flatten().long()])
         assert model.calls == calls
     assert len(reference.outputs) == 6
     # Each under its own content: neither another type nor another shape is the same image.
@@ -354,8 +366,9 @@ def test_no_classifier_is_measured_by_snr_alone(shape):
     labels = torch.zeros(4, dtype=torch.int64)
     point = evaluate(Table(rows), (numbered_images(4), labels), reference=Table(2 * rows))
     assert point["top1"] is point["agreement"] is point["kl"] is None
-    # One output alone has no variance that an SNR could be counted from.
-    assert (point["snr_db"] is None) == (shape == (4, 1))
+    # The image's own mean leaves nothing of one number.
+    assert (point["snr_db_image"] is None) == (shape == (4, 1))
+    assert point["snr_db"] is not None
     validate(as_point_of_a_result(point))
 
 
@@ -380,18 +393,6 @@ def test_data_may_be_a_loader_a_list_or_a_dataset(tmp_path):
         assert evaluate(model, data, batch=4)["top1"] == 1.0
     batches = [numbered_images(6)[:4], numbered_images(6)[4:]]
     assert evaluate(model, batches)["top1"] is None
-
-
-def test_first_tensor_of_tuples_and_dictionaries():
-    x = torch.ones(2, 3)
-    assert first_tensor((x, None)) is x
-    assert first_tensor({"out": x, "aux": None}) is x
-    assert first_tensor([({"a": x},)]) is x
-    assert [t.shape for t in tensors({"out": (x, None, 3), "aux": [x[0]]})] == [x.shape, (3,)]
-    assert tensors(None) == []
-    for nothing in (None, (), {}, "text", 3):
-        with pytest.raises(ValueError, match="has no tensor to measure"):
-            first_tensor(nothing)
 
 
 def test_training_mode_is_left_as_it_was():

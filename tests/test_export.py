@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, tiny
 from safetensors import safe_open
 from torch import nn
 
@@ -15,7 +15,6 @@ import fmtc
 from fmtc import ops
 from fmtc.cli.demo import digits_data, digits_model
 from fmtc.deploy.export import METADATA_KEY, Streaming, _exported, _write
-from fmtc.network.outputs import first_tensor
 from fmtc.results.energy import access_joules
 
 KINDS = [TinyResidual, TinyDepthwise, TinyOdd]
@@ -94,7 +93,8 @@ def check_point(point, compressed) -> None:
         assert layer | {key: other[key] for key in ("values", "bits_per_value")} == other
     settings = ("preset", "weight_bits", "setting", "block", "coder", "mode", "multiply_adds")
     assert [point[key] for key in settings] == [measured[key] for key in settings]
-    known = (*settings, "layers", "seconds", "bits_per_value", "joules_per_image")
+    assert point["outputs"] == []
+    known = (*settings, "outputs", "layers", "seconds", "bits_per_value", "joules_per_image")
     assert all(point[key] is None for key in measured if key not in known)
     assert not any(point["bits_per_value"].values()) and point["seconds"]["evaluate"] is None
 
@@ -110,6 +110,10 @@ def test_package_has_both_networks_and_says_what_they_are(package):
     assert metadata["classes"] == list("0123456789")
     assert metadata["preprocess"] == "resize=32,crop=32,mean=0.5,std=0.5"
     assert metadata["calibration_images"] == 64
+    (measured,), shown = metadata["measured"], metadata["shown"]
+    assert shown == 0
+    assert (measured["name"], measured["index"], measured["mean"]["shape"]) == ("output", 0, [10])
+    assert measured["mean"]["values"] == compressed.output_means(None)["output"].tolist()
     bits = metadata["joules_per_bit"]
     assert 1000 * (bits["write"] + 3 * bits["read"]) == pytest.approx(access_joules(1000, 3))
     check_point(metadata["point"], compressed)

@@ -6,6 +6,7 @@ from networks import (
     TinyDepthwise,
     TinyOdd,
     TinyResidual,
+    first_tensor,
     images,
     randomize_norms,
     tiny,
@@ -20,7 +21,6 @@ from fmtc.network.activations import activation_limits, is_activation
 from fmtc.network.capture import capture
 from fmtc.network.fold import conv_like, fold_batch_norm, fold_input, fold_output
 from fmtc.network.groups import find_groups
-from fmtc.network.outputs import first_tensor
 
 # network, input size, number of coding points
 NETWORKS = [

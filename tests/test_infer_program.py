@@ -24,7 +24,7 @@ from fmtc.cli.demo import digits_data
 from fmtc.data.models import load_model
 from fmtc.data.preprocess import parse_preprocess
 from fmtc.deploy.export import COMPRESSED, METADATA_KEY, Streaming, _exported, _metadata, _write
-from fmtc.evaluation.measures import snr_db
+from fmtc.evaluation.snr import image_snr_db
 from fmtc.results.energy import image_joules
 from fmtc.results.result import load_result
 
@@ -179,7 +179,9 @@ def test_result_is_an_evaluation_of_the_same_images(package, folder, run, tmp_pa
     for key in ("preset", "weight_bits", "setting", "block", "coder", "mode", "multiply_adds",
                 "values", "agreement"):  # fmt: skip
         assert point[key] == expected[key], key
-    assert point["snr_db"] == pytest.approx(expected["snr_db"], abs=0.02)
+    for key in ("snr_db", "snr_db_image"):
+        assert point[key] == pytest.approx(expected[key], abs=0.02), key
+    assert point["outputs"] == [{"name": "output", "snr_db": point["snr_db"]}]
     assert point["kl"] == pytest.approx(expected["kl"], rel=0.02)
     check_rates(point, expected)
     for layer, other in zip(point["layers"], expected["layers"], strict=True):
@@ -200,6 +202,40 @@ def check_rates(point, expected) -> None:
         rates = dict(point[kind])
         assert rates.pop("stream") == pytest.approx(expected[kind]["stream"], rel=1e-3)
         assert not any(rates.values())
+
+
+class Heads(torch.nn.Module):
+    """Maps, classes, a number, and what is no output to measure."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(1, 8, 3, stride=4)
+        self.maps, self.classes = torch.nn.Conv2d(8, 4, 1), torch.nn.Linear(8, 10)
+
+    def forward(self, x):
+        y = self.stem(x).relu()
+        pooled = y.mean((2, 3))
+        found = self.classes(pooled)
+        return {"best": found.argmax(1), "maps": self.maps(y), "all": (found, pooled.mean(1))}
+
+
+def test_every_output_that_counts_is_measured(folder, run, tmp_path):
+    torch.manual_seed(0)
+    train, files = digits_data().train_images[:32], sorted(folder.glob("*.png"))
+    compressed = fmtc.compress(
+        Heads().eval(), train, target=fmtc.Step(0.1), outputs=["maps", "all.1"]
+    )
+    path = tmp_path / "heads.pt2"
+    fmtc.export(compressed, path, train[:2], preprocess=PREPROCESS)
+    run(path, *files, "--plain", "--batch", 5, "--json", tmp_path / "result.json")
+    (point,) = load_result(tmp_path / "result.json")["points"]
+    expected = fmtc.evaluate(compressed, inputs_of(files), mode="stream")
+    assert [output["name"] for output in point["outputs"]] == ["maps", "all.1"]
+    for output, other in zip(point["outputs"], expected["outputs"], strict=True):
+        assert output["snr_db"] == pytest.approx(other["snr_db"], abs=0.1)
+    assert point["snr_db"] == min(output["snr_db"] for output in point["outputs"])
+    assert point["snr_db_image"] == pytest.approx(expected["snr_db_image"], abs=0.1)
+    assert point["agreement"] is None  # classes do not count here
 
 
 def test_result_needs_a_folder(package, folder, run, tmp_path):
@@ -256,7 +292,7 @@ def test_runs_are_checked_against_python(batch, package, folder, reference, run)
     ).groups()
     assert (int(count), int(others)) == (24, 0) and float(decibels) > float(of_plain) + 3
     tensors = load_file(reference)
-    noise = snr_db(tensors["plain"], tensors["output"]).mean()
+    noise = image_snr_db(tensors["plain"], tensors["output"]).mean()
     assert float(of_plain) == pytest.approx(float(noise), abs=0.06)
     assert int(differing) <= 1e-3 * int(bytes_)
     assert int(bytes_) == int(tensors["used"].sum())

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from networks import TinyDepthwise, TinyUntraced, images, tiny
+from networks import TinyDepthwise, TinyParts, images, tiny
 
 from fmtc.calibration.compressor import Compressor
 from fmtc.calibration.placement import (
@@ -79,8 +79,8 @@ def test_regularized():
 
 
 def test_metrics_of_a_network_are_regularized_by_all_its_probes():
-    x, leaves = images(6), TinyUntraced.leaves
-    metrics = Compressor(tiny(TinyUntraced), x, leaf_modules=leaves, micro_batch=4).metrics
+    x = images(6)
+    metrics = Compressor(tiny(TinyParts), x, micro_batch=4).metrics
     measured, preset = metrics.sensitivities, metrics.preset
     for layer in ("inner.conv1", "inner.conv2"):  # of which nothing is known that reads them
         metric, share = measured[layer, BEFORE].metric, preset.regularization

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, tiny
 from test_codec import correlated
 
 import fmtc
@@ -16,7 +16,6 @@ from fmtc import registry
 from fmtc.codec.coders import Huffman, coders
 from fmtc.codec.ranges import gemmlowp, ranges
 from fmtc.errors import UnknownNameError
-from fmtc.network.outputs import first_tensor
 from fmtc.presets import get_preset, preset_of
 from fmtc.registry import PLUGINS, Registry
 

@@ -16,6 +16,7 @@ from fmtc.results.result import (
     ResultError,
     environment,
     load_result,
+    new_experiment,
     new_result,
     schema,
     setting_label,
@@ -49,6 +50,8 @@ def make_point(b: int = 8, labels: bool = True, weight_bits: int = 32, stream: b
         "agreement": 0.9,
         "kl": 0.01,
         "snr_db": 6.0 * b - 36,
+        "snr_db_image": 6.0 * b - 35,
+        "outputs": [{"name": "output", "snr_db": 6.0 * b - 36}],
         "values": 1000,
         "clamped_fraction": 1e-4,
         "bits_per_value": make_rates(entropy, stream),
@@ -114,7 +117,7 @@ def test_valid_documents():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["schema"], "fmtc.result/3", "not a result of schema 'fmtc.result/2'"),
+        (["schema"], "fmtc.result/4", "not a result of schema 'fmtc.result/3'"),
         (["extra"], 1, "'extra' was unexpected"),
         (["dataset", "evaluated_images"], 0, "dataset.evaluated_images: 0 is less than"),
         (["points", 0, "top1"], 1.5, "points[0].top1: 1.5 is greater than"),
@@ -188,13 +191,13 @@ def test_version_1_is_still_read_and_drawn(tmp_path):
     """What it did not have is None; it is checked against its own schema."""
     old = make_result(make_point(7), make_point(8)) | {"schema": "fmtc.result/1"}
     for point in old["points"]:
-        del point["block"], point["joules_per_image"]
+        del point["block"], point["joules_per_image"], point["snr_db_image"], point["outputs"]
         for layer in point["layers"]:
             del layer["reads"]
     path = tmp_path / "result.json"
     path.write_text(json.dumps(old))
     result = load_result(path)
-    assert result["schema"] == "fmtc.result/2"
+    assert result["schema"] == "fmtc.result/3"
     assert result["points"][0]["block"] is None
     assert set(result["points"][0]["joules_per_image"].values()) == {None}
     assert result["points"][1]["layers"][0]["reads"] is None
@@ -205,6 +208,33 @@ def test_version_1_is_still_read_and_drawn(tmp_path):
     path.write_text(json.dumps(old))
     with pytest.raises(ResultError, match="'block' was unexpected"):
         load_result(path)
+
+
+def test_version_2_is_still_read_and_drawn(tmp_path):
+    """Its one SNR is both of version 3, and it knew of no outputs; so in experiments."""
+    old = make_result(make_point(7), make_point(8)) | {"schema": "fmtc.result/2"}
+    for point in old["points"]:
+        del point["snr_db_image"], point["outputs"]
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(old))
+    result = load_result(path)
+    assert result["schema"] == "fmtc.result/3"
+    for new, point in zip(result["points"], old["points"], strict=True):
+        assert new == point | {"snr_db_image": point["snr_db"], "outputs": []}
+    validate(result)
+    plot.rate_distortion(result, tmp_path / "old.png")
+    figure_size(tmp_path / "old.png")
+    with console().capture():
+        console().print(result_table(result))
+    panel = {"title": "", "xlabel": "", "ylabel": "", "yscale": "log", "groups": None,
+             "series": [], "levels": []}  # fmt: skip
+    figure = {"title": "", "panels": [panel]}
+    table = {"title": "", "columns": ["a"], "rows": [[1]]}
+    made = new_experiment("fig3", "run", environment(0), [old], figure, [table], "so it is")
+    path.write_text(json.dumps(made | {"schema": "fmtc.result/2"}))
+    experiment = load_result(path)
+    validate(experiment)
+    assert [p["outputs"] for p in experiment["results"][0]["points"]] == [[], []]
 
 
 # Figures and table
@@ -257,6 +287,17 @@ def test_table_shows_rates_accuracy_and_saving():
     assert "88.0 %" in text and "200 images" in text
     assert "preset" not in text
     assert saving(make_point(8, stream=False)) == pytest.approx(1 - 1.05 / 3)
+
+
+def test_table_tells_several_outputs_apart():
+    outputs = [("maps", 12.34), ("classes", None)]
+    several = make_point(8) | {"outputs": [{"name": n, "snr_db": snr} for n, snr in outputs]}
+    terminal = console()
+    with terminal.capture() as capture:
+        terminal.print(result_table(make_result(make_point(7), several)))
+    text = capture.get()
+    assert "b = 8: maps 12.3 dB, classes - dB" in text and "b = 7:" not in text
+    assert "SNR: dB, of the worst output;" in text
 
 
 def test_points_are_labelled_by_kind_and_preset(tmp_path):

@@ -10,6 +10,7 @@ from torch import nn
 
 import fmtc
 from fmtc.calibration.sensitivity import sensitivities
+from fmtc.calibration.units import measure_units
 from fmtc.codec.transform import metric_root
 from fmtc.network.groups import AFTER, BEFORE
 from fmtc.network.prepared import Prepared
@@ -65,19 +66,23 @@ def network_of(model, x):
     return prepared.network, prepared.groups
 
 
-def measure(model, x, probes=2, seed=0):
+def measure(model, x, probes=2, seed=0, choice=None):
     batches = [x] if isinstance(x, torch.Tensor) else x
-    return sensitivities(*network_of(model, batches[0]), batches, probes, seed)
+    directions = measure_units(model, batches, choice).directions
+    return sensitivities(*network_of(model, batches[0]), batches, directions, probes, seed)
 
 
 def exact(tail, features):
     """Average of J^T J over images and positions, in units of the outputs' deviations."""
     total = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
-    for f in features:
+    outputs = tail(features).detach().double()
+    mean = outputs.mean([0, 2, 3], keepdim=True) if outputs.dim() == 4 else outputs.mean(0)
+    norms = (outputs - mean).flatten(1).norm(dim=1)
+    if outputs[0].numel() == 1:
+        norms = norms.square().mean().sqrt().expand(len(norms))
+    for f, deviation in zip(features, norms, strict=True):
         jacobian = torch.autograd.functional.jacobian(tail, f[None]).double()
-        output = tail(f[None]).detach().double()
         jacobian = jacobian.flatten(1, -4).flatten(0, -4)  # outputs, C, H, W
-        deviation = (output - output.mean()).norm()
         total += torch.einsum("ochw,odhw->cd", jacobian, jacobian) / deviation**2
     return total / (len(features) * features.shape[2] * features.shape[3])
 
@@ -91,7 +96,7 @@ def test_metric_is_the_average_of_squared_jacobians(kind):
     torch.manual_seed(0)
     model = kind().eval()
     x = images(3, size=9)
-    got = measure(model, x, probes=1500)
+    got = measure(model, x, probes=6000)
     with torch.no_grad():
         before = model.first(x)
     after = before.relu()
@@ -181,10 +186,10 @@ def test_tensors_that_the_output_does_not_depend_on():
             return {"out": self.conv(x).flatten(1), "aux": self.dead(x), "z": 0 * self.blocked(x)}
 
     torch.manual_seed(0)
-    got = measure(Dead().eval(), images(2))
+    got = measure(Dead().eval(), images(2), choice=("out", "z"))
     assert not got["dead", BEFORE].metric.any() and not got["blocked", BEFORE].metric.any()
     assert got["conv", BEFORE].metric.trace() > 0
-    constant = measure(Dead().eval(), torch.zeros(2, 3, 6, 6))
+    constant = measure(Dead().eval(), torch.zeros(2, 3, 6, 6), choice=("out", "z"))
     assert all(item.metric.isfinite().all() for item in constant.values())
 
 

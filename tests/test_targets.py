@@ -124,10 +124,26 @@ def test_wrong_targets_are_refused_in_words(make, message):
 def test_a_measure_has_the_stream_where_one_was_made():
     rates = {"cross_entropy": 1.5, "stream": None}
     point = {"bits_per_value": rates, "snr_db": 12.0, "agreement": 0.9, "top1": 0.7}
+    point["outputs"] = [{"name": "output", "snr_db": 12.0}]
     assert Measure.of(0.5, point) == Measure(0.5, 1.5, 12.0, 0.9, None)
     rates["stream"] = 1.6
     measure = Measure.of(0.5, point, reference_top1=0.75)
     assert measure.rate == 1.6 and measure.top1_drop == pytest.approx(0.05)
+
+
+def test_a_measure_names_the_worst_of_several_outputs():
+    rates = {"cross_entropy": 1.5, "stream": None}
+    outputs = [("a", 13.0), ("b", 12.0), ("constant", None)]
+    point = {"bits_per_value": rates, "snr_db": 12.0, "agreement": None, "top1": None,
+             "outputs": [{"name": name, "snr_db": snr} for name, snr in outputs]}  # fmt: skip
+    measure = Measure.of(0.5, point)
+    assert measure.worst == "b"
+    assert (
+        SNR(15)
+        .note(measure)
+        .startswith("the target snr_db=15 is met to no more than 12.00 dB of output 'b': calibrate")
+    )
+    assert "nearest is 12.00 dB of output 'b', at step" in str(TargetError(SNR(15), measure))
 
 
 # Rates and SNR

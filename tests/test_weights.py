@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import TinyDepthwise, TinyOdd, TinyResidual, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, tiny
 from torch import nn
 
 import fmtc
@@ -13,7 +13,6 @@ from fmtc.data.datasets import open_dataset
 from fmtc.data.models import load_model
 from fmtc.network.capture import tidy
 from fmtc.network.fold import plain_convolution, set_convolution
-from fmtc.network.outputs import first_tensor
 from fmtc.network.prepared import Prepared
 from fmtc.network.weights import (
     SHARES,

@@ -13,6 +13,7 @@ namespace fmtc::infer {
 namespace {
 
 constexpr double kMostDecibels = 200;
+constexpr double kRounding = 1e-6;  // of an output's norm: what deviates by less is constant
 
 // float64 [N] to the end of the values.
 void append(std::vector<double>& values, const at::Tensor& more) {
@@ -20,17 +21,49 @@ void append(std::vector<double>& values, const at::Tensor& more) {
   values.insert(values.end(), x.const_data_ptr<double>(), x.const_data_ptr<double>() + x.numel());
 }
 
+// float64 [N]; NaN where there is noise alone.
+at::Tensor to_decibels(const at::Tensor& signal, const at::Tensor& noise) {
+  const at::Tensor decibels = ((signal.log10() - noise.log10()) * 10).clamp_max(kMostDecibels);
+  return decibels.masked_fill(signal == 0, std::numeric_limits<double>::quiet_NaN())
+      .masked_fill(noise == 0, kMostDecibels);
+}
+
+// float64 [N] of [N, ...].
+at::Tensor squared_norms(const at::Tensor& x) { return x.reshape({x.size(0), -1}).square().sum(1); }
+
 }  // namespace
 
 bool is_classifier(const at::Tensor& output) { return output.dim() == 2 && output.size(1) >= 2; }
 
 at::Tensor signal_to_noise(const at::Tensor& reference, const at::Tensor& output) {
-  const at::Tensor expected = reference.flatten(1).to(at::kDouble);
-  const at::Tensor noise = (output.flatten(1).to(at::kDouble) - expected).square().sum(1);
+  const at::Tensor expected = reference.reshape({reference.size(0), -1}).to(at::kDouble);
+  const at::Tensor noise = squared_norms(output.to(at::kDouble) - reference.to(at::kDouble));
   const at::Tensor signal = (expected - expected.mean(1, true)).square().sum(1);
-  const at::Tensor decibels = ((signal.log10() - noise.log10()) * 10).clamp_max(kMostDecibels);
-  return decibels.masked_fill(signal == 0, std::numeric_limits<double>::quiet_NaN())
-      .masked_fill(noise == 0, kMostDecibels);
+  return to_decibels(signal, noise);
+}
+
+void OutputNoise::add(const at::Tensor& reference, const at::Tensor& output) {
+  if (!mean_.defined()) return;
+  if (reference.sizes() != output.sizes()) throw Error("the outputs to compare differ in shape");
+  const at::Tensor expected = reference.to(at::kDouble), deviation = expected - mean_;
+  if (deviation.sizes() != expected.sizes()) {
+    throw Error("the output '" + name_ + "' does not have the shape that its mean is for");
+  }
+  single_ = single_ && expected.numel() == expected.size(0);
+  const at::Tensor signal = squared_norms(deviation);
+  const at::Tensor constant = signal <= squared_norms(expected) * (kRounding * kRounding);
+  append(signal_, signal.masked_fill(constant, 0));
+  append(noise_, squared_norms(output.to(at::kDouble) - expected));
+}
+
+std::optional<double> OutputNoise::decibels() const {
+  if (noise_.empty()) return std::nullopt;
+  at::Tensor signal = at::tensor(signal_, at::kDouble), noise = at::tensor(noise_, at::kDouble);
+  if (single_) signal = signal.sum(0, true), noise = noise.sum(0, true);
+  const at::Tensor decibels = to_decibels(signal, noise);
+  const at::Tensor defined = decibels.masked_select(decibels.isnan().logical_not());
+  if (defined.numel() == 0) return std::nullopt;
+  return defined.mean().item<double>();
 }
 
 void Comparison::add(const at::Tensor& reference, const at::Tensor& output) {
@@ -43,7 +76,7 @@ void Comparison::add(const at::Tensor& reference, const at::Tensor& output) {
     append(kl_divergence, (p.exp() * (p - q)).sum(1).clamp_min(0));
   }
   const at::Tensor decibels = signal_to_noise(reference, output);
-  append(snr_db, decibels.masked_select(decibels.isnan().logical_not()));
+  append(snr_db_image, decibels.masked_select(decibels.isnan().logical_not()));
 }
 
 double mean(const std::vector<double>& sample) {

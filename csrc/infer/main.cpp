@@ -146,13 +146,14 @@ class Runner {
     const at::Tensor x = at::stack(inputs);
     for (int64_t repeat = 0; repeat < options_.repeat; ++repeat) {
       const Coded coded = run_compressed(x);
-      const at::Tensor plain = options_.plain ? run_plain(x) : at::Tensor();
+      std::vector<at::Tensor> plain;
+      if (options_.plain) plain = run_plain(x);
       if (repeat > 0) continue;
-      const at::Tensor output = coded.output.narrow(0, 0, images);
+      const at::Tensor output = coded.outputs[package_.shown].narrow(0, 0, images);
       const at::Tensor used = coded.used.narrow(0, 0, images);
       statistics_.seconds += statistics_.times.total.back() * static_cast<double>(x.size(0));
       statistics_.count(used);
-      if (options_.plain) statistics_.with_plain.add(plain.narrow(0, 0, images), output);
+      if (options_.plain) statistics_.compare(plain, coded.outputs, images);
       progress_.clear();
       print_top(names, output);
       if (reference_) reference_->add(names, output, used);
@@ -176,11 +177,11 @@ class Runner {
     return coded;
   }
 
-  at::Tensor run_plain(const at::Tensor& x) {
+  std::vector<at::Tensor> run_plain(const at::Tensor& x) {
     const auto began = Clock::now();
-    at::Tensor output = package_.run_plain(x);
+    std::vector<at::Tensor> outputs = package_.run_plain(x);
     statistics_.times.plain.push_back(seconds_since(began) / static_cast<double>(x.size(0)));
-    return output;
+    return outputs;
   }
 
   void print_top(const std::vector<std::string>& names, const at::Tensor& output) const {
@@ -238,7 +239,7 @@ int run(int argc, char** argv) {
   app.add_option("--threads", options.threads, "Threads (all)")->check(CLI::PositiveNumber);
   app.add_option("--device", options.device, "cpu or cuda, which the package must be for")
       ->check(CLI::IsMember({"cpu", "cuda"}));
-  app.add_option("--json", options.json, "Write rates and times, of the schema fmtc.result/2");
+  app.add_option("--json", options.json, "Write rates and times, of the schema fmtc.result/3");
   app.add_option("--check", options.reference,
                  "Compare with what Python wrote (fmtc.export_reference); exit 1 if it differs");
   app.add_option("--repeat", options.repeat, "Runs of each batch, for the times (1)")

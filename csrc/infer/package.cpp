@@ -1,9 +1,11 @@
 #include "infer/package.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <c10/util/Exception.h>
 #include <torch/headeronly/version.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <numeric>
@@ -73,6 +75,25 @@ std::vector<CodingPoint> coding_points(const json& layers) {
   return points;
 }
 
+std::vector<MeasuredOutput> measured_outputs(const json& metadata) {
+  std::vector<MeasuredOutput> measured;
+  for (const json& output : metadata) {
+    const json& mean = output.at("mean");
+    const at::Tensor tensor =
+        mean.is_null() ? at::Tensor()
+                       : at::tensor(mean.at("values").get<std::vector<double>>(), at::kDouble)
+                             .reshape(mean.at("shape").get<std::vector<int64_t>>());
+    measured.push_back({output.at("name"), output.at("index"), tensor});
+  }
+  return measured;
+}
+
+std::vector<at::Tensor> to_cpu(std::vector<at::Tensor> tensors, size_t count) {
+  tensors.resize(count);
+  for (at::Tensor& tensor : tensors) tensor = tensor.cpu();
+  return tensors;
+}
+
 // The file's compiled code is loaded by torch, and reports errors by exceptions as well.
 auto load(const std::string& path, const char* model) {
   return with_short_errors(path + " cannot be loaded", [&] {
@@ -102,10 +123,14 @@ Package::Package(const std::string& path, const std::string& device) : path_(pat
     read_joules_per_bit = metadata.at("joules_per_bit").at("read");
     point = metadata.at("point");
     points = coding_points(point.at("layers"));
+    measured = measured_outputs(metadata.value("measured", json::array()));
+    shown = metadata.value("shown", size_t{0});
   } catch (const json::exception& error) {
     throw Error(path + " has damaged metadata: " + error.what());
   }
-  if (outputs_ == 0 || input_shape.empty() || points.empty()) {
+  const bool unknown = std::any_of(measured.begin(), measured.end(),
+                                   [&](const auto& output) { return output.index >= outputs_; });
+  if (outputs_ == 0 || input_shape.empty() || points.empty() || unknown || shown >= outputs_) {
     throw Error(path + " has damaged metadata");
   }
   try {
@@ -135,17 +160,17 @@ Coded Package::run(const at::Tensor& x) {
     throw Error("the stream of " + points[static_cast<size_t>(i)].name +
                 " does not decode: " + message(static_cast<Status>(status[n][i].item<int32_t>())));
   }
-  return {results[0].cpu(), used};
+  return {to_cpu(results, outputs_), used};
 }
 
 void Package::load_plain() { plain_ = load(path_, kPlain); }
 
-at::Tensor Package::run_plain(const at::Tensor& x) {
+std::vector<at::Tensor> Package::run_plain(const at::Tensor& x) {
   if (!plain_) load_plain();
   const std::vector<at::Tensor> results =
       with_short_errors("the plain network failed", [&] { return plain_->run({x.to(device_)}); });
-  if (results.empty()) throw Error(path_ + " has a plain network without outputs");
-  return results[0].cpu();
+  if (results.size() != outputs_) throw Error(path_ + " has a plain network with other outputs");
+  return to_cpu(results, outputs_);
 }
 
 }  // namespace fmtc::infer

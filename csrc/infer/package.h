@@ -18,10 +18,17 @@ struct CodingPoint {
   int64_t reads = 0;   // how often it is read after it was written
 };
 
+// One of the network's outputs that is measured.
+struct MeasuredOutput {
+  std::string name;
+  size_t index = 0;  // among all of its outputs
+  at::Tensor mean;   // float64, to be subtracted from one image's; undefined where it is not known
+};
+
 // What one batch gave, on the CPU.
 struct Coded {
-  at::Tensor output;  // the network's first output
-  at::Tensor used;    // int64 [N, points], bytes of the streams
+  std::vector<at::Tensor> outputs;  // of the network, at least one
+  at::Tensor used;                  // int64 [N, points], bytes of the streams
 };
 
 // A network that fmtc.export wrote (fmtc/deploy/export.py, schema fmtc.package/1).
@@ -33,9 +40,9 @@ class Package {
 
   // x: float32 [N, input_shape] on the CPU. Error where a stream does not decode.
   Coded run(const at::Tensor& x);
-  // The uncompressed network's first output, on the CPU. It is loaded before, or at the first call.
+  // The uncompressed network's outputs, on the CPU. It is loaded before, or at the first call.
   void load_plain();
-  at::Tensor run_plain(const at::Tensor& x);
+  std::vector<at::Tensor> run_plain(const at::Tensor& x);
 
   bool on_cpu() const { return device_.is_cpu(); }
   int64_t values() const;  // of all points, of one image
@@ -52,6 +59,8 @@ class Package {
   // A point of the result schema in which a run fills in what it measured.
   nlohmann::json point;
   std::vector<CodingPoint> points;  // its layers
+  std::vector<MeasuredOutput> measured;
+  size_t shown = 0;  // of its outputs, the one whose classes are shown
 
  private:
   using Loader = torch::inductor::AOTIModelPackageLoader;

@@ -35,7 +35,7 @@ Reference::Reference(const std::string& path) : path_(path) {
   } catch (const std::runtime_error& error) {
     throw Error(path + " is no reference to check against: " + error.what());
   }
-  if (output_.dim() < 2 || used_.dim() != 2 || output_.size(0) != used_.size(0) ||
+  if (output_.dim() < 1 || used_.dim() != 2 || output_.size(0) != used_.size(0) ||
       output_.sizes() != plain_.sizes()) {
     throw Error(path + " is no reference to check against: its tensors do not fit together");
   }
@@ -73,7 +73,7 @@ void Reference::conclude() const {
                 text(images_));
   }
   const int64_t others = with_run_.of_classifier() ? images_ - with_run_.agreeing : 0;
-  const double decibels = mean(with_run_.snr_db), of_plain = mean(with_plain_.snr_db);
+  const double decibels = mean(with_run_.snr_db_image), of_plain = mean(with_plain_.snr_db_image);
   std::printf(
       "check         %lld images, %lld of another class, SNR %.1f dB (of the reference's "
       "own noise %.1f dB), %lld of %lld bytes differ\n",

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <fstream>
 #include <numeric>
+#include <optional>
 
 namespace fmtc::infer {
 namespace {
@@ -49,6 +50,46 @@ json mean_or_null(const std::vector<double>& sample) {
 }
 
 }  // namespace
+
+Statistics::Statistics(const Package& package)
+    : package_(package), written_(package.points.size()) {
+  for (const MeasuredOutput& output : package.measured) {
+    noise_.emplace_back(output.name, output.mean);
+  }
+}
+
+void Statistics::compare(const std::vector<at::Tensor>& plain, const std::vector<at::Tensor>& coded,
+                         int64_t images) {
+  const auto first = [&](const at::Tensor& x) { return x.narrow(0, 0, images); };
+  const size_t shown = package_.shown;
+  with_plain_.add(first(plain[shown]), first(coded[shown]));
+  if (!package_.measured.empty()) {
+    const size_t index = package_.measured.front().index;
+    first_.add(first(plain[index]), first(coded[index]));
+  }
+  for (size_t i = 0; i < noise_.size(); ++i) {
+    const size_t index = package_.measured[i].index;
+    noise_[i].add(first(plain[index]), first(coded[index]));
+  }
+}
+
+json Statistics::outputs() const {
+  json outputs = json::array();
+  for (const OutputNoise& noise : noise_) {
+    const std::optional<double> decibels = noise.decibels();
+    outputs.push_back({{"name", noise.name()}, {"snr_db", decibels ? json(*decibels) : json()}});
+  }
+  return outputs;
+}
+
+std::optional<double> Statistics::worst_decibels() const {
+  std::optional<double> worst;
+  for (const OutputNoise& noise : noise_) {
+    const std::optional<double> decibels = noise.decibels();
+    if (decibels && (!worst || *decibels < *worst)) worst = decibels;
+  }
+  return worst;
+}
 
 void Statistics::count(const at::Tensor& used) {
   images_ += used.size(0);
@@ -94,13 +135,13 @@ void Statistics::print() const {
     std::printf("%-13s %.3f ms median, %.3f ms p95\n", kind.label, 1e3 * quantile(seconds, 0.5),
                 1e3 * quantile(seconds, 0.95));
   }
-  if (with_plain.of_classifier()) {
+  if (with_plain_.of_classifier()) {
     std::printf("plain         same top-1 %lld of %lld\n",
-                static_cast<long long>(with_plain.agreeing),
-                static_cast<long long>(with_plain.images));
+                static_cast<long long>(with_plain_.agreeing),
+                static_cast<long long>(with_plain_.images));
   }
-  if (!with_plain.snr_db.empty()) {
-    std::printf("plain         SNR %.2f dB\n", mean(with_plain.snr_db));
+  if (const std::optional<double> decibels = worst_decibels()) {
+    std::printf("plain         SNR %.2f dB\n", *decibels);
   }
 }
 
@@ -109,7 +150,7 @@ json Statistics::result(const std::string& command, const std::string& path) con
                   {"calibration_images", package_.calibration_images},
                   {"evaluated_images", images_}};
   if (!skipped.empty()) dataset["skipped"] = skipped;
-  return {{"schema", "fmtc.result/2"},       {"command", command},
+  return {{"schema", "fmtc.result/3"},       {"command", command},
           {"model", package_.model},         {"dataset", dataset},
           {"environment", environment()},    {"reference", {{"top1", nullptr}, {"top5", nullptr}}},
           {"points", json::array({point()})}};
@@ -117,12 +158,15 @@ json Statistics::result(const std::string& command, const std::string& path) con
 
 json Statistics::point() const {
   json point = package_.point;
-  if (with_plain.of_classifier()) {
+  if (with_plain_.of_classifier()) {
     point["agreement"] =
-        static_cast<double>(with_plain.agreeing) / static_cast<double>(with_plain.images);
+        static_cast<double>(with_plain_.agreeing) / static_cast<double>(with_plain_.images);
   }
-  point["kl"] = mean_or_null(with_plain.kl_divergence);
-  point["snr_db"] = mean_or_null(with_plain.snr_db);
+  point["kl"] = mean_or_null(with_plain_.kl_divergence);
+  const std::optional<double> decibels = worst_decibels();
+  point["snr_db"] = decibels ? json(*decibels) : json();
+  point["snr_db_image"] = mean_or_null(first_.snr_db_image);
+  point["outputs"] = outputs();
   point["values"] = images_ * package_.values();
   point["bits_per_value"]["stream"] = bits_per_value();
   point["joules_per_image"]["stream"] = joules_per_image();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,22 +24,24 @@ struct Times {
 // What a run has counted and measured.
 class Statistics {
  public:
-  explicit Statistics(const Package& package)
-      : package_(package), written_(package.points.size()) {}
+  explicit Statistics(const Package& package);
 
   std::vector<std::string> skipped;  // images that could not be read
   Times times;
   double seconds = 0;  // in the compressed network, in one run of each image
-  Comparison with_plain;
 
   // used: int64 [N, points], bytes of the streams of N more images.
   void count(const at::Tensor& used);
+  // plain, coded: outputs of the two networks for the same images, so many of which count (a batch
+  // may have been filled up).
+  void compare(const std::vector<at::Tensor>& plain, const std::vector<at::Tensor>& coded,
+               int64_t images);
   int64_t images() const { return images_; }
 
   // Standard output, for people.
   void print() const;
-  // A document of the schema fmtc.result/2 (fmtc/schemas/result-2.json). command: what was run;
-  // path: where the images are.
+  // A document of the schema fmtc.result/3 (fmtc/results/schemas/result-3.json). command: what was
+  // run; path: where the images are.
   nlohmann::json result(const std::string& command, const std::string& path) const;
 
  private:
@@ -47,10 +50,16 @@ class Statistics {
   double bits_per_value() const;
   double joules_per_image() const;
   nlohmann::json point() const;
+  // The SNR of each output that is measured, and the smallest.
+  nlohmann::json outputs() const;
+  std::optional<double> worst_decibels() const;
 
   const Package& package_;
   int64_t images_ = 0;
   std::vector<int64_t> written_;  // bytes, at each coding point
+  Comparison with_plain_;         // of the output that is shown
+  Comparison first_;              // of the first that is measured
+  std::vector<OutputNoise> noise_;
 };
 
 }  // namespace fmtc::infer

@@ -37,14 +37,16 @@ from ..targets import (
     as_target,
 )
 from . import placement
+from .balance import Shares, balanced
 from .fit import Knob
 from .layers import Layers
 from .metrics import Metrics
 from .search import search
 from .sequence import run_sequentially
+from .units import measure_units
 
 DEFAULT_TARGET, DEFAULT_BITS = SNR(15), Bits(8)
-EXPECTED_DB = 15  # where a share of images is looked for from
+EXPECTED_DB = 15  # where a share of images is looked for from, and where outputs are balanced
 # One in HELD_BACK calibration images, MOST_HELD_BACK at most, checks what a target asks for.
 HELD_BACK, MOST_HELD_BACK = 4, 64
 # Steps between which a target is looked for, in units of what an error does to the output: beyond
@@ -77,7 +79,8 @@ def compress(
     bits: b of the other presets, 2 to 12 or, with those the paper is compared with, 10 (8 by
     default). start: a compressed model with kept moments, whose calibration takes in these images
     (presets with a knob b). progress: True shows bars on a terminal; a function is called with
-    (stage, done, total). options: fields of `CompressConfig`, by keyword.
+    (stage, done, total). options: fields of `CompressConfig`, by keyword, such as outputs=: the
+    outputs of a network with several that matter (all by default). An SNR is that of the worst.
     The model itself is not changed. Raises TraceError, CalibrationError, TargetError or ValueError.
 
     >>> compressed = fmtc.compress(model, images, target=fmtc.Rate(1.0)); y = compressed(x)
@@ -94,9 +97,9 @@ def compress(
 class Compressor:
     """Compresses one model at several settings, and does only once what they share.
 
-    Arguments are those of `compress`. prepared: the network's graph and groups; metrics: what its
-    output depends on (presets with one step); both are made once and may be looked at, and metrics
-    be replaced, before ``compress`` is called.
+    Arguments are those of `compress`. prepared: the network's graph and groups; units: means and
+    deviations of its outputs; metrics: what these depend on (presets with one step). All are made
+    once and may be looked at, and metrics be replaced, before ``compress`` is called.
     """
 
     def __init__(
@@ -132,7 +135,9 @@ class Compressor:
             )
             self._probe = Probe.of(self.model, self.batches[0])
             # With its own weights: quantised ones are meant to compute something else.
-            self.prepared.check(eval_view(model, torch.float32).cpu(), self.batches[0][:1])
+            plain = eval_view(model, torch.float32).cpu()
+            self.units = measure_units(plain, self.batches, self.config.choice, progress)
+            self.prepared.check(plain, self.batches[0][:1])
             self._clean = self.prepared
             if self.config.weight_bits != 32:
                 self.prepared = self.prepared.with_weights_of(self.config.weight_bits)
@@ -142,9 +147,28 @@ class Compressor:
 
     @cached_property
     def metrics(self) -> Metrics:
-        """What the output depends on at each coding point."""
+        """What the outputs depend on at each coding point, so weighted that all are about as good.
+
+        Of several outputs that takes some calibrations, at the step that is expected to give 15 dB.
+        """
+        with torch.inference_mode(False):
+            return balanced(self.units.shares, self._metrics_of, self._errors_of)
+
+    def _metrics_of(self, shares: Shares) -> Metrics:
         assert isinstance(self.preset, StepPreset)
-        return Metrics(self.prepared, self.batches, self.preset, self.config.seed, self.progress)
+        directions = self.units.shared(shares).directions
+        return Metrics(
+            self.prepared, self.batches, self.preset, directions, self.config.seed, self.progress
+        )
+
+    def _errors_of(self, metrics: Metrics) -> dict[str, float]:
+        """Of each output, squared and relative to its signal, coded with these metrics."""
+        batches, check = self._divided()
+        knob = Knob(step=self._guess(SNR(EXPECTED_DB), metrics))
+        prepared, calibrated, _ = self.calibrate(knob, batches, metrics)
+        point = self._checked(CompressedModel(self.model, calibrated, prepared), check, "simulate")
+        snrs = {output["name"]: output["snr_db"] for output in point["outputs"]}
+        return {name: 10 ** (-snr / 10) for name, snr in snrs.items() if snr is not None}
 
     def compress(
         self, target: Target | str | None = None, *, last: bool = False
@@ -185,15 +209,12 @@ class Compressor:
 
         Of the one that is nearest to the target so far what was calibrated is kept, no network.
         """
-        images = torch.cat(self.batches)
-        held = min(len(images) // HELD_BACK, MOST_HELD_BACK)
-        check = (images[-held:] if held else images).to(float_type(self.model))
-        batches = list(images[: len(images) - held].split(self.config.micro_batch))
+        batches, check = self._divided()
         kept: list[tuple[Measure, Calibrated, list[str]]] = []
 
         def measure(step: float) -> Measure:
             made, notes = self._compressed(Knob(step=step), batches, target)
-            point = evaluate(made, check, reference=self._reference, batch=self.config.micro_batch)
+            point = self._checked(made, check)
             measured = Measure.of(step, point)
             if isinstance(target, AccuracyDrop):
                 measured = replace(measured, top1_drop=self._drop(target, made))
@@ -206,7 +227,7 @@ class Compressor:
             return measured
 
         known = [] if isinstance(target, AccuracyDrop) else self._measures
-        guess = self._guess(target)
+        guess = self._guess(target, self.metrics)
         found = search(target, measure, guess, known, finest=FINEST, coarsest=COARSEST)
         if kept and kept[0][0].step == found.step:
             _, calibrated, notes = kept.pop()
@@ -219,16 +240,32 @@ class Compressor:
             notes = [*notes, f"on {len(check)} images held back, {note}"]
         return compressed, notes
 
+    def _divided(self) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Batches to calibrate with, and the images held back to check what that gives."""
+        images = torch.cat(self.batches)
+        held = min(len(images) // HELD_BACK, MOST_HELD_BACK)
+        check = (images[-held:] if held else images).to(float_type(self.model))
+        return list(images[: len(images) - held].split(self.config.micro_batch)), check
+
+    def _checked(
+        self, made: CompressedModel, check: torch.Tensor, mode: str | None = None
+    ) -> dict[str, Any]:
+        """A point of a compressed model on the images held back."""
+        size = self.config.micro_batch
+        return evaluate(made, check, reference=self._reference, batch=size, mode=mode)
+
     @cached_property
     def _reference(self) -> Reference:
-        return Reference(self.model, batch=self.config.micro_batch)
+        return Reference(self.model, outputs=self.config.outputs)
 
     def _drop(self, target: AccuracyDrop, compressed: CompressedModel) -> float:
         if target.labelled is None:
             raise ValueError("AccuracyDrop needs labelled images: AccuracyDrop(percent, labelled)")
         size = self.config.micro_batch
         if self._labelled is None or self._labelled[0] is not target.labelled:
-            self._labelled = target.labelled, Reference(self.model, target.labelled, batch=size)
+            outputs = self.config.outputs
+            reference = Reference(self.model, target.labelled, batch=size, outputs=outputs)
+            self._labelled = target.labelled, reference
         reference = self._labelled[1]
         point = evaluate(
             compressed, target.labelled, reference=reference, batch=size, mode="simulate"
@@ -237,14 +274,14 @@ class Compressor:
             raise ValueError("AccuracyDrop needs images with labels, of a classifier")
         return reference.top1 - point["top1"]
 
-    def _guess(self, target: Target) -> float:
+    def _guess(self, target: Target, metrics: Metrics) -> float:
         """A step that should come near the target, from the sensitivities alone."""
         groups = self.prepared.copy().groups
         octaves = int(2 * math.log2(COARSEST / FINEST))
         steps = [COARSEST * 2.0 ** -(i / 2) for i in range(octaves + 1)]
         wanted_db = target.value if isinstance(target, SNR) else EXPECTED_DB
         for step in steps:
-            rate, snr_db = placement.expected(self.metrics.coded(step, groups), step)
+            rate, snr_db = placement.expected(metrics.coded(step, groups), step)
             reached = rate >= target.value if isinstance(target, Rate) else snr_db >= wanted_db
             if reached:
                 return step
@@ -262,17 +299,22 @@ class Compressor:
         return CompressedModel(self.model, calibrated, prepared), notes
 
     def calibrate(
-        self, knob: Knob, batches: list[torch.Tensor] | None = None
+        self,
+        knob: Knob,
+        batches: list[torch.Tensor] | None = None,
+        metrics: Metrics | None = None,
     ) -> tuple[Prepared, Calibrated, list[str]]:
-        """One sequential calibration on these images, all of them by default.
+        """One sequential calibration on these images, all of them by default, and with the
+        compressor's metrics.
 
         Returns the network with its convolutions refitted, not yet assembled; what a
         `CompressedModel` is made of with it; and what a user should be told.
         """
         batches = self.batches if batches is None else batches
         prepared = self.prepared.copy()
-        self._choose_sides(prepared, knob)
-        metrics = self.metrics if isinstance(self.preset, StepPreset) else None
+        if metrics is None and isinstance(self.preset, StepPreset):
+            metrics = self.metrics
+        self._choose_sides(prepared, knob, metrics)
         start = self.start.codecs if self.start else None
         layers = Layers(self.config, prepared, knob, metrics, start)
         compensate = isinstance(self.preset, StepPreset) and self.preset.compensate
@@ -293,6 +335,8 @@ class Compressor:
             probe=self._probe,
             images=images + (self.start.calibration_images if self.start else 0),
             refitted=tuple(layers.refitted),
+            means=self.units.means,
+            chosen_means=self.units.chosen_means,
         )
         return prepared, calibrated, layers.notes(images)
 
@@ -303,10 +347,10 @@ class Compressor:
             group.side = calibrated.sides[group.name]
         return prepared
 
-    def _choose_sides(self, prepared: Prepared, knob: Knob) -> None:
+    def _choose_sides(self, prepared: Prepared, knob: Knob, metrics: Metrics | None) -> None:
         preset = self.preset
-        if isinstance(preset, StepPreset) and preset.choose_sides and knob.step is not None:
-            placement.choose_sides(prepared.groups, self.metrics.spectra, knob.step)
+        if isinstance(preset, StepPreset) and preset.choose_sides and metrics and knob.step:
+            placement.choose_sides(prepared.groups, metrics.spectra, knob.step)
         if isinstance(preset, BitsPreset) and preset.side == AFTER:
             for group in prepared.groups:
                 group.side = AFTER if AFTER in group.sides else group.side

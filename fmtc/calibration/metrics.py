@@ -15,13 +15,7 @@ from ..progress import Progress
 from . import placement
 from .placement import Spectrum
 from .reuse import certainly_reuses
-from .sensitivity import (
-    Directions,
-    Key,
-    Sensitivity,
-    each_sensitivity,
-    normal_directions,
-)
+from .sensitivity import Directions, Key, Sensitivity, each_sensitivity
 from .symmetric import Symmetric
 
 
@@ -44,7 +38,8 @@ class SymmetricMatrices(Mapping[Key, torch.Tensor]):
 class Metrics:
     """Sensitivities, metrics and spectra by layer and side, each made when it is first asked for.
 
-    prepared: the network, which is not changed. images: float32 batches [N, C, H, W].
+    prepared: the network, which is not changed. images: float32 batches [N, C, H, W]. directions:
+    in which its outputs are probed.
     Of a large network all of them together are larger than its weights. Sensitivities are kept only
     where they were asked for first; metrics and spectra do without.
     """
@@ -54,9 +49,9 @@ class Metrics:
         prepared: Prepared,
         images: list[torch.Tensor],
         preset: StepPreset,
+        directions: Directions,
         seed: int = 0,
         progress: Progress = False,
-        directions: Directions = normal_directions,
     ):
         self.prepared, self.images, self.preset = prepared, images, preset
         self.seed, self.progress, self.directions = seed, progress, directions
@@ -78,10 +73,10 @@ class Metrics:
             prepared.network,
             measured,
             self.images,
+            self.directions,
             preset.probes,
             self.seed,
             self.progress,
-            self.directions,
         )
 
     @cached_property

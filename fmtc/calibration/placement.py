@@ -74,7 +74,7 @@ class Spectrum:
         return self.positions * float((0.5 * (self.variances / noise).clamp(min=1).log2()).sum())
 
     def error(self, step: float) -> float:
-        """Expected squared error of the output, in units of its deviation."""
+        """Expected squared error of the outputs, in units of their deviations."""
         return self.positions * float(self.variances.clamp(max=step**2 / 12).sum())
 
     def cost(self, step: float) -> float:
@@ -94,7 +94,12 @@ def choose_sides(
 
 
 def expected(spectra: list[Spectrum], step: float) -> tuple[float, float]:
-    """Rate in bits/value and SNR in dB of a network coded at ``step``, roughly."""
+    """Rate in bits/value and SNR in dB of a network coded at ``step``, roughly.
+
+    Noise and signal are those of `fmtc.evaluation.snr`: errors of the outputs relative to their
+    deviations from the calibration images' means. Of several outputs it is the mean of these with
+    their shares, which is each one's where they are balanced (`fmtc.calibration.balance`).
+    """
     values = sum(s.positions * s.channels for s in spectra)
     if not values:  # all layers are left out
         return 0.0, math.inf

@@ -5,14 +5,15 @@ docs/method.md, "Sensitivities".
 For a random direction v with independent normal entries, E[(v . J e)^2] = ||J e||^2: the gradient
 g = d(v . output)/dx of a few such probes gives M = mean of g g^T over images and positions, and an
 error e at every position changes the output by e^T M e for each, where errors are small and
-independent. No labels are needed. An image's output counts in units of its own deviation, since
-the signal-to-noise ratio is that of each image.
+independent. No labels are needed. All outputs that count are probed together, each in units of its
+own deviation (`fmtc.calibration.units`), as the signal-to-noise ratio has them: with independent
+directions for each, the errors of all add up.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,15 +23,16 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from ..network.groups import Group
-from ..network.outputs import first_tensor
 from ..network.parts import running
 from ..progress import Progress, stage
 from .symmetric import Symmetric
 
 Key = tuple[str, str]  # a layer's name and the side of its activation
 Seen = dict[Key, list[torch.Tensor]]  # the values of each call
-# (outputs [N, ...], probes, generator) -> directions [N, probes, ...] in which they are probed.
-Directions = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
+# Tensors [N, ...] of a network's output, and directions [N, probes, ...] in which each is probed.
+Probed = list[tuple[torch.Tensor, torch.Tensor]]
+# (the network's output, probes, generator) -> what of it is probed, and how.
+Directions = Callable[[Any, int, torch.Generator], Probed]
 # Images whose values and gradients are held at a time.
 IMAGES_AT_A_TIME = 4
 # Gradients for each channel from which a metric is known well enough: large tensors have far more,
@@ -123,43 +125,33 @@ class _Recorder(fx.Interpreter):
         return result
 
 
-def normal_directions(
-    output: torch.Tensor, probes: int, generator: torch.Generator
-) -> torch.Tensor:
-    """Independent normal entries, in units of the deviation of each image's output."""
-    flat = output.flatten(1)
-    deviation = (flat - flat.mean(1, keepdim=True)).norm(dim=1).clamp(min=1e-12)
-    # Drawn image by image, so that they do not depend on how the images are split into batches.
-    drawn = [torch.randn(probes, *output.shape[1:], generator=generator) for _ in output]
-    return torch.stack([v / scale for v, scale in zip(drawn, deviation, strict=True)])
-
-
 def sensitivities(
     network: nn.Module,
     groups: list[Group],
     images: list[torch.Tensor],
+    directions: Directions,
     probes: int,
     seed: int = 0,
     progress: Progress = False,
-    directions: Directions = normal_directions,
 ) -> dict[Key, Sensitivity]:
     """Sensitivity of each group's tensors, by (layer name, side).
 
     network: that of the groups. images: batches [N, C, H, W]; a few are run at a time and nothing
-    of them is kept. probes: random directions for each image. Equal for equal seeds. Tensors that
-    the output does not depend on get a metric of zeros; layers that are never called get none.
+    of them is kept. directions: of `fmtc.calibration.units.Units`, or others. probes: random
+    directions for each image. Equal for equal seeds. Tensors that no output probed depends on get a
+    metric of zeros; layers that are never called get none.
     """
-    return dict(each_sensitivity(network, groups, images, probes, seed, progress, directions))
+    return dict(each_sensitivity(network, groups, images, directions, probes, seed, progress))
 
 
 def each_sensitivity(
     network: nn.Module,
     groups: list[Group],
     images: list[torch.Tensor],
+    directions: Directions,
     probes: int,
     seed: int = 0,
     progress: Progress = False,
-    directions: Directions = normal_directions,
 ) -> Iterator[tuple[Key, Sensitivity]]:
     """One by one what `sensitivities` gives: all of them can be larger than the network."""
     collected: dict[Key, _Collected] = {}
@@ -170,12 +162,11 @@ def each_sensitivity(
     with stage(progress, "sensitivities", len(parts), "batch") as advance:
         for part in parts:
             with torch.enable_grad(), _recording(groups) as seen:
-                output = first_tensor(network(part))
-                drawn = directions(output.detach(), probes, generator)
+                probed = directions(network(part), probes, generator)
                 for key, calls in seen.items():
                     if key not in collected:
                         collected[key] = _Collected(calls[0].shape[1], count, probes, seed)
-                _collect(collected, seen, output, drawn, done)
+                _collect(collected, seen, probed, probes, done)
             done += len(part)
             advance(1)
     for key in list(collected):
@@ -198,7 +189,7 @@ def _recording(groups: list[Group]) -> Iterator[Seen]:
         yield seen
 
 
-def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor, image: int) -> None:
+def _collect(collected, seen, probed: Probed, probes: int, image: int) -> None:
     """Add the moments of what was seen in one run, and of its gradients in each direction.
 
     image: the number of the first one.
@@ -209,15 +200,17 @@ def _collect(collected, seen, output: torch.Tensor, directions: torch.Tensor, im
         return
     for key, x in keys:
         collected[key].add_values(x.detach(), image)
-    probes = directions.shape[1]
+    probed = [(output, directions) for output, directions in probed if output.requires_grad]
     for probe in range(probes):
-        gradients = torch.autograd.grad(
-            output,
-            tensors,
-            directions[:, probe],
-            retain_graph=probe + 1 < probes,
-            allow_unused=True,
-        )
+        gradients: Sequence[torch.Tensor | None] = [None] * len(tensors)
+        if probed:  # not all outputs are constants
+            gradients = torch.autograd.grad(
+                [output for output, _ in probed],
+                tensors,
+                [directions[:, probe] for _, directions in probed],
+                retain_graph=probe + 1 < probes,
+                allow_unused=True,
+            )
         for (key, x), gradient in zip(keys, gradients, strict=True):
             gradient = torch.zeros_like(x) if gradient is None else gradient
             collected[key].add_gradients(gradient, image, probe)

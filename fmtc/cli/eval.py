@@ -15,12 +15,13 @@ from ..data.datasets import Dataset, open_dataset, split
 from ..data.models import load_model
 from ..errors import UsageError
 from ..evaluation import distributed
+from ..evaluation.measures import classifier
 from ..evaluation.reference import Reference
 from ..extras import require
 from ..files import check_writable
-from ..network.outputs import first_tensor
+from ..network.outputs import chosen_outputs
 from ..ops.devices import copied_to, usable
-from ..results.console import console, result_table
+from ..results.console import console, outputs_told, result_table
 from ..results.plot import rate_distortion
 from ..results.result import environment, load_result, new_result, setting_label
 from ..targets import AccuracyDrop, Target, target_of
@@ -100,7 +101,7 @@ def _measure(
     dataset = open_dataset(options.data, options.labels, options.class_index, options.preprocess)
     model = load_model(options.model, options.weights, options.num_classes, options.seed)
     images = _divided(dataset, options.calib_images, options.images, options.seed)
-    _check_classes(model, images.calibration[:1], dataset)
+    _check_classes(model, images.calibration[:1], dataset, options)
     targets = [_with_labels(target, images) for target in targets]
     compressor = Compressor(model, images.calibration, options.config(), progress=progress)
     reference = Reference(
@@ -109,6 +110,7 @@ def _measure(
         batch=options.batch,
         progress=progress,
         sharded=True,
+        outputs=options.outputs,
     )
     dataset.skipped[:] = sorted(set().union(*distributed.gathered(dataset.skipped)))
     if dataset.skipped and distributed.is_first():
@@ -150,11 +152,12 @@ def _divided(dataset: Dataset, calib_images: int, images: int | None, seed: int)
 
 
 @torch.no_grad()
-def _check_classes(model: nn.Module, image: Tensor, dataset: Dataset) -> None:
+def _check_classes(model: nn.Module, image: Tensor, dataset: Dataset, options: EvalOptions) -> None:
     """Labels must be the classifier's; other networks are measured without them."""
-    output = first_tensor(model(image))
-    if dataset.labels is not None and output.dim() == 2:
-        dataset.check_classes(output.shape[1])
+    outputs = chosen_outputs(model(image), options.config().choice)
+    name = classifier(outputs)
+    if dataset.labels is not None and name is not None:
+        dataset.check_classes(outputs[name].shape[1])
 
 
 def _with_labels(target: Target, images: Images) -> Target:
@@ -212,6 +215,7 @@ def _told(point: dict[str, Any], reference: Reference) -> str:
     return (
         f"{setting_label(point['setting'])}: "
         f"{point['bits_per_value']['entropy']:.3f} bits of entropy a value; "
+        f"{outputs_told(point)}{'; ' * (len(point['outputs']) > 1)}"
         f"calibrated in {seconds['calibrate']:.1f} s, evaluated in {seconds['evaluate']:.1f} s "
         f"({slower:.1f} times the plain network)"
     )

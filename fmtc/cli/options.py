@@ -82,6 +82,7 @@ class EvalOptions:
     data: str
     weights: str | None = None
     num_classes: int | None = None
+    outputs: tuple[str, ...] | None = None
     labels: str | None = None
     class_index: str | None = None
     preprocess: str | None = None
@@ -153,6 +154,7 @@ class EvalOptions:
             compensate=self.compensate,
             include=self.include,
             exclude=self.exclude,
+            outputs=self.outputs,
             weight_bits=self.weight_bits,
             mode=self.mode,
             seed=self.seed,
@@ -228,6 +230,13 @@ def add_eval_options(parser: Parser) -> Parser:
         metavar="N",
         help="classes of a torchvision model, if not 1000",
     )
+    network.add_argument(
+        "--outputs",
+        nargs="+",
+        metavar="PATTERN",
+        help="of a network with several outputs those that are measured and decide a target: names "
+        "like boxes or 'head.*', in a tuple 0, 1, ... (default: all)",
+    )
     data = parser.add_argument_group("data")
     data.add_argument(
         "--data",
@@ -268,7 +277,7 @@ def add_eval_options(parser: Parser) -> Parser:
         "--target",
         nargs="+",
         metavar="KIND=VALUE,...",
-        help="preset fmtc, one point a value: rate= bits per value, snr_db= of the outputs, "
+        help="preset fmtc, one point a value: rate= bits per value, snr_db= of the worst output, "
         "agreement= share of images that keep their class, drop= percent of accuracy lost (with "
         "labels), step= the step itself (default: snr_db=10,15,20,25)",
     )

@@ -9,9 +9,10 @@ The file (.pt2) holds two compiled models with the same input x [N, ...]:
 ``plain``       the uncompressed network; the tensors of its output alone.
 
 Both carry the same metadata, a JSON text under the key "fmtc": how an image becomes an input, names
-of classes, the energy of a bit, and ``point``, a point of the result schema whose figures are None
-until the package runs; its layers are the coding points. Where the package runs, the library of
-the operators (libfmtc_ops.so) must have been loaded.
+of classes, the energy of a bit, ``measured``, the outputs that count and their means over the
+calibration images, ``shown``, the number of the one whose classes are, and ``point``, a point of
+the result schema whose figures are None until the package runs; its layers are the coding points.
+Where the package runs, the library of the operators (libfmtc_ops.so) must have been loaded.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -30,10 +32,11 @@ from ..codec.plain import PlainCodec
 from ..data.preprocess import parse_preprocess
 from ..errors import ExportError
 from ..evaluation.evaluate import blank_point
+from ..evaluation.measures import classifier
 from ..files import write_atomically
 from ..model.model import CompressedModel
 from ..model.points import CodedPoint, CodingPoint, PlainPoint
-from ..network.outputs import first_tensor, tensors
+from ..network.outputs import chosen_outputs, tensors
 from ..results.energy import read_joules, write_joules
 
 SCHEMA = "fmtc.package/1"
@@ -90,7 +93,8 @@ def export_reference(
     fmtc_infer takes the files: as they are named, those of a folder sorted by their paths. batch:
     that of fmtc_infer's ``--batch``, best also on as many threads: convolutions round otherwise
     in other batches, which can tip a decision between two classes. The file
-    holds ``output`` [N, ...], the network's first, ``plain``, that of the uncompressed network, and
+    holds ``output`` [N, ...], the one whose classes are shown (the first that counts and has
+    classes, or else the first that counts), ``plain``, that of the uncompressed network, and
     ``used`` i64 [N, points], the bytes of the streams. ValueError: images of another kind or
     number, a stream that does not decode.
 
@@ -100,12 +104,13 @@ def export_reference(
     streaming, plain = Streaming(compressed), compressed.reference
     parts: dict[str, list[Tensor]] = {"output": [], "plain": [], "used": []}
     with torch.no_grad():
+        shown = _shown(_measured(compressed, plain(images[:1])), plain(images[:1]))
         for x in images.split(batch):
-            output, *_, used, status = streaming(x)
+            *outputs, used, status = streaming(x)
             if status.any():
                 raise ValueError("export_reference: a stream does not decode")
-            parts["output"].append(output)
-            parts["plain"].append(first_tensor(plain(x)))
+            parts["output"].append(outputs[shown])
+            parts["plain"].append(tensors(plain(x))[shown])
             parts["used"].append(used)
     made = {name: torch.cat(of).cpu() for name, of in parts.items()}
     write_atomically(path, save(made, {"schema": REFERENCE_SCHEMA}))
@@ -251,7 +256,9 @@ def _exported(model: nn.Module, example: Tensor, dynamic_batch: bool):
 
 def _metadata(compressed, streaming, example, dynamic_batch, preprocess, classes) -> dict:
     with torch.no_grad():
-        outputs = tensors(compressed.reference(example[:1]))
+        output = compressed.reference(example[:1])
+    outputs = tensors(output)
+    measured = _measured(compressed, output)
     point = blank_point(compressed)
     for layer, shape in zip(point["layers"], streaming.shapes, strict=True):
         layer["shape"] = shape
@@ -262,13 +269,42 @@ def _metadata(compressed, streaming, example, dynamic_batch, preprocess, classes
         "model": type(compressed.reference).__name__,
         "input_shape": list(example.shape[1:]),
         "batch": None if dynamic_batch else len(example),
-        "outputs": [list(output.shape[1:]) for output in outputs],
+        "outputs": [list(of.shape[1:]) for of in outputs],
+        "measured": measured,
+        "shown": _shown(measured, output),
         "preprocess": preprocess,
         "classes": None if classes is None else list(classes),
         "calibration_images": compressed.calibration_images,
         "joules_per_bit": {"write": write_joules(1), "read": read_joules(1)},
         "point": point,
     }
+
+
+def _measured(compressed: CompressedModel, output: Any) -> list[dict[str, Any]]:
+    """The outputs whose SNR counts, each by its number, with its mean over calibration images.
+
+    What a function makes of the outputs is not exported; all of them count then.
+    """
+    choice = None if callable(compressed.outputs) else compressed.outputs
+    means = compressed.output_means(choice)
+    numbers = {id(tensor): number for number, tensor in enumerate(tensors(output))}
+    return [
+        {
+            "name": name,
+            "index": numbers[id(tensor)],
+            "mean": None if name not in means else {
+                "shape": list(means[name].shape), "values": means[name].flatten().tolist()
+            },
+        }
+        for name, tensor in chosen_outputs(output, choice).items()
+    ]  # fmt: skip
+
+
+def _shown(measured: list[dict[str, Any]], output: Any) -> int:
+    """The number of the output whose classes are shown, or of the first where there are none."""
+    outputs = tensors(output)
+    name = classifier({str(of["index"]): outputs[of["index"]] for of in measured})
+    return measured[0]["index"] if name is None else int(name)
 
 
 def _write(path: Path, programs: dict, metadata: dict[str, str]) -> None:

@@ -1,19 +1,20 @@
 """Measuring a network: accuracy, agreement, divergence and noise of outputs, rates of its tensors.
 
 `evaluate` runs a plain or a compressed model over data once and returns one point of the result
-schema ("fmtc.result/2", see `fmtc.results.result`). It is always compared with the uncompressed
+schema ("fmtc.result/3", see `fmtc.results.result`). It is always compared with the uncompressed
 network, which runs on the same batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import nn
 
 from ..model.model import CompressedModel
+from ..network.outputs import Choice, as_choice
 from ..progress import Progress, stage
 from ..results.result import RATES
 from . import distributed
@@ -33,6 +34,7 @@ def evaluate(
     mode: str | None = None,
     progress: Progress = False,
     input_fn: InputFn | None = None,
+    outputs: str | Iterable[str] | Callable[[Any], Any] | None = None,
 ) -> dict[str, Any]:
     """Measure a model on images: one point of the result schema, as a dictionary.
 
@@ -48,27 +50,41 @@ def evaluate(
     progress: True shows a bar where this takes longer than 2 s, on a terminal; a function is called
         with ("evaluate", images done, images or None).
     input_fn: batch -> images or (images, labels), for other shapes of batch.
+    outputs: which of the network's outputs count: names or patterns of them ("boxes", "head.*";
+        those of a tuple are "0", "1", ...), or a function that takes the whole output to a tensor,
+        a tuple or a dictionary of tensors. Default: those of the reference or else of the
+        compressed model, and all where these do not say either.
 
-    Accuracies are fractions; they are None without labels or where the output is not [n, classes].
-    Outputs that are tuples or dictionaries count by their first tensor. `seconds.evaluate` is the
+    Accuracies are fractions; they are None without labels or where no output is [n, classes], of
+    which the first counts. `outputs` has the SNR of each output and `snr_db` that of the worst:
+    signal is what deviates from the output's mean over the images that a compressed model was
+    calibrated with. A plain model has no such mean, nor has one that was given another function as
+    `outputs`: it is then the mean of the reference over the images evaluated. `snr_db_image` is the
+    first output's with the mean of each image's own elements. `seconds.evaluate` is the
     time in this model's forward passes, without reading images and without the reference's.
-    ValueError: no images, outputs with NaN or Inf, a label out of range, and what
-    `fmtc.evaluation.batches` says of data that it does not understand.
+    ValueError: no images, outputs with NaN or Inf, an output that is no batch or has none of these
+    names, a label out of range, and what `fmtc.evaluation.batches` says of data that it does not
+    understand.
     """
     compressed = model if isinstance(model, CompressedModel) else None
     own: Any = model if compressed is None else compressed.reference
     against: Reference | nn.Module = own if reference is None else reference
-    measures, seconds = Measures(), 0.0
+    choice = _choice(as_choice(outputs), against, compressed)
+    measures, seconds = Measures(compressed.output_means(choice) if compressed else {}), 0.0
     with nullcontext() if compressed is None else _measuring(compressed, mode):
         with stage(progress, "evaluate", count(data), "img") as advance:
             for images, labels in batches(data, batch, input_fn):
                 numbers = range(measures.images, measures.images + len(images))
-                output, took = run(model, images, numbers)
+                made, took = run(model, images, numbers, choice)
                 if isinstance(against, Reference):
-                    expected = against.outputs_of(images, measures.images)
+                    known = against.outputs_of(images, measures.images)
+                    # It may remember more than what counts here.
+                    expected = {name: of for name, of in known.items() if name in made}
+                elif against is model:
+                    expected = made
                 else:
-                    expected = output if against is model else run(against, images, numbers)[0]
-                measures.add(output, expected, labels)
+                    expected, _ = run(against, images, numbers, choice)
+                measures.add(made, expected, labels)
                 seconds += took
                 advance(len(images))
         sharded = isinstance(against, Reference) and against.sharded
@@ -76,6 +92,15 @@ def evaluate(
             measures, seconds = of_all_processes(measures, seconds)
         point = _point(measures, seconds)
         return point if compressed is None else _with_coding(point, compressed, sharded)
+
+
+def _choice(
+    given: Choice, against: Reference | nn.Module, compressed: CompressedModel | None
+) -> Choice:
+    """Which outputs count."""
+    if given is None and isinstance(against, Reference):
+        given = against.choice
+    return compressed.outputs if given is None and compressed is not None else given
 
 
 @contextmanager

@@ -6,13 +6,15 @@ docs/method.md, "Measures".
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-SNR_CAP_DB = 200.0
+from ..network.outputs import Named, told
+from .snr import OutputNoise, fits, image_snr_db
+
 Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 
@@ -32,73 +34,82 @@ def kl_divergence(reference: Tensor, output: Tensor) -> Tensor:
     return (p.exp() * (p - q)).sum(dim=1).clamp(min=0.0)
 
 
-def snr_db(reference: Tensor, output: Tensor) -> Tensor:
-    """10 log10(||ref - mean(ref)||^2 / ||out - ref||^2) of each image, at most 200 dB.
-
-    [n, ...] -> float64 [n]; NaN where it is not defined, the reference being constant and the
-    output another.
-    """
-    reference = reference.double().flatten(1)
-    noise = (output.double().flatten(1) - reference).square().sum(dim=1)
-    signal = (reference - reference.mean(dim=1, keepdim=True)).square().sum(dim=1)
-    decibels = (10 * (signal.log10() - noise.log10())).clamp(max=SNR_CAP_DB)
-    decibels[signal == 0] = math.nan
-    decibels[noise == 0] = SNR_CAP_DB
-    return decibels
+FIGURES = ("top1", "top5", "agreement", "kl", "snr_db_image")  # that each image has
 
 
 @dataclass
 class Measures:
     """Collects the figures of each image; `summary` averages them.
 
-    agreement, kl: of classifiers, whose output is [n, classes]; top1: of those with labels; top5:
-    with more than five classes. snr_db: where it is defined.
+    means: m of outputs by name (`fmtc.evaluation.snr`); of those that are not there, or are of
+    another size, it is that over the images collected.
+    agreement, kl: of the first output that is a classifier's, [n, classes]; top1: where there are
+    labels; top5: with more than five classes. snr_db_image: of the first output, where it is
+    defined. outputs: signal and noise of each, by name.
     """
 
+    means: Mapping[str, Tensor] = field(default_factory=dict)
     images: int = 0
     top1: list[bool] = field(default_factory=list)
     top5: list[bool] = field(default_factory=list)
     agreement: list[bool] = field(default_factory=list)
     kl: list[float] = field(default_factory=list)
-    snr_db: list[float] = field(default_factory=list)
+    snr_db_image: list[float] = field(default_factory=list)
+    outputs: dict[str, OutputNoise] = field(default_factory=dict)
 
-    def add(self, output: Tensor, reference: Tensor, labels: Tensor | None) -> None:
-        """One batch: output and reference [n, ...], labels int64 [n] or None.
+    def add(self, outputs: Named, references: Named, labels: Tensor | None) -> None:
+        """One batch: outputs and references [n, ...] by name, labels int64 [n] or None.
 
-        ValueError: a label that the output has no class for, outputs of different shapes.
+        ValueError: a label that the output has no class for, outputs of other names or shapes.
         """
-        self.images += len(output)
-        if reference.shape != output.shape:
-            raise ValueError(
-                f"the model's output is {list(output.shape)}, the reference's "
-                f"{list(reference.shape)}: they are not the same network on the same images"
-            )
-        if _is_classifier(output):
+        _check_alike(outputs, references)
+        first = next(iter(outputs))
+        self.images += len(outputs[first])
+        name = classifier(outputs)
+        if name is not None:
+            output, reference = outputs[name], references[name]
             if labels is not None:
                 self._add_accuracy(output, labels)
             self.agreement += (output.argmax(dim=1) == reference.argmax(dim=1)).tolist()
             self.kl += kl_divergence(reference, output).tolist()
-        self.snr_db += [snr for snr in snr_db(reference, output).tolist() if not math.isnan(snr)]
+        found = image_snr_db(references[first], outputs[first]).tolist()
+        self.snr_db_image += [snr for snr in found if not math.isnan(snr)]
+        for name, reference in references.items():
+            if name not in self.outputs:
+                mean = self.means.get(name)
+                if outputs is references:  # there is no noise, and any signal will do
+                    mean = reference.new_zeros(())
+                fitting = mean is not None and fits(mean, reference)
+                self.outputs[name] = OutputNoise(mean if fitting else None)
+            self.outputs[name].add(reference, outputs[name])
 
     def merge(self, other: Measures) -> Measures:
         """Take in the figures of other images; gives itself."""
-        for figure in fields(self):
-            setattr(self, figure.name, getattr(self, figure.name) + getattr(other, figure.name))
+        self.images += other.images
+        for figure in FIGURES:
+            setattr(self, figure, getattr(self, figure) + getattr(other, figure))
+        for name, noise in other.outputs.items():
+            self.outputs[name] = self.outputs[name].merge(noise) if name in self.outputs else noise
         return self
 
     def summary(self) -> dict[str, Any]:
         """Means over the images; None for what could not be measured.
 
-        top1, top5 and agreement are shares 0...1, top1_interval is [low, high]; kl in nats.
+        top1, top5 and agreement are shares 0...1, top1_interval is [low, high]; kl in nats; snr_db
+        is that of the worst output.
         """
         interval = wilson_interval(sum(self.top1), len(self.top1)) if self.top1 else None
+        outputs = {name: noise.snr_db() for name, noise in self.outputs.items()}
+        known = [snr for snr in outputs.values() if snr is not None]
         return {
             "top1": _mean(self.top1),
             "top1_interval": interval,
             "top5": _mean(self.top5),
             "agreement": _mean(self.agreement),
             "kl": _mean(self.kl),
-            "snr_db": _mean(self.snr_db),
+            "snr_db": min(known, default=None),
+            "snr_db_image": _mean(self.snr_db_image),
+            "outputs": [{"name": name, "snr_db": snr} for name, snr in outputs.items()],
         }
 
     def _add_accuracy(self, output: Tensor, labels: Tensor) -> None:
@@ -115,8 +126,23 @@ class Measures:
             self.top5 += (best == labels[:, None]).any(dim=1).tolist()
 
 
-def _is_classifier(output: Tensor) -> bool:
-    return output.dim() == 2 and output.shape[1] > 1
+def classifier(outputs: Named) -> str | None:
+    """The first output that is a classifier's, [n, classes]; None where there is none."""
+    return next((name for name, of in outputs.items() if of.dim() == 2 and of.shape[1] > 1), None)
+
+
+def _check_alike(outputs: Named, references: Named) -> None:
+    if outputs.keys() != references.keys():
+        raise ValueError(
+            f"the model's outputs are {', '.join(outputs)}, the reference's are "
+            f"{', '.join(references)}: give both the same outputs="
+        )
+    for name, output in outputs.items():
+        if references[name].shape != output.shape:
+            raise ValueError(
+                f"the model's {told(name)} is {list(output.shape)}, the reference's "
+                f"{list(references[name].shape)}: they are not the same network on the same images"
+            )
 
 
 def _mean(figures: Sequence[float]) -> float | None:

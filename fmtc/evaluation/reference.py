@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -13,7 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..network.outputs import first_tensor
+from ..network.outputs import (
+    Choice,
+    Named,
+    as_choice,
+    check_batch,
+    chosen_outputs,
+    first_broken,
+    told,
+)
 from ..progress import Progress, stage
 from . import distributed
 from .batches import InputFn, batches, count
@@ -30,8 +38,12 @@ class Reference:
     With ``data`` (anything that `evaluate` takes) the network runs over it at once; without, when
     images are first asked for.
 
-    Attributes: ``outputs``, one CPU tensor for each different image in the order first seen;
-    ``seconds`` in the network's forward passes. Of ``data``: ``images``, how many it has;
+    outputs: which of the network's outputs count: names or patterns of them, or a function that
+    takes the whole output to a tensor, a tuple or a dictionary of tensors; None: all.
+
+    Attributes: ``choice``, what was given as outputs; ``outputs``, CPU tensors by name for each
+    different image in the order first seen; ``seconds`` in the network's forward passes. Of
+    ``data``: ``images``, how many it has;
     ``measures`` of the network compared with itself; ``top1``, ``top5`` as shares, None without
     labels.
 
@@ -51,11 +63,13 @@ class Reference:
         progress: Progress = False,
         sharded: bool = False,
         input_fn: InputFn | None = None,
+        outputs: str | Iterable[str] | Callable[[Any], Any] | None = None,
     ) -> None:
         self.model, self.sharded = model, sharded
+        self.choice: Choice = as_choice(outputs)
         self.seconds = 0.0
         self.measures = Measures()
-        self._outputs: dict[bytes, Tensor] = {}
+        self._outputs: dict[bytes, dict[str, Tensor]] = {}
         self._lock = threading.Lock()
         if data is not None:
             self._run_over(data, batch, progress, input_fn)
@@ -68,12 +82,12 @@ class Reference:
         return self.measures.images
 
     @property
-    def outputs(self) -> list[Tensor]:
+    def outputs(self) -> list[dict[str, Tensor]]:
         with self._lock:
             return list(self._outputs.values())
 
-    def outputs_of(self, images: Tensor, first: int = 0) -> Tensor:
-        """The network's outputs [n, ...] of images [n, C, H, W], on the CPU.
+    def outputs_of(self, images: Tensor, first: int = 0) -> dict[str, Tensor]:
+        """The network's outputs [n, ...] by name of images [n, C, H, W], on the CPU.
 
         It runs on those images alone that have not been seen. first: number of the first, for
         errors. ValueError: an output with NaN or Inf.
@@ -84,13 +98,16 @@ class Reference:
         new = [index for index, key in enumerate(keys) if key not in known]
         if new:
             unseen = images if len(new) == len(keys) else images[new]
-            made, seconds = run(self.model, unseen, [first + index for index in new])
+            numbers = [first + index for index in new]
+            made, seconds = run(self.model, unseen, numbers, self.choice)
             with self._lock:
                 self.seconds += seconds
-                for index, output in zip(new, made.unbind(), strict=True):
+                for place, index in enumerate(new):
+                    output = {name: tensor[place] for name, tensor in made.items()}
                     # Another thread may have been first: all compare with the same output.
                     known[keys[index]] = self._outputs.setdefault(keys[index], output)
-        return torch.stack([known[key] for key in keys])
+        names = known[keys[0]]
+        return {name: torch.stack([known[key][name] for key in keys]) for name in names}
 
     def _run_over(
         self, data: Any, batch: int, progress: Progress, input_fn: InputFn | None
@@ -105,35 +122,41 @@ class Reference:
 
 
 @torch.no_grad()
-def run(model: nn.Module, images: Tensor, numbers: Sequence[int]) -> tuple[Tensor, float]:
-    """A model's output [n, ...] of images [n, C, H, W], on the CPU, and the seconds that took.
+def run(
+    model: nn.Module, images: Tensor, numbers: Sequence[int], choice: Choice = None
+) -> tuple[dict[str, Tensor], float]:
+    """A model's outputs [n, ...] by name of images [n, C, H, W], on the CPU, and the seconds.
 
-    The first tensor, where there are several. The model runs in evaluation mode, on its own device.
-    numbers: of the images, for errors. ValueError: an output that has no tensor, no [n, ...], or
-    NaN or Inf.
+    choice: which of them. The model runs in evaluation mode, on its own device. numbers: of the
+    images, for errors. ValueError: none that could be measured, or one that is no [n, ...] or has
+    NaN or Inf, by its name.
     """
     tensors = chain(model.parameters(), model.buffers())
     device = next((tensor.device for tensor in tensors), torch.device("cpu"))
     images = images.to(device, copy=True)  # many a model changes them
     with evaluating(model):
         start = time.perf_counter()
-        output = first_tensor(model(images)).cpu()
+        made = chosen_outputs(model(images), choice)
+        outputs = {name: output.cpu() for name, output in made.items()}
         seconds = time.perf_counter() - start
-    if output.dim() == 0 or len(output) != len(images):
-        raise ValueError(
-            f"the model's output is {list(output.shape)} for {len(images)} images; its first "
-            "dimension must be the batch"
-        )
-    if not output.isfinite().all():
-        finite = output.flatten(1).isfinite().all(dim=1) if output.dim() > 1 else output.isfinite()
-        broken = numbers[int(finite.logical_not().nonzero()[0])]
-        raise ValueError(f"the output of {type(model).__name__} for image {broken} has NaN or Inf")
-    return output, seconds
+    check_batch(outputs, len(images))
+    check_finite(outputs, type(model).__name__, numbers)
+    return outputs, seconds
+
+
+def check_finite(outputs: Named, model: str, numbers: Sequence[int]) -> None:
+    """ValueError that names an output and an image of which it has NaN or Inf."""
+    for name, output in outputs.items():
+        broken = first_broken(output)
+        if broken is not None:
+            raise ValueError(
+                f"the {told(name)} of {model} for image {numbers[broken]} has NaN or Inf"
+            )
 
 
 def of_all_processes(measures: Measures, seconds: float) -> tuple[Measures, float]:
     """Measures of all shares of the images together, and the time of the slowest process."""
-    total, slowest = Measures(), 0.0
+    total, slowest = Measures(measures.means), 0.0
     for part, took in distributed.gathered((measures, seconds)):
         total, slowest = total.merge(part), max(slowest, took)
     return total, slowest

@@ -10,31 +10,31 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..codec.archive import Archive, Tensors, reading
+from ..codec.archive import Archive, Tensors, reading, require
 from ..codec.codec import Codec, unpacked_codecs
 from ..config import CompressConfig
 from ..errors import StorageError
-from ..network.outputs import tensors
+from ..network.outputs import named_outputs, relative_difference
 from ..network.prepared import Prepared
 from ..network.view import eval_view
 
 # Largest relative difference between the outputs for a probe; what another machine's rounding
 # leaves is below 1e-5.
 PROBE_TOLERANCE = 1e-3
-PROBE_VALUES = 4096  # of the outputs, evenly spread, are kept
+PROBE_VALUES = 4096  # of each output, evenly spread, are kept
 
 
 @dataclass(frozen=True)
 class Probe:
     """What a network computes, as far as one input tells: noise like its calibration images.
 
-    mean, std: of the images' channels; output: f32, what the network made of it.
+    mean, std: of the images' channels; outputs: what the network made of it, f32 by name.
     """
 
     shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    output: torch.Tensor
+    outputs: dict[str, torch.Tensor]
 
     @classmethod
     def of(cls, model: nn.Module, images: torch.Tensor) -> Probe:
@@ -42,8 +42,8 @@ class Probe:
         dims = [0, *range(2, images.dim())]
         mean = tuple(images.mean(dims).tolist())
         std = tuple(images.std(dims, correction=0).tolist())
-        probe = cls(tuple(images.shape[1:]), mean, std, torch.empty(0))
-        return cls(probe.shape, mean, std, probe.output_of(model))
+        probe = cls(tuple(images.shape[1:]), mean, std, {})
+        return cls(probe.shape, mean, std, probe.outputs_of(model))
 
     def images(self, count: int, size: Sequence[int] | None = None) -> torch.Tensor:
         """Noise like the calibration images, f32 [count, C, *size]; the first is the probe.
@@ -58,20 +58,23 @@ class Probe:
         return torch.from_numpy(noise) * std + mean
 
     @torch.no_grad()
-    def output_of(self, model: nn.Module) -> torch.Tensor:
-        """The network's outputs for the probe, in eval mode and float32; f32 [PROBE_VALUES]."""
+    def outputs_of(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """The network's float outputs for the probe, in eval mode and float32.
+
+        f32 by name, PROBE_VALUES of each at most.
+        """
         made = eval_view(model, torch.float32).cpu()(self.images(1))
-        values = torch.cat([part.float().flatten() for part in tensors(made)])
-        return values[:: 1 + (len(values) - 1) // PROBE_VALUES].clone()
+        values = {name: of.float().flatten() for name, of in named_outputs(made).items()}
+        return {
+            name: of[:: 1 + (len(of) - 1) // PROBE_VALUES].clone() for name, of in values.items()
+        }
 
     def difference(self, model: nn.Module) -> float:
-        """Relative difference of a network's outputs from those kept; infinite for other shapes."""
-        got = self.output_of(model)
-        if got.shape != self.output.shape:
-            return float("inf")
-        expected = self.output.nan_to_num()
-        scale = expected.norm().clamp(min=1e-12)
-        return float((got.nan_to_num() - expected).norm() / scale)
+        """Largest relative difference of a network's outputs from those kept, each from its own.
+
+        Infinite where they are others, by name or shape.
+        """
+        return relative_difference(self.outputs_of(model), self.outputs)
 
 
 @dataclass
@@ -81,6 +84,8 @@ class Calibrated:
     setting: the target, as a result has it. sides: of its activation on which each layer is coded.
     images: how many it was calibrated with; seconds: how long it took. weights: of convolutions
     that were refitted, as they are in the assembled network, weight and bias by layer.
+    means: of each output over these images, f64 by name (`fmtc.evaluation.snr.mean_of`);
+    chosen_means: of what the configuration's function makes of the outputs, where it has one.
     """
 
     config: CompressConfig
@@ -92,6 +97,8 @@ class Calibrated:
     seconds: float = 0.0
     refitted: tuple[str, ...] = ()
     weights: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    means: Tensors = field(default_factory=dict)
+    chosen_means: Tensors = field(default_factory=dict)
 
     def prepare(
         self, model: nn.Module, size: Sequence[int] | None = None, free_sizes: bool = False
@@ -129,7 +136,11 @@ class Calibrated:
             "seconds": self.seconds,
             "refitted": self.refitted,
         }  # fmt: skip
-        more: Tensors = {"probe": self.probe.output}
+        more = {
+            **_prefixed("probe.", self.probe.outputs),
+            **_prefixed("mean.", self.means),
+            **_prefixed("chosen_mean.", self.chosen_means),
+        }
         for name, (weight, bias) in self.weights.items():
             more |= {f"refit.{name}.weight": weight, f"refit.{name}.bias": bias}
         layers = {name: codec.packed() for name, codec in self.codecs.items()}
@@ -147,7 +158,8 @@ class Calibrated:
         with reading(source):
             probe = header["probe"]
             moments = tuple(probe["mean"]), tuple(probe["std"])
-            output = archive.more["probe"].float()
+            outputs = _with_prefix(archive, "probe.", torch.float32)
+            require(bool(outputs), "no outputs of its probe")
             refitted = tuple(header["refitted"])
             weights = {
                 name: (archive.more[f"refit.{name}.weight"], archive.more[f"refit.{name}.bias"])
@@ -159,12 +171,30 @@ class Calibrated:
                 setting=dict(header["setting"]),
                 codecs=codecs,
                 sides=dict(header["sides"]),
-                probe=Probe(_whole(probe["shape"]), *moments, output),
+                probe=Probe(_whole(probe["shape"]), *moments, outputs),
                 images=int(header["images"]),
                 seconds=float(header["seconds"]),
                 refitted=refitted,
                 weights=weights,
+                means=_with_prefix(archive, "mean.", torch.float64),
+                chosen_means=_with_prefix(archive, "chosen_mean.", torch.float64),
             )
+
+
+def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _with_prefix(archive: Archive, prefix: str, dtype: torch.dtype) -> Tensors:
+    """An archive's tensors of these names, which must have this type, without the prefix."""
+    found = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in archive.more.items()
+        if name.startswith(prefix)
+    }
+    for name, tensor in found.items():
+        require(tensor.dtype == dtype, f"{prefix}{name} of {tensor.dtype}")
+    return found
 
 
 def _whole(shape: Sequence[Any]) -> tuple[int, ...]:

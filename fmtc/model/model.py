@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from os import PathLike
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from ..config import CompressConfig, check_mode
 from ..errors import StorageError
 from ..network.capture import fits
 from ..network.fold import module_name
+from ..network.outputs import Choice, as_choice
 from ..network.prepared import Prepared
 from ..network.view import device_of, eval_view, float_type
 from .assemble import assemble, count_multiply_adds
@@ -98,6 +99,29 @@ class CompressedModel(nn.Module):
     def config(self) -> CompressConfig:
         """What it was asked to be."""
         return self._calibrated.config
+
+    @property
+    def outputs(self) -> Choice:
+        """Which of the network's outputs `fmtc.evaluate` measures: names, a function, None for all.
+
+        It can be set, to a function above all, which is not saved: to the one that the model was
+        compressed with.
+        """
+        return self.config.choice
+
+    @outputs.setter
+    def outputs(self, outputs: str | Iterable[str] | Callable[[Any], Any] | None) -> None:
+        self._calibrated.config = replace(self.config, outputs=outputs)
+
+    def output_means(self, choice: Choice) -> dict[str, torch.Tensor]:
+        """Means of outputs over the calibration images, f64 by name, as far as they are known.
+
+        choice: names or None for the network's outputs; the function that is ``outputs``, for what
+        it makes of them.
+        """
+        if not callable(choice):
+            return self._calibrated.means
+        return self._calibrated.chosen_means if choice is self.outputs else {}
 
     @property
     def preset(self) -> str:
@@ -279,15 +303,23 @@ def _bias(conv: nn.Conv2d) -> torch.Tensor:
     return conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
 
 
-def load(path: str | PathLike, model: nn.Module) -> CompressedModel:
+def load(
+    path: str | PathLike,
+    model: nn.Module,
+    *,
+    outputs: str | Iterable[str] | Callable[[Any], Any] | None = None,
+) -> CompressedModel:
     """Put a codec saved by ``CompressedModel.save`` back on its model.
 
     Streams are bit-identical to those of the saved object. The model is recognised by what it
-    computes of an input that the file describes. Raises fmtc.StorageError where the file is
-    damaged, of another version, or was made for another model.
+    computes of an input that the file describes. outputs: the function that it was compressed with,
+    which is not saved; names are, and without either all outputs are measured. Raises
+    fmtc.StorageError where the file is damaged, of another version, or was made for another model.
     """
     source = str(path)
     calibrated = Calibrated.of(Archive.read(path), source)
+    if outputs is not None:
+        calibrated.config = replace(calibrated.config, outputs=as_choice(outputs))
     reference = eval_view(model)
     try:
         difference = calibrated.probe.difference(reference)

@@ -12,7 +12,7 @@ from ..errors import TraceError
 from .capture import tidy
 from .fold import fuse_batch_norms, plain_convolution, set_convolution
 from .groups import Group, find_groups, select
-from .outputs import first_tensor
+from .outputs import named_outputs, relative_difference
 from .parts import captured
 from .view import eval_view
 from .weights import WeightGrid, quantize_network
@@ -105,9 +105,12 @@ class Prepared:
 
     @torch.no_grad()
     def check(self, model: nn.Module, image: torch.Tensor) -> None:
-        """Raise TraceError where the graph does not compute what the model computes."""
-        expected, got = first_tensor(model(image)), first_tensor(self.network(image))
-        error = float((got - expected).norm() / expected.norm().clamp(min=1e-12))
+        """Raise TraceError where the graph does not compute what the model computes.
+
+        Of each float output, whether it counts or not.
+        """
+        expected, got = named_outputs(model(image)), named_outputs(self.network(image))
+        error = relative_difference(got, expected)
         if not error <= SELF_CHECK_TOLERANCE:
             raise TraceError(
                 f"the captured graph of {type(model).__name__} does not compute what the model "

@@ -95,9 +95,23 @@ def _caption(result: dict[str, Any]) -> str:
     reference = result["reference"]["top1"]
     accuracy = "" if reference is None else f"uncompressed top-1: {_percent(reference)}\n"
     return (
-        f"{accuracy}rates: bits per value; saved: against {PLAIN_BITS} bit; SNR: dB;\n"
+        f"{accuracy}rates: bits per value; saved: against {PLAIN_BITS} bit; SNR: dB"
+        f"{', of the worst output' if any(map(outputs_told, result['points'])) else ''};\n"
         "arith: multiply-adds against the plain network's"
+        + "".join(
+            f"\n{_setting(point)}: {outputs_told(point)}"
+            for point in result["points"]
+            if outputs_told(point)
+        )
     )
+
+
+def outputs_told(point: dict[str, Any]) -> str:
+    """The SNR of each output in dB, where there are several; "" otherwise."""
+    outputs = point["outputs"]
+    if len(outputs) < 2:
+        return ""
+    return ", ".join(f"{output['name']} {_number(output['snr_db'], 1)} dB" for output in outputs)
 
 
 def _setting(point: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""The result document "fmtc.result/2": made, checked, written whole or not at all, read again.
+"""The result document "fmtc.result/3": made, checked, written whole or not at all, read again.
 
 It is an evaluation (one network, the points of a sweep) or an experiment (several networks' points
-with the figure and the tables made of them). The JSON Schema in ``schemas/result-2.json`` says what
-each field means and in which unit. Documents of version 1 are still read.
+with the figure and the tables made of them). The JSON Schema in ``schemas/result-3.json`` says what
+each field means and in which unit. Documents of versions 1 and 2 are still read.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import torch
 from ..errors import ResultError
 from ..files import write_atomically
 
-SCHEMA = "fmtc.result/2"
-SCHEMA_1 = "fmtc.result/1"
+SCHEMA = "fmtc.result/3"
+OLDER = SCHEMA_1, SCHEMA_2 = "fmtc.result/1", "fmtc.result/2"
 # Kinds of rate, in bits per value (docs/method.md, "How bits are counted").
 RATES = ("entropy", "entropy_classes", "cross_entropy", "huffman", "stream")
 PLAIN_BITS = 8  # of a value that is not coded: left out, or what savings are counted against
@@ -160,7 +160,9 @@ def write_result(result: dict[str, Any], path: str | os.PathLike[str]) -> None:
 def load_result(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read and check a result file. FileNotFoundError; ResultError names what is wrong.
 
-    Version 1 is given as version 2; it had no blocks, energies and readers, which are None.
+    Older versions are given as version 3. Version 2 knew one output and one SNR, which is
+    both ``snr_db`` and ``snr_db_image`` now; version 1 had no blocks, energies and readers, which
+    are None.
     """
     try:
         result = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -170,15 +172,17 @@ def load_result(path: str | os.PathLike[str]) -> dict[str, Any]:
         validate(result)
     except ResultError as error:
         raise ResultError(f"{path}: {error}") from error
-    return _upgraded(result) if result["schema"] == SCHEMA_1 else result
+    return _upgraded(result) if result["schema"] in OLDER else result
 
 
 def _upgraded(result: dict[str, Any]) -> dict[str, Any]:
-    for point in result["points"]:
-        point["block"] = None
-        point["joules_per_image"] = dict.fromkeys(point["bits_per_value"])
-        for layer in point["layers"]:
-            layer["reads"] = None
+    networks = result["results"] if is_experiment(result) else [result]
+    for point in [point for network in networks for point in network["points"]]:
+        point |= {"snr_db_image": point["snr_db"], "outputs": []}
+        if result["schema"] == SCHEMA_1:
+            point |= {"block": None, "joules_per_image": dict.fromkeys(point["bits_per_value"])}
+            for layer in point["layers"]:
+                layer["reads"] = None
     return {**result, "schema": SCHEMA}
 
 
@@ -197,7 +201,7 @@ def validate(result: Any) -> None:
     The last is checked where the package `jsonschema` is installed.
     """
     found = result.get("schema") if isinstance(result, dict) else None
-    if found not in (SCHEMA, SCHEMA_1):
+    if found not in (SCHEMA, *OLDER):
         raise ResultError(f"not a result of schema {SCHEMA!r} (its schema is {found!r})")
     _require_finite(result, "")
     try:
