@@ -427,7 +427,7 @@ def test_older_files_are_refused_in_a_sentence():
         with pytest.raises(fmtc.StorageError) as error:
             load(OLD)
         assert str(error.value) == (
-            f"{OLD} has schema 'fmtc.codec/1', this version of fmtc reads 'fmtc.codec/5' alone: "
+            f"{OLD} has schema 'fmtc.codec/1', this version of fmtc reads 'fmtc.codec/4' alone: "
             "make the codec anew, with fmtc.compress or fmtc.calibrate_tensor"
         )
 
@@ -436,7 +436,7 @@ def test_files_have_the_schema_that_is_read(tmp_path):
     fmtc.calibrate_tensor(correlated()).save(tmp_path / "tensor.safetensors")
     fmtc.compress(tiny(), images(), "paper").save(tmp_path / "model.safetensors")
     for path in tmp_path.iterdir():
-        assert _header(path)["schema"] == SCHEMA == "fmtc.codec/5"
+        assert _header(path)["schema"] == SCHEMA == "fmtc.codec/4"
 
 
 def _header(path):

@@ -19,7 +19,7 @@ using nlohmann::json;
 
 constexpr int kMaxShift = 15;
 constexpr int64_t kMaxBlockSide = 255;
-const std::string kSchema = "fmtc.codec/5";
+const std::string kSchema = "fmtc.codec/4";
 
 uint32_t checksum(const Safetensors& file, const json& layers) {
   uint32_t crc = crc32_of(python_text(layers), 0);
