@@ -28,7 +28,7 @@ TESTS = {
     "fmtc/codec": "codec symbols positions transform baselines storage",
     "fmtc/codec/ranges.py": "baselines",
     "fmtc/codec/counted.py": "module evaluate distributed",
-    "fmtc/network": "graph weights compress preset",
+    "fmtc/network": "capture graph weights compress preset",
     "fmtc/network/weights.py": "weights",
     "fmtc/network/outputs.py": "outputs evaluate",
     "fmtc/evaluation/snr.py": "outputs evaluate",

@@ -127,7 +127,7 @@ OTHERS = {
     "other images": (TinyDepthwise, "fmtc", {"n": 20}),
     "other layers": (TinyDepthwise, "fmtc", {"exclude": ["first.3"]}),
     "other weights": (TinyDepthwise, "fmtc", {"weight_bits": 4}),
-    "untraced": (TinyParts, "paper", {"exclude": ["inner.conv1"]}),
+    "in parts": (TinyParts, "paper", {"exclude": ["inner.conv1"]}),
 }
 
 
