@@ -104,7 +104,7 @@ class Layers:
 
     def _metric_of_source(self, layer: Group, metrics: Metrics) -> torch.Tensor:
         """For a layer whose levels could not be used again: what its input's metric says of it."""
-        sources = [g for g in self.prepared.groups if g.output is layer.conv.args[0]]
+        sources = [g for g in self.prepared.groups if g.output is layer.maker.args[0]]
         if not sources:
             raise CalibrationError(
                 f"layer {layer.name} did not run while sensitivities were measured, but does on "
@@ -147,6 +147,6 @@ class Layers:
 
 def _input(group: Group) -> fx.Node:
     """The node whose value the group's convolution reads."""
-    source = group.conv.args[0]
+    source = group.maker.args[0]
     assert isinstance(source, fx.Node)
     return source

@@ -112,7 +112,7 @@ class Metrics:
 
     def _background(self, group: Group, side: str) -> torch.Tensor | None:
         """What the convolutions see that read a group's output there."""
-        by_node = {other.conv: other for other in self.prepared.groups}
+        by_node = {other.maker: other for other in self.prepared.groups}
         readers = [by_node[node] for node in group.sides[side].consumers]
         convs = (plain_convolution(reader) for reader in readers)
         return placement.consumer_metric(conv.weight for conv in convs if conv is not None)

@@ -24,7 +24,7 @@ def certainly_reuses(prepared: Prepared, group: Group) -> bool:
     if not reads_linearly(group):
         return False
     groups = prepared.groups
-    sources = [g for g in groups if group.conv.args[0] is g.output and len(g.sides) == 1]
+    sources = [g for g in groups if group.maker.args[0] is g.output and len(g.sides) == 1]
     conv = plain_convolution(group)
     assert conv is not None
     weight = conv.weight.detach().double().flatten(1)
@@ -55,7 +55,7 @@ def reused(group: Group, source: object) -> Transform | None:
 def reads_linearly(group: Group) -> bool:
     """True for a group that is one 1x1 convolution and nothing else before its coding point."""
     first = group.sides[BEFORE]
-    if not first.foldable or first.output is not group.conv:
+    if not first.foldable or first.output is not group.maker:
         return False
     conv = plain_convolution(group)
     return conv is not None and conv.kernel_size == (1, 1) and conv.padding in ((0, 0), "valid")

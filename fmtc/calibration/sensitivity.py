@@ -23,6 +23,7 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from ..network.groups import Group
+from ..network.layout import Layout
 from ..network.parts import running
 from ..progress import Progress, stage
 from .symmetric import Symmetric
@@ -55,7 +56,8 @@ class _Collected:
     images: in all; probes: for each.
     """
 
-    def __init__(self, channels: int, images: int, probes: int, seed: int):
+    def __init__(self, layout: Layout, channels: int, images: int, probes: int, seed: int):
+        self.layout = layout
         # Sums over values less ``shift`` [C, 1], which is nearly their mean, and of g g^T.
         self.shift: torch.Tensor | None = None
         self.sum = torch.zeros(channels, dtype=torch.float64)
@@ -65,6 +67,8 @@ class _Collected:
         self.positions = 0  # of all images together
 
     def add_values(self, x: torch.Tensor, image: int) -> None:
+        """Of a tensor; image: the number of the first one."""
+        x = self.layout.planes(x)
         self.positions += x[:, 0].numel()
         some = self._some(x, image + torch.arange(len(x)), self.images)
         if self.shift is None:
@@ -75,7 +79,8 @@ class _Collected:
         self.values += some.shape[1]
 
     def add_gradients(self, gradient: torch.Tensor, image: int, probe: int) -> None:
-        """Of a gradient [N, C, H, W]; image: the number of the first one."""
+        """Of such a tensor's gradient."""
+        gradient = self.layout.planes(gradient)
         turn = (image + torch.arange(len(gradient))) * self.probes + probe
         some = self._some(gradient, turn, self.images * self.probes)
         self.products.add_products(some[None])
@@ -155,6 +160,7 @@ def each_sensitivity(
 ) -> Iterator[tuple[Key, Sensitivity]]:
     """One by one what `sensitivities` gives: all of them can be larger than the network."""
     collected: dict[Key, _Collected] = {}
+    sides = {(group.name, name): side for group in groups for name, side in group.sides.items()}
     generator = torch.Generator().manual_seed(seed)
     parts = [part for batch in images for part in batch.split(IMAGES_AT_A_TIME)]
     count = sum(len(part) for part in parts)
@@ -165,7 +171,9 @@ def each_sensitivity(
                 probed = directions(network(part), probes, generator)
                 for key, calls in seen.items():
                     if key not in collected:
-                        collected[key] = _Collected(calls[0].shape[1], count, probes, seed)
+                        layout = sides[key].layout
+                        channels = calls[0].shape[layout.channels]
+                        collected[key] = _Collected(layout, channels, count, probes, seed)
                 _collect(collected, seen, probed, probes, done)
             done += len(part)
             advance(1)

@@ -94,7 +94,7 @@ def _calibrate(
 ) -> dict[str, Codec]:
     """Execute one graph, beside the uncompressed one where its convolutions are refitted."""
     at = {group.output: group for group in groups}
-    convolutions = {group.conv: group for group in groups}
+    makers = {group.maker: group for group in groups}
     codecs: dict[str, Codec] = {}
     nodes = list(coded.network.graph.nodes)
     twins = list(beside.network.graph.nodes) if beside else nodes
@@ -104,14 +104,15 @@ def _calibrate(
             break
         if beside is not None and refit is not None:
             beside.values[twin] = beside.execute(twin)
-            if node in convolutions:
-                group = convolutions[node]
+            if node in makers:
+                group = makers[node]
                 _refit(group, coded, _targets(group, coded, beside, twin_of), refit)
         coded.values[node] = coded.execute(node)
         if node in at:
             group = at[node]
-            codec = codecs[group.name] = fit(group, coded.values[node])
-            coded.values[node] = [codec.simulate(x) for x in coded.values[node]]
+            planes = [group.layout.planes(x) for x in coded.values[node]]
+            codec = codecs[group.name] = fit(group, planes)
+            coded.values[node] = [_decoded(group, codec, x) for x in coded.values[node]]
             advance(1)
         coded.free(node)
         if beside is not None:
@@ -124,7 +125,7 @@ class _Simulated(fx.Interpreter):
 
     def __init__(self, network: fx.GraphModule, groups: list[Group], codecs: dict[str, Codec]):
         super().__init__(network)
-        self.at = {group.output: codecs[group.name] for group in groups}
+        self.at = {group.output: (group, codecs[group.name]) for group in groups}
         self.signature = inspect.signature(network.forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -132,15 +133,20 @@ class _Simulated(fx.Interpreter):
 
     def run_node(self, node: fx.Node) -> Any:
         value = super().run_node(node)
-        return self.at[node].simulate(value) if node in self.at else value
+        return _decoded(*self.at[node], value) if node in self.at else value
+
+
+def _decoded(group: Group, codec: Codec, x: torch.Tensor) -> torch.Tensor:
+    return group.layout.restored(codec.simulate(group.layout.planes(x)), x.shape)
 
 
 def _refit(group: Group, coded: _Run, targets: list[torch.Tensor], refit: Refit) -> None:
     conv = plain_convolution(group)
-    if conv is None:
+    if conv is None or group.reads is None:
         return
-    [source, *_] = group.conv.all_input_nodes
-    changed = refit(group, conv, coded.values[source], targets)
+    [source, *_] = group.maker.all_input_nodes
+    inputs = [group.reads.planes(x) for x in coded.values[source]]
+    changed = refit(group, conv, inputs, targets)
     if changed is not conv:  # else it stays on the model's own tensors
         set_convolution(group, changed)
 
@@ -148,15 +154,16 @@ def _refit(group: Group, coded: _Run, targets: list[torch.Tensor], refit: Refit)
 def _targets(
     group: Group, coded: _Run, beside: _Run, twin_of: dict[fx.Node, fx.Node]
 ) -> list[torch.Tensor]:
-    """What a group's convolution should give: the uncompressed network's output there.
+    """What a group's layer should give: the uncompressed network's output there, as planes.
 
     What is added to it later is off by a known error, too, which it can make good.
     """
-    targets = beside.values[twin_of[group.conv]]
+    targets = [group.made.planes(x) for x in beside.values[twin_of[group.maker]]]
+    planes = group.layout.planes  # of the sums
     for add in group.adds:
         here = coded.values[group.residual(add)]
         there = beside.values[twin_of[group.residual(add)]]
-        targets = [y + r - x for y, r, x in zip(targets, there, here, strict=True)]
+        targets = [y + planes(r - x) for y, r, x in zip(targets, there, here, strict=True)]
     return targets
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 
 from ..codec.codec import Codec, TensorCodec
@@ -12,6 +14,7 @@ from ..network import fold
 from ..network.activations import activation_limits
 from ..network.capture import tidy
 from ..network.groups import Group, count_reads
+from ..network.layout import Layout
 from ..network.prepared import Prepared
 from .points import CodedPoint, CodingPoint, make_point
 
@@ -29,12 +32,14 @@ def assemble(
     """
     groups = {group.name: group for group in prepared.groups if group.name in codecs}
     _set_convolutions(prepared)
-    reads = count_reads(list(groups.values()))
+    reads = count_reads(list(groups.values()), prepared.points)
     points = {name: _insert(group, codecs[name]) for name, group in groups.items()}
     for name, (weight, bias) in (weights or {}).items():
-        conv = groups[name].network.get_submodule(str(groups[name].conv.target))
-        made = fold.conv_like(conv, weight, bias)  # type: ignore[arg-type]
-        groups[name].network.add_submodule(str(groups[name].conv.target), made)
+        fold.change_convolution(
+            groups[name].network,
+            groups[name].maker,
+            partial(_with, weight=weight, bias=bias),
+        )
     for name, count in reads.items():
         points[name].reads = count
     for path in prepared.parts:
@@ -42,8 +47,12 @@ def assemble(
     return {name: points[name] for name in codecs}
 
 
+def _with(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Conv2d:
+    return fold.conv_like(conv, weight.reshape(*weight.shape[:2], *conv.kernel_size), bias)
+
+
 def _set_convolutions(prepared: Prepared) -> None:
-    """Give each group a convolution of its own, with its BN; when it is replaced it is gone."""
+    """Give each group a layer of its own, with what scales it; when it is replaced it is gone."""
     convs = [fold.plain_convolution(group) for group in prepared.groups]
     for path in prepared.parts:
         fold.forget_convolutions(prepared.graph(path))
@@ -59,9 +68,12 @@ def _insert(group: Group, codec: Codec) -> CodingPoint:
         folded, consumers = group.foldable, group.consumers
         if folded:
             _fold_forward(group, codec)
+        matrix, mean = codec.transform.inverses[0], codec.transform.means[0]
         for consumer in consumers:
-            _fold_inverse(network, consumer, codec)
+            inverse = partial(fold.fold_input, matrix=matrix, offset=mean)
+            fold.change_convolution(network, consumer, inverse)
     point = make_point(codec, forward_folded=folded, inverse_folded=bool(consumers))
+    point.layout = group.layout
     name = fold.module_name("point", group.name)
     network.add_submodule(name, point)
     with network.graph.inserting_after(group.output):
@@ -85,25 +97,28 @@ def _take_activation(network: fx.GraphModule, node: fx.Node, point: CodedPoint) 
 def _fold_forward(group: Group, codec: TensorCodec) -> None:
     """y = W'x + sum of T r: transform the weights, and each residual by a product of its own."""
     matrix, offset = codec.transform.matrices[0], codec.transform.offsets[0]
-    network, path = group.network, str(group.conv.target)
-    conv = network.get_submodule(path)
-    network.add_submodule(path, fold.fold_output(conv, matrix, offset))  # type: ignore[arg-type]
+    network = group.network
+    forward = partial(fold.fold_output, matrix=matrix, offset=offset)
+    fold.change_convolution(network, group.maker, forward)
     for i, add in enumerate(group.adds):
         residual = group.residual(add)
         name = fold.module_name(f"residual{i}", group.name)
-        product = nn.Conv2d(matrix.shape[1], matrix.shape[0], 1, bias=False, device="meta")
-        product.weight = nn.Parameter(matrix[:, :, None, None].clone(), requires_grad=False)
-        network.add_submodule(name, product)
+        network.add_submodule(name, Product(matrix.clone(), group.layout))
         with network.graph.inserting_before(add):
             node = network.graph.call_module(name, (residual,))
         add.args = tuple(node if arg is residual else arg for arg in add.args)
 
 
-def _fold_inverse(network: fx.GraphModule, consumer: fx.Node, codec: TensorCodec) -> None:
-    path = str(consumer.target)
-    conv = network.get_submodule(path)
-    matrix, mean = codec.transform.inverses[0], codec.transform.means[0]
-    network.add_submodule(path, fold.fold_input(conv, matrix, mean))  # type: ignore[arg-type]
+class Product(nn.Module):
+    """matrix [K, C] times the channels of a tensor of this layout."""
+
+    def __init__(self, matrix: torch.Tensor, layout: Layout):
+        super().__init__()
+        self.weight = nn.Parameter(matrix[:, :, None, None], requires_grad=False)
+        self.layout = layout
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layout.restored(F.conv2d(self.layout.planes(x), self.weight), x.shape)
 
 
 def count_multiply_adds(network: nn.Module, example: torch.Tensor) -> int:

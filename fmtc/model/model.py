@@ -17,7 +17,8 @@ from ..codec.counted import Counted
 from ..config import CompressConfig, check_mode
 from ..errors import StorageError
 from ..network.capture import fits
-from ..network.fold import module_name
+from ..network.fold import as_conv, module_name
+from ..network.layers import is_plain_layer
 from ..network.outputs import Choice, as_choice
 from ..network.prepared import Prepared
 from ..network.view import device_of, eval_view, float_type
@@ -219,6 +220,7 @@ class CompressedModel(nn.Module):
             self._put_together(calibrated, calibrated.prepare(self.reference, x.shape[2:], free))
             self.network.to(like.device, like.dtype)
             for name, path in self._paths.items():
+                points[name].layout = self.points[name].layout
                 self.network.set_submodule(path, points[name])
             self._sizes.clear()
         self._sizes.add(x.shape[1:])
@@ -260,9 +262,9 @@ class CompressedModel(nn.Module):
     def _convolution(self, layer: str) -> nn.Conv2d:
         """The convolution of a layer, everything folded."""
         part, _, _ = self._paths[layer].rpartition(module_name("point", layer))
-        conv = self.network.get_submodule(part + module_name("folded", layer))
-        assert isinstance(conv, nn.Conv2d)
-        return conv
+        made = self.network.get_submodule(part + module_name("folded", layer))
+        assert is_plain_layer(made)
+        return as_conv(made)
 
     # -- As a module -------------------------------------------------------------------------------
 

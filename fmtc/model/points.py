@@ -9,14 +9,15 @@ from ..codec.codec import Codec, Symbols, TensorCodec
 from ..codec.counted import Counted, Statistics
 from ..codec.plain import PlainCodec
 from ..codec.transform import limited
+from ..network.layout import Layout
 from ..ops import UNLIMITED, Limits
 
 
 class CodingPoint(nn.Module):
     """Common part: mode and statistics.
 
-    counting: whether what passes is counted. reads: how often the tensor is read after it was
-    written (for the energy of the accesses).
+    layout: of the tensor; the codec works on its planes. counting: whether what passes is counted.
+    reads: how often the tensor is read after it was written (for the energy of the accesses).
     """
 
     codec: Codec
@@ -24,7 +25,15 @@ class CodingPoint(nn.Module):
     def __init__(self, codec: Codec, statistics: Statistics):
         super().__init__()
         self.codec, self.statistics = codec, statistics
+        self.layout = Layout()
         self.mode, self.counting, self.reads = "stream", True, 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layout.restored(self.pass_planes(self.layout.planes(x)), x.shape)
+
+    def pass_planes(self, x: torch.Tensor) -> torch.Tensor:
+        """What planes [N, C, H, W] are after they were coded."""
+        raise NotImplementedError
 
     @property
     def counted(self) -> Counted | None:
@@ -55,7 +64,7 @@ class CodedPoint(CodingPoint):
         self.inverse_folded = inverse_folded
         self.limits: Limits = UNLIMITED
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def pass_planes(self, x: torch.Tensor) -> torch.Tensor:
         crop = self.codec.block.crop(*x.shape[2:])
         if self.mode == "float":
             return self._transformed(x, crop)
@@ -106,7 +115,7 @@ class PlainPoint(CodingPoint):
     def __init__(self, codec: PlainCodec):
         super().__init__(codec, Statistics(codec.channels))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def pass_planes(self, x: torch.Tensor) -> torch.Tensor:
         if self.mode == "float":
             return x
         levels, clamped = self.codec.quantizer.quantize(x)

@@ -363,11 +363,14 @@ def _path(network: fx.GraphModule, weight: str, node: fx.Node) -> str:
 def _forget(network: fx.GraphModule) -> None:
     """Keep of what torch knows of a value its shape, an int or a symbol's name for each dimension.
 
-    own: whether it is made with the model's own weight, and with none of a module inside.
+    own: whether it is made with the model's own weight, and with none of a module inside. path: of
+    the module whose forward it is in.
     """
     for node in network.graph.nodes:
         value, own = node.meta.get("val"), node.meta.get("own", False)
+        *_, path = ["", *(path for path, _ in node.meta.get("nn_module_stack", {}).values())]
         node.meta = {}
         if isinstance(value, torch.Tensor):
             shape = tuple(d if isinstance(d, int) else str(d) for d in value.shape)
-            node.meta = {"shape": shape, "own": own}
+            floating = value.is_floating_point()
+            node.meta = {"shape": shape, "floating": floating, "own": own, "path": path}

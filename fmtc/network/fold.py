@@ -6,12 +6,14 @@ never of a whole weight at once, which would take more memory than the network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import fx, nn
 
-from .groups import Group, is_plain_conv
+from .groups import Group, scale_of
+from .layers import is_plain_layer
+from .layout import permutation
 
 PREFIX = "fmtc"  # of the submodules that are made here
 PIECE = 2**18  # values of a weight that are in double at a time
@@ -61,20 +63,14 @@ def bias_of(conv: nn.Conv2d) -> torch.Tensor:
     return conv.bias.detach().to(torch.float64, copy=True)
 
 
-def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """BN(conv(x)) as one convolution: W s and (b - m) s + beta with s = gamma / sqrt(v + eps)."""
-    assert norm.running_var is not None and norm.running_mean is not None
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    shift = torch.zeros_like(scale)
-    if norm.affine:
-        scale = scale * norm.weight.detach().double()
-        shift = norm.bias.detach().double()
+def fold_scale(conv: nn.Conv2d, scale: torch.Tensor, shift: torch.Tensor) -> nn.Conv2d:
+    """conv(x) * scale + shift as one convolution; scale, shift: [O] or [1]."""
+    scale, shift = (t.double().expand(conv.out_channels) for t in (scale, shift))
     old = conv.weight.detach()
     weight = torch.empty(old.shape)
     for rows in _pieces(len(old), old[0].numel()):
         weight[rows] = old[rows].double() * scale[rows, None, None, None]
-    bias = (bias_of(conv) - norm.running_mean.double()) * scale + shift
-    return conv_like(conv, weight, bias)
+    return conv_like(conv, weight, bias_of(conv) * scale + shift)
 
 
 def fold_output(conv: nn.Conv2d, matrix: torch.Tensor, offset: torch.Tensor) -> nn.Conv2d:
@@ -99,53 +95,126 @@ def fold_input(conv: nn.Conv2d, matrix: torch.Tensor, offset: torch.Tensor) -> n
     return conv_like(conv, weight, bias)
 
 
-class ConvBatchNorm(nn.Module):
-    """A convolution and the BN behind it as one, on the tensors of both."""
+def as_conv(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d:
+    """A linear layer as the 1x1 convolution that it is on planes, on the same weights."""
+    if isinstance(layer, nn.Conv2d):
+        return layer
+    bias = layer.bias is not None
+    conv = nn.Conv2d(layer.in_features, layer.out_features, 1, bias=bias, device="meta")
+    conv.weight = nn.Parameter(layer.weight.detach()[:, :, None, None], requires_grad=False)
+    conv.bias = layer.bias
+    return conv
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d):
+
+def as_layer(conv: nn.Conv2d, like: nn.Module) -> nn.Conv2d | nn.Linear:
+    """The convolution as the kind of layer that ``like`` is."""
+    if not isinstance(like, nn.Linear):
+        return conv
+    linear = nn.Linear(conv.in_channels, conv.out_channels, conv.bias is not None, device="meta")
+    linear.weight = nn.Parameter(conv.weight.detach()[:, :, 0, 0], requires_grad=False)
+    if conv.bias is not None:
+        linear.bias = conv.bias
+    return linear
+
+
+class Scaled(nn.Module):
+    """A layer, and what scales its channels behind it as one; on the layer's tensors.
+
+    scale, shift: f64 [O]. layout: of what the layer gives.
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, layer: nn.Conv2d | nn.Linear, scale: torch.Tensor, shift: torch.Tensor):
         super().__init__()
-        self.conv, self.norm = conv, norm
+        self.layer = layer
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.conv(x))
+        y = self.layer(x)
+        shape = [-1] + [1] * (0 if isinstance(self.layer, nn.Linear) else 2)
+        scale, shift = (t.to(y.dtype).view(shape) for t in (self.scale, self.shift))
+        return torch.addcmul(shift, y, scale)
 
     def folded(self) -> nn.Conv2d:
         """Both as a convolution."""
-        return fold_batch_norm(self.conv, self.norm)
+        return fold_scale(as_conv(self.layer), self.scale, self.shift)
 
 
-def fuse_batch_norms(groups: list[Group]) -> None:
-    """Let every group's convolution and BN be one module; BN nodes leave graph and groups."""
+def fuse_scales(groups: list[Group]) -> None:
+    """Let every group's layer and what scales it be one module; their nodes leave the graph."""
     for group in groups:
-        conv, norm = plain_convolution(group), group.batch_norm
-        if conv is None or norm is None:
+        layer = _layer(group)
+        if not is_plain_layer(layer) or not group.scales:
             continue
-        fused = ConvBatchNorm(conv, group.network.get_submodule(str(norm.target)))  # type: ignore
-        _call(group, "fused", fused)
-        norm.replace_all_uses_with(group.conv)
-        group.network.graph.erase_node(norm)
-        for side in group.sides.values():
-            if side.output is norm:
-                side.output = group.conv
-        group.batch_norm = None
+        outputs = as_conv(layer).out_channels
+        scale = torch.ones(outputs, dtype=torch.float64)
+        shift = torch.zeros(outputs, dtype=torch.float64)
+        for node, (factor, offset) in _scales(group):
+            scale, shift = scale * factor, shift * factor + offset
+            before = next(n for n in node.all_input_nodes if n.op != "get_attr")
+            node.replace_all_uses_with(before)
+            for side in group.sides.values():
+                if side.output is node:
+                    side.output = before
+            group.network.graph.erase_node(node)
+        group.scales = []
+        _call(group, "fused", Scaled(layer, scale, shift))
+
+
+def _scales(group: Group) -> Iterator[tuple[fx.Node, tuple[torch.Tensor, torch.Tensor]]]:
+    """The nodes that scale a group's channels, and scale and shift of each, f64 [O] or [1]."""
+    layout, node = group.made, group.maker
+    found: list[tuple[fx.Node, tuple[torch.Tensor, torch.Tensor]]] = []
+    while len(found) < len(group.scales):
+        [user] = node.users
+        order = permutation(user)
+        if order is not None:
+            layout = layout.permuted(order)
+        else:
+            scale = scale_of(group.network, user, layout, node)
+            assert scale is not None
+            found.append((user, scale))
+        node = user
+    yield from found
+
+
+def _layer(group: Group) -> nn.Module | None:
+    if group.maker.op != "call_module":
+        return None
+    return group.network.get_submodule(str(group.maker.target))
 
 
 def plain_convolution(group: Group) -> nn.Conv2d | None:
-    """The group's convolution with its BN; None where its weights cannot be rewritten."""
-    if group.conv.op != "call_module":
-        return None
-    module = group.network.get_submodule(str(group.conv.target))
-    if isinstance(module, ConvBatchNorm):
+    """The group's layer with what scales it, as a convolution of planes; None where it has none
+    or its weights cannot be rewritten."""
+    module = _layer(group)
+    if isinstance(module, Scaled):
         return module.folded()
-    return module if is_plain_conv(module) else None
+    return as_conv(module) if is_plain_layer(module) else None
 
 
 def set_convolution(group: Group, conv: nn.Conv2d) -> None:
-    """Let ``conv`` take the place of the group's convolution.
+    """Let ``conv`` take the place of the group's layer, as a layer of the same kind.
 
     A module called from several places is split into one for each call. ``tidy`` comes after.
     """
-    _call(group, "folded", conv)
+    module = _layer(group)
+    like = module.layer if isinstance(module, Scaled) else module
+    assert like is not None
+    _call(group, "folded", as_layer(conv, like))
+
+
+def change_convolution(
+    network: fx.GraphModule, node: fx.Node, change: Callable[[nn.Conv2d], nn.Conv2d]
+) -> None:
+    """Let a node call the layer that ``change`` makes of its own, both as convolutions."""
+    path = str(node.target)
+    layer = network.get_submodule(path)
+    assert is_plain_layer(layer)
+    network.add_submodule(path, as_layer(change(as_conv(layer)), layer))
 
 
 def forget_convolutions(network: fx.GraphModule) -> None:
@@ -157,8 +226,8 @@ def forget_convolutions(network: fx.GraphModule) -> None:
 
 
 def _call(group: Group, kind: str, module: nn.Module) -> None:
-    group.conv.target = module_name(kind, group.name)
-    group.network.add_submodule(group.conv.target, module)
+    group.maker.target = module_name(kind, group.name)
+    group.network.add_submodule(group.maker.target, module)
 
 
 def module_name(kind: str, layer: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
@@ -45,6 +45,11 @@ def layer_of(network: fx.GraphModule, node: fx.Node) -> tuple[nn.Module, str] | 
     else:
         return None
     return made
+
+
+def is_plain_layer(module: nn.Module | None) -> TypeGuard[nn.Conv2d | nn.Linear]:
+    """A 2-d convolution, not a transposed one, or a linear layer: its weights can be rewritten."""
+    return isinstance(module, (nn.Conv2d, nn.Linear))
 
 
 def arguments(node: fx.Node) -> dict[str, Any]:

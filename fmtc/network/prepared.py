@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from ..errors import TraceError
 from .capture import tidy
-from .fold import fuse_batch_norms, plain_convolution, set_convolution
+from .fold import fuse_scales, plain_convolution, set_convolution
 from .groups import Group, find_groups, select
 from .outputs import named_outputs, relative_difference
 from .parts import captured
@@ -37,7 +37,9 @@ class Prepared:
         parts: list[str],
         groups: list[Group],
         grids: dict[str, WeightGrid],
+        points: str = "all",
     ):
+        self.points = points
         self.network, self.parts, self.groups, self.grids = network, parts, groups, grids
 
     @classmethod
@@ -50,6 +52,7 @@ class Prepared:
         include: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
         weight_bits: int = 32,
+        points: str = "all",
         free_sizes: bool = False,
     ) -> Prepared:
         """Prepare a model for inputs like these, [N, C, H, W].
@@ -60,10 +63,10 @@ class Prepared:
         # A batch of one would be taken for fixed.
         example = images[:2] if len(images) > 1 else images.expand(2, *images.shape[1:])
         network, parts = captured(model, example.contiguous(), free_sizes)
-        prepared = cls(network, parts, [], {})
+        prepared = cls(network, parts, [], {}, points)
         for path in parts:
-            prepared.groups += find_groups(prepared.graph(path), path)
-        fuse_batch_norms(prepared.groups)
+            prepared.groups += find_groups(prepared.graph(path), path, points)
+        fuse_scales(prepared.groups)
         prepared._tidy()
         select(prepared.groups, include, exclude)
         return prepared if weight_bits == 32 else prepared.with_weights_of(weight_bits)
@@ -80,8 +83,8 @@ class Prepared:
         grids = quantize_network(made.network, bits)
         paths = {id(module): path for path, module in made.network.named_modules()}
         for group in made.groups:
-            if group.conv.op == "call_module":
-                path = paths[id(group.network.get_submodule(str(group.conv.target)))]
+            if group.maker.op == "call_module":
+                path = paths[id(group.network.get_submodule(str(group.maker.target)))]
                 made.grids[group.name] = grids[path]
         return made
 
@@ -94,7 +97,7 @@ class Prepared:
     def copy(self, own: bool = False) -> Prepared:
         """Another network to change, on the same tensors or on copies of its own."""
         network = copy.deepcopy(self.network) if own else eval_view(self.network)
-        made = Prepared(network, self.parts, [], self.grids)
+        made = Prepared(network, self.parts, [], self.grids, self.points)
         graphs = {id(self.graph(path)): made.graph(path) for path in self.parts}
         made.groups = [group.mapped(graphs[id(group.network)]) for group in self.groups]
         return made
