@@ -9,6 +9,7 @@ from typing import Any
 
 from .codec.block import Block
 from .codec.coders import check_lane_values, coders
+from .network.groups import POINTS
 from .network.outputs import Choice, as_choice
 from .network.weights import check_weight_bits
 from .presets import BitsPreset, Preset, StepPreset, check_types, get_preset, preset_of
@@ -28,7 +29,8 @@ class CompressConfig:
     table for each of that many classes of components; compensate: refit convolutions to their
     decoded inputs. All four: None as the preset says.
     include, exclude: layer name patterns such as "layer1.*"; layers left out are quantised to 8
-    bits and counted so. weight_bits: 32, 8 or 4.
+    bits and counted so. points: "all" tensors that are written and have channels and positions, or
+    "paper": what 2-d convolutions give, alone. weight_bits: 32, 8 or 4.
     outputs: which of the network's outputs matter, are measured and decide a target: names or
     patterns of them ("boxes", "head.*"; those of a tuple are "0", "1", ...), or a function that
     takes the whole output to a tensor, a tuple or a dictionary of tensors. None: all. A function is
@@ -51,6 +53,7 @@ class CompressConfig:
     include: Iterable[str] | None = None
     exclude: Iterable[str] = ()
     weight_bits: int = 32
+    points: str = "all"
     outputs: str | Iterable[str] | Callable[[Any], Any] | None = None
     mode: str = "stream"
     statistics: bool = True
@@ -67,6 +70,9 @@ class CompressConfig:
         self._set("exclude", self.exclude or ())
         self._set("outputs", as_choice(self.outputs))
         check_mode(self.mode)
+        if self.points not in POINTS:
+            allowed = " or ".join(map(repr, POINTS))
+            raise ValueError(f"config: points must be {allowed}, got {self.points!r}")
         check_weight_bits(self.weight_bits)
         if self.lane_values is not None:
             check_lane_values(self.lane_values)

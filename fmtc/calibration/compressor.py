@@ -132,6 +132,7 @@ class Compressor:
                 self.batches[0],
                 include=self.config.include,
                 exclude=self.config.exclude,
+                points=self.config.points,
             )
             self._probe = Probe.of(self.model, self.batches[0])
             # With its own weights: quantised ones are meant to compute something else.

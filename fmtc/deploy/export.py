@@ -168,14 +168,15 @@ class _StreamingPoint(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         point = self.point
+        planes = point.layout.planes(x)
         if isinstance(point, CodedPoint):
-            y, used, status = self._coded(point, x)
+            y, used, status = self._coded(point, planes)
         else:
             assert isinstance(point, PlainPoint)
-            y, used, status = self._plain(point.codec, x)
-        self.notes.shapes[self.name] = (self.point.codec.channels, *map(int, x.shape[2:]))
+            y, used, status = self._plain(point.codec, planes)
+        self.notes.shapes[self.name] = (point.codec.channels, *map(int, planes.shape[2:]))
         self.notes.used[self.name], self.notes.status[self.name] = used, status
-        return y
+        return point.layout.restored(y, x.shape)
 
     def _coded(self, point: CodedPoint, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         codec = point.codec

@@ -115,6 +115,7 @@ class Calibrated:
             include=config.include,
             exclude=config.exclude,
             weight_bits=config.weight_bits,
+            points=config.points,
         )
         for group in prepared.groups:
             if group.name not in self.codecs:

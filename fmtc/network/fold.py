@@ -113,7 +113,7 @@ def as_layer(conv: nn.Conv2d, like: nn.Module) -> nn.Conv2d | nn.Linear:
     linear = nn.Linear(conv.in_channels, conv.out_channels, conv.bias is not None, device="meta")
     linear.weight = nn.Parameter(conv.weight.detach()[:, :, 0, 0], requires_grad=False)
     if conv.bias is not None:
-        linear.bias = conv.bias
+        linear.bias = nn.Parameter(conv.bias.detach(), requires_grad=False)
     return linear
 
 

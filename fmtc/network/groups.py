@@ -263,7 +263,9 @@ class _Search:
         return next(iter(node.users)) if len(node.users) == 1 else None
 
     def group(self, name: str, kind: str, maker: fx.Node) -> Group:
-        tail, scales, adds = maker, [], []
+        tail = maker
+        scales: list[fx.Node] = []
+        adds: list[fx.Node] = []
         made = layout = self.layouts[maker]
         assert made is not None and layout is not None
         if kind in LAYERS:
