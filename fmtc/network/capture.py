@@ -79,6 +79,7 @@ def capture(
     _give_output(network, program)
     fold_constants(network)
     _leave_out(network)
+    _keep_images_apart(network)
     network = _with_what_it_uses(network)
     _take_layers(network)
     _take_activations(network)
@@ -284,6 +285,44 @@ def _leave_out(network: fx.GraphModule) -> None:
         elif not node.users and "assert" in str(node.target):
             graph.erase_node(node)
     graph.eliminate_dead_code()
+
+
+def _keep_images_apart(network: fx.GraphModule) -> None:
+    """linear(reshape(x)) is reshape(linear(x)), where channels stay the last dimension.
+
+    So that a linear layer works on [N, L, C], of whatever it was made [N L, C].
+    """
+    graph = network.graph
+    for node in graph.find_nodes(op="call_function", target=aten.linear.default):
+        flat, shape = node.args[0], node.meta["val"].shape
+        x = flat.args[0] if flat.target is aten.reshape.default else None
+        if x is not None and x.meta["val"].dim() > 2 and _same_channels(x, flat):
+            made = _call(node, aten.linear.default, x, *node.args[1:])
+            made.meta["val"] = x.meta["val"].new_empty([*x.meta["val"].shape[:-1], shape[-1]])
+            back = _call(node, aten.reshape.default, made, [*flat.args[1][:-1], shape[-1]])
+            node.replace_all_uses_with(back)
+        elif len(shape) == 2 and len(node.users) == 1:
+            [after] = node.users
+            if after.target is aten.reshape.default and _same_channels(node, after):
+                value = flat.meta["val"]
+                x = _call(after, aten.reshape.default, flat, [*after.args[1][:-1], value.shape[-1]])
+                x.meta["val"] = value.new_empty([*after.meta["val"].shape[:-1], value.shape[-1]])
+                made = _call(after, aten.linear.default, x, *node.args[1:])
+                after.replace_all_uses_with(made)
+    graph.eliminate_dead_code()
+
+
+def _call(before: fx.Node, target: Any, *args: Any) -> fx.Node:
+    """A new call in the place of a node, with what is known of that."""
+    with before.graph.inserting_before(before):
+        made = before.graph.call_function(target, args)
+    made.meta = dict(before.meta)
+    return made
+
+
+def _same_channels(a: fx.Node, b: fx.Node) -> bool:
+    last = a.meta["val"].shape[-1]
+    return isinstance(last, int) and last == b.meta["val"].shape[-1]
 
 
 def _is_identity(node: fx.Node) -> bool:

@@ -123,7 +123,7 @@ def find_groups(network: fx.GraphModule, path: str = "", points: str = "all") ->
     channels and positions, or "paper": what 2-d convolutions give, alone.
     Tensors of globally pooled ones (squeeze-excite, heads) have no group.
     """
-    search = _Search(network, points)
+    search = Search(network, points)
     groups: list[Group] = []
     calls: dict[str, int] = {}
     done: set[fx.Node] = set()  # performed by groups before
@@ -200,10 +200,10 @@ def count_reads(groups: list[Group], points: str = "all") -> dict[str, int]:
     return reads
 
 
-class _Search:
+class Search:
     """What the search for groups asks of a graph."""
 
-    def __init__(self, network: fx.GraphModule, points: str):
+    def __init__(self, network: fx.GraphModule, points: str = "all"):
         self.network, self.points = network, points
         self.modules = dict(network.named_modules())
         self.layouts = Layouts(network)
@@ -226,6 +226,7 @@ class _Search:
         return self.modules.get(str(node.target)) if node.op == "call_module" else None
 
     def kind(self, node: fx.Node) -> str | None:
+        """Of what a node writes; sums of matrix products are as these."""
         kind = kind_of(self.network, node)
         return "attention" if kind is not None and node in self.matrices else kind
 

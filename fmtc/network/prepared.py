@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from ..errors import TraceError
 from .capture import tidy
+from .coverage import Coverage
 from .fold import fuse_scales, plain_convolution, set_convolution
 from .groups import Group, find_groups, select
 from .outputs import named_outputs, relative_difference
@@ -93,6 +94,15 @@ class Prepared:
         part = self.network.get_submodule(path)
         assert isinstance(part, fx.GraphModule)
         return part
+
+    @property
+    def coverage(self) -> Coverage:
+        """What of the values written has a coding point, for an image of the size at capture."""
+        coverage = Coverage()
+        for path in self.parts:
+            graph = self.graph(path)
+            coverage.add(graph, [group for group in self.groups if group.network is graph])
+        return coverage
 
     def copy(self, own: bool = False) -> Prepared:
         """Another network to change, on the same tensors or on copies of its own."""
