@@ -22,6 +22,7 @@ from ..network.layers import is_plain_layer
 from ..network.outputs import Choice, as_choice
 from ..network.prepared import Prepared
 from ..network.view import device_of, eval_view, float_type
+from ..results.result import PLAIN_BITS
 from .assemble import assemble, count_multiply_adds
 from .calibrated import PROBE_TOLERANCE, Calibrated
 from .points import CodingPoint
@@ -65,6 +66,7 @@ class CompressedModel(nn.Module):
         prepared = prepared or calibrated.prepare(self.reference)
         example = torch.zeros(1, *calibrated.probe.shape)
         plain = count_multiply_adds(prepared.network, example)
+        self.written = prepared.coverage
         self._put_together(calibrated, prepared)
         for point in self.points.values():
             point.mode = "float"
@@ -234,15 +236,19 @@ class CompressedModel(nn.Module):
         for point in self.points.values():
             point.reset()
 
-    def report(self, gather: Gather[Counted] | None = None) -> Report:
+    def report(
+        self, gather: Gather[Counted] | None = None, uncoded_bits: float = PLAIN_BITS
+    ) -> Report:
         """Rates of everything run since the last reset; of the calibration images before that.
 
-        gather: gives what all processes have counted, where several share the images.
+        uncoded_bits: that a value has which is written and not coded, where rates are of all that
+        is written. gather: gives what all processes have counted, where several share the images.
         """
         counted = {name: point.statistics.counted() for name, point in self.points.items()}
         if gather is not None:
             counted = {name: Counted.sum(gather(part)) for name, part in counted.items()}
-        return Report.of(self.points, counted, self.multiply_adds)
+        multiply_adds, written = self.multiply_adds, self.written
+        return Report.of(self.points, counted, multiply_adds, written, uncoded_bits)
 
     def save(self, path: str | PathLike) -> None:
         """Write codecs and settings (not the weights) to a safetensors file; see ``fmtc.load``."""

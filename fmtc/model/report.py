@@ -10,6 +10,7 @@ import torch
 from .. import ops
 from ..codec.codec import TensorCodec
 from ..codec.counted import Counted
+from ..network.coverage import Coverage
 from ..results.energy import image_joules
 from ..results.result import PLAIN_BITS, RATES
 from .points import CodingPoint
@@ -28,7 +29,8 @@ class Report:
     components, how often it is read, and ``mse``, the mean squared error of the decoded
     calibration tensors. joules_per_image: energy of writing and reading them at each of these
     rates, see ``fmtc.results.energy``. Where positions have classes, their map is among the symbols
-    of all these rates.
+    of all these rates. written: what share of all that an image makes the network write this speaks
+    of; uncoded_bits: of a value of the rest, in ``bits_per_written_value``.
     """
 
     values: int
@@ -36,6 +38,8 @@ class Report:
     bits_per_value: dict[str, float | None]
     multiply_adds: dict[str, int]
     layers: list[dict]
+    written: Coverage
+    uncoded_bits: float = PLAIN_BITS
     calibration: bool = False
 
     @classmethod
@@ -44,6 +48,8 @@ class Report:
         points: dict[str, CodingPoint],
         counted: dict[str, Counted],
         multiply_adds: dict[str, int],
+        written: Coverage,
+        uncoded_bits: float = PLAIN_BITS,
     ) -> Report:
         """Of what was counted at the points or, if that is nothing, of the calibration images."""
         calibration = not any(part.values for part in counted.values())
@@ -59,8 +65,19 @@ class Report:
             },
             multiply_adds=dict(multiply_adds),
             layers=[_layer(name, points[name], counted[name], bits[name]) for name in points],
+            written=written,
+            uncoded_bits=uncoded_bits,
             calibration=calibration,
         )
+
+    @property
+    def bits_per_written_value(self) -> dict[str, float | None]:
+        """The rates over all values that are written, coded or not."""
+        share = self.written.share
+        return {
+            rate: None if b is None else share * b + (1 - share) * self.uncoded_bits
+            for rate, b in self.bits_per_value.items()
+        }
 
     @property
     def joules_per_image(self) -> dict[str, float | None]:
@@ -71,6 +88,9 @@ class Report:
             "values": self.values,
             "clamped_fraction": self.clamped_fraction,
             "bits_per_value": self.bits_per_value,
+            "written": self.written.to_dict(),
+            "uncoded_bits": self.uncoded_bits,
+            "bits_per_written_value": self.bits_per_written_value,
             "joules_per_image": self.joules_per_image,
             "multiply_adds": self.multiply_adds,
             "layers": self.layers,
@@ -119,7 +139,12 @@ class Report:
             f"{self.multiply_adds['compressed']:,} compressed ({ratio:.2f}x); "
             f"clamped: {self.clamped_fraction:.2e} of the values"
         )
-        return "\n".join([head, *lines, tail])
+        over_all = ", ".join(
+            f"{rate.replace('_', ' ')} {_number(bits)}"
+            for rate, bits in self.bits_per_written_value.items()
+        )
+        written = f"{self.written}; over all of them, the rest at {self.uncoded_bits:g} bits: "
+        return "\n".join([head, *lines, tail, written + over_all])
 
 
 def _number(value: float | None) -> str:
