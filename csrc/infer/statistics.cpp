@@ -113,6 +113,14 @@ double Statistics::bits_per_value() const {
   return 8 * bytes_written() / static_cast<double>(images_ * package_.values());
 }
 
+double Statistics::bits_per_written_value() const {
+  const json& written = package_.point.at("written");
+  const double values = written.at("values").get<double>();
+  const double coded = written.at("coded").get<double>();
+  const double uncoded_bits = written.at("uncoded_bits").get<double>();
+  return (coded * bits_per_value() + (values - coded) * uncoded_bits) / values;
+}
+
 double Statistics::joules_per_image() const {
   return 8 *
          (package_.write_joules_per_bit * bytes_written() +
@@ -169,6 +177,7 @@ json Statistics::point() const {
   point["outputs"] = outputs();
   point["values"] = images_ * package_.values();
   point["bits_per_value"]["stream"] = bits_per_value();
+  point["bits_per_written_value"]["stream"] = bits_per_written_value();
   point["joules_per_image"]["stream"] = joules_per_image();
   point["seconds"]["evaluate"] = seconds;
   for (const Kind& kind : kKinds) {

@@ -48,6 +48,8 @@ class Statistics {
   double bytes_written() const;
   double bytes_read() const;
   double bits_per_value() const;
+  // Over all values that the network writes, those without a coding point too.
+  double bits_per_written_value() const;
   double joules_per_image() const;
   nlohmann::json point() const;
   // The SNR of each output that is measured, and the smallest.

@@ -129,6 +129,8 @@ def _point(measures: Measures, seconds: float | None) -> dict[str, Any]:
         "values": None,
         "clamped_fraction": None,
         "bits_per_value": _rates({}),
+        "written": None,
+        "bits_per_written_value": _rates({}),
         "joules_per_image": _rates({}),
         "multiply_adds": {"plain": None, "compressed": None},
         "seconds": {"calibrate": None, "evaluate": seconds},
@@ -151,6 +153,8 @@ def _with_coding(
         "values": report.values,
         "clamped_fraction": report.clamped_fraction,
         "bits_per_value": _rates(report.bits_per_value),
+        "written": {"uncoded_bits": report.uncoded_bits, **report.written.to_dict()},
+        "bits_per_written_value": _rates(report.bits_per_written_value),
         "joules_per_image": _rates(report.joules_per_image),
         "multiply_adds": dict(compressed.multiply_adds),
         "seconds": {
@@ -170,6 +174,7 @@ def blank_point(compressed: CompressedModel) -> dict[str, Any]:
         "values": None,
         "clamped_fraction": None,
         "bits_per_value": _rates({}),
+        "bits_per_written_value": _rates({}),
         "joules_per_image": _rates({}),
         "layers": layers,
     }

@@ -178,7 +178,8 @@ def load_result(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _upgraded(result: dict[str, Any]) -> dict[str, Any]:
     networks = result["results"] if is_experiment(result) else [result]
     for point in [point for network in networks for point in network["points"]]:
-        point |= {"snr_db_image": point["snr_db"], "outputs": []}
+        point |= {"snr_db_image": point["snr_db"], "outputs": [], "written": None}
+        point["bits_per_written_value"] = dict.fromkeys(point["bits_per_value"])
         if result["schema"] == SCHEMA_1:
             point |= {"block": None, "joules_per_image": dict.fromkeys(point["bits_per_value"])}
             for layer in point["layers"]:
