@@ -12,8 +12,10 @@ from typing import Any
 from ..codec.coders import LANE_VALUES, coders
 from ..config import CompressConfig
 from ..errors import UsageError
+from ..network.groups import POINTS
 from ..network.weights import WEIGHT_BITS
 from ..presets import MAX_CLASSES, BitsPreset, get_preset, list_presets
+from ..results.result import PLAIN_BITS
 from ..targets import SNR, Bits, Target, parse_targets
 from .command import Parser, whole_number
 
@@ -99,6 +101,8 @@ class EvalOptions:
     table_classes: int | None = None
     compensate: bool | None = None
     weight_bits: int = 32
+    points: str = "all"
+    uncoded_bits: float = PLAIN_BITS
     mode: str = "stream"
     batch: int = 25
     seed: int = 0
@@ -156,6 +160,8 @@ class EvalOptions:
             exclude=self.exclude,
             outputs=self.outputs,
             weight_bits=self.weight_bits,
+            points=self.points,
+            uncoded_bits=self.uncoded_bits,
             mode=self.mode,
             seed=self.seed,
         )
@@ -330,6 +336,19 @@ def add_eval_options(parser: Parser) -> Parser:
         type=int,
         choices=WEIGHT_BITS,
         help="32: float weights (default); 8, 4: quantised, each output channel on its own grid",
+    )
+    coding.add_argument(
+        "--points",
+        choices=POINTS,
+        help="code all tensors that are written and have channels and positions (default), or, as "
+        "the paper counts, what 2-d convolutions give, alone",
+    )
+    coding.add_argument(
+        "--uncoded-bits",
+        type=float,
+        metavar="BITS",
+        help="of a value that is written and not coded, where rates are of all that is written "
+        "(default: %(default)g)",
     )
     coding.add_argument(
         "--mode",

@@ -22,7 +22,6 @@ from ..network.layers import is_plain_layer
 from ..network.outputs import Choice, as_choice
 from ..network.prepared import Prepared
 from ..network.view import device_of, eval_view, float_type
-from ..results.result import PLAIN_BITS
 from .assemble import assemble, count_multiply_adds
 from .calibrated import PROBE_TOLERANCE, Calibrated
 from .points import CodingPoint
@@ -236,19 +235,16 @@ class CompressedModel(nn.Module):
         for point in self.points.values():
             point.reset()
 
-    def report(
-        self, gather: Gather[Counted] | None = None, uncoded_bits: float = PLAIN_BITS
-    ) -> Report:
+    def report(self, gather: Gather[Counted] | None = None) -> Report:
         """Rates of everything run since the last reset; of the calibration images before that.
 
-        uncoded_bits: that a value has which is written and not coded, where rates are of all that
-        is written. gather: gives what all processes have counted, where several share the images.
+        gather: gives what all processes have counted, where several share the images.
         """
         counted = {name: point.statistics.counted() for name, point in self.points.items()}
         if gather is not None:
             counted = {name: Counted.sum(gather(part)) for name, part in counted.items()}
-        multiply_adds, written = self.multiply_adds, self.written
-        return Report.of(self.points, counted, multiply_adds, written, uncoded_bits)
+        by = self.multiply_adds, self.written, self.config.uncoded_bits
+        return Report.of(self.points, counted, *by)
 
     def save(self, path: str | PathLike) -> None:
         """Write codecs and settings (not the weights) to a safetensors file; see ``fmtc.load``."""
