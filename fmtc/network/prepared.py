@@ -27,7 +27,8 @@ class Prepared:
     """network: in float32, on the model's tensors; it is called as the model is. parts: the paths
     of its captured graphs; "" is the whole. groups: of all of them, in execution order in each.
 
-    A convolution and its BN are one module. Where weights are quantised (weight_bits 8 or 4), BN is
+    coverage: what of the values written has a coding point, for an image of the size at capture.
+    A layer and what scales it are one module. Where weights are quantised (weight_bits 8 or 4), BN is
     folded first, and ``grids`` has the grid of each layer's weights by its group. Otherwise nothing
     of the network is held twice: ``convolution`` folds BN when it is asked to.
     """
@@ -40,7 +41,7 @@ class Prepared:
         grids: dict[str, WeightGrid],
         points: str = "all",
     ):
-        self.points = points
+        self.points, self.coverage = points, Coverage()
         self.network, self.parts, self.groups, self.grids = network, parts, groups, grids
 
     @classmethod
@@ -66,7 +67,9 @@ class Prepared:
         network, parts = captured(model, example.contiguous(), free_sizes)
         prepared = cls(network, parts, [], {}, points)
         for path in parts:
-            prepared.groups += find_groups(prepared.graph(path), path, points)
+            groups = find_groups(prepared.graph(path), path, points)
+            prepared.coverage.add(prepared.graph(path), groups)
+            prepared.groups += groups
         fuse_scales(prepared.groups)
         prepared._tidy()
         select(prepared.groups, include, exclude)
@@ -95,20 +98,12 @@ class Prepared:
         assert isinstance(part, fx.GraphModule)
         return part
 
-    @property
-    def coverage(self) -> Coverage:
-        """What of the values written has a coding point, for an image of the size at capture."""
-        coverage = Coverage()
-        for path in self.parts:
-            graph = self.graph(path)
-            coverage.add(graph, [group for group in self.groups if group.network is graph])
-        return coverage
-
     def copy(self, own: bool = False) -> Prepared:
         """Another network to change, on the same tensors or on copies of its own."""
         network = copy.deepcopy(self.network) if own else eval_view(self.network)
         made = Prepared(network, self.parts, [], self.grids, self.points)
         graphs = {id(self.graph(path)): made.graph(path) for path in self.parts}
+        made.coverage = self.coverage
         made.groups = [group.mapped(graphs[id(group.network)]) for group in self.groups]
         return made
 
