@@ -215,7 +215,7 @@ def _replace_sensitivities(
     """Those of this network instead of the compressor's, with the mean of the log traces kept."""
     old, preset = compressor.metrics.sensitivities, compressor.preset
     measured = [group for group in prepared.groups if (group.name, group.side) in old]
-    new = sensitivities(
+    found = sensitivities(
         prepared.network,
         measured,
         compressor.batches,
@@ -223,6 +223,7 @@ def _replace_sensitivities(
         preset.probes,
         compressor.config.seed,
     )
+    new = dict(found)
     logs = [float((old[k].metric.trace() / new[k].metric.trace()).log()) for k in new]
     scale = math.exp(sum(logs) / len(logs))
     compressor.metrics = compressor.metrics.with_sensitivities(

@@ -240,6 +240,9 @@ def test_images_of_other_sizes(recwarn):
         with torch.no_grad():
             torch.testing.assert_close(compressed(x), model(x), rtol=1e-3, atol=1e-4)
     assert compressed.points["conv"] is points["conv"]  # which counts on
+    again, x = pickle.loads(pickle.dumps(compressed)), images(2, size=24)
+    with torch.no_grad():
+        torch.testing.assert_close(again(x), model(x), rtol=1e-3, atol=1e-4)
     compressed.mode = "stream"
     compressed.reset_statistics()
     for size in (12, 15):

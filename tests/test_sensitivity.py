@@ -69,7 +69,7 @@ def network_of(model, x):
 def measure(model, x, probes=2, seed=0, choice=None):
     batches = [x] if isinstance(x, torch.Tensor) else x
     directions = measure_units(model, batches, choice).directions
-    return sensitivities(*network_of(model, batches[0]), batches, directions, probes, seed)
+    return dict(sensitivities(*network_of(model, batches[0]), batches, directions, probes, seed))
 
 
 def exact(tail, features):

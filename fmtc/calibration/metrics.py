@@ -15,7 +15,7 @@ from ..progress import Progress
 from . import placement
 from .placement import Spectrum
 from .reuse import certainly_reuses
-from .sensitivity import Directions, Key, Sensitivity, each_sensitivity
+from .sensitivity import Directions, Key, Sensitivity, sensitivities
 from .symmetric import Symmetric
 
 
@@ -69,7 +69,7 @@ class Metrics:
             if not group.excluded
             and not (preset.reuse_levels and certainly_reuses(prepared, group))
         ]
-        return each_sensitivity(
+        return sensitivities(
             prepared.network,
             measured,
             self.images,

@@ -138,27 +138,15 @@ def sensitivities(
     probes: int,
     seed: int = 0,
     progress: Progress = False,
-) -> dict[Key, Sensitivity]:
+) -> Iterator[tuple[Key, Sensitivity]]:
     """Sensitivity of each group's tensors, by (layer name, side).
 
-    network: that of the groups. images: batches [N, C, H, W]; a few are run at a time and nothing
-    of them is kept. directions: of `fmtc.calibration.units.Units`, or others. probes: random
-    directions for each image. Equal for equal seeds. Tensors that no output probed depends on get a
-    metric of zeros; layers that are never called get none.
+    One by one, because all of them can be larger than the network. network: that of the groups.
+    images: batches [N, C, H, W]; a few are run at a time and nothing of them is kept. directions:
+    of `fmtc.calibration.units.Units`, or others. probes: random directions for each image. Equal
+    for equal seeds. Tensors that no output probed depends on get a metric of zeros; layers that are
+    never called get none.
     """
-    return dict(each_sensitivity(network, groups, images, directions, probes, seed, progress))
-
-
-def each_sensitivity(
-    network: nn.Module,
-    groups: list[Group],
-    images: list[torch.Tensor],
-    directions: Directions,
-    probes: int,
-    seed: int = 0,
-    progress: Progress = False,
-) -> Iterator[tuple[Key, Sensitivity]]:
-    """One by one what `sensitivities` gives: all of them can be larger than the network."""
     collected: dict[Key, _Collected] = {}
     sides = {(group.name, name): side for group in groups for name, side in group.sides.items()}
     generator = torch.Generator().manual_seed(seed)

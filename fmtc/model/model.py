@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from os import PathLike
@@ -27,6 +28,7 @@ from .calibrated import PROBE_TOLERANCE, Calibrated
 from .points import CodingPoint
 from .report import Report
 
+_capturing = threading.Lock()  # torch.export is for one thread at a time
 T = TypeVar("T")
 # What every process has given, in the same order everywhere.
 Gather = Callable[[T], list[T]]
@@ -211,20 +213,26 @@ class CompressedModel(nn.Module):
 
         Raises what the model raises where it does not take them.
         """
-        if not (isinstance(self.network, fx.GraphModule) and fits(self.network, x)):
-            with torch.no_grad():
-                self.reference(x[:1])
-            calibrated, points = self.calibrated(), self.points
-            like = next(iter(self.network.parameters()))
-            # Where free sizes were tried and do not fit, each needs a graph of its own.
-            free, self._free_sizes = self._free_sizes, False
-            self._put_together(calibrated, calibrated.prepare(self.reference, x.shape[2:], free))
-            self.network.to(like.device, like.dtype)
-            for name, path in self._paths.items():
-                points[name].layout = self.points[name].layout
-                self.network.set_submodule(path, points[name])
-            self._sizes.clear()
-        self._sizes.add(x.shape[1:])
+        with _capturing:
+            if x.shape[1:] in self._sizes:  # another thread was first
+                return
+            if not (isinstance(self.network, fx.GraphModule) and fits(self.network, x)):
+                self._capture_for(x)
+            self._sizes.add(x.shape[1:])
+
+    def _capture_for(self, x: torch.Tensor) -> None:
+        self.reference(x[:1])
+        calibrated, points = self.calibrated(), self.points
+        like = next(iter(self.network.parameters()))
+        # Where free sizes were tried and do not fit, each needs a graph of its own.
+        forgot = isinstance(self.network, fx.GraphModule) and not self.network.meta
+        free, self._free_sizes = self._free_sizes or forgot, False
+        self._put_together(calibrated, calibrated.prepare(self.reference, x.shape[2:], free))
+        self.network.to(like.device, like.dtype)
+        for name, path in self._paths.items():
+            points[name].layout = self.points[name].layout
+            self.network.set_submodule(path, points[name])
+        self._sizes.clear()
 
     def train(self, mode: bool = True) -> CompressedModel:
         """Stays in eval mode: the folded network has no training behaviour."""

@@ -77,7 +77,7 @@ def capture(
     network = _unlifted(program, type(model).__name__)
     _take_arguments(network, given)
     _give_output(network, program)
-    fold_constants(network)
+    _fold_constants(network)
     _leave_out(network)
     _keep_images_apart(network)
     network = _with_what_it_uses(network)
@@ -91,7 +91,7 @@ def capture(
 
 
 def fits(network: fx.GraphModule, *args: Any) -> bool:
-    """Whether a captured graph is right for inputs of these sizes."""
+    """Whether a captured graph is right for inputs of these sizes; one that was pickled forgot."""
     known: dict[int | str, int] = {}
     inputs = network.graph.find_nodes(op="placeholder")
     for node, x in zip(inputs, args, strict=True):
@@ -146,14 +146,14 @@ def _unlifted(program: torch.export.ExportedProgram, name: str) -> fx.GraphModul
     """The program's graph with its parameters as attributes, without what it writes back."""
     graph, root = program.graph_module.graph, nn.Module()
     signature = program.graph_signature
-    held = {**program.state_dict, **program.constants}
+    values = {**program.state_dict, **program.constants}
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     for node, spec in zip(placeholders, signature.input_specs, strict=True):
         if spec.kind.name == "USER_INPUT":
             continue
-        if spec.target is None or not isinstance(held.get(spec.target), torch.Tensor):
+        if spec.target is None or not isinstance(values.get(spec.target), torch.Tensor):
             raise TypeError(f"the graph reads {spec.target}, which is no tensor")
-        _hold(root, spec.target, held[spec.target])
+        _hold(root, spec.target, values[spec.target])
         with graph.inserting_before(node):
             read = graph.create_node("get_attr", spec.target)
         read.meta = node.meta
@@ -233,7 +233,7 @@ def _hold(root: nn.Module, path: str, tensor: torch.Tensor) -> None:
         root._buffers[name] = tensor
 
 
-def fold_constants(network: fx.GraphModule) -> None:
+def _fold_constants(network: fx.GraphModule) -> None:
     """Calculate once what depends on parameters alone, as a weight that is normalised."""
     values: dict[fx.Node, Any] = {}
     for node in network.graph.nodes:

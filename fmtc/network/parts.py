@@ -21,6 +21,7 @@ from ..progress import warn
 from .capture import capture
 from .view import eval_view
 
+CODED = nn.Conv2d, nn.ConvTranspose2d  # one of which a part must have
 LONGEST = 60.0  # seconds that a capture with free sizes may take
 # What a module was called with: its arguments and those with names.
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -70,7 +71,7 @@ def _take_parts(
     parts = []
     for name, child in parent.named_children():
         inner = f"{path}.{name}".strip(".")
-        if not any(isinstance(module, nn.Conv2d) for module in child.modules()):
+        if not any(isinstance(module, CODED) for module in child.modules()):
             continue
         part = _captured_alone(child, calls.get(inner, []), free_sizes)
         if part is not None:
@@ -112,6 +113,8 @@ def limited(seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join()
+        raise_in(thread, None)  # what was raised too late for that
 
 
 @torch.no_grad()
