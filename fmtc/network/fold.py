@@ -106,10 +106,8 @@ def as_conv(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d:
     return conv
 
 
-def as_layer(conv: nn.Conv2d, like: nn.Module) -> nn.Conv2d | nn.Linear:
-    """The convolution as the kind of layer that ``like`` is."""
-    if not isinstance(like, nn.Linear):
-        return conv
+def as_linear(conv: nn.Conv2d) -> nn.Linear:
+    """A 1x1 convolution of planes as the linear layer that it is, on the same weights."""
     linear = nn.Linear(conv.in_channels, conv.out_channels, conv.bias is not None, device="meta")
     linear.weight = nn.Parameter(conv.weight.detach()[:, :, 0, 0], requires_grad=False)
     if conv.bias is not None:
@@ -201,10 +199,7 @@ def set_convolution(group: Group, conv: nn.Conv2d) -> None:
 
     A module called from several places is split into one for each call. ``tidy`` comes after.
     """
-    module = _layer(group)
-    like = module.layer if isinstance(module, Scaled) else module
-    assert like is not None
-    _call(group, "folded", as_layer(conv, like))
+    _call(group, "folded", as_linear(conv) if group.kind == "linear" else conv)
 
 
 def change_convolution(
@@ -214,7 +209,8 @@ def change_convolution(
     path = str(node.target)
     layer = network.get_submodule(path)
     assert is_plain_layer(layer)
-    network.add_submodule(path, as_layer(change(as_conv(layer)), layer))
+    conv = change(as_conv(layer))
+    network.add_submodule(path, as_linear(conv) if isinstance(layer, nn.Linear) else conv)
 
 
 def forget_convolutions(network: fx.GraphModule) -> None:
