@@ -1,108 +1,237 @@
-"""Compress many networks with random weights, one process each, and say what became of each.
+"""Compress many networks with random weights, each in a process of its own, and tell how it went.
 
     python -m experiments.zoo [--list NAMES ...] [--full] [--out results/zoo]
 
-torchvision's classifiers and segmentation networks; with timm, segmentation_models_pytorch or
-ultralytics installed, theirs, too. For each network: whether it was captured whole, the share of the
-values written that has coding points, the folding error, whether streams give what `simulate` gives,
-saving and loading, the SNR of every output at the default target, seconds and memory. Results are
-kept in OUT/zoo.json after each network, so that a run that was interrupted goes on; OUT/networks.md
-is their table.
+torchvision's networks; where timm, segmentation_models_pytorch or ultralytics are installed, theirs,
+too. For each network: whether it was captured whole, or why not; the share of the values that it
+writes which has coding points; the folding error, of transforms without quantiser; whether streams
+give what `simulate` gives, and the same after saving and loading; the SNR of its outputs for a target
+of 15 dB; seconds of CPU and peak memory. OUT/zoo.json has what is finished, so that a run that was
+interrupted goes on where it stopped; OUT/networks.md is its table. The exit code is 1 where a network
+failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import resource
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fmtc.cli.command import Parser, main_with_errors
+import fmtc
+from fmtc.cli.command import Parser, main_with_errors, say, whole_number
+from fmtc.errors import UsageError
 from fmtc.files import write_atomically
+from fmtc.network.outputs import named_outputs, relative_difference
 
-SECONDS = 180  # for a network
-IMAGES, CHECKED = 8, 2
+from .zoo_networks import images, make, networks
 
-TORCHVISION = """
-alexnet vgg16_bn squeezenet1_1 googlenet inception_v3 resnet18 resnet50 resnext50_32x4d wide_resnet50_2
-densenet121 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet1_0 shufflenet_v2_x1_0
-efficientnet_b0 efficientnet_v2_s regnet_y_400mf regnet_x_800mf convnext_tiny swin_t swin_v2_t vit_b_16
-maxvit_t fcn_resnet50 deeplabv3_mobilenet_v3_large lraspp_mobilenet_v3_large r3d_18
-""".split()
-TIMM = """
-resnet18 resnet26d resnetrs50 seresnet50 ecaresnet26t skresnet18 resnest14d res2net50_26w_4s
-gluon_resnet18_v1b cspresnet50 cspdarknet53 darknet53 dla34 dpn68 vovnet39a ese_vovnet19b_dw hrnet_w18_small
-hardcorenas_a mobilenetv2_100 mobilenetv3_small_100 mobilenetv4_conv_small mnasnet_small semnasnet_100
-spnasnet_100 fbnetc_100 ghostnet_100 efficientnet_b0 efficientnet_lite0 efficientnet_lite1 tf_efficientnet_b0
-mixnet_s tinynet_e lcnet_050 regnetx_002 regnety_002 nfnet_l0 dm_nfnet_f0 repvgg_a0 mobileone_s0 fastvit_t8
-rexnet_100 inception_v4 xception41 convnext_atto convnextv2_atto convmixer_768_32 edgenext_xx_small
-efficientformer_l1 efficientvit_b0 mobilevit_xxs mobilevitv2_050 levit_128s poolformer_s12 pvt_v2_b0
-swin_tiny_patch4_window7_224 vit_tiny_patch16_224 deit_tiny_patch16_224 mixer_s16_224 resmlp_12_224
-gmlp_ti16_224 coat_tiny twins_svt_small visformer_tiny xcit_nano_12_p16_224 cait_xxs24_224 botnet26t_256
-halonet26t sequencer2d_s tresnet_m selecsls42b
-""".split()
-FEATURES = ("resnet18", "hrnet_w18_small", "mobilenetv3_small_100")
-SMP = ("Unet", "UnetPlusPlus", "FPN", "PSPNet", "DeepLabV3Plus", "Linknet", "PAN", "Segformer")
-ULTRALYTICS = ("yolov8n", "yolo11n")
-FEW = ("resnet18", "mobilenet_v2", "shufflenet_v2_x1_0", "vit_b_16")
+SECONDS = 180  # that a network may take
+CALIBRATION, TESTED = 4, 2  # images
+TARGET = fmtc.SNR(15)
+EXACT = fmtc.BitsPreset(name="exact", transform_bits=None, drop_components=False)
+Row = dict[str, Any]
 
 
-def _torchvision(name: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
-    import torchvision
+def measure(name: str, full: bool = False) -> Row:
+    """Compress a network and say what became of it.
 
-    options: dict[str, Any] = {"weights": None}
-    if name.startswith(("fcn", "deeplab", "lraspp")):
-        options["weights_backbone"] = None
-    if name in ("googlenet", "inception_v3"):
-        options["init_weights"] = True
-    size = (3, 8, 64, 64) if name == "r3d_18" else (3, 299, 299) if "incep" in name else (3, 224, 224)
-    return torchvision.models.get_model(name, **options), size
-
-
-def _timm(name: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
-    import timm
-
-    name, _, features = name.partition(" ")
-    model = timm.create_model(name, pretrained=False, features_only=bool(features))
-    return model, tuple(timm.create_model(name, pretrained=False).default_cfg["input_size"])
-
-
-def _smp(name: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
-    import segmentation_models_pytorch as smp
-
-    encoder = "mit_b0" if name == "Segformer" else "resnet18"
-    return getattr(smp, name)(encoder, encoder_weights=None), (3, 128, 128)
-
-
-def _ultralytics(name: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
-    from ultralytics.nn.tasks import DetectionModel
-
-    return DetectionModel(f"{name}.yaml", verbose=False), (3, 160, 160)
+    full: with 24 images for calibration and 8 for its test, else 4 and 2.
+    """
+    start = time.process_time()
+    model, shape = make(name)
+    count, tested = (24, 8) if full else (CALIBRATION, TESTED)
+    calibration, test = images(count, shape, seed=2), images(tested, shape, seed=3)
+    row: Row = {"name": name, "folding_error": _folding_error(model, calibration[:2], test)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        compressed = fmtc.compress(model, calibration, target=TARGET)
+    told = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    row["parts"] = next((text for text in told if "torch.export cannot" in text), None)
+    row["warnings"] = [text for text in told if text != row["parts"]]
+    row |= _streams(compressed, model, test)
+    point = fmtc.evaluate(compressed, test)
+    row["outputs"] = [{key: o[key] for key in ("name", "snr_db")} for o in point["outputs"]]
+    row["written"] = point["written"]
+    row["bits_per_value"] = point["bits_per_value"]["stream"]
+    row["points"] = len(compressed.points)
+    row["multiply_adds"] = compressed.multiply_adds
+    row["seconds"] = time.process_time() - start
+    row["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return row
 
 
-SOURCES: dict[str, tuple[Callable[[str], Any], str]] = {
-    "torchvision": (_torchvision, "torchvision"),
-    "timm": (_timm, "timm"),
-    "smp": (_smp, "segmentation_models_pytorch"),
-    "ultralytics": (_ultralytics, "ultralytics"),
-}
+def _folding_error(model: torch.nn.Module, calibration: torch.Tensor, test: torch.Tensor) -> float:
+    """Relative difference of the outputs when all transforms are whole and nothing is quantised."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exact = fmtc.compress(model, calibration, EXACT, mode="float")
+    with torch.no_grad():
+        return relative_difference(named_outputs(exact(test)), named_outputs(model(test)))
 
 
-def networks() -> list[str]:
-    """Names of what can be tried here, as "timm/resnet18"."""
-    from importlib.util import find_spec
+def _streams(compressed: fmtc.CompressedModel, model: torch.nn.Module, test: torch.Tensor) -> Row:
+    """Whether modes agree, and what is loaded does the same as what was saved."""
+    streamed = named_outputs(compressed(test))
+    compressed.mode = "simulate"
+    simulated = named_outputs(compressed(test))
+    compressed.mode = "stream"
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "codec.safetensors"
+        compressed.save(path)
+        loaded = named_outputs(fmtc.load(path, model)(test))
+    return {"stream": _same(streamed, simulated), "load": _same(streamed, loaded)}
 
-    names = {
-        "torchvision": TORCHVISION,
-        "timm": [*TIMM, *(f"{name} features" for name in FEATURES)],
-        "smp": list(SMP),
-        "ultralytics": list(ULTRALYTICS),
-    }
-    found = [source for source, (_, module) in SOURCES.items() if find_spec(module)]
-    return [f"{source}/{name}" for source in found for name in names[source]]
+
+def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def share(row: Row) -> float:
+    """Of all values that the network writes, those that are coded."""
+    return row["written"]["coded"] / row["written"]["values"]
+
+
+def passed(row: Row) -> bool:
+    """Whether all is as it should be."""
+    return "error" not in row and row["stream"] and row["load"] and row["folding_error"] < 1e-3
+
+
+def in_a_process(name: str, full: bool) -> Row:
+    """`measure` in a process of its own; what went wrong is its "error"."""
+    command = [sys.executable, "-m", "experiments.zoo", "--one", name, *(["--full"] * full)]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return {"name": name, "error": f"takes longer than {SECONDS} s"}
+    if ran.returncode:
+        said = [line for line in ran.stderr.splitlines() if line.strip()]
+        return {"name": name, "error": said[-1][:300] if said else f"exit code {ran.returncode}"}
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def table(rows: list[Row], command: str) -> str:
+    """The results as a page in Markdown."""
+    good = [row for row in rows if "error" not in row]
+    out = io.StringIO()
+    whole = sum(row["parts"] is None for row in good)
+    shares = sorted(map(share, good))
+    out.write("# Networks that were tried\n\n")
+    out.write(f"`{command}`: {len(rows)} networks with random weights, the default target ")
+    out.write(f"({TARGET.value:g} dB) on {CALIBRATION} images of smooth noise, each in a process ")
+    out.write(f"of its own, one thread. {whole} were captured whole")
+    if good:
+        out.write(f"; of what a network writes {statistics.median(shares):.3f} is coded (median)")
+    out.write(".\n\nThe columns: **coded**, the share of the values written that has coding points ")
+    out.write("([method](method.md#what-is-written)), and what is left out; **fold**, the relative ")
+    out.write("error of transforms alone; **bits** a value of the streams; **MACs**, multiply-adds ")
+    out.write("relative to the plain network; **SNR** of the outputs on other images, the ")
+    out.write("smallest and the largest, dB; **CPU** seconds of all of it; peak memory in GB.\n\n")
+    out.write("| network | graph | coded | left out | points | fold | bits | MACs | SNR | CPU | GB |\n")
+    out.write("|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|\n")
+    for row in rows:
+        cells = _cells(row) if "error" not in row else ["**failed**", "", row["error"], *[""] * 7]
+        out.write("| " + " | ".join([row["name"], *cells]) + " |\n")
+    return out.getvalue()
+
+
+def _cells(row: Row) -> list[str]:
+    adds, snrs = row["multiply_adds"], [o["snr_db"] for o in row["outputs"]]
+    right = "" if row["stream"] and row["load"] else ", **streams differ**"
+    return [
+        ("whole" if row["parts"] is None else "parts") + right,
+        f"{share(row):.3f}",
+        _left_out(row["written"]),
+        str(row["points"]),
+        f"{row['folding_error']:.0e}",
+        f"{row['bits_per_value']:.2f}",
+        f"{adds['compressed'] / adds['plain']:.2f}",
+        " to ".join(f"{snr:.1f}" for snr in sorted({min(snrs), max(snrs)})) if snrs else "",
+        f"{row['seconds']:.0f}",
+        f"{row['peak_bytes'] / 1e9:.1f}",
+    ]
+
+
+def _left_out(written: Row) -> str:
+    left = {kind: k["values"] - k["coded"] for kind, k in written["kinds"].items()}
+    shares = {kind: count / written["values"] for kind, count in left.items()}
+    some = sorted(((s, kind) for kind, s in shares.items() if s >= 0.005), reverse=True)
+    return ", ".join(f"{kind} {s:.2f}" for s, kind in some)
+
+
+def chosen(patterns: list[str] | None) -> list[str]:
+    """The networks that match one of the patterns, as "timm/*" or "resnet18"."""
+    known = networks()
+    found = []
+    for pattern in patterns or ["*"]:
+        matching = [n for n in known if fnmatch(n, pattern) or fnmatch(n.split("/")[1], pattern)]
+        if not matching:
+            raise UsageError(f"no network is called {pattern!r}; --names lists those there are")
+        found += [name for name in matching if name not in found]
+    return found
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure what is missing; the file and the table are written after each network."""
+    names, path = chosen(options.list), Path(options.out) / "zoo.json"
+    known = json.loads(path.read_text()) if path.exists() and not options.again else {}
+    settings = {"full": options.full, "version": fmtc.__version__}
+    done: dict[str, Row] = known["rows"] if known.get("settings") == settings else {}
+    command = "python -m experiments.zoo" + " --full" * options.full
+    for number, name in enumerate(names, 1):
+        if name in done:
+            continue
+        say(f"[{number}/{len(names)}] {name}")
+        done[name] = row = in_a_process(name, options.full)
+        say("    " + (row["error"] if "error" in row else "  ".join(_cells(row))))
+        write_atomically(path, json.dumps({"settings": settings, "rows": done}, indent=1).encode())
+        rows = [done[n] for n in networks() if n in done]
+        write_atomically(path.with_name("networks.md"), table(rows, command).encode())
+    bad = [name for name in names if not passed(done[name])]
+    print(f"{len(names) - len(bad)} of {len(names)} networks are as they should be")
+    if bad:
+        raise RuntimeError(f"failed: {', '.join(bad)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = Parser(
+        "python -m experiments.zoo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--list", nargs="+", metavar="NAME", help="these alone: names or patterns, as 'timm/*'"
+    )
+    parser.add_argument("--names", action="store_true", help="say which networks there are")
+    parser.add_argument("--full", action="store_true", help="with 24 and 8 images in place of 4, 2")
+    parser.add_argument("--again", action="store_true", help="forget earlier results")
+    parser.add_argument("--threads", type=whole_number(1), default=1, help="default: 1")
+    parser.add_argument("--out", default="results/zoo", metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # what each process does
+    return main_with_errors("zoo", lambda: _command(parser.parse_args(arguments)))
+
+
+def _command(options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
+    if options.names:
+        print("\n".join(networks()))
+    elif options.one:
+        print(json.dumps(measure(options.one, options.full)))
+    else:
+        run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
