@@ -104,7 +104,7 @@ def test_one_form_however_it_is_written(kind):
     network = capture(model, x)
     first, second = find_groups(network)
     assert (first.name, second.name) == ("conv1", "conv2")
-    assert first.batch_norm is not None and first.foldable and len(first.sides) == 2
+    assert first.scales and first.foldable and len(first.sides) == 2
     assert len(second.adds) == 1 and second.foldable
     other = images(5, seed=1)
     with torch.no_grad():

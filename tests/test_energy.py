@@ -8,7 +8,7 @@ import torchvision
 
 import fmtc
 from fmtc.network.capture import capture
-from fmtc.network.groups import count_reads, find_groups
+from fmtc.network.groups import POINTS, count_reads, find_groups
 from fmtc.results import energy
 
 
@@ -41,13 +41,18 @@ def test_what_is_not_known_has_no_energy(unknown):
     assert energy.image_joules([unknown], "stream") is None
 
 
-def reads_of(model, example) -> dict[str, int]:
-    return count_reads(find_groups(capture(model.eval(), example)))
+def reads_of(model, example, points) -> dict[str, int]:
+    network = capture(model.eval(), example)
+    return count_reads(find_groups(network, points=points), points)
 
 
-def test_readers_of_residual_blocks():
+@pytest.mark.parametrize("points", POINTS)
+def test_readers_of_residual_blocks(points):
     """A block's input goes into its first convolution and into its shortcut or residual add."""
-    reads = reads_of(torchvision.models.resnet18(), torch.zeros(2, 3, 64, 64))
+    reads = reads_of(torchvision.models.resnet18(), torch.zeros(2, 3, 64, 64), points)
+    if points == "all":
+        assert reads.pop("maxpool.max_pool2d") == 2 and reads["conv1"] == 1
+        reads["conv1"] += 1
     assert reads["conv1"] == 2  # through the pooling
     assert reads["layer1.0.conv1"] == 1 and reads["layer1.0.conv2"] == 2
     # The shortcut's convolution runs last there, and performs the add.
@@ -56,10 +61,12 @@ def test_readers_of_residual_blocks():
     assert sum(reads.values()) == 20 + 8  # eight blocks, each with two readers of its input
 
 
-def test_readers_of_concatenations():
+@pytest.mark.parametrize("points", POINTS)
+def test_readers_of_concatenations(points):
     """In a dense block every layer reads all before it; each is one reader, by whatever way."""
-    reads = reads_of(torchvision.models.densenet121(), torch.zeros(2, 3, 64, 64))
-    assert reads["features.conv0"] == 7  # six layers and the transition
+    reads = reads_of(torchvision.models.densenet121(), torch.zeros(2, 3, 64, 64), points)
+    first = "features.conv0" if points == "paper" else "features.pool0.max_pool2d"
+    assert reads[first] == 7  # six layers and the transition
     assert reads["features.denseblock1.denselayer6.conv2"] == 1
     assert reads["features.denseblock1.denselayer1.conv1"] == 1
 

@@ -19,23 +19,23 @@ from torch.utils import _pytree as pytree
 import fmtc
 from fmtc.network.activations import activation_limits, is_activation
 from fmtc.network.capture import capture
-from fmtc.network.fold import conv_like, fold_batch_norm, fold_input, fold_output
+from fmtc.network.fold import conv_like, fold_input, fold_output, fold_scale
 from fmtc.network.groups import find_groups
 
 # network, input size, number of coding points
 NETWORKS = [
-    ("resnet18", 64, 20),
-    ("resnet34", 64, 36),
-    ("resnet50", 64, 53),
-    pytest.param("resnet101", 64, 104, marks=pytest.mark.slow),
-    ("inception_v3", 128, 94),
+    ("resnet18", 64, 21),
+    ("resnet34", 64, 37),
+    ("resnet50", 64, 54),
+    pytest.param("resnet101", 64, 105, marks=pytest.mark.slow),
+    ("inception_v3", 128, 107),
     ("mobilenet_v2", 64, 52),
-    ("vgg16_bn", 32, 13),
-    ("googlenet", 64, 57),
-    ("densenet121", 64, 120),
-    ("shufflenet_v2_x1_0", 64, 56),
-    ("efficientnet_b0", 64, 49),
-    ("regnet_y_400mf", 64, 53),
+    ("vgg16_bn", 32, 19),
+    ("googlenet", 64, 70),
+    ("densenet121", 64, 124),
+    ("shufflenet_v2_x1_0", 64, 57),
+    ("efficientnet_b0", 64, 65),
+    ("regnet_y_400mf", 64, 69),
 ]
 
 
@@ -86,8 +86,15 @@ def test_unusual_networks_and_blocks_fold_exactly(kind, block):
     assert relative_error(first_tensor(compressed(x)), expected) < 1e-4
 
 
-def groups_of(model, size=64):
-    return {g.name: g for g in find_groups(capture(model, torch.randn(2, 3, size, size)))}
+def groups_of(model, size=64, points="all"):
+    network = capture(model, torch.randn(2, 3, size, size))
+    return {g.name: g for g in find_groups(network, points=points)}
+
+
+@pytest.mark.parametrize("name,points", [("resnet18", 20), ("efficientnet_b0", 49)])
+def test_the_papers_points_are_convolutions_alone(name, points):
+    groups = groups_of(torchvision_network(name), points="paper")
+    assert len(groups) == points and {g.kind for g in groups.values()} == {"convolution"}
 
 
 def test_resnet_points_are_relu_inputs_and_shortcuts():
@@ -97,6 +104,7 @@ def test_resnet_points_are_relu_inputs_and_shortcuts():
     assert alone == [f"layer{i}.0.conv2" for i in (2, 3, 4)]
     assert all(len(groups[f"layer{i}.0.downsample.0"].adds) == 1 for i in (2, 3, 4))
     assert all(len(groups[f"layer{i}.1.conv2"].adds) == 1 for i in (1, 2, 3, 4))
+    assert groups.pop("maxpool.max_pool2d").kind == "pool"
     assert all(g.foldable for g in groups.values())
 
 
@@ -107,14 +115,14 @@ def test_depthwise_is_coded_after_its_activation_and_folds_into_project():
     assert [c.target for c in depthwise.consumers] == ["features.3.conv.2"]
     assert not depthwise.foldable
     expand = groups["features.3.conv.0.0"]
-    assert expand.foldable and expand.output is expand.batch_norm and not expand.consumers
+    assert expand.foldable and expand.output is expand.scales[-1] and not expand.consumers
     assert groups["features.3.conv.2"].adds  # the linear bottleneck's residual
 
 
 def test_a_grouped_convolution_before_a_grouped_one_is_coded_before_the_activation():
     groups = groups_of(tiny(TinyDepthwise), size=12)
-    assert groups["grouped"].output is groups["grouped"].conv
-    assert groups["first.3"].output is not groups["first.3"].batch_norm
+    assert groups["grouped"].output is groups["grouped"].maker
+    assert groups["first.3"].output is not groups["first.3"].scales[-1]
 
 
 def test_squeeze_excite_and_heads_are_not_coded():
@@ -280,8 +288,8 @@ def test_graph_that_is_not_the_model_is_refused():
         fmtc.compress(model, images(), "paper")
 
 
-def test_network_without_convolutions_is_refused():
-    with pytest.raises(ValueError, match="no convolution"):
+def test_network_without_maps_or_tokens_is_refused():
+    with pytest.raises(ValueError, match="writes no tensor that could be coded"):
         fmtc.compress(nn.Sequential(nn.Flatten(), nn.Linear(432, 4)), images(), "paper")
 
 
@@ -291,13 +299,12 @@ def random_conv(**options):
 
 
 @pytest.mark.parametrize("options", [{}, {"bias": False}, {"groups": 2}, {"stride": 2}])
-@pytest.mark.parametrize("affine", [True, False])
-def test_fold_batch_norm(options, affine):
-    conv, norm = random_conv(**options), nn.BatchNorm2d(6, affine=affine).eval()
-    norm.running_mean.normal_()
-    norm.running_var.uniform_(0.1, 3)
-    x = torch.randn(2, 4, 7, 7)
-    torch.testing.assert_close(fold_batch_norm(conv, norm)(x), norm(conv(x)))
+@pytest.mark.parametrize("outputs", [1, 6])
+def test_fold_scale(options, outputs):
+    conv, x = random_conv(**options), torch.randn(2, 4, 7, 7)
+    scale, shift = torch.randn(outputs), torch.randn(outputs)
+    expected = conv(x) * scale[:, None, None] + shift[:, None, None]
+    torch.testing.assert_close(fold_scale(conv, scale, shift)(x), expected)
 
 
 def test_fold_output_and_input():

@@ -554,15 +554,17 @@ def test_dead_channels_and_layers():
     class Dead(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv, self.dead, self.last = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+            self.conv, self.dead = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(2))
+            self.last = nn.Conv2d(6, 3, 3, padding=1)
 
         def forward(self, x):
             x = self.conv(x).relu()
-            return self.last(x + 0 * self.dead(x)).flatten(1)
+            return self.last(torch.cat([x, self.dead(x)], 1)).flatten(1)
 
     torch.manual_seed(0)
     model = randomize_norms(Dead())
     with torch.no_grad():
+        model.last.weight[:, 3:] = 0
         model.conv.weight[1] = 0
         model.conv.bias[1] = -1  # never passes the ReLU
     compressed = fmtc.compress(model, images(12), target=Step(0.01))

@@ -274,4 +274,4 @@ def test_the_error_of_what_is_added_is_part_of_what_a_convolution_shall_give():
         decoded = sums[group.name] - convolved[group.name]  # what is added
         expected = clean[group.adds[-1].name] - decoded
         torch.testing.assert_close(wanted[group.name], expected, rtol=1e-4, atol=1e-5)
-        assert not torch.allclose(wanted[group.name], clean[group.conv.name], atol=1e-3)
+        assert not torch.allclose(wanted[group.name], clean[group.maker.name], atol=1e-3)

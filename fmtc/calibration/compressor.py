@@ -47,6 +47,7 @@ from .units import measure_units
 
 DEFAULT_TARGET, DEFAULT_BITS = SNR(15), Bits(8)
 EXPECTED_DB = 15  # where a share of images is looked for from, and where outputs are balanced
+LEAST_COVERED = 0.5  # of the values written, below which a warning says so
 # One in HELD_BACK calibration images, MOST_HELD_BACK at most, checks what a target asks for.
 HELD_BACK, MOST_HELD_BACK = 4, 64
 # Steps between which a target is looked for, in units of what an error does to the output: beyond
@@ -139,6 +140,11 @@ class Compressor:
             plain = eval_view(model, torch.float32).cpu()
             self.units = measure_units(plain, self.batches, self.config.choice, progress)
             self.prepared.check(plain, self.batches[0][:1])
+            if self.prepared.coverage.share < LEAST_COVERED and self.config.points == "all":
+                warn(
+                    "rates speak of less than half of what the network writes to memory: "
+                    f"{self.prepared.coverage}"
+                )
             self._clean = self.prepared
             if self.config.weight_bits != 32:
                 self.prepared = self.prepared.with_weights_of(self.config.weight_bits)

@@ -3,7 +3,8 @@
 That is one of
 
 - a `fmtc.data.datasets.Dataset`, or whatever has ``batches(n)`` as it does;
-- a tensor of images [N, C, H, W], or images with their labels: (images, labels), or a dictionary;
+- a tensor of images [N, C, H, W] (sequences [N, C, L] or [N, L, C], films [N, C, T, H, W] are images
+  here, too), or images with their labels: (images, labels), or a dictionary;
 - an iterable of batches, such as a DataLoader, a list or a generator: each a tensor, (images,
   labels) or a dictionary. What of them is images is known by the keys in IMAGE_KEYS, labels by
   those in LABEL_KEYS.
@@ -25,6 +26,8 @@ from torch.utils.data import DataLoader
 
 IMAGE_KEYS = ("images", "image", "pixel_values", "input", "x")
 LABEL_KEYS = ("labels", "label", "target", "y")
+
+RANKS = (3, 4, 5)  # of batches: sequences, images, volumes and films
 
 Batch: TypeAlias = tuple[Tensor, "Tensor | None"]
 InputFn = Callable[[Any], Any]
@@ -154,6 +157,13 @@ def _of_dictionary(batch: Mapping[Any, Any], where: str, with_labels: bool) -> t
     return _images(batch[image_key], where), None if label_key is None else batch[label_key]
 
 
+def _is_one_image(x: Tensor) -> bool:
+    """Whether this is [C, H, W], and no batch of sequences."""
+    if x.dim() != 3:
+        return False
+    return len(x) == 3 or (len(x) <= 4 and x.shape[1] == x.shape[2])
+
+
 def _images(images: Any, where: str) -> Tensor:
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(np.ascontiguousarray(images))
@@ -164,13 +174,16 @@ def _images(images: Any, where: str) -> Tensor:
             f"{where}: expected images [N, C, H, W] or (images, labels), got {_kind(images)}. "
             f"For batches of another shape: {_INPUT_FN}"
         )
-    if images.dim() == 3:
+    if _is_one_image(images):
         raise ValueError(
             f"{where}: expected a batch of images [N, C, H, W], got one image "
             f"{list(images.shape)}: give image[None], a stack of images, or a DataLoader"
         )
-    if images.dim() != 4:
-        raise ValueError(f"{where}: expected images [N, C, H, W], got {list(images.shape)}")
+    if images.dim() not in RANKS:
+        raise ValueError(
+            f"{where}: expected images [N, C, H, W], sequences [N, C, L] or volumes "
+            f"[N, C, D, H, W], got {list(images.shape)}"
+        )
     if not images.is_floating_point():
         raise ValueError(
             f"{where}: expected preprocessed floating-point images, got {images.dtype}"

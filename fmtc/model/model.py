@@ -227,7 +227,11 @@ class CompressedModel(nn.Module):
         # Where free sizes were tried and do not fit, each needs a graph of its own.
         forgot = isinstance(self.network, fx.GraphModule) and not self.network.meta
         free, self._free_sizes = self._free_sizes or forgot, False
-        self._put_together(calibrated, calibrated.prepare(self.reference, x.shape[2:], free))
+        prepared = calibrated.prepare(self.reference, x.shape[2:], free)
+        if self.config.weight_bits == 32:
+            plain = eval_view(self.reference, torch.float32).cpu()
+            prepared.check(plain, calibrated.probe.images(1, x.shape[2:]))
+        self._put_together(calibrated, prepared)
         self.network.to(like.device, like.dtype)
         for name, path in self._paths.items():
             points[name].layout = self.points[name].layout
