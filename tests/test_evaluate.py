@@ -20,6 +20,7 @@ from fmtc.evaluation.measures import kl_divergence, wilson_interval
 from fmtc.evaluation.reference import Reference
 from fmtc.evaluation.snr import image_snr_db
 from fmtc.model.model import CompressedModel
+from fmtc.network.coverage import Coverage
 from fmtc.results.result import new_result, validate
 
 
@@ -41,7 +42,8 @@ class FakeReport:
     clamped_fraction = 0.25
     bits_per_value = {"entropy": 1.0, "entropy_classes": 0.9, "cross_entropy": 1.1, "huffman": 1.2,
                       "stream": None}  # fmt: skip
-    joules_per_image = bits_per_value
+    joules_per_image = bits_per_written_value = bits_per_value
+    written, uncoded_bits = Coverage({"convolution": 96, "norm": 4}, {"convolution": 96}), 8
     layers = [{"name": "conv1", "shape": (4, 2, 3), "components": 3, "values": 96, "reads": 1,
                "step": 0.5, "mse": 0.01, "bits_per_value": bits_per_value}]  # fmt: skip
 
@@ -189,6 +191,10 @@ def test_compressed_model_is_reset_run_and_reported():
     assert point["preset"] == "paper" and point["weight_bits"] == 32 and point["coder"] == "huffman"
     assert point["values"] == 96 and point["clamped_fraction"] == 0.25
     assert point["bits_per_value"] == FakeReport.bits_per_value
+    kinds = {
+        "convolution": {"values": 96, "coded": 96}, "norm": {"values": 4, "coded": 0}
+    }  # fmt: skip
+    assert point["written"] == {"values": 100, "coded": 96, "uncoded_bits": 8, "kinds": kinds}
     assert point["multiply_adds"] == {"plain": 10, "compressed": 15}
     assert point["seconds"]["calibrate"] == 1.5 and point["seconds"]["evaluate"] > 0
     assert point["layers"][0]["shape"] == [4, 2, 3]

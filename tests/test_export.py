@@ -91,12 +91,14 @@ def check_point(point, compressed) -> None:
     for layer, other in zip(point["layers"], measured["layers"], strict=True):
         assert not any(layer["bits_per_value"].values())
         assert layer | {key: other[key] for key in ("values", "bits_per_value")} == other
-    settings = ("preset", "weight_bits", "setting", "block", "coder", "mode", "multiply_adds")
+    settings = ("preset", "weight_bits", "setting", "block", "coder", "mode", "multiply_adds", "written")
     assert [point[key] for key in settings] == [measured[key] for key in settings]
     assert point["outputs"] == []
-    known = (*settings, "outputs", "layers", "seconds", "bits_per_value", "joules_per_image")
+    rates = ("bits_per_value", "bits_per_written_value", "joules_per_image")
+    known = (*settings, *rates, "outputs", "layers", "seconds")
     assert all(point[key] is None for key in measured if key not in known)
-    assert not any(point["bits_per_value"].values()) and point["seconds"]["evaluate"] is None
+    assert not any(any(point[key].values()) for key in rates)
+    assert point["seconds"]["evaluate"] is None
 
 
 def test_package_has_both_networks_and_says_what_they_are(package):

@@ -13,6 +13,7 @@ import pytest
 from fmtc.results import plot
 from fmtc.results.console import console, result_table, saving
 from fmtc.results.result import (
+    RATES,
     ResultError,
     environment,
     load_result,
@@ -23,6 +24,9 @@ from fmtc.results.result import (
     validate,
     write_result,
 )
+
+
+NEW_IN_3 = ("snr_db_image", "outputs", "written", "bits_per_written_value")
 
 
 def make_rates(entropy: float, stream: bool = True) -> dict:
@@ -55,6 +59,13 @@ def make_point(b: int = 8, labels: bool = True, weight_bits: int = 32, stream: b
         "values": 1000,
         "clamped_fraction": 1e-4,
         "bits_per_value": make_rates(entropy, stream),
+        "written": {
+            "values": 200,
+            "coded": 150,
+            "uncoded_bits": 8,
+            "kinds": {"convolution": {"values": 200, "coded": 150}},
+        },
+        "bits_per_written_value": make_rates((3 * entropy + 8) / 4, stream),
         "joules_per_image": make_rates(1e-4 * entropy, stream),
         "multiply_adds": {"plain": 100, "compressed": 150},
         "seconds": {"calibrate": 1.0, "evaluate": 2.0},
@@ -191,7 +202,8 @@ def test_version_1_is_still_read_and_drawn(tmp_path):
     """What it did not have is None; it is checked against its own schema."""
     old = make_result(make_point(7), make_point(8)) | {"schema": "fmtc.result/1"}
     for point in old["points"]:
-        del point["block"], point["joules_per_image"], point["snr_db_image"], point["outputs"]
+        for key in ("block", "joules_per_image", *NEW_IN_3):
+            del point[key]
         for layer in point["layers"]:
             del layer["reads"]
     path = tmp_path / "result.json"
@@ -214,13 +226,15 @@ def test_version_2_is_still_read_and_drawn(tmp_path):
     """Its one SNR is both of version 3, and it knew of no outputs; so in experiments."""
     old = make_result(make_point(7), make_point(8)) | {"schema": "fmtc.result/2"}
     for point in old["points"]:
-        del point["snr_db_image"], point["outputs"]
+        for key in NEW_IN_3:
+            del point[key]
     path = tmp_path / "result.json"
     path.write_text(json.dumps(old))
     result = load_result(path)
     assert result["schema"] == "fmtc.result/3"
     for new, point in zip(result["points"], old["points"], strict=True):
-        assert new == point | {"snr_db_image": point["snr_db"], "outputs": []}
+        nothing = {"outputs": [], "written": None, "bits_per_written_value": dict.fromkeys(RATES)}
+        assert new == point | {"snr_db_image": point["snr_db"], **nothing}
     validate(result)
     plot.rate_distortion(result, tmp_path / "old.png")
     figure_size(tmp_path / "old.png")
