@@ -26,6 +26,7 @@ from fmtc.targets import Bits, Target
 
 from .networks import Loaded, Network
 
+POINTS = "paper"  # what is coded, with every method alike
 # Versions that must be the same for points to stand beside each other.
 SAME_VERSIONS = ("fmtc", "torch", "torchvision")
 ENERGIES = tuple(i / 200 for i in range(100, 201))  # shares of the energy, 0.5...1
@@ -115,7 +116,7 @@ class Store:
         if not self.result or "spectrum" not in self.result:
             self._begin()
             compressor = Compressor(
-                self.loaded.model, self.loaded.calibration, "paper", keep_moments=True
+                self.loaded.model, self.loaded.calibration, "paper", keep_moments=True, points=POINTS
             )
             codecs = compressor.compress(Bits(10)).codecs.values()
             covariances = [m2 for codec in codecs for _, _, m2 in codec.moments.parts]
@@ -144,6 +145,7 @@ class Store:
                 preset,
                 block=block,
                 weight_bits=weight_bits,
+                points=POINTS,
                 seed=self.network.seed,
             )
             self._compressor = key, compressor

@@ -80,11 +80,12 @@ def read_tensors(network: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
 
 
 def scores(node: fx.Node) -> int:
-    """Values of attention scores that the operator writes for an image besides what it gives."""
+    """Values of attention scores, before the softmax and after it, that an operator writes for an
+    image besides what it gives."""
     if operator_name(node) != "scaled_dot_product_attention":
         return 0
     query, key = (arg.meta["shape"] for arg in node.args[:2])  # type: ignore[union-attr]
-    return values(query[:-1]) * (key[-2] if isinstance(key[-2], int) else 0)
+    return 2 * values(query[:-1]) * (key[-2] if isinstance(key[-2], int) else 0)
 
 
 def values(shape: tuple[int | str, ...]) -> int:
