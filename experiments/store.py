@@ -116,7 +116,11 @@ class Store:
         if not self.result or "spectrum" not in self.result:
             self._begin()
             compressor = Compressor(
-                self.loaded.model, self.loaded.calibration, "paper", keep_moments=True, points=POINTS
+                self.loaded.model,
+                self.loaded.calibration,
+                "paper",
+                keep_moments=True,
+                points=POINTS,
             )
             codecs = compressor.compress(Bits(10)).codecs.values()
             covariances = [m2 for codec in codecs for _, _, m2 in codec.moments.parts]

@@ -48,13 +48,15 @@ Row = dict[str, Any]
 def measure(name: str, full: bool = False) -> Row:
     """Compress a network and say what became of it.
 
-    full: with 24 images for calibration and 8 for its test, else 4 and 2.
+    full: with 24 images of its own size for calibration and 8 for its test, else 4 and 2 of 128
+    pixels, if it takes these.
     """
     start = time.process_time()
-    model, shape = make(name)
+    model, shape = make(name, own_size=full)
     count, tested = (24, 8) if full else (CALIBRATION, TESTED)
     calibration, test = images(count, shape, seed=2), images(tested, shape, seed=3)
-    row: Row = {"name": name, "folding_error": _folding_error(model, calibration[:2], test)}
+    row: Row = {"name": name, "input": list(shape)}
+    row |= {"folding_error": _folding_error(model, calibration[:2], test)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         compressed = fmtc.compress(model, calibration, target=TARGET)
@@ -130,16 +132,26 @@ def table(rows: list[Row], command: str) -> str:
     shares = sorted(map(share, good))
     out.write("# Networks that were tried\n\n")
     out.write(f"`{command}`: {len(rows)} networks with random weights, the default target ")
-    out.write(f"({TARGET.value:g} dB) on {CALIBRATION} images of smooth noise, each in a process ")
-    out.write(f"of its own, one thread. {whole} were captured whole")
+    out.write(
+        f"({TARGET.value:g} dB) on {CALIBRATION} images of smooth noise of 128 pixels, or the one size "
+    )
+    out.write(f"that they take, one thread. {whole} were captured whole")
     if good:
         out.write(f"; of what a network writes {statistics.median(shares):.3f} is coded (median)")
-    out.write(".\n\nThe columns: **coded**, the share of the values written that has coding points ")
-    out.write("([method](method.md#what-is-written)), and what is left out; **fold**, the relative ")
-    out.write("error of transforms alone; **bits** a value of the streams; **MACs**, multiply-adds ")
+    out.write(
+        ".\n\nThe columns: **coded**, the share of the values written that has coding points "
+    )
+    out.write(
+        "([method](method.md#what-is-written)), and what is left out; **fold**, the relative "
+    )
+    out.write(
+        "error of transforms alone; **bits** a value of the streams; **MACs**, multiply-adds "
+    )
     out.write("relative to the plain network; **SNR** of the outputs on other images, the ")
     out.write("smallest and the largest, dB; **CPU** seconds of all of it; peak memory in GB.\n\n")
-    out.write("| network | graph | coded | left out | points | fold | bits | MACs | SNR | CPU | GB |\n")
+    out.write(
+        "| network | graph | coded | left out | points | fold | bits | MACs | SNR | CPU | GB |\n"
+    )
     out.write("|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|\n")
     for row in rows:
         cells = _cells(row) if "error" not in row else ["**failed**", "", row["error"], *[""] * 7]
@@ -215,7 +227,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--list", nargs="+", metavar="NAME", help="these alone: names or patterns, as 'timm/*'"
     )
     parser.add_argument("--names", action="store_true", help="say which networks there are")
-    parser.add_argument("--full", action="store_true", help="with 24 and 8 images in place of 4, 2")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="24 and 8 images of the size that networks are meant for, not 4 and 2 of 128 pixels",
+    )
     parser.add_argument("--again", action="store_true", help="forget earlier results")
     parser.add_argument("--threads", type=whole_number(1), default=1, help="default: 1")
     parser.add_argument("--out", default="results/zoo", metavar="DIR", help="default: %(default)s")

@@ -33,6 +33,8 @@ resnet18:features hrnet_w18_small:features mobilenetv3_small_100:features
 SMP = "Unet UnetPlusPlus FPN PSPNet DeepLabV3Plus Linknet PAN Segformer"
 ULTRALYTICS = "yolov8n yolo11n"
 
+SMALL = 128  # pixels
+
 FACTORIES: dict[str, str] = {
     "torchvision": TORCHVISION,
     "timm": TIMM,
@@ -47,10 +49,10 @@ def networks() -> list[str]:
     return [f"{library}/{name}" for library in found for name in FACTORIES[library].split()]
 
 
-def make(name: str, seed: int = 0) -> tuple[nn.Module, tuple[int, ...]]:
+def make(name: str, own_size: bool = False) -> tuple[nn.Module, tuple[int, ...]]:
     """A network with random weights, in eval mode, and the shape of its inputs without the batch.
 
-    BN has the statistics of a batch, as trained networks have: else signals die on the way.
+    own_size: of the images it is meant for; else smaller ones, if it takes them. BN has the statistics of a batch, as trained networks have: else signals die on the way.
     """
     library, _, rest = name.partition("/")
     factory: dict[str, Callable[[str], tuple[nn.Module, tuple[int, ...]]]] = {
@@ -59,12 +61,24 @@ def make(name: str, seed: int = 0) -> tuple[nn.Module, tuple[int, ...]]:
         "segmentation_models_pytorch": _smp,
         "ultralytics": _ultralytics,
     }
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of old weights' initialisation and the like
         model, shape = factory[library](rest)
-        _settle(model.eval(), images(8, shape, seed + 1))
+        model.eval()
+        if not own_size and len(shape) == 3 and _takes(model, (3, SMALL, SMALL)):
+            shape = (3, min(SMALL, shape[1]), min(SMALL, shape[2]))
+        _settle(model, images(8, shape, seed=1))
     return model, shape
+
+
+@torch.no_grad()
+def _takes(model: nn.Module, shape: tuple[int, ...]) -> bool:
+    try:
+        model(torch.zeros(1, *shape))
+    except (RuntimeError, ValueError, AssertionError):
+        return False
+    return True
 
 
 def images(count: int, shape: tuple[int, ...], seed: int) -> torch.Tensor:

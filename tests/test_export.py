@@ -91,7 +91,16 @@ def check_point(point, compressed) -> None:
     for layer, other in zip(point["layers"], measured["layers"], strict=True):
         assert not any(layer["bits_per_value"].values())
         assert layer | {key: other[key] for key in ("values", "bits_per_value")} == other
-    settings = ("preset", "weight_bits", "setting", "block", "coder", "mode", "multiply_adds", "written")
+    settings = (
+        "preset",
+        "weight_bits",
+        "setting",
+        "block",
+        "coder",
+        "mode",
+        "multiply_adds",
+        "written",
+    )
     assert [point[key] for key in settings] == [measured[key] for key in settings]
     assert point["outputs"] == []
     rates = ("bits_per_value", "bits_per_written_value", "joules_per_image")

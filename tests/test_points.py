@@ -63,7 +63,11 @@ class Attention(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.patch, self.qkv, self.project = nn.Conv2d(3, 8, 3, 3), nn.Linear(8, 24), nn.Linear(8, 8)
+        self.patch, self.qkv, self.project = (
+            nn.Conv2d(3, 8, 3, 3),
+            nn.Linear(8, 24),
+            nn.Linear(8, 8),
+        )
         self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 4)
 
     def forward(self, x):

@@ -25,7 +25,6 @@ from fmtc.results.result import (
     write_result,
 )
 
-
 NEW_IN_3 = ("snr_db_image", "outputs", "written", "bits_per_written_value")
 
 
