@@ -1,20 +1,19 @@
-"""Compress many networks with random weights, each in a process of its own, and tell how it went.
+"""Compress many networks with random weights, each in a process of its own: how did it go?
 
-    python -m experiments.zoo [--list NAMES ...] [--full] [--out results/zoo]
+    python -m experiments.zoo [--list NAME ...] [--full] [--out results/zoo]
 
-torchvision's networks; where timm, segmentation_models_pytorch or ultralytics are installed, theirs,
-too. For each network: whether it was captured whole, or why not; the share of the values that it
+torchvision's networks; where timm, segmentation_models_pytorch or ultralytics are installed,
+theirs, too. For each: whether it was captured whole, or why not; the share of the values that it
 writes which has coding points; the folding error, of transforms without quantiser; whether streams
-give what `simulate` gives, and the same after saving and loading; the SNR of its outputs for a target
-of 15 dB; seconds of CPU and peak memory. OUT/zoo.json has what is finished, so that a run that was
-interrupted goes on where it stopped; OUT/networks.md is its table. The exit code is 1 where a network
-failed.
+give what `simulate` gives, and the same after saving and loading; the SNR of its outputs for a
+target of 15 dB; seconds of CPU and peak memory. OUT/zoo.json has what is finished, so that a run
+that was interrupted goes on where it stopped; OUT/networks.md is its table. The exit code is 2
+where a network failed.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import resource
 import signal
@@ -43,6 +42,22 @@ CALIBRATION, TESTED = 4, 2  # images
 TARGET = fmtc.SNR(15)
 EXACT = fmtc.BitsPreset(name="exact", transform_bits=None, drop_components=False)
 Row = dict[str, Any]
+PAGE = """\
+# Networks that were tried
+
+`{command}`: {networks} networks with random weights, target {target}. {whole} were captured whole,
+and the median of the shares of what they write that is coded is {median}.
+
+The columns: **coded**, the share of the values written that has coding points
+([method](method.md#what-is-written)), and what is **left out**; coding **points**; **fold**, the
+relative error of the outputs when transforms alone are done; **bits** a value of the streams;
+**MACs**, multiply-adds relative to the plain network; **SNR** in dB on other images than those of
+calibration, of the output that has the smallest and that which has the largest; seconds of **CPU**
+for all of this, and peak memory in **GB**. Four images to calibrate with are few: rates are no
+claim of what the method does.
+
+| network | graph | coded | left out | points | fold | bits | MACs | SNR | CPU | GB |
+|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|"""
 
 
 def measure(name: str, full: bool = False) -> Row:
@@ -127,36 +142,19 @@ def in_a_process(name: str, full: bool) -> Row:
 def table(rows: list[Row], command: str) -> str:
     """The results as a page in Markdown."""
     good = [row for row in rows if "error" not in row]
-    out = io.StringIO()
-    whole = sum(row["parts"] is None for row in good)
-    shares = sorted(map(share, good))
-    out.write("# Networks that were tried\n\n")
-    out.write(f"`{command}`: {len(rows)} networks with random weights, the default target ")
-    out.write(
-        f"({TARGET.value:g} dB) on {CALIBRATION} images of smooth noise of 128 pixels, or the one size "
-    )
-    out.write(f"that they take, one thread. {whole} were captured whole")
-    if good:
-        out.write(f"; of what a network writes {statistics.median(shares):.3f} is coded (median)")
-    out.write(
-        ".\n\nThe columns: **coded**, the share of the values written that has coding points "
-    )
-    out.write(
-        "([method](method.md#what-is-written)), and what is left out; **fold**, the relative "
-    )
-    out.write(
-        "error of transforms alone; **bits** a value of the streams; **MACs**, multiply-adds "
-    )
-    out.write("relative to the plain network; **SNR** of the outputs on other images, the ")
-    out.write("smallest and the largest, dB; **CPU** seconds of all of it; peak memory in GB.\n\n")
-    out.write(
-        "| network | graph | coded | left out | points | fold | bits | MACs | SNR | CPU | GB |\n"
-    )
-    out.write("|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|\n")
+    lines = [
+        PAGE.format(
+            command=command,
+            networks=len(rows),
+            target=f"{TARGET.value:g} dB",
+            whole=sum(row["parts"] is None for row in good),
+            median=f"{statistics.median(map(share, good)):.3f}" if good else "-",
+        )
+    ]
     for row in rows:
         cells = _cells(row) if "error" not in row else ["**failed**", "", row["error"], *[""] * 7]
-        out.write("| " + " | ".join([row["name"], *cells]) + " |\n")
-    return out.getvalue()
+        lines.append("| " + " | ".join([row["name"], *cells]) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _cells(row: Row) -> list[str]:

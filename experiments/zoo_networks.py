@@ -52,7 +52,8 @@ def networks() -> list[str]:
 def make(name: str, own_size: bool = False) -> tuple[nn.Module, tuple[int, ...]]:
     """A network with random weights, in eval mode, and the shape of its inputs without the batch.
 
-    own_size: of the images it is meant for; else smaller ones, if it takes them. BN has the statistics of a batch, as trained networks have: else signals die on the way.
+    own_size: of the images it is meant for; else smaller ones, if it takes them. BN has the
+    statistics of a batch, as trained networks have: else signals die on the way.
     """
     library, _, rest = name.partition("/")
     factory: dict[str, Callable[[str], tuple[nn.Module, tuple[int, ...]]]] = {

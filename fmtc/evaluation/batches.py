@@ -3,8 +3,8 @@
 That is one of
 
 - a `fmtc.data.datasets.Dataset`, or whatever has ``batches(n)`` as it does;
-- a tensor of images [N, C, H, W] (sequences [N, C, L] or [N, L, C], films [N, C, T, H, W] are images
-  here, too), or images with their labels: (images, labels), or a dictionary;
+- a tensor of images [N, C, H, W], or images with their labels: (images, labels), or a dictionary;
+  sequences [N, C, L] or [N, L, C] and films [N, C, T, H, W] are images here, too;
 - an iterable of batches, such as a DataLoader, a list or a generator: each a tensor, (images,
   labels) or a dictionary. What of them is images is known by the keys in IMAGE_KEYS, labels by
   those in LABEL_KEYS.

@@ -28,9 +28,9 @@ class Prepared:
     of its captured graphs; "" is the whole. groups: of all of them, in execution order in each.
 
     coverage: what of the values written has a coding point, for an image of the size at capture.
-    A layer and what scales it are one module. Where weights are quantised (weight_bits 8 or 4), BN is
-    folded first, and ``grids`` has the grid of each layer's weights by its group. Otherwise nothing
-    of the network is held twice: ``convolution`` folds BN when it is asked to.
+    A layer and what scales it are one module. Where weights are quantised (weight_bits 8 or 4), the
+    scales are folded first, and ``grids`` has the grid of each layer's weights by its group.
+    Otherwise nothing of the network is held twice.
     """
 
     def __init__(
