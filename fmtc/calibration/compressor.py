@@ -22,7 +22,7 @@ from ..model.calibrated import Calibrated, Probe
 from ..model.model import CompressedModel
 from ..network.groups import AFTER
 from ..network.prepared import Prepared
-from ..network.view import eval_view, float_type
+from ..network.view import eval_view, float_type, unwrapped
 from ..presets import BitsPreset, Preset, StepPreset
 from ..progress import Progress, warn
 from ..targets import (
@@ -115,6 +115,7 @@ class Compressor:
         **options: Any,
     ):
         began = time.perf_counter()
+        model = unwrapped(model)
         self.config = CompressConfig.of(config, **options)
         self.preset = self.config.scheme
         if start is not None and not _has_moments(self.preset):

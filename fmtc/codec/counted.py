@@ -15,7 +15,8 @@ from .exact import Exact
 class Counted:
     """What has passed. ``values`` are those of the original tensors (N*C*H*W).
 
-    histogram: i64 [classes, L] of the coded symbols, None for a plain (uncoded) layer.
+    histogram: i64 [classes, L] of the coded symbols, None for a plain (uncoded) layer. clamped:
+    values beyond the levels, NaN among them; nans: these alone.
     streamed, stream_bytes: values that went through streams, and the bytes of those.
     shape: [C, H, W] of an image's tensor; of images of several sizes, their mean.
     """
@@ -23,6 +24,7 @@ class Counted:
     histogram: torch.Tensor | None
     values: int = 0
     clamped: int = 0
+    nans: int = 0
     streamed: int = 0
     stream_bytes: int = 0
     shape: tuple[int, ...] = ()
@@ -37,6 +39,7 @@ class Counted:
                 total.histogram = before + part.histogram
             total.values += part.values
             total.clamped += part.clamped
+            total.nans += part.nans
             total.streamed += part.streamed
             total.stream_bytes += part.stream_bytes
             total.shape = total.shape or part.shape
@@ -44,7 +47,7 @@ class Counted:
 
 
 # What Statistics.totals holds, in this order.
-IMAGES, ROWS, VALUES, CLAMPED, STREAMED, STREAM_BYTES = range(6)
+IMAGES, ROWS, VALUES, CLAMPED, NANS, STREAMED, STREAM_BYTES = range(7)
 
 
 class Statistics(Exact):
@@ -61,25 +64,27 @@ class Statistics(Exact):
         super().__init__()
         self.channels, self.has_histogram = channels, classes is not None
         self.hold("histogram", torch.zeros(classes or 0, levels, dtype=torch.int64))
-        self.hold("totals", torch.zeros(6, dtype=torch.int64))
+        self.hold("totals", torch.zeros(7, dtype=torch.int64))
 
     def add(
         self,
         shape: Iterable[int],
         clamped: torch.Tensor,
+        nans: torch.Tensor,
         histogram: torch.Tensor | None = None,
         stream_bytes: torch.Tensor | None = None,
     ) -> None:
         """Count a tensor [N, C, H, W] of this shape.
 
-        clamped: i64 [], how many of its values were. histogram: of its symbols. stream_bytes: i64
-        [], None where no streams were made.
+        clamped, nans: i64 [], how many of its values were. histogram: of its symbols. stream_bytes:
+        i64 [], None where no streams were made.
         """
         images, _, rows, columns = shape
         values = images * self.channels * rows * columns
-        numbers = [images, images * rows, values, 0, values if stream_bytes is not None else 0, 0]
+        streamed = values if stream_bytes is not None else 0
+        numbers = [images, images * rows, values, 0, 0, streamed, 0]
         part = torch.stack([clamped.new_full((), number) for number in numbers])
-        part[CLAMPED] = clamped
+        part[CLAMPED], part[NANS] = clamped, nans
         if stream_bytes is not None:
             part[STREAM_BYTES] = stream_bytes
         ops.accumulate_(self.totals, part)
@@ -93,10 +98,10 @@ class Statistics(Exact):
 
     def counted(self) -> Counted:
         """What has been counted so far; waits for the device."""
-        images, rows, values, clamped, streamed, stream_bytes = self.totals.tolist()
+        images, rows, values, clamped, nans, streamed, stream_bytes = self.totals.tolist()
         shape: tuple[int, ...] = ()
         if values:
             height = round(rows / images)
             shape = self.channels, height, round(values / (self.channels * rows))
         histogram = self.histogram.cpu().clone() if self.has_histogram else None
-        return Counted(histogram, values, clamped, streamed, stream_bytes, shape)
+        return Counted(histogram, values, clamped, nans, streamed, stream_bytes, shape)

@@ -22,6 +22,7 @@ from ..network.outputs import (
     first_broken,
     told,
 )
+from ..network.view import float_type
 from ..progress import Progress, stage
 from . import distributed
 from .batches import InputFn, batches, count
@@ -127,13 +128,13 @@ def run(
 ) -> tuple[dict[str, Tensor], float]:
     """A model's outputs [n, ...] by name of images [n, C, H, W], on the CPU, and the seconds.
 
-    choice: which of them. The model runs in evaluation mode, on its own device. numbers: of the
-    images, for errors. ValueError: none that could be measured, or one that is no [n, ...] or has
-    NaN or Inf, by its name.
+    choice: which of them. The model runs in evaluation mode, on its own device, in its own type.
+    numbers: of the images, for errors. ValueError: none that could be measured, or one that is no
+    [n, ...] or has NaN or Inf, by its name.
     """
     tensors = chain(model.parameters(), model.buffers())
     device = next((tensor.device for tensor in tensors), torch.device("cpu"))
-    images = images.to(device, copy=True)  # many a model changes them
+    images = images.to(device, float_type(model), copy=True)  # many a model changes them
     with evaluating(model):
         start = time.perf_counter()
         made = chosen_outputs(model(images), choice)

@@ -54,7 +54,7 @@ class Probe:
         # RandomState, because numpy guarantees its sequence for ever.
         noise = np.random.RandomState(0).standard_normal((count, *shape)).astype(np.float32)
         rest = [1] * (len(self.shape) - 1)
-        mean, std = (torch.tensor(part).view(-1, *rest) for part in (self.mean, self.std))
+        mean, std = torch.tensor([self.mean, self.std], dtype=torch.float32).view(2, -1, *rest)
         return torch.from_numpy(noise) * std + mean
 
     @torch.no_grad()

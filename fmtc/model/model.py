@@ -22,7 +22,8 @@ from ..network.fold import as_conv, module_name
 from ..network.layers import is_plain_layer
 from ..network.outputs import Choice, as_choice
 from ..network.prepared import Prepared
-from ..network.view import device_of, eval_view, float_type
+from ..network.view import device_of, eval_view, float_type, unwrapped
+from ..progress import warn
 from .assemble import assemble, count_multiply_adds
 from .calibrated import PROBE_TOLERANCE, Calibrated
 from .points import CodingPoint
@@ -65,7 +66,7 @@ class CompressedModel(nn.Module):
     def _take(self, calibrated: Calibrated, prepared: Prepared | None) -> None:
         """Become the network of these codecs."""
         prepared = prepared or calibrated.prepare(self.reference)
-        example = torch.zeros(1, *calibrated.probe.shape)
+        example = torch.zeros(1, *calibrated.probe.shape, dtype=torch.float32)
         plain = count_multiply_adds(prepared.network, example)
         self.written = prepared.coverage
         self._put_together(calibrated, prepared)
@@ -256,7 +257,14 @@ class CompressedModel(nn.Module):
         if gather is not None:
             counted = {name: Counted.sum(gather(part)) for name, part in counted.items()}
         by = self.multiply_adds, self.written, self.config.uncoded_bits
-        return Report.of(self.points, counted, *by)
+        report = Report.of(self.points, counted, *by)
+        if report.nan_values:
+            layers = ", ".join(name for name, part in counted.items() if part.nans)
+            warn(
+                f"{report.nan_values} of the values that were coded were NaN, for which there is "
+                f"no level: outputs that depend on them are finite and wrong (layers: {layers})"
+            )
+        return report
 
     def save(self, path: str | PathLike) -> None:
         """Write codecs and settings (not the weights) to a safetensors file; see ``fmtc.load``."""
@@ -332,7 +340,7 @@ def load(
     which is not saved; names are, and without either all outputs are measured. Raises
     fmtc.StorageError where the file is damaged, of another version, or was made for another model.
     """
-    source = str(path)
+    source, model = str(path), unwrapped(model)
     calibrated = Calibrated.of(Archive.read(path), source)
     if outputs is not None:
         calibrated.config = replace(calibrated.config, outputs=as_choice(outputs))

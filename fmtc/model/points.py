@@ -104,7 +104,8 @@ class CodedPoint(CodingPoint):
         self, x: torch.Tensor, symbols: Symbols, clamped: torch.Tensor, used: torch.Tensor | None
     ) -> None:
         stream_bytes = None if used is None else used.sum()
-        self.statistics.add(x.shape, clamped, self.codec.count(symbols), stream_bytes)
+        nans = nans_of(x, clamped)
+        self.statistics.add(x.shape, clamped, nans, self.codec.count(symbols), stream_bytes)
 
 
 class PlainPoint(CodingPoint):
@@ -123,8 +124,16 @@ class PlainPoint(CodingPoint):
             streamed = None
             if self.mode == "stream":
                 streamed = clamped.new_full((), x.numel() * self.codec.bits // 8)
-            self.statistics.add(x.shape, clamped, stream_bytes=streamed)
+            nans = nans_of(x, clamped)
+            self.statistics.add(x.shape, clamped, nans, stream_bytes=streamed)
         return self.codec.quantizer.dequantize(levels, x.dtype)
+
+
+def nans_of(x: torch.Tensor, clamped: torch.Tensor) -> torch.Tensor:
+    """How many values are NaN, i64 []; clamped: how many were clamped, which all these are."""
+    if not torch.compiler.is_compiling() and not clamped.is_cuda and not clamped:
+        return clamped  # the usual case, without a look at the tensor
+    return x.isnan().sum()
 
 
 def make_point(codec: Codec, forward_folded: bool = False, inverse_folded: bool = False):

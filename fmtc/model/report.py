@@ -31,6 +31,7 @@ class Report:
     rates, see ``fmtc.results.energy``. Where positions have classes, their map is among the symbols
     of all these rates. written: what share of all that an image makes the network write this speaks
     of; uncoded_bits: of a value of the rest, in ``bits_per_written_value``.
+    nan_values: those that were NaN, and became finite.
     """
 
     values: int
@@ -40,6 +41,7 @@ class Report:
     layers: list[dict]
     written: Coverage
     uncoded_bits: float = PLAIN_BITS
+    nan_values: int = 0
     calibration: bool = False
 
     @classmethod
@@ -67,6 +69,7 @@ class Report:
             layers=[_layer(name, points[name], counted[name], bits[name]) for name in points],
             written=written,
             uncoded_bits=uncoded_bits,
+            nan_values=sum(c.nans for c in counted.values()),
             calibration=calibration,
         )
 
@@ -87,6 +90,7 @@ class Report:
         return {
             "values": self.values,
             "clamped_fraction": self.clamped_fraction,
+            "nan_values": self.nan_values,
             "bits_per_value": self.bits_per_value,
             "written": self.written.to_dict(),
             "uncoded_bits": self.uncoded_bits,

@@ -7,6 +7,7 @@ never of a whole weight at once, which would take more memory than the network.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from keyword import iskeyword
 
 import torch
 from torch import fx, nn
@@ -227,5 +228,9 @@ def _call(group: Group, kind: str, module: nn.Module) -> None:
 
 
 def module_name(kind: str, layer: str) -> str:
-    """Path of a submodule that belongs to a layer: ``fmtc_folded.layer1.0.conv1``."""
-    return f"{PREFIX}_{kind}.{layer}"
+    """Path of a submodule that belongs to a layer: ``fmtc_folded.layer1.0.conv1``.
+
+    A module may be called "class", of which no code can be made.
+    """
+    legal = ".".join(part + "_" * iskeyword(part) for part in layer.split("."))
+    return f"{PREFIX}_{kind}.{legal}"

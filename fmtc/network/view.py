@@ -12,6 +12,26 @@ from torch.utils import _pytree as pytree
 M = TypeVar("M", bound=nn.Module)
 
 
+def unwrapped(model: Any) -> nn.Module:
+    """The module inside of what torch.compile, DataParallel and torch.export make of one.
+
+    TypeError for what is no module, and for TorchScript, which nothing can look into.
+    """
+    wrappers = nn.DataParallel, nn.parallel.DistributedDataParallel
+    while isinstance(model, (*wrappers, torch._dynamo.OptimizedModule)):
+        model = model.module if isinstance(model, wrappers) else model._orig_mod
+    if isinstance(model, torch.export.ExportedProgram):
+        model = model.module()
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            "the model is TorchScript, which cannot be captured: give the nn.Module that it was "
+            "made from"
+        )
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a model, a torch.nn.Module; got {type(model).__name__}")
+    return model
+
+
 def eval_view(model: M, dtype: torch.dtype | None = None) -> M:
     """A copy of the modules in eval mode whose tensors share the model's memory.
 
