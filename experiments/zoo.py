@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -200,15 +201,18 @@ def run(options: argparse.Namespace) -> None:
     settings = {"full": options.full, "version": fmtc.__version__}
     done: dict[str, Row] = known["rows"] if known.get("settings") == settings else {}
     command = "python -m experiments.zoo" + " --full" * options.full
-    for number, name in enumerate(names, 1):
-        if name in done:
-            continue
-        say(f"[{number}/{len(names)}] {name}")
-        done[name] = row = in_a_process(name, options.full)
-        say("    " + (row["error"] if "error" in row else "  ".join(_cells(row))))
-        write_atomically(path, json.dumps({"settings": settings, "rows": done}, indent=1).encode())
-        rows = [done[n] for n in networks() if n in done]
-        write_atomically(path.with_name("networks.md"), table(rows, command).encode())
+    missing = [name for name in names if name not in done]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        running = [pool.submit(in_a_process, name, options.full) for name in missing]
+        for finished in as_completed(running):
+            row = finished.result()
+            done[row["name"]] = row
+            cells = row["error"] if "error" in row else "  ".join(_cells(row))
+            say(f"[{len(done)}] {row['name']}: {cells}")
+            document = {"settings": settings, "rows": done}
+            write_atomically(path, json.dumps(document, indent=1).encode())
+            rows = [done[n] for n in networks() if n in done]
+            write_atomically(path.with_name("networks.md"), table(rows, command).encode())
     bad = [name for name in names if not passed(done[name])]
     print(f"{len(names) - len(bad)} of {len(names)} networks are as they should be")
     if bad:
@@ -231,14 +235,16 @@ def main(arguments: list[str] | None = None) -> int:
         help="24 and 8 images of the size that networks are meant for, not 4 and 2 of 128 pixels",
     )
     parser.add_argument("--again", action="store_true", help="forget earlier results")
-    parser.add_argument("--threads", type=whole_number(1), default=1, help="default: 1")
+    parser.add_argument(
+        "--jobs", type=whole_number(1), default=1, metavar="N", help="networks at a time (1)"
+    )
     parser.add_argument("--out", default="results/zoo", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # what each process does
     return main_with_errors("zoo", lambda: _command(parser.parse_args(arguments)))
 
 
 def _command(options: argparse.Namespace) -> None:
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     if options.names:
         print("\n".join(networks()))
     elif options.one:

@@ -17,10 +17,12 @@ from ..config import CompressConfig
 from ..errors import CalibrationError
 from ..evaluation.batches import images as image_batches
 from ..evaluation.evaluate import evaluate
+from ..evaluation.packed import for_model
 from ..evaluation.reference import Reference
 from ..model.calibrated import Calibrated, Probe
 from ..model.model import CompressedModel
 from ..network.groups import AFTER
+from ..network.inputs import packing_of
 from ..network.prepared import Prepared
 from ..network.view import eval_view, float_type, unwrapped
 from ..presets import BitsPreset, Preset, StepPreset
@@ -115,7 +117,7 @@ class Compressor:
         **options: Any,
     ):
         began = time.perf_counter()
-        model = unwrapped(model)
+        model, images, input_fn = for_model(unwrapped(model), images, input_fn)
         self.config = CompressConfig.of(config, **options)
         self.preset = self.config.scheme
         if start is not None and not _has_moments(self.preset):
@@ -345,6 +347,7 @@ class Compressor:
             refitted=tuple(layers.refitted),
             means=self.units.means,
             chosen_means=self.units.chosen_means,
+            packing=packing_of(self.model),
         )
         return prepared, calibrated, layers.notes(images)
 

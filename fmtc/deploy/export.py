@@ -36,6 +36,7 @@ from ..evaluation.measures import classifier
 from ..files import write_atomically
 from ..model.model import CompressedModel
 from ..model.points import CodedPoint, CodingPoint, PlainPoint
+from ..network.inputs import packing_of
 from ..network.outputs import chosen_outputs, tensors
 from ..results.energy import read_joules, write_joules
 
@@ -222,6 +223,8 @@ def _with_modules(network: torch.fx.GraphModule, of: dict[int, nn.Module]) -> to
 
 
 def _check_example(compressed: CompressedModel, example: Tensor) -> None:
+    if packing_of(compressed.reference) is not None:
+        raise ExportError("export: a package holds networks of one input; this one takes several")
     if not isinstance(example, Tensor) or example.dtype != torch.float32 or not example.numel():
         kind = getattr(example, "dtype", type(example).__name__)
         raise ValueError(f"export: the example must be a float32 tensor with images, got {kind}")

@@ -4,7 +4,7 @@ That is one of
 
 - a `fmtc.data.datasets.Dataset`, or whatever has ``batches(n)`` as it does;
 - a tensor of images [N, C, H, W], or images with their labels: (images, labels), or a dictionary;
-  sequences [N, C, L] or [N, L, C] and films [N, C, T, H, W] are images here, too;
+  vectors [N, C], sequences [N, C, L] or [N, L, C] and films [N, C, T, H, W] are images here, too;
 - an iterable of batches, such as a DataLoader, a list or a generator: each a tensor, (images,
   labels) or a dictionary. What of them is images is known by the keys in IMAGE_KEYS, labels by
   those in LABEL_KEYS.
@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 IMAGE_KEYS = ("images", "image", "pixel_values", "input", "x")
 LABEL_KEYS = ("labels", "label", "target", "y")
 
-RANKS = (3, 4, 5)  # of batches: sequences, images, volumes and films
+RANKS = (2, 3, 4, 5)  # of batches: vectors, sequences, images, volumes and films
 
 Batch: TypeAlias = tuple[Tensor, "Tensor | None"]
 InputFn = Callable[[Any], Any]
@@ -181,8 +181,8 @@ def _images(images: Any, where: str) -> Tensor:
         )
     if images.dim() not in RANKS:
         raise ValueError(
-            f"{where}: expected images [N, C, H, W], sequences [N, C, L] or volumes "
-            f"[N, C, D, H, W], got {list(images.shape)}"
+            f"{where}: expected a batch of images [N, C, H, W], or of vectors, sequences or "
+            f"volumes, got {list(images.shape)}"
         )
     if not images.is_floating_point():
         raise ValueError(

@@ -20,6 +20,7 @@ from ..results.result import RATES
 from . import distributed
 from .batches import InputFn, batches, count
 from .measures import Measures
+from .packed import for_model
 from .reference import Reference, of_all_processes, run
 
 LAYER_KEYS = ("name", "shape", "components", "values", "reads", "step", "mse", "bits_per_value")
@@ -67,8 +68,12 @@ def evaluate(
     understand.
     """
     compressed = model if isinstance(model, CompressedModel) else None
-    own: Any = model if compressed is None else compressed.reference
+    packed = model if compressed is None else compressed.reference
+    packed, data, input_fn = for_model(packed, data, input_fn)
+    model, own = (packed, packed) if compressed is None else (model, compressed.reference)
     against: Reference | nn.Module = own if reference is None else reference
+    if not isinstance(against, Reference):
+        against, _, _ = for_model(against, data)
     choice = _choice(as_choice(outputs), against, compressed)
     measures, seconds = Measures(compressed.output_means(choice) if compressed else {}), 0.0
     with nullcontext() if compressed is None else _measuring(compressed, mode):

@@ -27,6 +27,7 @@ from ..progress import Progress, stage
 from . import distributed
 from .batches import InputFn, batches, count
 from .measures import Measures
+from .packed import for_model
 
 
 class Reference:
@@ -66,6 +67,8 @@ class Reference:
         input_fn: InputFn | None = None,
         outputs: str | Iterable[str] | Callable[[Any], Any] | None = None,
     ) -> None:
+        if data is not None:
+            model, data, input_fn = for_model(model, data, input_fn)
         self.model, self.sharded = model, sharded
         self.choice: Choice = as_choice(outputs)
         self.seconds = 0.0

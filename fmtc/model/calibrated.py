@@ -14,6 +14,7 @@ from ..codec.archive import Archive, Tensors, reading, require
 from ..codec.codec import Codec, unpacked_codecs
 from ..config import CompressConfig
 from ..errors import StorageError
+from ..network.inputs import Packing
 from ..network.outputs import named_outputs, relative_difference
 from ..network.prepared import Prepared
 from ..network.view import eval_view
@@ -28,7 +29,8 @@ PROBE_VALUES = 4096  # of each output, evenly spread, are kept
 class Probe:
     """What a network computes, as far as one input tells: noise like its calibration images.
 
-    mean, std: of the images' channels; outputs: what the network made of it, f32 by name.
+    mean, std: of the images' channels, or of all values of vectors; outputs: what the network made
+    of it, f32 by name.
     """
 
     shape: tuple[int, ...]
@@ -39,9 +41,9 @@ class Probe:
     @classmethod
     def of(cls, model: nn.Module, images: torch.Tensor) -> Probe:
         """Of a network in eval mode and images [N, C, ...] of the kind that it takes."""
-        dims = [0, *range(2, images.dim())]
-        mean = tuple(images.mean(dims).tolist())
-        std = tuple(images.std(dims, correction=0).tolist())
+        dims = [0, *range(2, images.dim())] if images.dim() > 2 else [0, 1]
+        mean = tuple(images.mean(dims).flatten().tolist())
+        std = tuple(images.std(dims, correction=0).flatten().tolist())
         probe = cls(tuple(images.shape[1:]), mean, std, {})
         return cls(probe.shape, mean, std, probe.outputs_of(model))
 
@@ -86,6 +88,7 @@ class Calibrated:
     that were refitted, as they are in the assembled network, weight and bias by layer.
     means: of each output over these images, f64 by name (`fmtc.evaluation.snr.mean_of`);
     chosen_means: of what the configuration's function makes of the outputs, where it has one.
+    packing: of the network's inputs, where it has several.
     """
 
     config: CompressConfig
@@ -99,6 +102,7 @@ class Calibrated:
     weights: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     means: Tensors = field(default_factory=dict)
     chosen_means: Tensors = field(default_factory=dict)
+    packing: Packing | None = None
 
     def prepare(
         self, model: nn.Module, size: Sequence[int] | None = None, free_sizes: bool = False
@@ -136,6 +140,7 @@ class Calibrated:
             "images": self.images,
             "seconds": self.seconds,
             "refitted": self.refitted,
+            "inputs": None if self.packing is None else self.packing.shapes,
         }  # fmt: skip
         more = {
             **_prefixed("probe.", self.probe.outputs),
@@ -179,6 +184,7 @@ class Calibrated:
                 weights=weights,
                 means=_with_prefix(archive, "mean.", torch.float64),
                 chosen_means=_with_prefix(archive, "chosen_mean.", torch.float64),
+                packing=_packing(header.get("inputs")),
             )
 
 
@@ -196,6 +202,10 @@ def _with_prefix(archive: Archive, prefix: str, dtype: torch.dtype) -> Tensors:
     for name, tensor in found.items():
         require(tensor.dtype == dtype, f"{prefix}{name} of {tensor.dtype}")
     return found
+
+
+def _packing(shapes: Any) -> Packing | None:
+    return None if shapes is None else Packing(tuple(_whole(shape) for shape in shapes))
 
 
 def _whole(shape: Sequence[Any]) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from ..config import CompressConfig, check_mode
 from ..errors import StorageError
 from ..network.capture import fits
 from ..network.fold import as_conv, module_name
+from ..network.inputs import packed_view
 from ..network.layers import is_plain_layer
 from ..network.outputs import Choice, as_choice
 from ..network.prepared import Prepared
@@ -190,6 +191,9 @@ class CompressedModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Any, *more: Any, **named: Any) -> Any:
+        packing = self._calibrated.packing
+        if packing is not None and more:
+            x, more = packing.packed((x, *more)), ()
         if not torch.compiler.is_compiling():
             self._check_input((x, *more))
             if isinstance(x, torch.Tensor) and x.shape[1:] not in self._sizes:
@@ -344,7 +348,8 @@ def load(
     calibrated = Calibrated.of(Archive.read(path), source)
     if outputs is not None:
         calibrated.config = replace(calibrated.config, outputs=as_choice(outputs))
-    reference = eval_view(model)
+    packing = calibrated.packing
+    reference = eval_view(model) if packing is None else packed_view(model, packing)
     try:
         difference = calibrated.probe.difference(reference)
     except (RuntimeError, TypeError, ValueError) as error:
