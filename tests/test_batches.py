@@ -158,7 +158,7 @@ def test_images_do_not_mind_what_stands_beside_them():
         ((X[0], 3), r"got one image \[2, 3, 3\]"),
         ([X[0], X[1]], r"batch 0: .* got one image \[2, 3, 3\]: .* a stack of images"),
         (Map(), r"batch 0: .* got one image \[2, 3, 3\]: .* or a DataLoader"),
-        (X[:, 0, 0], r"expected images \[N, C, H, W\], sequences .*, got \[5, 3\]"),
+        (X[:, 0, 0, 0], r"expected a batch of images \[N, C, H, W\], or of .*, got \[5\]"),
         (X.byte(), "data: expected preprocessed floating-point images, got torch.uint8"),
         ([(X.byte(), Y)], "batch 0: expected preprocessed floating-point images"),
         (X[:0], "there are no images$"),

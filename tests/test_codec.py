@@ -188,7 +188,7 @@ def test_every_damage_is_noticed():
 @pytest.mark.parametrize(
     "x,message",
     [
-        (torch.zeros(6, 9, 7), r"expected a tensor \[N, 6, H, W\], got \[6, 9, 7\]"),
+        (torch.zeros(6, 9, 7), r"expected a tensor \[N, 6, \*, \*\], got \[6, 9, 7\]"),
         (torch.zeros(1, 5, 9, 7), r"got \[1, 5, 9, 7\]"),
         (torch.zeros(1, 6, 9, 7, dtype=torch.int32), "floating-point"),
         (torch.full((1, 6, 2, 2), float("nan")), "NaN or Inf"),
@@ -206,7 +206,7 @@ def test_bad_tensors_to_encode(x, message):
     [
         ([], "empty"),
         (torch.zeros(0, 3, 2, 2), "empty"),
-        (torch.zeros(3, 2, 2), r"expected floating-point tensors \[N, C, H, W\]"),
+        (torch.zeros(3), r"expected floating-point tensors \[N, C, H, W\], or .*, got .* \[3\]"),
         (torch.zeros(1, 3, 2, 2, dtype=torch.int16), "floating-point"),
         ([torch.zeros(1, 3, 2, 2), torch.zeros(1, 4, 2, 2)], "differ in their channels"),
         (torch.full((1, 3, 2, 2), float("inf")), "NaN or Inf"),

@@ -7,9 +7,11 @@ import torch
 from networks import images
 from torch import nn
 
+import fmtc
 from fmtc.network.capture import capture
 from fmtc.network.groups import find_groups
-from fmtc.network.layout import Layout, Layouts
+from fmtc.network.layout import Layouts
+from fmtc.planes import Layout
 
 
 @pytest.mark.parametrize("rank", [2, 3, 4, 5])
@@ -35,6 +37,43 @@ def test_maps_are_their_own_planes():
     x = torch.randn(2, 3, 4, 5)
     assert Layout().planes(x).data_ptr() == x.data_ptr()
     assert Layout().planes(x).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    "shape,channel_dim",
+    [((3, 6), 1), ((3, 40, 6), -1), ((3, 6, 40), 1), ((3, 5, 7, 6), 3), ((3, 5, 6, 2, 4), 2)],
+)
+@pytest.mark.parametrize("coder", ["rans", "huffman"])
+def test_bare_tensors_of_any_rank(shape, channel_dim, coder, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator)
+    codec = fmtc.calibrate_tensor(x, bits=10, coder=coder, channel_dim=channel_dim)
+    assert codec.channels == 6
+    data = codec.encode(x)
+    given = shape if len(shape) > 4 else None
+    decoded = codec.decode(data, given)
+    assert decoded.shape == x.shape and torch.equal(decoded, codec.simulate(x))
+    assert (decoded - x).norm() < 0.02 * x.norm()
+    codec.save(tmp_path / "codec.safetensors")
+    loaded = fmtc.TensorCodec.load(tmp_path / "codec.safetensors")
+    assert loaded.encode(x) == data and torch.equal(loaded.decode(data, given), decoded)
+    assert loaded.decode(b"", given and (0, *shape[1:])).shape[len(shape) - 1] in (shape[-1], 0)
+    with pytest.raises(ValueError, match="expected a tensor"):
+        codec.encode(x[None])
+    for streams in (data, b""):
+        with pytest.raises(ValueError, match="not of a tensor"):
+            codec.decode(streams, (2, *shape[1:]))
+    if given:
+        with pytest.raises(ValueError, match="give the shape"):
+            codec.decode(data)
+
+
+def test_bare_tensors_need_a_dimension_of_channels():
+    for dim in (0, 4, -4, -9):
+        with pytest.raises(ValueError, match=f"channel_dim {dim} is no dimension of channels"):
+            fmtc.calibrate_tensor(torch.randn(2, 3, 4, 5), channel_dim=dim)
+    with pytest.raises(fmtc.CalibrationError, match="differ in their channels"):
+        fmtc.calibrate_tensor([torch.randn(2, 3, 4), torch.randn(2, 4, 3)], channel_dim=-1)
 
 
 def layouts_of(model, x):

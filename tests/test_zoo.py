@@ -128,11 +128,11 @@ def test_efficientnet_lite1_pads_by_itself_and_is_folded_anyway(shared_data):
     )
     x, labels = next(iter(data.batches(24)))
     assert fmtc.evaluate(model, (x, labels))["top1"] > 0.7
-    compressed = fmtc.compress(model, x[:16], target=fmtc.Step(0.003), points="paper")
+    compressed = fmtc.compress(model, x[:16], target=fmtc.Step(0.0005), points="paper")
     adds = compressed.multiply_adds
-    assert adds["compressed"] < 1.45 * adds["plain"]  # with 64 images, 1.27
+    assert adds["compressed"] < 1.3 * adds["plain"]
     point = fmtc.evaluate(compressed, x[16:])
-    assert point["agreement"] > 0.7 and point["bits_per_value"]["stream"] < 1.2
+    assert point["snr_db"] > 14.5 and point["bits_per_value"]["stream"] < 0.95
 
 
 @needs("facenet_pytorch", "requests")

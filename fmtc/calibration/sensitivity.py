@@ -23,8 +23,8 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from ..network.groups import Group
-from ..network.layout import Layout
 from ..network.parts import running
+from ..planes import Layout
 from ..progress import Progress, stage
 from .symmetric import Symmetric
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import torch
 
 from ..codec.block import Block
-from ..codec.codec import TensorCodec
+from ..codec.codec import MOST_DIMENSIONS, TensorCodec
 from ..codec.coders import check_lane_values
 from ..errors import CalibrationError
+from ..planes import Layout
 from ..presets import BitsPreset, Preset, StepPreset, get_preset
 from ..targets import Bits
 from .fit import Fit, Knob
@@ -27,12 +28,15 @@ def calibrate_tensor(
     step: float | None = None,
     coder: str | None = None,
     lane_values: int | None = None,
+    channel_dim: int = 1,
 ) -> TensorCodec:
     """Codec for bare tensors, without a model.
 
-    samples: float [N, C, H, W], or an iterable of such batches, of which some may be empty. bits: b
-    of presets that have it. step: of the quantiser instead, in units of the tensor; preset "fmtc"
-    needs it (a bare tensor has no network to be sensitive for: every error counts by its square).
+    samples: float [N, C, H, W], or an iterable of such batches, of which some may be empty; or
+    tensors of 2 to 8 dimensions with images in the first. channel_dim: where their channels are, -1
+    for tokens [N, L, C]. bits: b of presets that have it. step: of the quantiser instead, in units
+    of the tensor; preset "fmtc" needs it (a bare tensor has no network to be sensitive for: every
+    error counts by its square).
     coder, lane_values: as for ``CompressConfig``; the preset's by default.
     keep_moments: keep (and save) count, mean and covariance, so that they can be continued;
     start: such a codec; the basis then comes from all samples, step, ranges and tables from the new
@@ -42,16 +46,25 @@ def calibrate_tensor(
     """
     batches = [samples] if isinstance(samples, torch.Tensor) else list(samples)
     for x in batches:
-        if not isinstance(x, torch.Tensor) or x.dim() != 4 or not x.is_floating_point():
+        usable = isinstance(x, torch.Tensor) and x.is_floating_point()
+        if not usable or not 2 <= x.dim() <= MOST_DIMENSIONS:
             kind = f"{x.dtype} {list(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
             raise CalibrationError(
-                f"calibrate_tensor: expected floating-point tensors [N, C, H, W], got {kind}"
+                "calibrate_tensor: expected floating-point tensors [N, C, H, W], or others of 2 to "
+                f"{MOST_DIMENSIONS} dimensions, got {kind}"
             )
-        if x.shape[1] != batches[0].shape[1]:
+        if not -x.dim() < channel_dim < x.dim() or channel_dim == 0:
+            raise ValueError(
+                f"calibrate_tensor: channel_dim {channel_dim} is no dimension of channels in "
+                f"{list(x.shape)}"
+            )
+        if x.dim() != batches[0].dim() or x.shape[channel_dim] != batches[0].shape[channel_dim]:
             raise CalibrationError("calibrate_tensor: the batches differ in their channels")
     batches = [x.float() for x in batches if x.numel()]
     if not batches:
         raise CalibrationError("calibrate_tensor: the calibration set is empty")
+    rank = batches[0].dim()
+    layout = Layout(channels=channel_dim % rank)
     preset = get_preset(preset) if coder is None else get_preset(preset, coder=coder)
     if lane_values is not None:
         check_lane_values(lane_values)
@@ -65,4 +78,6 @@ def calibrate_tensor(
         raise ValueError(f"calibrate_tensor: step must be positive, got {step}")
     knob = Knob(bits=Bits(bits).value) if step is None else Knob(step=step)
     fit = Fit(preset, Block.parse(block), knob, "calibrate_tensor", keep_moments)
-    return fit(batches, start)
+    codec = fit([layout.planes(x) for x in batches], start)
+    codec.rank, codec.layout = rank, layout
+    return codec

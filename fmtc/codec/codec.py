@@ -6,6 +6,7 @@ The stages follow the way of a tensor and can be called alone:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -14,6 +15,7 @@ import torch
 from .. import ops
 from ..errors import StorageError, StreamError
 from ..ops import UNLIMITED, Limits
+from ..planes import Layout
 from .archive import Archive, Scalars, Tensors, integer, number, reading, require, typed
 from .block import Block
 from .coders import Coder, require_tables
@@ -24,6 +26,8 @@ from .positions import PositionClasses
 from .prediction import SymbolMap
 from .quantizer import Quantizer
 from .transform import Identity, Transform
+
+MOST_DIMENSIONS = 8  # of a tensor
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Symbols:
 class TensorCodec(Exact):
     """Everything that turns tensors [N, C, H, W] of one kind into streams and back.
 
+    ``encode``, ``decode`` and ``simulate`` take and give tensors of ``rank`` dimensions of which
+    ``layout`` says what they are; all else works on their planes [N, C, H, W].
     channels: C. symbol_map: levels to the planes of symbols that are coded. position_classes: None
     where all positions are coded alike. class_of: i64, the class of each plane, or segment with
     classes of positions (for the report; equal to ``coder.table_of`` where there is a table for
@@ -67,8 +73,11 @@ class TensorCodec(Exact):
         clamped: int = 0,
         moments: Moments | None = None,
         position_classes: PositionClasses | None = None,
+        rank: int = 4,
+        layout: Layout | None = None,
     ):
         super().__init__()
+        self.rank, self.layout = rank, layout or Layout()
         self.channels, self.block = channels, block
         self.transform, self.quantizer = transform, quantizer
         self.symbol_map, self.position_classes = symbol_map, position_classes
@@ -130,7 +139,9 @@ class TensorCodec(Exact):
 
     def simulate(self, x: torch.Tensor) -> torch.Tensor:
         """What decode(encode(x)) gives, without making the stream."""
-        return self.dequantize(self.quantize(x)[0], self.block.crop(*x.shape[2:]))
+        planes = self.layout.planes(x)
+        made = self.dequantize(self.quantize(planes)[0], self.block.crop(*planes.shape[2:]))
+        return self.layout.restored(made, x.shape)
 
     def encode_symbols(
         self, symbols: Symbols, crop: tuple[int, int] = (0, 0)
@@ -159,19 +170,26 @@ class TensorCodec(Exact):
     def encode(self, x: torch.Tensor) -> bytes:
         """x [N, C, H, W] float -> one self-describing stream for each image, back to back.
 
-        Raises ValueError for another shape or device than the codec's, or for NaN.
+        Or x of the codec's rank and layout. Raises ValueError for another shape or device than the
+        codec's, or for NaN.
         """
         self._check(x)
-        levels, _ = self.quantize(x.float())
-        data, used = self.encode_levels(levels, self.block.crop(*x.shape[2:]))
+        planes = self.layout.planes(x.float())
+        levels, _ = self.quantize(planes)
+        data, used = self.encode_levels(levels, self.block.crop(*planes.shape[2:]))
         return b"".join(
             row[:size].cpu().numpy().tobytes()
             for row, size in zip(data, used.tolist(), strict=True)
         )
 
     @torch.no_grad()
-    def decode(self, data: bytes) -> torch.Tensor:
-        """Inverse of ``encode``: float32 [N, C, H, W]. Raises StreamError for damaged bytes."""
+    def decode(self, data: bytes, shape: Sequence[int] | None = None) -> torch.Tensor:
+        """Inverse of ``encode``: float32 [N, C, H, W], or of the codec's rank and layout.
+
+        shape: that of the encoded tensor, where it has more than two dimensions of positions, which
+        streams do not tell apart. Raises StreamError for damaged bytes, ValueError where they are
+        of another shape, or need one.
+        """
         levels, crops, start = [], set(), 0
         view = memoryview(data)
         while start < len(view):
@@ -183,15 +201,35 @@ class TensorCodec(Exact):
             crops.add((info["crop_h"], info["crop_w"]))
             start += info["size"]
         if not levels:
-            return torch.empty(0, self.channels, 0, 0)
+            # Of no tensor all sizes are known but those of positions.
+            empty = self.layout.planes(torch.empty(shape or self._shape(0, [0, 0]), device="meta"))
+            return self._restored(torch.empty(0, *empty.shape[1:]), shape)
         if len(crops) > 1 or len({image.shape for image in levels}) > 1:
             raise StreamError("the streams hold images of different sizes; decode them one by one")
-        return self.dequantize(torch.cat(levels), crops.pop())
+        return self._restored(self.dequantize(torch.cat(levels), crops.pop()), shape)
+
+    def _restored(self, planes: torch.Tensor, shape: Sequence[int] | None) -> torch.Tensor:
+        """The tensor of these planes [N, C, H, W]."""
+        images, _, *positions = planes.shape
+        whole = torch.empty(tuple(shape or self._shape(images, positions)), device="meta")
+        if whole.dim() != self.rank or self.layout.planes(whole).shape != planes.shape:
+            raise ValueError(f"decode: the streams are not of a tensor {list(whole.shape)}")
+        return self.layout.restored(planes, whole.shape)
+
+    def _shape(self, images: int, positions: list[int]) -> list[int]:
+        """Of the tensor of this rank whose planes have these positions, H and W."""
+        if self.rank > 4:
+            raise ValueError(f"decode: give the shape of the tensor, of {self.rank} dimensions")
+        shape = [images, *positions[4 - self.rank :]]
+        shape.insert(self.layout.channels, self.channels)
+        return shape
 
     def _check(self, x: torch.Tensor) -> None:
-        if x.dim() != 4 or x.shape[1] != self.channels:
+        if x.dim() != self.rank or x.shape[self.layout.channels] != self.channels:
+            wanted = ["N" if d == self.layout.batch else "*" for d in range(self.rank)]
+            wanted[self.layout.channels] = str(self.channels)
             raise ValueError(
-                f"encode: expected a tensor [N, {self.channels}, H, W], got {list(x.shape)}"
+                f"encode: expected a tensor [{', '.join(wanted)}], got {list(x.shape)}"
             )
         if x.device != self.device:
             raise ValueError(f"encode: the codec is on {self.device}, the tensor on {x.device}")
@@ -238,6 +276,8 @@ class TensorCodec(Exact):
             "mse": self.mse,
             "values": self.values,
             "clamped": self.clamped,
+            "rank": self.rank,
+            "channel_dim": self.layout.channels,
         }
         return scalars, tensors
 
@@ -245,6 +285,8 @@ class TensorCodec(Exact):
     def unpacked(cls, layer: Scalars, tensors: Tensors) -> TensorCodec:
         """From such scalars and tensors. ValueError where the parts do not fit together."""
         channels, groups = integer(layer["channels"], 1), integer(layer["groups"], 0)
+        rank, channel_dim = integer(layer["rank"], 2), integer(layer["channel_dim"], 1)
+        require(channel_dim < rank <= MOST_DIMENSIONS, f"channels in dimension {channel_dim}")
         block = Block.parse(layer["block"])
         size = block.size(channels)
         if groups:
@@ -278,6 +320,8 @@ class TensorCodec(Exact):
             clamped=integer(layer["clamped"], 0),
             moments=Moments.unpacked(tensors, groups, size),
             position_classes=positions,
+            rank=rank,
+            layout=Layout(channels=channel_dim),
         )
 
 

@@ -14,8 +14,8 @@ from ..network import fold
 from ..network.activations import activation_limits
 from ..network.capture import tidy
 from ..network.groups import Group, count_reads
-from ..network.layout import Layout
 from ..network.prepared import Prepared
+from ..planes import Layout
 from .points import CodedPoint, CodingPoint, make_point
 
 

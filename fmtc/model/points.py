@@ -9,8 +9,8 @@ from ..codec.codec import Codec, Symbols, TensorCodec
 from ..codec.counted import Counted, Statistics
 from ..codec.plain import PlainCodec
 from ..codec.transform import limited
-from ..network.layout import Layout
 from ..ops import UNLIMITED, Limits
+from ..planes import Layout
 
 
 class CodingPoint(nn.Module):

@@ -14,9 +14,10 @@ from fnmatch import fnmatchcase
 import torch
 from torch import fx, nn
 
+from ..planes import Layout
 from .activations import is_activation, operator_name
 from .layers import arguments, held, is_plain_layer
-from .layout import Layout, Layouts, permutation
+from .layout import Layouts, permutation
 from .written import kind_of, read_tensors
 
 aten = torch.ops.aten
@@ -286,8 +287,17 @@ class Search:
             grouped = kind == "convolution" and self.is_grouped(maker)
             if grouped and self._feeds_ungrouped(activation):
                 side = AFTER
-        reads = self.layouts[maker.all_input_nodes[0]] if kind in LAYERS else None
+        reads = self._reads(maker) if kind in LAYERS else None
         return Group(self.network, name, kind, maker, made, sides, side, reads, scales, adds)
+
+    def _reads(self, layer: fx.Node) -> Layout | None:
+        """What a layer takes its input for, whatever it was before."""
+        source = layer.all_input_nodes[0]
+        layout, rank = self.layouts[source], len(source.meta["shape"])
+        channels = rank - 1 if isinstance(self.module(layer), nn.Linear) else 1
+        if layout is None or layout.batch == channels:
+            return None
+        return replace(layout, channels=channels)
 
     def is_grouped(self, node: fx.Node) -> bool:
         module = self.module(node)
@@ -351,6 +361,8 @@ class Search:
             return layout.channels == len(output.meta["shape"]) - 1
         assert isinstance(module, nn.Conv2d)
         padding = module.padding
+        if layout.channels != 1:
+            return False
         return padding == "valid" or (not isinstance(padding, str) and not any(padding))
 
 
