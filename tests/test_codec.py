@@ -422,3 +422,12 @@ def test_classes_are_the_best_contiguous_partition(classes):
         for cuts in itertools.combinations(range(1, 7), n)
     )
     assert bits(got) == pytest.approx(best)
+
+
+def test_repeated_positions_are_no_samples():
+    """As behind a pool over nearly all positions: images of 16 channels, of which 12 say little."""
+    x = torch.randn(12, 16, 1, 1, generator=torch.Generator().manual_seed(0))
+    other = torch.randn(2, 16, 6, 6, generator=torch.Generator().manual_seed(1))
+    codec = fmtc.calibrate_tensor(x.expand(-1, -1, 6, 6).contiguous(), bits=8)
+    assert codec.components == 16
+    assert (codec.simulate(other) - other).norm() < 0.2 * other.norm()

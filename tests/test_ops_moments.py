@@ -66,6 +66,7 @@ def sample_inputs():
     yield "pca", (random_covariance(channels=7),)
     yield "pca", (random_covariance(4, channels=5),)
     yield "pca", (random_covariance(channels=1),)
+    yield "pca", (random_covariance(2, channels=130),)  # another solver
     yield "pca", (torch.empty(0, 3, 3, dtype=torch.float64),)
     yield "pca", (torch.empty(2, 0, 0, dtype=torch.float64),)
 

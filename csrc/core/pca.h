@@ -18,4 +18,11 @@ namespace fmtc {
 Status pca(std::span<const double> covariance, size_t channels, std::span<double> eigenvalues,
            std::span<double> basis);
 
+// The same of eigenvalues and unit eigenvectors that another solver found, in any order.
+//   found    [C]
+//   vectors  [C, C] row-major; column k belongs to found[k]
+// kBadArgument where the sizes disagree, kNotConverged where an eigenvalue is no number.
+Status order_components(std::span<const double> found, std::span<const double> vectors,
+                        std::span<double> eigenvalues, std::span<double> basis);
+
 }  // namespace fmtc

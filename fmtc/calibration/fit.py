@@ -21,6 +21,7 @@ from .tables import fit_coder
 # A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
 # than this, no component is taken for empty.
 SAMPLES_PER_COMPONENT = 2
+LOOKED_AT = 4  # images in which positions that are the same are counted
 DCT_CM_BLOCK = Block(1, 1, 8)
 
 
@@ -37,6 +38,17 @@ class Knob:
     step: float | None = None
     metric: torch.Tensor | None = None
     given: Transform | None = None
+
+
+def distinct_share(tensors: list[torch.Tensor]) -> float:
+    """Of the positions of some images [N, C, H, W], the share that differ from the others there."""
+    some = next(x for x in tensors if x.numel())[:LOOKED_AT]
+    # Equal vectors have equal products, but for what rounding could do differently.
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(some.shape[1], 1, 1, generator=generator, dtype=torch.float64)
+    products = sum(x.double() * weight for x, weight in zip(some.unbind(1), weights, strict=True))
+    distinct = sum(len(image.unique()) for image in products)
+    return distinct / products.numel()
 
 
 @dataclass
@@ -89,7 +101,7 @@ class Fit:
         quantizer = self._quantizer(low, high, inner, values)
         # Ranges are those of the exact basis: rounding it first would leak variance of the strong
         # components into empty ones, which would then be coded, and add that leak to the output.
-        if self.preset.drop_components and moments and not self.undersampled(moments):
+        if self.preset.drop_components and moments and not self.undersampled(moments, tensors):
             used = _used(low, high, quantizer, transform)
             transform, quantizer = transform.keep(used), quantizer.keep(used)
         if self.preset.transform_bits is not None:
@@ -157,12 +169,18 @@ class Fit:
         """True where the coder codes any level."""
         return coders[self.preset.coder].escapes
 
-    def undersampled(self, moments: Moments) -> bool:
-        """True where there are too few samples for the size of the blocks; noted in ``few``."""
+    def undersampled(self, moments: Moments, tensors: list[torch.Tensor]) -> bool:
+        """True where there are too few samples for the size of the blocks; noted in ``few``.
+
+        Positions that are the same in all channels, as behind a pool, are one sample.
+        """
         count, mean, _ = moments.parts[0]
-        if count >= SAMPLES_PER_COMPONENT * len(mean):
+        samples = int(count)
+        if samples >= SAMPLES_PER_COMPONENT * len(mean):
+            samples = round(samples * distinct_share(tensors))
+        if samples >= SAMPLES_PER_COMPONENT * len(mean):
             return False
-        self.few = (int(count), len(mean))
+        self.few = (samples, len(mean))
         return True
 
     def _moments(

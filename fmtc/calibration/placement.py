@@ -43,9 +43,11 @@ def regularized(
     A metric of few probes says little of many directions: rho = share R / probes with R the rank of
     the background and ``probes`` the gradients of which the metric is the mean.
     """
+    rank = len(metric)
     if background is None or not background.trace() > 0:
-        background = torch.eye(len(metric), dtype=metric.dtype)
-    rank = int(torch.linalg.matrix_rank(background, hermitian=True))
+        background = torch.eye(rank, dtype=metric.dtype)
+    else:
+        rank = int(torch.linalg.matrix_rank(background, hermitian=True))
     rho = min(max(share * rank / probes, LEAST_RHO), 1.0)
     return metric + rho * metric.trace() / background.trace() * background
 

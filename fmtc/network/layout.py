@@ -85,6 +85,6 @@ class Layouts:
                 return layout.channels
             if shape[: layout.channels + 1] == before[: layout.channels + 1]:
                 return layout.channels  # positions were put together, or apart
-            if layout.channels == len(before) - 1 and shape[-1] == before[-1]:
-                return len(shape) - 1
+            # Maps stay maps, and what has its channels last has them last.
+            return 1 if layout.channels == 1 else len(shape) - 1
         return 1 if len(shape) != 3 else 2

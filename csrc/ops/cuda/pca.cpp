@@ -2,23 +2,14 @@
 // solver, depend on values.
 #include "cuda/pca.h"
 
-#include <array>
 #include <tuple>
 
 #include "ops/cuda/device.h"
+#include "ops/eigh.h"
 #include "ops/pca.h"
 
 namespace fmtc::ops {
 namespace {
-
-// torch.linalg.eigh: eigenvalues, ascending, and eigenvectors in columns; of the lower triangle.
-std::tuple<Tensor, Tensor> eigh(const Tensor& matrices) {
-  std::array<StableIValue, 2> stack = {torch::stable::detail::from(matrices),
-                                       torch::stable::detail::from(std::string("L"))};
-  TORCH_ERROR_CODE_CHECK(
-      torch_call_dispatcher("aten::linalg_eigh", "", stack.data(), TORCH_ABI_VERSION));
-  return {torch::stable::detail::to<Tensor>(stack[0]), torch::stable::detail::to<Tensor>(stack[1])};
-}
 
 std::tuple<Tensor, Tensor> pca(const Tensor& covariance) {
   check_pca(covariance);
