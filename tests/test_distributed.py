@@ -110,11 +110,12 @@ def test_too_few_images_end_all_processes(here):
 def test_counts_are_summed():
     nothing = Counted(None)
     assert Counted.sum([nothing, nothing]) == nothing
-    one = Counted(torch.tensor([[1, 2]]), 3, 1, 3, 10, (1, 1, 3))
-    two = Counted(torch.tensor([[0, 5]]), 5, 0, 5, 12, (1, 1, 3))
+    one = Counted(torch.tensor([[1, 2]]), 3, 2, 1, 3, 10, (1, 1, 3))
+    two = Counted(torch.tensor([[0, 5]]), 5, 1, 1, 5, 12, (1, 1, 3))
     total = Counted.sum([one, nothing, two])
     assert total.histogram.tolist() == [[1, 7]]
-    assert (total.values, total.clamped, total.streamed, total.stream_bytes) == (8, 1, 8, 22)
+    counts = total.values, total.clamped, total.nans, total.streamed, total.stream_bytes
+    assert counts == (8, 3, 2, 8, 22)
     assert total.shape == (1, 1, 3)
     plain = Counted.sum([Counted(None, 4, shape=(4,)), Counted(None, 6, shape=(4,))])
     assert plain.histogram is None and plain.values == 10

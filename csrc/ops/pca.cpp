@@ -14,7 +14,8 @@
 namespace fmtc::ops {
 namespace {
 
-// From so many channels on LAPACK is faster than Eigen, 2 to 4 times for 512 to 2048.
+// From so many channels on LAPACK is faster than Eigen, 2 to 4 times for 512 to 2048; how it rounds
+// may depend on the number of threads.
 constexpr int64_t kWide = 128;
 
 // Of matrices that are found finite; LAPACK does not always come back from others.

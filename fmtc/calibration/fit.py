@@ -22,6 +22,7 @@ from .tables import fit_coder
 # than this, no component is taken for empty.
 SAMPLES_PER_COMPONENT = 2
 LOOKED_AT = 4  # images in which positions that are the same are counted
+MOSTLY_REPEATED = 0.25  # share of positions that differ below which they are no samples
 DCT_CM_BLOCK = Block(1, 1, 8)
 
 
@@ -172,12 +173,15 @@ class Fit:
     def undersampled(self, moments: Moments, tensors: list[torch.Tensor]) -> bool:
         """True where there are too few samples for the size of the blocks; noted in ``few``.
 
-        Positions that are the same in all channels, as behind a pool, are one sample.
+        Where most positions are the same in all channels, as behind a pool over nearly all of them,
+        they are one sample. Some are the same in any tensor whose inputs were coarsely quantised.
         """
         count, mean, _ = moments.parts[0]
-        samples = int(count)
+        samples, share = int(count), 1.0
         if samples >= SAMPLES_PER_COMPONENT * len(mean):
-            samples = round(samples * distinct_share(tensors))
+            share = distinct_share(tensors)
+        if share < MOSTLY_REPEATED:
+            samples = round(samples * share)
         if samples >= SAMPLES_PER_COMPONENT * len(mean):
             return False
         self.few = (samples, len(mean))

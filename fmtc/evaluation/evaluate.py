@@ -68,10 +68,10 @@ def evaluate(
     understand.
     """
     compressed = model if isinstance(model, CompressedModel) else None
-    packed = model if compressed is None else compressed.reference
-    packed, data, input_fn = for_model(packed, data, input_fn)
-    model, own = (packed, packed) if compressed is None else (model, compressed.reference)
-    against: Reference | nn.Module = own if reference is None else reference
+    plain = model if compressed is None else compressed.reference
+    plain, data, input_fn = for_model(plain, data, input_fn)
+    model = plain if compressed is None else compressed
+    against: Reference | nn.Module = plain if reference is None else reference
     if not isinstance(against, Reference):
         against, _, _ = for_model(against, data)
     choice = _choice(as_choice(outputs), against, compressed)
