@@ -56,7 +56,8 @@ def distinct_share(tensors: list[torch.Tensor]) -> float:
 class Fit:
     """Fits the codec of one coding point to a list of tensors [N, C, H, W].
 
-    few: after a call, (samples, values in a block) where they are too few to know the basis by.
+    repeats: whether positions may be the same by what makes the tensor, and not because its inputs
+    were coarsely quantised. few: after a call, (samples, values in a block) where they are too few to know the basis by.
     """
 
     preset: Preset
@@ -64,6 +65,7 @@ class Fit:
     knob: Knob
     name: str = "tensor"
     keep_moments: bool = False
+    repeats: bool = True
     few: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -174,11 +176,11 @@ class Fit:
         """True where there are too few samples for the size of the blocks; noted in ``few``.
 
         Where most positions are the same in all channels, as behind a pool over nearly all of them,
-        they are one sample. Some are the same in any tensor whose inputs were coarsely quantised.
+        they are one sample.
         """
         count, mean, _ = moments.parts[0]
         samples, share = int(count), 1.0
-        if samples >= SAMPLES_PER_COMPONENT * len(mean):
+        if self.repeats and samples >= SAMPLES_PER_COMPONENT * len(mean):
             share = distinct_share(tensors)
         if share < MOSTLY_REPEATED:
             samples = round(samples * share)

@@ -23,6 +23,9 @@ from .refit import refit
 from .reuse import reused
 
 
+REPEATING = ("pool", "resize")  # kinds of tensors whose positions may be the same
+
+
 class Layers:
     """Fits codecs and refits convolutions of ``prepared``, one calibration long.
 
@@ -56,6 +59,7 @@ class Layers:
             self.knob if self.metrics is None else self._weighted(layer, self.metrics),
             layer.name,
             self.config.keep_moments,
+            repeats=layer.kind in REPEATING,
         )
         codec = fit(tensors, self._started(layer))
         if fit.few is not None:
