@@ -57,7 +57,8 @@ class Fit:
     """Fits the codec of one coding point to a list of tensors [N, C, H, W].
 
     repeats: whether positions may be the same by what makes the tensor, and not because its inputs
-    were coarsely quantised. few: after a call, (samples, values in a block) where they are too few to know the basis by.
+    were coarsely quantised. few: after a call, (samples, values in a block) where they are too few
+    to know the basis by.
     """
 
     preset: Preset

@@ -22,7 +22,6 @@ from .metrics import Metrics
 from .refit import refit
 from .reuse import reused
 
-
 REPEATING = ("pool", "resize")  # kinds of tensors whose positions may be the same
 
 
