@@ -134,6 +134,18 @@ def test_points_fold_exactly_and_stream_what_they_simulate(name, tmp_path):
     ))  # fmt: skip
 
 
+@pytest.mark.parametrize("channels", [12, 7])
+def test_linear_layers_over_rows_are_no_convolutions_of_the_map(channels):
+    """As in mixers: its channels are the map's width, of which there may be as many as channels."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, channels, 1), nn.Linear(12, 12), nn.Conv2d(channels, 4, 1))
+    compressed = fmtc.compress(model.eval(), images(), target=fmtc.SNR(25))
+    assert fmtc.evaluate(compressed, images(3, seed=1))["snr_db"] > 20
+    groups = find_groups(capture(model, images(2)))
+    assert [group.layout.channels for group in groups] == [1, 3, 1]
+    assert not groups[0].consumers and groups[1].reads == groups[1].layout
+
+
 def test_scales_are_folded_into_their_layers():
     model, x, test, _ = made("scaled")
     prepared = Prepared.of(model, x)

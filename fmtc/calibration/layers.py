@@ -14,6 +14,7 @@ from ..errors import CalibrationError
 from ..network import fold
 from ..network.groups import Group
 from ..network.prepared import Prepared
+from ..planes import Layout
 from ..presets import StepPreset
 from ..results.result import PLAIN_BITS
 from . import placement
@@ -46,7 +47,7 @@ class Layers:
         self.refitted: list[str] = []
         self._few: dict[str, tuple[int, int]] = {}
         self._clamped: dict[str, TensorCodec] = {}
-        self._codec_at: dict[fx.Node, TensorCodec] = {}
+        self._codec_at: dict[tuple[fx.Node, Layout], TensorCodec] = {}
 
     def fit(self, layer: Group, tensors: list[torch.Tensor]) -> Codec:
         """The codec of one layer's tensors."""
@@ -65,7 +66,7 @@ class Layers:
             self._few[layer.name] = fit.few
         if self.metrics is not None and codec.clamped:
             self._clamped[layer.name] = codec
-        self._codec_at[layer.output] = codec
+        self._codec_at[layer.output, layer.layout] = codec
         return codec
 
     def refit(
@@ -97,7 +98,8 @@ class Layers:
         """The step, and what an error of this layer's tensor costs."""
         step, preset = self.knob.step, self.config.scheme
         if isinstance(preset, StepPreset) and preset.reuse_levels:
-            given = reused(layer, self._codec_at.get(_input(layer)))
+            read = None if layer.reads is None else (_input(layer), layer.reads)
+            given = reused(layer, self._codec_at.get(read)) if read else None
             if given is not None:
                 return Knob(step=step, given=given)
         metric = metrics.metrics.get((layer.name, layer.side))

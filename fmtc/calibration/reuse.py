@@ -25,6 +25,7 @@ def certainly_reuses(prepared: Prepared, group: Group) -> bool:
         return False
     groups = prepared.groups
     sources = [g for g in groups if group.maker.args[0] is g.output and len(g.sides) == 1]
+    sources = [g for g in sources if g.layout == group.reads]
     conv = plain_convolution(group)
     assert conv is not None
     weight = conv.weight.detach().double().flatten(1)

@@ -143,13 +143,7 @@ def find_groups(network: fx.GraphModule, path: str = "", points: str = "all") ->
 def _name(node: fx.Node, path: str) -> str:
     if node.op == "call_module":
         return path if path and node.meta["own"] else f"{path}.{node.target}".strip(".")
-    inner = node.name if kind_is_layer(node) else operator_name(node)
-    return ".".join(part for part in (path, node.meta["path"], inner) if part)
-
-
-def kind_is_layer(node: fx.Node) -> bool:
-    """Whether a node is a convolution whose weight is calculated from the input."""
-    return operator_name(node).startswith("conv")
+    return ".".join(part for part in (path, node.meta["path"], operator_name(node)) if part)
 
 
 def select(
@@ -232,7 +226,7 @@ class Search:
         return "attention" if kind is not None and node in self.matrices else kind
 
     def is_coded(self, node: fx.Node, kind: str) -> bool:
-        """Whether what a node writes has a coding point (docs/method.md, "What is coded")."""
+        """Whether what a node writes has a coding point (docs/method.md, "Coding points")."""
         layout = self.layouts[node]
         if layout is None or kind not in CODED or node in self.pooled:
             return False
