@@ -94,7 +94,7 @@ demo: build ## Train a small network, compress it at several rates, plot (ARGS="
 	$(BIN)/fmtc demo $(ARGS)
 
 .PHONY: test
-test: build build-programs build-emulated test-cpp ## C++ and Python tests (under 15 minutes on 2 cores)
+test: build build-programs build-emulated test-cpp ## C++ and Python tests (about 25 minutes on 2 cores)
 	$(PYTEST) -m "not slow" tests
 
 .PHONY: check
