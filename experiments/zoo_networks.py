@@ -15,7 +15,7 @@ alexnet vgg16_bn squeezenet1_1 googlenet inception_v3 resnet18 resnet50 resnext5
 wide_resnet50_2 densenet121 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet1_0
 shufflenet_v2_x1_0 efficientnet_b0 efficientnet_v2_s regnet_y_400mf regnet_x_800mf convnext_tiny
 swin_t swin_v2_t vit_b_16 maxvit_t fcn_resnet50 deeplabv3_mobilenet_v3_large
-lraspp_mobilenet_v3_large r3d_18 fasterrcnn_mobilenet_v3_large_320_fpn
+lraspp_mobilenet_v3_large r3d_18
 """
 TIMM = """
 resnet18 resnet26d resnetrs50 seresnet50 ecaresnet26t skresnet18 resnest14d res2net50_26w_4s
@@ -112,7 +112,7 @@ def _torchvision(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     import torchvision
 
     options: dict[str, Any] = {"weights": None}
-    if name.startswith(("fcn", "deeplab", "lraspp", "fasterrcnn")):
+    if name.startswith(("fcn", "deeplab", "lraspp")):
         options["weights_backbone"] = None
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = True

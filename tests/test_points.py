@@ -197,6 +197,31 @@ def test_sums_are_read_once_by_each_of_their_readers():
     assert [reads[name] for name in ("add", "add@2", "add@5")] == [2, 2, 2]
 
 
+def test_sums_over_branches_are_maps():
+    """As in selective kernels: branches are stacked, weighted and summed."""
+
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.last = (
+                nn.Conv2d(3, 4, 1),
+                nn.Conv2d(3, 4, 3, padding=1),
+                nn.Conv2d(4, 2, 1),
+            )
+
+        def forward(self, x):
+            branches = torch.stack([self.a(x), self.b(x)], 1)
+            weights = branches.mean((3, 4), keepdim=True).softmax(1)
+            return self.last((branches * weights).sum(1))
+
+    torch.manual_seed(0)
+    compressed = fmtc.compress(Branches().eval(), images(), target=fmtc.Step(0.01))
+    assert compressed.written.share > 0.9 and "sum" in compressed.points
+    streamed = compressed(images(3))
+    compressed.mode = "simulate"
+    assert torch.equal(compressed(images(3)), streamed)
+
+
 def test_less_than_half_covered_is_said():
     class Scores(nn.Module):
         def __init__(self):

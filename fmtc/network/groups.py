@@ -234,8 +234,11 @@ class Search:
             return kind == "convolution" and len(node.meta["shape"]) == 4
         if kind == "pool":  # over channels it gives something else
             [source, *_] = read_tensors(self.network, node)
+            # A stack of maps [N, 2, C, H, W], as of branches, gives a map.
+            ranks = len(source.meta["shape"]), len(node.meta["shape"])
             before = self.layouts[source]
-            return before is not None and self._channels(node) == self._channels(source)
+            same = before is not None and self._channels(node) == self._channels(source)
+            return same or ranks == (5, 4)
         return True
 
     def _channels(self, node: fx.Node) -> int | str | None:
