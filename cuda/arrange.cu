@@ -125,10 +125,12 @@ struct RestoreMap {
     constexpr PredictCoefficients kCoefficients = kMapPrediction;
     bool bad = false;
     if (thread.warp() == 0) {
-      unpredict_plane(thread, values + image * static_cast<int64_t>(layout.values()),
-                      static_cast<int64_t>(layout.map_height()),
-                      static_cast<int64_t>(layout.map_width()), kCoefficients, maps + first,
-                      [&](int16_t level) { bad |= level < 0 || level >= layout.classes; });
+      unpredict_plane(
+          thread, values + image * static_cast<int64_t>(layout.values()),
+          static_cast<int64_t>(layout.map_height()), static_cast<int64_t>(layout.map_width()),
+          kCoefficients, maps + first,
+          [&](int16_t level) { bad |= level < 0 || level >= layout.classes; },
+          [](int64_t, int64_t) { return 0U; });
     }
     thread.sync();
     const uint32_t* totals = place_cells(thread, layout, maps + first, places + first);

@@ -1,4 +1,7 @@
+#include <algorithm>
+
 #include "core/predict.h"
+#include "core/predict_sources.h"
 #include "cuda/kernel.h"
 #include "cuda/predict.h"
 #include "cuda/unpredict_plane.h"
@@ -11,10 +14,35 @@ FMTC_DEVICE int16_t limited(int16_t coefficient) {
   return coefficient < -kLimit ? -kLimit : coefficient > kLimit ? kLimit : coefficient;
 }
 
-// Those of component k.
+constexpr int64_t kOwn = 3;
+
+FMTC_DEVICE const int16_t* row_of(const PredictedPlanes& planes, int64_t k) {
+  return planes.coefficients + k * (kOwn + static_cast<int64_t>(kWindow) * planes.sources);
+}
+
+// Those of component k's own neighbours.
 FMTC_DEVICE PredictCoefficients coefficients_of(const PredictedPlanes& planes, int64_t k) {
-  const int16_t* c = planes.coefficients + 3 * k;
+  const int16_t* c = row_of(planes, k);
   return {limited(c[0]), limited(c[1]), limited(c[2])};
+}
+
+// What the sources tell of component k of an image at a position.
+//   levels  of the image, those of the sources before k at least
+FMTC_DEVICE uint32_t cross_at(const PredictedPlanes& planes, const int16_t* levels, int64_t k,
+                              int64_t h, int64_t w) {
+  const int16_t* c = row_of(planes, k) + kOwn;
+  const int64_t sources =
+      sources_of(static_cast<uint64_t>(k), static_cast<uint32_t>(planes.sources));
+  uint32_t sum = 0;
+  for (int64_t j = 0; j < sources; ++j, levels += planes.height * planes.width) {
+    for (int64_t y = h - 1; y <= h + 1; ++y) {
+      for (int64_t x = w - 1; x <= w + 1; ++x, ++c) {
+        const bool inside = y >= 0 && y < planes.height && x >= 0 && x < planes.width;
+        if (*c != 0 && inside) sum += static_cast<uint32_t>(*c * levels[y * planes.width + x]);
+      }
+    }
+  }
+  return sum;
 }
 
 struct Predict {
@@ -32,28 +60,36 @@ struct Predict {
       const int64_t plane = row / planes.height;
       const bool has_above = row != plane * planes.height;
       const int16_t* q = levels + i;
-      residuals[i] = residual_of(coefficients_of(planes, plane % planes.components), q[0],
-                                 has_left ? q[-1] : 0, has_above ? q[-width] : 0,
-                                 has_left && has_above ? q[-width - 1] : 0);
+      const int64_t k = plane % planes.components;
+      const int16_t* image = levels + (plane - k) * planes.height * width;
+      residuals[i] =
+          residual_of(coefficients_of(planes, k), q[0], has_left ? q[-1] : 0,
+                      has_above ? q[-width] : 0, has_left && has_above ? q[-width - 1] : 0,
+                      cross_at(planes, image, k, row - plane * planes.height, i - row * width));
     });
   }
 };
 
+// Of components [begin, end); those of the sources before them are there.
 struct Unpredict {
   static constexpr uint32_t kThreads = 128;
   static constexpr uint32_t kWarps = kThreads / kWarpSize;
   const int16_t* residuals;
   PredictedPlanes planes;
+  int64_t begin, end;
   int16_t* levels;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
     const int64_t size = planes.height * planes.width;
     const int64_t step = int64_t{thread.thread_blocks()} * kWarps;
-    int64_t plane = int64_t{thread.thread_block()} * kWarps + thread.warp();
-    for (; plane < planes.images * planes.components; plane += step) {
-      unpredict_plane(thread, residuals + plane * size, planes.height, planes.width,
-                      coefficients_of(planes, plane % planes.components), levels + plane * size,
-                      [](int16_t) {});
+    int64_t task = int64_t{thread.thread_block()} * kWarps + thread.warp();
+    for (; task < planes.images * (end - begin); task += step) {
+      const int64_t first = task / (end - begin) * planes.components;
+      const int64_t k = begin + task % (end - begin);
+      unpredict_plane(
+          thread, residuals + (first + k) * size, planes.height, planes.width,
+          coefficients_of(planes, k), levels + (first + k) * size, [](int16_t) {},
+          [&](int64_t h, int64_t w) { return cross_at(planes, levels + first * size, k, h, w); });
     }
   }
 };
@@ -69,9 +105,15 @@ void predict(Stream stream, const int16_t* levels, const PredictedPlanes& planes
 
 void unpredict(Stream stream, const int16_t* residuals, const PredictedPlanes& planes,
                int16_t* levels) {
-  const bool empty = planes.height == 0 || planes.width == 0;
-  const int64_t count = empty ? 0 : planes.images * planes.components;
-  launch(stream, thread_blocks_for(count, Unpredict::kWarps), Unpredict{residuals, planes, levels});
+  if (planes.height == 0 || planes.width == 0) return;
+  const auto make = [&](int64_t begin, int64_t end) {
+    launch(stream, thread_blocks_for(planes.images * (end - begin), Unpredict::kWarps),
+           Unpredict{residuals, planes, begin, end, levels});
+  };
+  // Each source may need those before it.
+  const int64_t sources = std::min(planes.sources, planes.components);
+  for (int64_t k = 0; k < sources; ++k) make(k, k + 1);
+  make(sources, planes.components);
 }
 
 }  // namespace fmtc::cuda

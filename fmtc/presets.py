@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from .codec.coders import ALLOWED_LANE_VALUES, LANE_VALUES, coders
 from .codec.positions import MAX_CLASSES as MAX_POSITION_CLASSES
+from .codec.prediction import MAX_SOURCES
 from .codec.ranges import PAPER_RANGE, ranges
 from .registry import Registry, unknown
 from .targets import MAX_BITS, MIN_BITS
@@ -30,8 +31,9 @@ class Preset:
     transform_bits: width of the quantised basis and its inverse, None keeps float32.
     margin: levels added at each end of the calibrated range, as a share of the range.
     classes: table classes; table_per_class: each has its own table, instead of one for the layer.
-    predict: code differences from a spatial prediction. position_classes: of positions by how much
-    goes on there, each with tables of its own. Coders that can do neither do without.
+    predict: code differences from a spatial prediction. sources: what lies around a position in so
+    many first components predicts the later ones too, where it pays. position_classes: of positions
+    by how much goes on there, each with tables of its own. Coders that can do neither do without.
     coder: a registered one (``fmtc.register_coder``). lane_values: that one lane of a stream codes,
     a GPU's thread; 0 for the coder's own choice.
     Raises ValueError that names a field with a wrong value, and what is allowed.
@@ -46,6 +48,7 @@ class Preset:
     classes: int = CLASSES
     table_per_class: bool = False
     predict: bool = False
+    sources: int = 16
     position_classes: int = 1
     coder: str = "huffman"
     lane_values: int = 0
@@ -58,6 +61,7 @@ class Preset:
         self._require("classes", 1 <= self.classes <= MAX_CLASSES, f"1 to {MAX_CLASSES}")
         bits = self.transform_bits
         self._require("transform_bits", bits is None or 2 <= bits <= 16, "2 to 16, or None")
+        self._require("sources", 0 <= self.sources <= MAX_SOURCES, f"0 to {MAX_SOURCES}")
         most = MAX_POSITION_CLASSES
         self._require("position_classes", 1 <= self.position_classes <= most, f"1 to {most}")
         lanes = self.lane_values

@@ -18,7 +18,16 @@ TORCH = Path(torch.__file__).parent
 # What a program may include: the coders, what is around them, and the types of their arguments.
 HEADERS = {
     *("coding.h", "dct_cm.h", "device.h", "ebpc.h", "entropy.h", "histogram.h", "huffman.h"),
-    *("moments.h", "pca.h", "positions.h", "predict.h", "quantize.h", "rans.h", "simd.h"),
+    *(
+        "moments.h",
+        "pca.h",
+        "positions.h",
+        "predict.h",
+        "predict_sources.h",
+        "quantize.h",
+        "rans.h",
+        "simd.h",
+    ),
     *("status.h", "stream.h", "transform.h", "words.h"),
 }
 

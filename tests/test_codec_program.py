@@ -168,7 +168,7 @@ def test_older_files_are_refused_in_the_sentence_of_python(run, tmp_path):
     (tmp_path / "x.fmtc").write_bytes(b"")
     said = run("decode", OLD, "x.fmtc", "x.npy", error=re.escape(str(OLD)))
     assert said == f"fmtc_codec: {error.value}\n".replace(" has schema", ": it has schema")
-    assert "'fmtc.codec/1'" in said and "'fmtc.codec/4' alone" in said
+    assert "'fmtc.codec/1'" in said and "'fmtc.codec/5' alone" in said
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -324,7 +324,9 @@ def set_tensor(name, value):
         (set_tensor("counts", torch.zeros(1, 5000, dtype=torch.int64)), "make no tables"),
         (set_tensor("counts", torch.zeros(1, 3)), "counts holds F32, not I64"),
         (set_tensor("shifts", torch.full((6,), 16)), "outside its range"),
-        (set_tensor("coefficients", torch.full((6, 3), 999, dtype=torch.int16)), "outside its"),
+        (set_tensor("coefficients", torch.full((6, 3), 16385, dtype=torch.int16)), "outside its"),
+        (set_tensor("coefficients", torch.zeros(6, 4, dtype=torch.int16)), "not a prediction for"),
+        (set_tensor("coefficients", torch.zeros(6, 57, dtype=torch.int16)), "not a prediction for"),
         (set_tensor("mean.0", torch.zeros(3, dtype=torch.float64)), "does not fit the blocks"),
         (set_tensor("matrix.0", torch.zeros(6)), "matrix has the wrong shape"),
     ],

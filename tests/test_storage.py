@@ -17,6 +17,7 @@ import fmtc
 from fmtc import ops
 from fmtc.codec.archive import SCHEMA, Archive, _checksum
 from fmtc.codec.coders import coders
+from fmtc.codec.prediction import MOST, OWN, WINDOW
 
 OLD = Path(__file__).parent / "data" / "schema1.safetensors"  # of a bare tensor
 KINDS = {kind.__name__: kind for kind in (TinyResidual, TinyDepthwise, TinyOdd)}
@@ -347,6 +348,16 @@ def item(value, key):
     return lambda layer, tensors: tensors[key].view(-1)[-1:].fill_(value)
 
 
+def own_coefficient(value):
+    return lambda layer, tensors: tensors["coefficients"][-1, :OWN].fill_(value)
+
+
+def with_coefficients(count):
+    """So many of each component."""
+    zeros = torch.zeros(4, count, dtype=torch.int16)
+    return lambda layer, tensors: tensors.__setitem__("coefficients", zeros)
+
+
 def shorter(key):
     return lambda layer, tensors: tensors.__setitem__(key, tensors[key][:-1].clone())
 
@@ -375,7 +386,8 @@ def of_type(dtype, key):
         *(shorter(key) for key in ("class_of", "table_of", "shifts", "coefficients")),
         *(item(-1, key) for key in ("counts", "histogram", "shifts")),
         item(16, "shifts"),
-        *(item(value, "coefficients") for value in (-257, 257)),
+        *(own_coefficient(value) for value in (-MOST - 1, MOST + 1)),
+        *(with_coefficients(count) for count in (2, 4, 11, OWN + WINDOW * 4)),  # four components
         *(item(value, "position_weights") for value in (-1, 2**15 + 1)),
         item(-1, "position_thresholds"),
         *(shorter(f"position_{key}") for key in ("weights", "thresholds")),
@@ -427,7 +439,7 @@ def test_older_files_are_refused_in_a_sentence():
         with pytest.raises(fmtc.StorageError) as error:
             load(OLD)
         assert str(error.value) == (
-            f"{OLD} has schema 'fmtc.codec/1', this version of fmtc reads 'fmtc.codec/4' alone: "
+            f"{OLD} has schema 'fmtc.codec/1', this version of fmtc reads 'fmtc.codec/5' alone: "
             "make the codec anew, with fmtc.compress or fmtc.calibrate_tensor"
         )
 
@@ -436,7 +448,7 @@ def test_files_have_the_schema_that_is_read(tmp_path):
     fmtc.calibrate_tensor(correlated()).save(tmp_path / "tensor.safetensors")
     fmtc.compress(tiny(), images(), "paper").save(tmp_path / "model.safetensors")
     for path in tmp_path.iterdir():
-        assert _header(path)["schema"] == SCHEMA == "fmtc.codec/4"
+        assert _header(path)["schema"] == SCHEMA == "fmtc.codec/5"
 
 
 def _header(path):

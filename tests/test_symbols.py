@@ -1,5 +1,6 @@
 """Levels become symbols and come back; prediction and splitting pay or are not there."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fmtc
+from fmtc.calibration.prediction import fit_prediction
 from fmtc.codec.classes import plane_classes, scale_classes
 from fmtc.codec.coders import coders
 from fmtc.codec.prediction import MAX_SHIFT, MOST, UNIT, WIDEST, SymbolMap, rms_symbols
@@ -29,17 +31,19 @@ def smooth(components=3, size=24, scale=40.0, n=4, seed=0):
     return field.round().clamp(-2000, 2000).to(torch.int16)
 
 
-def random_map(components, seed, shifts=True):
+def random_map(components, seed, shifts=True, sources=0):
     generator = torch.Generator().manual_seed(seed)
-    coefficients = torch.randint(-MOST, MOST + 1, (components, 3), generator=generator)
+    shape = components, 3 + 9 * sources
+    coefficients = torch.randint(-MOST, MOST + 1, shape, generator=generator)
     shift = torch.randint(0, MAX_SHIFT + 1, (components,), generator=generator)
     return SymbolMap(coefficients.to(torch.int16), shift if shifts else torch.zeros_like(shift))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("shifts", [True, False])
-def test_any_map_comes_back(shape, shifts):
-    symbol_map = random_map(shape[1], 5, shifts)
+@pytest.mark.parametrize("sources", [0, 2])
+def test_any_map_comes_back(shape, shifts, sources):
+    symbol_map = random_map(shape[1], 5, shifts, sources)
     levels = noise(shape, 200.0)
     symbols = symbol_map.symbols(levels)
     assert symbols.dtype == torch.int16
@@ -66,7 +70,7 @@ def test_extreme_levels_come_back(n, k, h, w, seed, data):
 @pytest.mark.parametrize("scale", [0.0, 1.0, 900.0, 30000.0])
 def test_fitted_maps_come_back(shape, scale):
     levels = (scale * noise(shape, 1.0).float()).clamp(-32768, 32767).to(torch.int16)
-    symbol_map = SymbolMap.fit([levels])
+    symbol_map = fit_prediction([levels], 2)
     assert torch.equal(symbol_map.levels(symbol_map.symbols(levels)), levels)
     other = noise((2, shape[1], 3, 5), 32767)  # nothing of which was seen
     assert torch.equal(symbol_map.levels(symbol_map.symbols(other)), other)
@@ -87,7 +91,7 @@ def slow_neighbours(levels):
 
 def test_coefficients_are_those_of_least_squares():
     levels = smooth(3, size=12)
-    symbol_map = SymbolMap.fit([levels[:3], levels[3:]])
+    symbol_map = fit_prediction([levels[:3], levels[3:]], 2)
     assert symbol_map.predicts
     for k in range(3):
         rows, targets = slow_neighbours(levels[:, k])
@@ -109,14 +113,62 @@ def test_symbols_are_what_the_neighbours_do_not_tell():
 
 def test_prediction_is_off_where_it_does_not_pay():
     levels = torch.cat([noise((4, 1, 24, 24)), smooth(1), torch.zeros(4, 1, 24, 24).short()], 1)
-    symbol_map = SymbolMap.fit([levels])
+    symbol_map = fit_prediction([levels], 2)
     # Chance correlations are worth next to nothing.
     assert symbol_map.coefficients[0].abs().max() < UNIT / 8
     assert symbol_map.coefficients[1].abs().max() > UNIT / 2
     assert not symbol_map.coefficients[2].any()
     pepper = torch.zeros(1, 1, 20, 20, dtype=torch.int16)
     pepper[0, 0, ::3, ::2] = 1  # any prediction above 1/2 would add symbols
-    assert not SymbolMap.fit([pepper]).predicts
+    assert not fit_prediction([pepper], 2).predicts
+
+
+def slopes(n=4, size=24):
+    """Noise, and a component that is half the difference of its neighbours right and left of it."""
+    first = noise((n, 1, size, size), 30.0)
+    around = torch.nn.functional.pad(first.double(), (1, 1))
+    second = ((around[..., 2:] - around[..., :-2]) / 2 + noise(first.shape, 0.4, 1)).round()
+    return torch.cat([first, second.short(), noise(first.shape, 9.0, 2)], 1)
+
+
+def test_sources_tell_what_lies_around():
+    levels = slopes()
+    symbol_map = fit_prediction([levels[:1], levels[1:]], 16)
+    assert symbol_map.coefficients.shape == (3, 3 + 9 * 2)  # of the two components before the last
+    window = symbol_map.coefficients[1, 3:12].view(3, 3).double() / UNIT
+    expected = torch.tensor([[0, 0, 0], [-0.5, 0, 0.5], [0, 0, 0]]).double()
+    torch.testing.assert_close(window, expected, atol=0.01, rtol=0)
+    assert symbol_map.symbols(levels)[:, 1].double().std() < 0.7 < levels[:, 1].double().std() / 20
+    assert not symbol_map.coefficients[[0, 2], 3:].any()  # they have nothing to do with the others
+    assert fit_prediction([levels], 0).coefficients.shape == (3, 3)
+
+
+def test_coefficients_of_sources_are_those_of_least_squares():
+    levels = slopes(2, 9)
+    levels[:, 2] += (levels[:, 0].roll(1, 1) // 2) + levels[:, 1]
+    symbol_map = fit_prediction([levels], 2)
+    rows, targets = slow_neighbours(levels[:, 2])
+    around = []
+    for i, y, x in itertools.product(range(2), range(9), range(9)):
+        places = [(j, y + dy, x + dx) for j in (0, 1) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+        inside = [0 <= h < 9 and 0 <= w < 9 for _, h, w in places]
+        around.append([float(levels[(i, *p)]) if at else 0.0 for p, at in zip(places, inside)])  # noqa: B905
+    inputs = np.hstack([rows, around])
+    exact = np.linalg.lstsq(inputs, targets, rcond=None)[0]
+    got = symbol_map.coefficients[2].double().numpy() / UNIT
+    # The windows depend on each other, so that many coefficients do nearly as well.
+    least, left = (np.square(targets - inputs @ c).sum() for c in (exact, got))
+    assert least <= left < 1.01 * least < 0.2 * np.square(targets).sum()
+
+
+@pytest.mark.parametrize("components", [1, 2, 5])
+@pytest.mark.parametrize("sources", [1, 3, 16])
+def test_few_components_have_few_sources(components, sources):
+    levels = smooth(components, 12)
+    symbol_map = fit_prediction([levels], sources)
+    found, rest = divmod(symbol_map.coefficients.shape[1] - 3, 9)
+    assert rest == 0 and found <= min(sources, components - 1)
+    assert torch.equal(symbol_map.levels(symbol_map.symbols(levels)), levels)
 
 
 def entropy(x):
@@ -127,7 +179,7 @@ def entropy(x):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_fitted_prediction_never_costs_entropy(seed):
     levels = torch.cat([noise((2, 2, 16, 16), 2.0, seed), smooth(3, 16, 10.0, 2, seed)], 1)
-    fitted = SymbolMap.fit([levels])
+    fitted = fit_prediction([levels], 2)
     symbols = SymbolMap(fitted.coefficients, torch.zeros(5).long()).symbols(levels)
     for k in range(5):
         assert entropy(symbols[:, k]) <= entropy(levels[:, k]) + 1e-6
@@ -136,7 +188,7 @@ def test_a_fitted_prediction_never_costs_entropy(seed):
 @pytest.mark.parametrize("scale", [1.0, 15.0, 40.0, 300.0, 8000.0])
 def test_wide_components_are_split(scale):
     levels = noise((2, 2, 30, 30), scale)
-    symbol_map = SymbolMap.fit([levels])
+    symbol_map = fit_prediction([levels], 2)
     rms = levels.double().square().mean((0, 2, 3)).sqrt()
     for k, shift in enumerate(symbol_map.shifts.tolist()):
         assert shift == min(max(math.ceil(math.log2(float(rms[k]) / WIDEST)), 0), MAX_SHIFT)
@@ -182,7 +234,7 @@ def test_classes_of_a_codec_with_split_planes():
 @pytest.mark.parametrize("name", ["huffman", "rans"])
 def test_symbols_go_through_streams(name):
     levels = smooth(4)
-    codec_map = SymbolMap.fit([levels])
+    codec_map = fit_prediction([levels], 2)
     symbols = codec_map.symbols(levels)
     lo, hi = int(symbols.min()), int(symbols.max())
     class_of = torch.zeros(codec_map.planes, dtype=torch.int64)

@@ -19,7 +19,7 @@ using nlohmann::json;
 
 constexpr int kMaxShift = 15;
 constexpr int64_t kMaxBlockSide = 255;
-const std::string kSchema = "fmtc.codec/4";
+const std::string kSchema = "fmtc.codec/5";
 
 uint32_t checksum(const Safetensors& file, const json& layers) {
   uint32_t crc = crc32_of(python_text(layers), 0);
@@ -122,10 +122,17 @@ void load_symbols(const Layer& layer, TensorCodec& codec, int64_t components) {
   const std::vector<int64_t> shifts = layer.vector<int64_t>("shifts");
   const std::vector<int16_t> coefficients =
       layer.tensor("coefficients").values<int16_t>("coefficients");
-  check(shifts.size() == codec.shifts.size() && coefficients.size() == 3 * shifts.size(),
+  constexpr size_t kOwn = 3;
+  const size_t each = shifts.empty() ? kOwn : coefficients.size() / shifts.size();
+  codec.sources = each < kOwn ? 0 : static_cast<uint32_t>((each - kOwn) / kWindow);
+  check(shifts.size() == codec.shifts.size() && coefficients.size() == each * shifts.size() &&
+            each == kOwn + codec.sources * kWindow && codec.sources <= kMostSources &&
+            (codec.sources == 0 || codec.sources < shifts.size()),
         "it has not a prediction for each component");
   for (size_t k = 0; k < shifts.size(); ++k) {
-    codec.prediction[k] = {coefficients[3 * k], coefficients[3 * k + 1], coefficients[3 * k + 2]};
+    const auto c = std::span(coefficients).subspan(each * k, each);
+    codec.prediction[k] = {c[0], c[1], c[2]};
+    codec.cross.insert(codec.cross.end(), c.begin() + kOwn, c.end());
     check(shifts[k] >= 0 && shifts[k] <= kMaxShift && valid(codec.prediction[k]),
           "a prediction is outside its range");
     codec.shifts[k] = static_cast<int>(shifts[k]);

@@ -7,7 +7,7 @@
 
 namespace fmtc::codec {
 
-// A codec that fmtc saved (fmtc/codec/archive.py, schema fmtc.codec/4): that of a bare
+// A codec that fmtc saved (fmtc/codec/archive.py, schema fmtc.codec/5): that of a bare
 // tensor, or with `layer` one of a network's. The tables are made from the calibration counts in
 // the file, as Python makes them. Error for damaged files, other schemas, and layers that are not
 // there or not coded.

@@ -95,17 +95,49 @@ const Quantizer& quantizer_of(const TensorCodec& codec, int64_t component) {
   return codec.quantizers[codec.quantizers.size() == 1 ? 0 : static_cast<size_t>(component)];
 }
 
+// What the sources of one image tell of its other components (core/predict_sources.h).
+class CrossSums {
+ public:
+  CrossSums(const TensorCodec& codec, const StreamHeader& header)
+      : codec_(codec),
+        space_(Sources::space(codec.sources, header.height, header.width)),
+        sources_(space_, header.height, header.width),
+        sums_(codec.sources == 0 ? 0 : header.plane()) {}
+
+  // Takes the levels of component k.
+  void add(int64_t k, std::span<const int16_t> levels) {
+    if (k < codec_.sources) sources_.set(static_cast<uint32_t>(k), levels);
+  }
+  // Of component k, those before it having been added; empty where it is nothing.
+  std::span<const uint32_t> of(int64_t k) {
+    const size_t before = sources_of(static_cast<uint64_t>(k), codec_.sources) * kWindow;
+    const size_t begin = static_cast<size_t>(k) * codec_.sources * kWindow;
+    const auto coefficients = std::span(codec_.cross).subspan(begin, before);
+    if (!sources_.tell(coefficients, sums_)) return {};
+    return sums_;
+  }
+
+ private:
+  const TensorCodec& codec_;
+  std::vector<int16_t> space_;
+  Sources sources_;
+  std::vector<uint32_t> sums_;
+};
+
 // The planes of symbols of one image's levels [K, plane]: what prediction leaves, with the low bits
 // of wide components in planes behind all others (fmtc/codec/prediction.py).
 std::vector<int16_t> make_symbols(const TensorCodec& codec, std::span<const int16_t> levels,
-                                  int64_t plane, int64_t width) {
+                                  const StreamHeader& header) {
+  const auto plane = static_cast<int64_t>(header.plane());
   std::vector<int16_t> symbols(static_cast<size_t>(codec.planes() * plane));
   int64_t low_plane = codec.components();
+  CrossSums cross(codec, header);
   for (int64_t k = 0; k < codec.components(); ++k) {
     const auto index = static_cast<size_t>(k);
     const auto high = part(symbols, k, plane);
-    check(predict_plane(part(levels, k, plane), static_cast<uint64_t>(width),
-                        codec.prediction[index], high));
+    check(predict_plane(part(levels, k, plane), header.width, codec.prediction[index], high,
+                        cross.of(k)));
+    cross.add(k, part(levels, k, plane));
     const int shift = codec.shifts[index];
     if (shift == 0) continue;
     const auto low = part(symbols, low_plane++, plane);
@@ -117,9 +149,11 @@ std::vector<int16_t> make_symbols(const TensorCodec& codec, std::span<const int1
   return symbols;
 }
 
-void restore_levels(const TensorCodec& codec, std::vector<int16_t>& symbols, int64_t plane,
-                    int64_t width, std::span<int16_t> levels) {
+void restore_levels(const TensorCodec& codec, std::vector<int16_t>& symbols,
+                    const StreamHeader& header, std::span<int16_t> levels) {
+  const auto plane = static_cast<int64_t>(header.plane());
   int64_t low_plane = codec.components();
+  CrossSums cross(codec, header);
   for (int64_t k = 0; k < codec.components(); ++k) {
     const auto index = static_cast<size_t>(k);
     const auto high = part(symbols, k, plane);
@@ -130,8 +164,9 @@ void restore_levels(const TensorCodec& codec, std::vector<int16_t>& symbols, int
         high[i] = static_cast<int16_t>(static_cast<uint16_t>(high[i]) << shift | low[i]);
       }
     }
-    check(unpredict_plane(high, static_cast<uint64_t>(width), codec.prediction[index],
-                          levels.subspan(static_cast<size_t>(k * plane), high.size())));
+    const auto restored = levels.subspan(static_cast<size_t>(k * plane), high.size());
+    check(unpredict_plane(high, header.width, codec.prediction[index], restored, cross.of(k)));
+    cross.add(k, restored);
   }
 }
 
@@ -164,8 +199,7 @@ StreamHeader header_of(const TensorCodec& codec, uint32_t height, uint32_t width
 void encode_image(const TensorCodec& codec, std::span<const int16_t> levels, StreamHeader header,
                   std::vector<uint8_t>& streams) {
   check(check_shape(header));
-  std::vector<int16_t> symbols =
-      make_symbols(codec, levels, static_cast<int64_t>(header.plane()), header.width);
+  std::vector<int16_t> symbols = make_symbols(codec, levels, header);
   if (header.classes > 1) symbols = arrange_symbols(codec, symbols, header);
   const Tables& tables = codec.tables;
   const ComponentTables coded_by = {tables.lo, tables.encode_width, tables.encode_entries,
@@ -192,7 +226,7 @@ void decode_image(const TensorCodec& codec, std::span<const uint8_t> stream,
     check(restore(symbols, header.layout(), restored));
     symbols = std::move(restored);
   }
-  restore_levels(codec, symbols, static_cast<int64_t>(header.plane()), header.width, levels);
+  restore_levels(codec, symbols, header, levels);
 }
 
 // Levels for images of a first stream; `images` of them.

@@ -7,6 +7,7 @@
 
 #include "codec/array.h"
 #include "core/predict.h"
+#include "core/predict_sources.h"
 #include "core/stream.h"
 
 namespace fmtc::codec {
@@ -66,6 +67,8 @@ struct TensorCodec {
   std::vector<Transform> transforms;            // of each group of channels; none: the identity
   std::vector<Quantizer> quantizers;            // one of all components, or one of each
   std::vector<PredictCoefficients> prediction;  // [K]
+  uint32_t sources = 0;                         // that predict the components behind them
+  std::vector<int16_t> cross;                   // [K, sources, 3, 3] (core/predict_sources.h)
   std::vector<int> shifts;                      // [K], low bits that have a plane of their own
   std::vector<int32_t> weights;                 // [planes], where positions have classes
   std::vector<int64_t> thresholds;              // [classes - 1]

@@ -24,7 +24,7 @@ inline constexpr int kMaxPositionClasses = 8;
 inline constexpr uint32_t kCellSide = 2;
 
 // A class is expected half way between those on the left and above.
-inline constexpr PredictCoefficients kMapPrediction = {32, 32, 0};
+inline constexpr PredictCoefficients kMapPrediction = {kPredictUnit / 2, kPredictUnit / 2, 0};
 
 // How an image [components, height, width] is cut: into parts of a plane, the positions of each
 // class. Without classes: one part and no map.

@@ -17,28 +17,45 @@ constexpr size_t kTile = 1024;
 // All neighbours lie at fixed distances before a value, so that rows follow each other without a
 // break in the loop, however narrow they are. The first column, whose left neighbours are outside,
 // is put right afterwards.
-FMTC_MULTIVERSION void predict_values(const int16_t* __restrict q, size_t count, size_t width,
-                                      PredictCoefficients c, int16_t* __restrict r) noexcept {
-  r[0] = q[0];
-  for (size_t i = 1; i < width; ++i) r[i] = residual_of(c, q[i], q[i - 1], 0, 0);
+template <typename Cross>
+FMTC_ALWAYS_INLINE void predict_each(const int16_t* __restrict q, size_t count, size_t width,
+                                     const PredictCoefficients& c, const Cross& cross,
+                                     int16_t* __restrict r) noexcept {
+  r[0] = residual_of(c, q[0], 0, 0, 0, cross(0));
+  for (size_t i = 1; i < width; ++i) r[i] = residual_of(c, q[i], q[i - 1], 0, 0, cross(i));
   for (size_t i = width + 1; i < count; ++i) {
-    r[i] = residual_of(c, q[i], q[i - 1], q[i - width], q[i - width - 1]);
+    r[i] = residual_of(c, q[i], q[i - 1], q[i - width], q[i - width - 1], cross(i));
   }
-  for (size_t i = width; i < count; i += width) r[i] = residual_of(c, q[i], 0, q[i - width], 0);
+  for (size_t i = width; i < count; i += width) {
+    r[i] = residual_of(c, q[i], 0, q[i - width], 0, cross(i));
+  }
 }
 
-// A plane of residuals that is turned into levels.
+FMTC_MULTIVERSION void predict_values(const int16_t* __restrict q, size_t count, size_t width,
+                                      PredictCoefficients c, int16_t* __restrict r) noexcept {
+  predict_each(
+      q, count, width, c, [](size_t) { return 0U; }, r);
+}
+FMTC_MULTIVERSION void predict_values(const int16_t* __restrict q, size_t count, size_t width,
+                                      PredictCoefficients c, const uint32_t* __restrict cross,
+                                      int16_t* __restrict r) noexcept {
+  predict_each(
+      q, count, width, c, [cross](size_t i) { return cross[i]; }, r);
+}
+
+// A plane of residuals that is turned into levels. cross: nullptr for zeros.
 struct Residuals {
   const int16_t* residuals;
   int16_t* levels;
   PredictCoefficients coefficients;
+  const uint32_t* cross;
 };
 
 // Sums of `count` columns of a row from column `begin` on, all but what is on the left; `above`
 // points to the row above, or to any row where its coefficients are 0.
 FMTC_ALWAYS_INLINE void sum_above(const int16_t* __restrict r, const int16_t* __restrict above,
                                   size_t begin, size_t count, const PredictCoefficients& c,
-                                  int32_t* __restrict sums) noexcept {
+                                  uint32_t* __restrict sums) noexcept {
   size_t i = 0;
   if (begin == 0) {
     sums[0] = sum_without_left(c, r[0], above[0], 0);
@@ -52,7 +69,7 @@ FMTC_ALWAYS_INLINE void sum_above(const int16_t* __restrict r, const int16_t* __
 // One plane row by row. Each level waits for the one on its left, so the loop holds little else.
 FMTC_MULTIVERSION void unpredict_one(const Residuals& plane, size_t count, size_t width) noexcept {
   const PredictCoefficients& c = plane.coefficients;
-  std::array<int32_t, kTile> sums;
+  std::array<uint32_t, kTile> sums;
   for (size_t row = 0; row < count; row += width) {
     int16_t left = 0;
     const int16_t* r = plane.residuals + row;
@@ -62,6 +79,10 @@ FMTC_MULTIVERSION void unpredict_one(const Residuals& plane, size_t count, size_
         sum_above(r, r, begin, size, {c.left, 0, 0}, sums.data());
       } else {
         sum_above(r, plane.levels + row - width, begin, size, c, sums.data());
+      }
+      if (plane.cross != nullptr) {
+        const uint32_t* cross = plane.cross + row + begin;
+        for (size_t i = 0; i < size; ++i) sums[i] += cross[i];
       }
       for (size_t i = 0; i < size; ++i) {
         left = level_of(sums[i], c.left, left);
@@ -78,6 +99,7 @@ constexpr size_t kTogether = 8;
 constexpr size_t kWorthEight = 3;  // fewer are faster one by one
 typedef int16_t LevelVector __attribute__((vector_size(2 * kTogether)));
 typedef int32_t NumberVector __attribute__((vector_size(4 * kTogether)));
+typedef uint32_t SumVector __attribute__((vector_size(4 * kTogether)));
 
 // Positions that are turned around at a time, a multiple of kTogether, and the widest planes: both
 // stay in the first-level cache.
@@ -85,8 +107,9 @@ constexpr size_t kPositions = 256;
 constexpr size_t kWidest = 512;
 
 // to[i][j] = from[j][i].
-FMTC_ALWAYS_INLINE void transpose(const LevelVector* from, LevelVector* to) noexcept {
-  LevelVector pairs[kTogether], quads[kTogether];
+template <typename Vector>
+FMTC_ALWAYS_INLINE void transpose(const Vector* from, Vector* to) noexcept {
+  Vector pairs[kTogether], quads[kTogether];
   for (size_t i = 0; i < 4; ++i) {
     pairs[2 * i] = __builtin_shufflevector(from[i], from[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
     pairs[2 * i + 1] = __builtin_shufflevector(from[i], from[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
@@ -101,18 +124,19 @@ FMTC_ALWAYS_INLINE void transpose(const LevelVector* from, LevelVector* to) noex
   }
 }
 
-// Positions [begin, begin + count) of the planes as vectors, and back.
-FMTC_ALWAYS_INLINE void load_positions(const Residuals* planes, size_t begin, size_t count,
-                                       LevelVector* to) noexcept {
+// Positions [begin, begin + count) of the planes as vectors, and back. of(p): plane p.
+template <typename Vector, typename Of>
+FMTC_ALWAYS_INLINE void load_positions(const Of& of, size_t begin, size_t count,
+                                       Vector* to) noexcept {
   for (size_t i = 0; i < count; i += kTogether) {
     const size_t size = std::min(count - i, kTogether);
-    LevelVector rows[kTogether];
+    Vector rows[kTogether];
     for (size_t p = 0; p < kTogether; ++p) {
-      const int16_t* from = planes[p].residuals + begin + i;
+      const auto* from = of(p) + begin + i;
       if (size == kTogether) {
-        std::memcpy(&rows[p], from, sizeof(LevelVector));
+        std::memcpy(&rows[p], from, sizeof(Vector));
       } else {
-        rows[p] = LevelVector{};
+        rows[p] = Vector{};
         for (size_t j = 0; j < size; ++j) rows[p][j] = from[j];
       }
     }
@@ -136,9 +160,10 @@ FMTC_ALWAYS_INLINE void store_positions(const LevelVector* from, size_t begin, s
   }
 }
 
-// width <= kWidest
-FMTC_MULTIVERSION void unpredict_eight(const Residuals* planes, size_t count,
-                                       size_t width) noexcept {
+// width <= kWidest. crossed: whether all planes have `cross`; else none has.
+template <bool crossed>
+FMTC_ALWAYS_INLINE void unpredict_together(const Residuals* planes, size_t count,
+                                           size_t width) noexcept {
   NumberVector of_left, of_above, of_above_left;
   for (size_t p = 0; p < kTogether; ++p) {
     of_left[p] = planes[p].coefficients.left;
@@ -148,18 +173,24 @@ FMTC_MULTIVERSION void unpredict_eight(const Residuals* planes, size_t count,
   std::array<NumberVector, kWidest> row;  // the last level of each column
   std::fill_n(row.begin(), width, NumberVector{});
   std::array<LevelVector, kPositions> now;
+  std::array<SumVector, crossed ? kPositions : 1> cross;
   NumberVector left{}, above_left{};
   size_t column = 0;
   for (size_t begin = 0; begin < count; begin += kPositions) {
     const size_t size = std::min(count - begin, kPositions);
-    load_positions(planes, begin, size, now.data());
+    load_positions([&](size_t p) { return planes[p].residuals; }, begin, size, now.data());
+    if (crossed)
+      load_positions([&](size_t p) { return planes[p].cross; }, begin, size, cross.data());
     for (size_t i = 0; i < size;) {
       const size_t end = i + std::min(size - i, width - column);
       for (; i < end; ++i, ++column) {
         const NumberVector above = row[column];
         const NumberVector residual = __builtin_convertvector(now[i], NumberVector);
-        const NumberVector sum = of_above * above + of_above_left * above_left + 32 + residual * 64;
-        left = ((of_left * left + sum) >> 6 << 16) >> 16;  // modulo 2^16
+        const NumberVector sum = of_above * above + of_above_left * above_left + kPredictUnit / 2 +
+                                 residual * kPredictUnit;
+        const auto other = reinterpret_cast<SumVector>(sum) + (crossed ? cross[i] : SumVector{});
+        const auto all = reinterpret_cast<SumVector>(of_left * left) + other;
+        left = (reinterpret_cast<NumberVector>(all) >> kPredictBits << 16) >> 16;  // modulo 2^16
         above_left = above;
         row[column] = left;
         now[i] = __builtin_convertvector(left, LevelVector);
@@ -171,6 +202,15 @@ FMTC_MULTIVERSION void unpredict_eight(const Residuals* planes, size_t count,
     }
     store_positions(now.data(), begin, size, planes);
   }
+}
+
+FMTC_MULTIVERSION void unpredict_eight(const Residuals* planes, size_t count,
+                                       size_t width) noexcept {
+  unpredict_together<false>(planes, count, width);
+}
+FMTC_MULTIVERSION void unpredict_eight_crossed(const Residuals* planes, size_t count,
+                                               size_t width) noexcept {
+  unpredict_together<true>(planes, count, width);
 }
 
 // Where nothing waits for the level on the left: this vectorises.
@@ -193,6 +233,10 @@ bool valid_sizes(size_t input, uint64_t width, size_t output) noexcept {
   return input == output && (input == 0 || (width > 0 && input % width == 0));
 }
 
+bool fits(std::span<const uint32_t> cross, size_t size) noexcept {
+  return cross.empty() || cross.size() == size;
+}
+
 bool is_zero(const PredictCoefficients& c) noexcept { return c == PredictCoefficients{0, 0, 0}; }
 
 bool within_limit(int32_t coefficient) noexcept { return std::abs(coefficient) <= kPredictLimit; }
@@ -205,13 +249,19 @@ bool valid(const PredictCoefficients& coefficients) noexcept {
 }
 
 Status predict_plane(std::span<const int16_t> levels, uint64_t width,
-                     const PredictCoefficients& coefficients,
-                     std::span<int16_t> residuals) noexcept {
-  if (!valid_sizes(levels.size(), width, residuals.size())) return Status::kBadArgument;
+                     const PredictCoefficients& coefficients, std::span<int16_t> residuals,
+                     std::span<const uint32_t> cross) noexcept {
+  if (!valid_sizes(levels.size(), width, residuals.size()) || !fits(cross, levels.size())) {
+    return Status::kBadArgument;
+  }
   if (!valid(coefficients)) return Status::kOutOfRange;
-  if (is_zero(coefficients)) {
+  if (levels.empty()) return Status::kOk;
+  if (!cross.empty()) {
+    predict_values(levels.data(), levels.size(), width, coefficients, cross.data(),
+                   residuals.data());
+  } else if (is_zero(coefficients)) {
     std::copy(levels.begin(), levels.end(), residuals.begin());
-  } else if (!levels.empty()) {
+  } else {
     predict_values(levels.data(), levels.size(), width, coefficients, residuals.data());
   }
   return Status::kOk;
@@ -219,13 +269,13 @@ Status predict_plane(std::span<const int16_t> levels, uint64_t width,
 
 Status unpredict_planes(std::span<const int16_t> residuals, uint64_t width,
                         std::span<const PredictCoefficients> coefficients,
-                        std::span<int16_t> levels) noexcept {
+                        std::span<int16_t> levels, std::span<const uint32_t> cross) noexcept {
   if (coefficients.empty()) {
     return residuals.empty() && levels.empty() ? Status::kOk : Status::kBadArgument;
   }
   const size_t plane = residuals.size() / coefficients.size();
   if (plane * coefficients.size() != residuals.size() || !valid_sizes(plane, width, plane) ||
-      levels.size() != residuals.size()) {
+      levels.size() != residuals.size() || !fits(cross, levels.size())) {
     return Status::kBadArgument;
   }
   if (!std::all_of(coefficients.begin(), coefficients.end(), valid)) return Status::kOutOfRange;
@@ -236,7 +286,8 @@ Status unpredict_planes(std::span<const int16_t> residuals, uint64_t width,
     if (count >= kWorthEight && width <= kWidest) {
       // In the place of planes that are not there the first one is made again.
       std::fill(waiting.begin() + count, waiting.end(), waiting[0]);
-      unpredict_eight(waiting.data(), plane, width);
+      const auto eight = cross.empty() ? unpredict_eight : unpredict_eight_crossed;
+      eight(waiting.data(), plane, width);
     } else {
       for (size_t i = 0; i < count; ++i) unpredict_one(waiting[i], plane, width);
     }
@@ -244,10 +295,10 @@ Status unpredict_planes(std::span<const int16_t> residuals, uint64_t width,
   };
   for (size_t k = 0; k < coefficients.size(); ++k) {
     const Residuals task = {residuals.data() + k * plane, levels.data() + k * plane,
-                            coefficients[k]};
-    if (is_zero(task.coefficients)) {
+                            coefficients[k], cross.empty() ? nullptr : cross.data() + k * plane};
+    if (cross.empty() && is_zero(task.coefficients)) {
       std::copy_n(task.residuals, plane, task.levels);
-    } else if (task.coefficients.left == 0) {
+    } else if (cross.empty() && task.coefficients.left == 0) {
       unpredict_from_above(task, plane, width);
     } else {
       waiting[count++] = task;

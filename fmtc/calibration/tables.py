@@ -13,6 +13,7 @@ from ..codec.positions import PositionClasses
 from ..codec.prediction import SymbolMap
 from ..codec.quantizer import MAX_LEVELS, Quantizer
 from ..presets import Preset
+from .prediction import fit_prediction
 
 # What classes of positions add to a stream's header: their number, and how many positions each has.
 POSITION_HEADER_BITS = 8 * 8
@@ -37,7 +38,7 @@ def fit_coder(levels: list[torch.Tensor], quantizer: Quantizer, preset: Preset) 
     """The coder of levels int16 [N, K, H', W'], as the preset wants it and the coder can do."""
     kind = coders[preset.coder]
     if preset.predict and kind.predicted:
-        symbol_map = SymbolMap.fit(levels)
+        symbol_map = fit_prediction(levels, preset.sources)
     else:
         symbol_map = SymbolMap.identity(levels[0].shape[1])
     symbols = [symbol_map.symbols(part) for part in levels]

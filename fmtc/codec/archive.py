@@ -21,7 +21,7 @@ from safetensors.torch import save as save_tensors
 from ..errors import StorageError, UnknownNameError
 from ..files import write_atomically
 
-SCHEMA = "fmtc.codec/4"
+SCHEMA = "fmtc.codec/5"
 # What parts that are missing, of another type or not those of a codec lead to.
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
 

@@ -129,14 +129,16 @@ def dequantize_transform(
 
 
 def predict(levels: Tensor, coefficients: Tensor) -> Tensor:
-    """What a linear prediction from three neighbours leaves of each level; lossless.
+    """What a linear prediction leaves of each level; lossless.
 
-    levels: int16 [N, K, H, W], any strides. coefficients: int16 [K, 3], -256..256, in units of
-    1/64: of the neighbours left, above and above-left, which are 0 outside the image.
+    levels: int16 [N, K, H, W], any strides. coefficients: int16 [K, 3 + 9*M] in units of 1/4096,
+    for M <= 16: of the neighbours left, above and above-left, -16384..16384; then of the 3 x 3
+    levels around the same position, row by row, in each of the first M components (the sources).
+    Only sources before the component itself count, and levels outside the image are 0.
     Returns residuals int16, contiguous, of the shape of levels: level - prediction modulo 2**16,
-    prediction = (left*q[h, w-1] + above*q[h-1, w] + above_left*q[h-1, w-1] + 32) >> 6. With all
-    coefficients 0 these are the levels. Raises RuntimeError for coefficients beyond the limit; on
-    CUDA these count as the limit.
+    prediction = (sum of coefficient * level + 2048) >> 12, the sum modulo 2**32 as an int32. With
+    all coefficients 0 these are the levels. Raises RuntimeError for coefficients beyond the limit;
+    on CUDA these count as the limit.
     """
     return _ops.predict(levels, coefficients)
 

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/predict_sources.h"
+
 namespace fmtc {
 namespace {
 
@@ -35,8 +37,8 @@ Plane reference(const Plane& levels, int64_t width, const PredictCoefficients& c
     const int64_t h = static_cast<int64_t>(i) / width;
     const int64_t w = static_cast<int64_t>(i) % width;
     const int64_t sum = coefficients.left * at(h, w - 1) + coefficients.above * at(h - 1, w) +
-                        coefficients.above_left * at(h - 1, w - 1) + 32;
-    residuals[i] = static_cast<int16_t>(static_cast<uint16_t>(at(h, w) - (sum >> 6)));
+                        coefficients.above_left * at(h - 1, w - 1) + kPredictUnit / 2;
+    residuals[i] = static_cast<int16_t>(static_cast<uint16_t>(at(h, w) - (sum >> kPredictBits)));
   }
   return residuals;
 }
@@ -53,26 +55,26 @@ constexpr std::pair<uint64_t, uint64_t> kSizes[] = {
     {1, 1}, {1, 40}, {40, 1}, {2, 2}, {7, 7}, {5, 33}, {20, 3}, {3, 1024}, {2, 1025}, {3, 2500}};
 
 TEST(Predict, WorkedExample) {
-  // p of the first row: (0 + 32) >> 6 = 0, (32 * 10 + 32) >> 6 = 5, (32 * 13 + 32) >> 6 = 7;
-  // of the second: (48 * 10 + 32) >> 6 = 8, (32 * 9 + 48 * 13 - 16 * 10 + 32) >> 6 = 12 and
-  // (32 * -7 + 48 * -4 - 16 * 13 + 32) >> 6 = -592 >> 6 = -10, rounded down.
+  // In units of 1/64, p of the first row: (0 + 32) >> 6 = 0, (32 * 10 + 32) >> 6 = 5, (32 * 13 +
+  // 32) >> 6 = 7; of the second: (48 * 10 + 32) >> 6 = 8, (32 * 9 + 48 * 13 - 16 * 10 + 32) >> 6 =
+  // 12 and (32 * -7 + 48 * -4 - 16 * 13 + 32) >> 6 = -592 >> 6 = -10, rounded down.
   const Plane levels = {10, 13, -4, 9, -7, 3};
-  const PredictCoefficients coefficients = {32, 48, -16};
+  const PredictCoefficients coefficients = {64 * 32, 64 * 48, 64 * -16};
   const Plane residuals = predicted(levels, 3, coefficients);
   EXPECT_EQ(residuals, (Plane{10, 8, -11, 1, -19, 13}));
   EXPECT_EQ(unpredicted(residuals, 3, coefficients), levels);
 }
 
 TEST(Predict, HalvesAreRoundedUp) {
-  EXPECT_EQ(predicted({1, 0, -1, 0}, 4, {32, 0, 0}), (Plane{1, -1, -1, 0}));
+  EXPECT_EQ(predicted({1, 0, -1, 0}, 4, {kPredictUnit / 2, 0, 0}), (Plane{1, -1, -1, 0}));
 }
 
 TEST(Predict, ResidualsWrapAround) {
   // 32767 - 2 * -32768 = 98303 and -32768 - 2 * 32767 = -98302, both modulo 2^16.
   const Plane levels = {-32768, 32767, -32768};
-  const Plane residuals = predicted(levels, 3, {128, 0, 0});
+  const Plane residuals = predicted(levels, 3, {2 * kPredictUnit, 0, 0});
   EXPECT_EQ(residuals, (Plane{-32768, 32767, -32766}));
-  EXPECT_EQ(unpredicted(residuals, 3, {128, 0, 0}), levels);
+  EXPECT_EQ(unpredicted(residuals, 3, {2 * kPredictUnit, 0, 0}), levels);
 }
 
 TEST(Predict, ZeroCoefficientsChangeNothing) {
@@ -115,7 +117,7 @@ TEST(Predict, ExtremesComeBack) {
 // The map is one to one, so any residuals are those of some levels.
 TEST(Predict, InvertsInEitherOrder) {
   std::mt19937 random(4);
-  const PredictCoefficients coefficients = {61, -200, 77};
+  const PredictCoefficients coefficients = {3904, -12800, 4928};
   const Plane residuals = random_plane(45 * 31, -32768, 32767, random);
   EXPECT_EQ(predicted(unpredicted(residuals, 31, coefficients), 31, coefficients), residuals);
 }
@@ -165,6 +167,83 @@ TEST(Predict, SeveralPlanesNeedEqualSizes) {
   EXPECT_EQ(unpredict_planes(residuals, 1, {}, levels), Status::kBadArgument);
 }
 
+// Sums of other components are added whatever they are, and planes that have them come back.
+TEST(Predict, WhatOtherComponentsAdd) {
+  std::mt19937 random(7);
+  for (const auto& [height, width] : kSizes) {
+    const size_t plane = height * width;
+    for (const size_t count : {1, 2, 8, 11}) {
+      std::vector<PredictCoefficients> coefficients;
+      for (size_t k = 0; k < count; ++k) {
+        const Plane c = random_plane(3, -kPredictLimit, kPredictLimit, random);
+        coefficients.push_back(k % 3 == 2 ? PredictCoefficients{0, 0, 0}
+                                          : PredictCoefficients{c[0], c[1], c[2]});
+      }
+      const Plane levels = random_plane(count * plane, -300, 300, random);
+      std::vector<uint32_t> cross(levels.size());
+      for (uint32_t& sum : cross) sum = static_cast<uint32_t>(random());
+      Plane residuals(levels.size()), back(levels.size());
+      for (size_t k = 0; k < count; ++k) {
+        const auto part = [&](auto& all) { return std::span(all).subspan(k * plane, plane); };
+        ASSERT_EQ(predict_plane(part(levels), width, coefficients[k], part(residuals), part(cross)),
+                  Status::kOk);
+        const Plane alone(part(levels).begin(), part(levels).end());
+        for (size_t i = 0; i < plane; ++i) {
+          const auto at = [&](size_t h, size_t w) -> int64_t {
+            return h < height && w < width ? alone[h * width + w] : 0;  // -1 is beyond either
+          };
+          const size_t h = i / width, w = i % width;
+          const int64_t sum =
+              coefficients[k].left * at(h, w - 1) + coefficients[k].above * at(h - 1, w) +
+              coefficients[k].above_left * at(h - 1, w - 1) + kPredictUnit / 2 + part(cross)[i];
+          const int32_t wrapped = static_cast<int32_t>(static_cast<uint32_t>(sum));
+          ASSERT_EQ(part(residuals)[i], static_cast<int16_t>(alone[i] - (wrapped >> kPredictBits)));
+        }
+      }
+      ASSERT_EQ(unpredict_planes(residuals, width, coefficients, back, cross), Status::kOk);
+      ASSERT_EQ(back, levels) << height << " x " << width << ", " << count;
+    }
+  }
+  std::vector<uint32_t> cross(5);
+  Plane levels(6), residuals(6);
+  EXPECT_EQ(predict_plane(levels, 3, {}, residuals, cross), Status::kBadArgument);
+  EXPECT_EQ(unpredict_plane(levels, 3, {}, residuals, cross), Status::kBadArgument);
+}
+
+// Each sum value by value, with vectors and without.
+TEST(Sources, TellTheSumOfTheirWindows) {
+  std::mt19937 random(8);
+  for (const auto& [height, width] : kSizes) {
+    const size_t plane = height * width;
+    for (const uint32_t sources : {1U, 2U, 5U, kMostSources}) {
+      const auto rows = static_cast<uint32_t>(height), columns = static_cast<uint32_t>(width);
+      Plane space(Sources::space(sources, rows, columns));
+      Sources known(space, rows, columns);
+      const Plane levels = random_plane(sources * plane, -32768, 32767, random);
+      for (uint32_t j = 0; j < sources; ++j) {
+        known.set(j, std::span(levels).subspan(j * plane, plane));
+      }
+      const Plane coefficients = random_plane(sources * kWindow, -32768, 32767, random);
+      std::vector<uint32_t> cross(plane);
+      ASSERT_TRUE(known.tell(coefficients, cross));
+      for (size_t i = 0; i < plane; ++i) {
+        uint32_t sum = 0;
+        for (uint32_t j = 0; j < sources; ++j) {
+          for (size_t tap = 0; tap < kWindow; ++tap) {
+            const size_t h = i / width + tap / 3 - 1, w = i % width + tap % 3 - 1;
+            if (h >= height || w >= width) continue;
+            sum += static_cast<uint32_t>(coefficients[j * kWindow + tap] *
+                                         levels[j * plane + h * width + w]);
+          }
+        }
+        ASSERT_EQ(cross[i], sum) << height << " x " << width << ", " << sources << ", " << i;
+      }
+      const Plane none(sources * kWindow);
+      EXPECT_FALSE(known.tell(none, cross));
+    }
+  }
+}
+
 TEST(Predict, EmptyPlanesHaveAnyWidth) {
   EXPECT_TRUE(predicted({}, 0, {1, 2, 3}).empty());
   EXPECT_TRUE(predicted({}, 5, {1, 2, 3}).empty());
@@ -184,8 +263,8 @@ TEST(Predict, RefusesBadArguments) {
   expect(Status::kBadArgument, 4, {1, 1, 1}, 6);
   expect(Status::kBadArgument, 12, {1, 1, 1}, 6);
   expect(Status::kBadArgument, 0, {1, 1, 1}, 6);
-  expect(Status::kOutOfRange, 3, {257, 0, 0}, 6);
-  expect(Status::kOutOfRange, 3, {0, -257, 0}, 6);
+  expect(Status::kOutOfRange, 3, {kPredictLimit + 1, 0, 0}, 6);
+  expect(Status::kOutOfRange, 3, {0, -kPredictLimit - 1, 0}, 6);
   expect(Status::kOutOfRange, 3, {0, 0, INT16_MIN}, 6);
   EXPECT_EQ(out, Plane(6, 5));
 }

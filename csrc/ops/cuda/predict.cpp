@@ -17,7 +17,7 @@ Tensor map_planes(const char* op, const char* name, const Tensor& values,
   const Tensor output = device.empty(values.sizes(), ScalarType::Short);
   function(device.stream(), input.const_data_ptr<int16_t>(),
            {factors.const_data_ptr<int16_t>(), values.size(0), values.size(1), values.size(2),
-            values.size(3)},
+            values.size(3), predict_sources(coefficients)},
            output.mutable_data_ptr<int16_t>());
   device.check();
   return output;

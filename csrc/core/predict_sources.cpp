@@ -1,0 +1,89 @@
+#include "core/predict_sources.h"
+
+#include <algorithm>
+
+#include "core/multiversion.h"
+#include "core/simd.h"
+
+namespace fmtc {
+namespace {
+
+// Rows end at a multiple of this beyond their width, so that vectors may read whole.
+constexpr size_t kVector = 8;
+constexpr size_t kBorder = 1;
+
+// Pairs in a row with its borders.
+size_t row_pairs(uint32_t width) noexcept {
+  return (width + kVector - 1) / kVector * kVector + 2 * kBorder;
+}
+size_t plane_pairs(uint32_t height, uint32_t width) noexcept {
+  return (height + 2 * kBorder) * row_pairs(width);
+}
+
+FMTC_MULTIVERSION void cross_row(const CrossRow& row) noexcept {
+  uint32_t* __restrict cross = row.cross;
+  std::fill_n(cross, row.width, 0U);
+  for (size_t pair = 0; pair < row.count; ++pair) {
+    for (size_t tap = 0; tap < kWindow; ++tap) {
+      const int16_t* __restrict q = row.pairs + pair * row.plane + tap / 3 * row.row + tap % 3 * 2;
+      const int32_t factor = row.factors[pair * kWindow + tap];
+      const int32_t first = static_cast<int16_t>(factor), second = factor >> 16;
+      for (size_t w = 0; w < row.width; ++w) {
+        cross[w] +=
+            static_cast<uint32_t>(first * q[2 * w]) + static_cast<uint32_t>(second * q[2 * w + 1]);
+      }
+    }
+  }
+}
+
+void sum_row(const CrossRow& row) noexcept {
+#if defined(FMTC_X86_KERNELS)
+  if (cpu_simd() >= Simd::kAvx2) return cross_row_avx2(row);
+#endif
+  cross_row(row);
+}
+
+}  // namespace
+
+size_t Sources::space(uint32_t sources, uint32_t height, uint32_t width) noexcept {
+  return (sources + size_t{1}) / 2 * 2 * plane_pairs(height, width);
+}
+
+Sources::Sources(std::span<int16_t> space, uint32_t height, uint32_t width) noexcept
+    : space_(space), height_(height), width_(width) {}
+
+void Sources::set(uint32_t index, std::span<const int16_t> levels) noexcept {
+  const size_t row = 2 * row_pairs(width_);
+  int16_t* plane = space_.data() + index / 2 * 2 * plane_pairs(height_, width_) + index % 2;
+  for (size_t h = 0; h < height_; ++h) {
+    int16_t* to = plane + (h + kBorder) * row + 2 * kBorder;
+    const int16_t* from = levels.data() + h * width_;
+    for (size_t w = 0; w < width_; ++w) to[2 * w] = from[w];
+  }
+}
+
+bool Sources::tell(std::span<const int16_t> coefficients,
+                   std::span<uint32_t> cross) const noexcept {
+  size_t used = coefficients.size();
+  while (used > 0 && coefficients[used - 1] == 0) --used;
+  if (used == 0) return false;
+  const size_t sources = (used + kWindow - 1) / kWindow;  // those behind have zeros
+  std::array<int32_t, kMostSources / 2 * kWindow> factors;
+  CrossRow row = {space_.data(),     2 * row_pairs(width_), 2 * plane_pairs(height_, width_),
+                  (sources + 1) / 2, factors.data(),        width_,
+                  cross.data()};
+  for (size_t i = 0; i < row.count * kWindow; ++i) {
+    const size_t first = i / kWindow * 2 * kWindow + i % kWindow, second = first + kWindow;
+    const int16_t high = second < coefficients.size() ? coefficients[second] : int16_t{0};
+    factors[i] = static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint16_t>(high)) << 16 |
+                                      static_cast<uint16_t>(coefficients[first]));
+  }
+  for (size_t h = 0; h < height_; ++h) {
+    sum_row(row);
+    row.pairs += row.row;
+    row.cross += width_;
+  }
+  return true;
+}
+
+}  // namespace fmtc

@@ -1,0 +1,178 @@
+"""What predicts levels: least squares over those of calibration, where that pays.
+
+docs/method.md, "Prediction and classes of positions".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from .. import ops
+from ..codec.prediction import (
+    MAX_SHIFT,
+    MOST,
+    OWN,
+    UNIT,
+    WIDEST,
+    WINDOW,
+    SymbolMap,
+    rms_symbols,
+)
+
+# Where a component's own neighbours lie, and what lies around a position of a source.
+LEFT, ABOVE, ABOVE_LEFT = (0, -1), (-1, 0), (-1, -1)
+AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+SAMPLES = 1 << 15  # positions, of which coefficients of sources are found, at most
+TOGETHER = 32  # components whose neighbours are held at a time
+# Bits a value that a source must save: it takes nine multiplications.
+LEAST_SAVED = 0.0025
+FEWEST_SOURCES = 4  # of which a component is predicted; then twice as many, up to all
+
+
+def fit_prediction(levels: list[torch.Tensor], sources: int) -> SymbolMap:
+    """The prediction of levels int16 [N, K, H, W] that codes them shortest.
+
+    Each component has none, one of its own neighbours, or one of them and of some of the first
+    ``sources`` components.
+    """
+    components = levels[0].shape[1]
+    values = sum(part[:, 0].numel() for part in levels)
+    best = _Best.of(SymbolMap.identity(components), levels)
+    best = best.or_else(_predicting(_own_neighbours(levels)), levels, torch.zeros(components))
+    wide = (best.bits > FEWEST_SOURCES * LEAST_SAVED * values).nonzero()[:, 0]
+    sources = min(sources, components - 1)
+    some = min(FEWEST_SOURCES, sources)
+    while 0 < some <= sources and len(wide):
+        before = torch.arange(components).clamp(max=some)
+        # What so many coefficients save by chance (Schwarz 1978), and what they must save besides.
+        price = before * (WINDOW / 2 * math.log2(values) + LEAST_SAVED * values)
+        best = best.or_else(_predicting(_with_sources(levels, some, wide)), levels, price)
+        some *= 2
+    shifts = (best.scales / WIDEST).log2().ceil().clamp(0, MAX_SHIFT)
+    return SymbolMap(best.coefficients, shifts.to(torch.int64))
+
+
+@dataclass(frozen=True)
+class _Best:
+    """Of each component the coefficients that code it shortest so far, i16 [K, n]; what they take.
+
+    bits: f64 [K], of all its symbols, and what was asked for having them. scales: f64 [K], root
+    mean squares of these.
+    """
+
+    coefficients: torch.Tensor
+    bits: torch.Tensor
+    scales: torch.Tensor
+
+    @classmethod
+    def of(cls, symbol_map: SymbolMap, levels: list[torch.Tensor]) -> _Best:
+        return cls(symbol_map.coefficients, *_measure(symbol_map, levels))
+
+    def or_else(
+        self, symbol_map: SymbolMap, levels: list[torch.Tensor], price: torch.Tensor
+    ) -> _Best:
+        """With another map's coefficients where they save more bits than their price, f64 [K]."""
+        other = _Best.of(symbol_map, levels)
+        pays = other.bits + price < self.bits
+        if not pays.any():
+            return self
+        more = other.coefficients.shape[1] - self.coefficients.shape[1]
+        return _Best(
+            torch.where(pays[:, None], other.coefficients, F.pad(self.coefficients, (0, more))),
+            torch.where(pays, other.bits + price, self.bits),
+            torch.where(pays, other.scales, self.scales),
+        )
+
+
+def _predicting(exact: torch.Tensor) -> SymbolMap:
+    """With coefficients as near to these, f64 [K, n], as they can be."""
+    rounded = (exact * UNIT).round().clamp(-(2**15), 2**15 - 1)
+    rounded[:, :OWN] = rounded[:, :OWN].clamp(-MOST, MOST)
+    return SymbolMap(rounded.to(torch.int16), torch.zeros(len(exact), dtype=torch.int64))
+
+
+def _measure(
+    symbol_map: SymbolMap, levels: list[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Entropy in bits and root mean square of each component's symbols, f64 [K]."""
+    symbols = [symbol_map.symbols(part) for part in levels]
+    low = min(int(part.min()) for part in symbols)
+    high = max(int(part.max()) for part in symbols)
+    each = torch.arange(symbol_map.planes)
+    counts = torch.zeros(symbol_map.planes, high - low + 1, dtype=torch.int64)
+    for part in symbols:
+        counts += ops.histogram(part, low, high, each, symbol_map.planes)
+    return ops.entropy(counts) * counts.sum(1), rms_symbols(counts, low)
+
+
+def _own_neighbours(levels: list[torch.Tensor]) -> torch.Tensor:
+    """Coefficients f64 [K, OWN] with the least square error."""
+    components = levels[0].shape[1]
+    gram = torch.zeros(components, OWN + 1, OWN + 1, dtype=torch.float64)
+    for part in levels:
+        padded = F.pad(part.float(), (1, 0, 1, 0)).transpose(0, 1)
+        of = padded[..., 1:, :-1], padded[..., :-1, 1:], padded[..., :-1, :-1], padded[..., 1:, 1:]
+        neighbours = torch.stack([one.flatten(1) for one in of], -1)
+        gram += (neighbours.transpose(1, 2) @ neighbours).double()
+    return _solved(gram)
+
+
+def _with_sources(levels: list[torch.Tensor], sources: int, wanted: torch.Tensor) -> torch.Tensor:
+    """Coefficients f64 [K, OWN + WINDOW*sources] of the ``wanted`` components, i64; others are 0.
+
+    Of at most SAMPLES positions, which are the same in each call.
+    """
+    components, found = levels[0].shape[1], []
+    total = sum(part[:, 0].numel() for part in levels)
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(total, generator=generator)[:SAMPLES].sort().values
+    windows = _around(levels, chosen, AROUND, torch.arange(sources)).flatten(0, 1).double()
+    of_sources = windows @ windows.T
+    exact = torch.zeros(components, OWN + WINDOW * sources, dtype=torch.float64)
+    for some in wanted.split(TOGETHER):
+        found = _around(levels, chosen, [LEFT, ABOVE, ABOVE_LEFT, (0, 0)], some).double()
+        between = found @ windows.T  # [components, OWN + 1, WINDOW*sources]
+        own = found @ found.transpose(1, 2)
+        for i, k in enumerate(some.tolist()):
+            n = WINDOW * min(k, sources)
+            gram = torch.zeros(OWN + n + 1, OWN + n + 1, dtype=torch.float64)
+            inputs = [*range(OWN), OWN + n]  # its neighbours and itself, the target, at the end
+            gram[torch.tensor(inputs)[:, None], torch.tensor(inputs)] = own[i]
+            gram[OWN:-1, OWN:-1] = of_sources[:n, :n]
+            gram[inputs, OWN:-1] = between[i, :, :n]
+            gram[OWN:-1, inputs] = between[i, :, :n].T
+            exact[k, : OWN + n] = _solved(gram)
+    return exact
+
+
+def _around(
+    levels: list[torch.Tensor],
+    chosen: torch.Tensor,
+    places: list[tuple[int, int]],
+    components: torch.Tensor,
+) -> torch.Tensor:
+    """What lies at these places around the chosen positions, f32 [components, places, chosen]."""
+    found, begin = [], 0
+    for part in levels:
+        images, _, height, width = part.shape
+        size = images * height * width
+        own = chosen[(chosen >= begin) & (chosen < begin + size)] - begin
+        begin += size
+        image, h, w = own // (height * width), own // width % height, own % width
+        padded = F.pad(part[:, components], (1, 1, 1, 1))
+        at = [padded[image, :, h + 1 + dy, w + 1 + dx] for dy, dx in places]
+        found.append(torch.stack(at).permute(2, 0, 1).float())
+    return torch.cat(found, -1)
+
+
+def _solved(gram: torch.Tensor) -> torch.Tensor:
+    """Coefficients f64 [..., n] that predict the last of n + 1 variables, of their products."""
+    inputs, target = gram[..., :-1, :-1], gram[..., :-1, -1:]
+    # Keeps images of one row, one column or one value solvable.
+    room = 1 + 1e-6 * inputs.amax((-2, -1), keepdim=True)
+    room = room * torch.eye(inputs.shape[-1], dtype=torch.float64)
+    return torch.linalg.solve(inputs + room, target)[..., 0]
