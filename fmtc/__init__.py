@@ -32,7 +32,7 @@ from .presets import (
     list_presets,
     register_preset,
 )
-from .targets import SNR, AccuracyDrop, Agreement, Bits, Rate, Step, TargetError
+from .targets import KL, SNR, AccuracyDrop, Agreement, Bits, Rate, Step, TargetError
 
 try:
     __version__ = version("fmtc")
@@ -42,6 +42,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 __all__ = [
     "AccuracyDrop",
     "Agreement",
+    "KL",
     "Bits",
     "BitsPreset",
     "Block",

@@ -22,14 +22,16 @@ MIN_BITS, MAX_BITS = 2, 12  # of b; presets may allow less
 class Measure:
     """What a network compressed with this global step has: the figures that targets are about.
 
-    rate: bits per value; snr_db: of the worst output; agreement: share of the images 0...1;
-    top1_drop: share of the labelled images lost (negative: won). None where it was not measured.
+    rate: bits per value; snr_db: of the worst output; kl: mean over the images, nats; agreement:
+    share of the images 0...1; top1_drop: share of the labelled images lost (negative: won). None
+    where it was not measured.
     worst: the name of the output whose SNR it is, where there are several.
     """
 
     step: float
     rate: float | None = None
     snr_db: float | None = None
+    kl: float | None = None
     agreement: float | None = None
     top1_drop: float | None = None
     worst: str | None = None
@@ -47,6 +49,7 @@ class Measure:
             step,
             rate=rates["cross_entropy"] if rates["stream"] is None else rates["stream"],
             snr_db=point["snr_db"],
+            kl=point["kl"],
             agreement=point["agreement"],
             top1_drop=drop,
             worst=min(known, key=outputs.__getitem__) if known and len(outputs) > 1 else None,
@@ -111,6 +114,7 @@ class Sought(Target):
         if figure is None:
             why = {
                 "agreement": "the network has no classes",
+                "kl": "the network has no classes",
                 "top1_drop": "there are no labels",
                 "snr_db": "the outputs are constant",
             }
@@ -224,6 +228,37 @@ class SNR(Value):
         return 0.5 * math.log2(10 ** (above / 10) - 1) + (figure - above) / 6
 
 
+@dataclass(frozen=True)
+class KL(Value):
+    """Divergence of a classifier's outputs from the uncompressed network's, to within 5 %.
+
+    Mean over the images of KL(softmax of its outputs || softmax of the compressed network's), nats.
+    Where no step comes as near, the coarsest that has as little or less: it is met.
+    """
+
+    value: float
+    kind: ClassVar[str] = "kl"
+    figure: ClassVar[str] = "kl"
+
+    def __post_init__(self) -> None:
+        _check_positive("a divergence", self.value)
+
+    def told(self, measure: Measure) -> str:
+        return f"{self.measured(measure):.3g} nats"
+
+    def exceeded_by(self, measure: Measure) -> bool:
+        return self.measured(measure) <= self.value * (1 + EPSILON)
+
+    def error(self, measure: Measure) -> float:
+        """Difference from the target in units of what is tolerated (5 %)."""
+        return abs(self.measured(measure) / self.value - 1) / 0.05
+
+    @staticmethod
+    def octaves(figure: float) -> float:
+        """Falls by 1 for each doubling of the step: a small divergence grows with its square."""
+        return -0.5 * math.log2(max(figure, 1e-12))
+
+
 class Share(Sought):
     """A share of images that may be lost, which the largest step with no more than that meets."""
 
@@ -310,6 +345,7 @@ EXAMPLES: dict[str, tuple[type[Target], str]] = {
     "step": (Step, "step=0.05"),
     "rate": (Rate, "rate=1.0,2.0 (bits per value)"),
     "snr_db": (SNR, "snr_db=12,15"),
+    "kl": (KL, "kl=0.02 (nats)"),
     "agreement": (Agreement, "agreement=0.97,0.99"),
     "drop": (AccuracyDrop, "drop=0.1 (percent)"),
 }

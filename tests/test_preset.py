@@ -25,7 +25,7 @@ from fmtc.codec.codec import TensorCodec
 from fmtc.network.fold import plain_convolution
 from fmtc.network.groups import AFTER, BEFORE
 from fmtc.presets import get_preset
-from fmtc.targets import SNR, AccuracyDrop, Agreement, Bits, Rate, Step
+from fmtc.targets import KL, SNR, AccuracyDrop, Agreement, Bits, Rate, Step
 
 
 class TinyConcat(nn.Module):
@@ -355,6 +355,9 @@ def test_targets_are_reached_on_images_held_back(trained):
             assert point[key] == pytest.approx(target.value, abs=1)
         other = fmtc.evaluate(compressed, labelled(64, 3)[0])
         assert other["snr_db"] == pytest.approx(point["snr_db"], abs=4)
+    near = compressor.compress(KL(0.01))
+    assert near.setting == {"kind": "kl", "value": 0.01}
+    assert fmtc.evaluate(near, check)["kl"] == pytest.approx(0.01, rel=0.25)
     agreeing = compressor.compress(Agreement(0.9))
     assert fmtc.evaluate(agreeing, check)["agreement"] >= 0.9
     assert all(p.grad is None or p.grad.isfinite().all() for p in trained.parameters())

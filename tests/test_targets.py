@@ -10,6 +10,7 @@ import pytest
 
 from fmtc.calibration.search import search
 from fmtc.targets import (
+    KL,
     SNR,
     AccuracyDrop,
     Agreement,
@@ -62,6 +63,7 @@ def test_kind_value_and_text_are_those_of_the_schema_and_the_command_line():
         (Step(0.05), "step", 0.05, "step=0.05"),
         (Rate(1.0), "rate", 1.0, "rate=1"),
         (SNR(12.5), "snr_db", 12.5, "snr_db=12.5"),
+        (KL(0.02), "kl", 0.02, "kl=0.02"),
         (Agreement(0.97), "agreement", 0.97, "agreement=0.97"),
         (AccuracyDrop(0.1), "drop", 0.001, "drop=0.1"),
     ]:
@@ -123,9 +125,9 @@ def test_wrong_targets_are_refused_in_words(make, message):
 
 def test_a_measure_has_the_stream_where_one_was_made():
     rates = {"cross_entropy": 1.5, "stream": None}
-    point = {"bits_per_value": rates, "snr_db": 12.0, "agreement": 0.9, "top1": 0.7}
+    point = {"bits_per_value": rates, "snr_db": 12.0, "kl": 0.01, "agreement": 0.9, "top1": 0.7}
     point["outputs"] = [{"name": "output", "snr_db": 12.0}]
-    assert Measure.of(0.5, point) == Measure(0.5, 1.5, 12.0, 0.9, None)
+    assert Measure.of(0.5, point) == Measure(0.5, 1.5, 12.0, 0.01, 0.9, None)
     rates["stream"] = 1.6
     measure = Measure.of(0.5, point, reference_top1=0.75)
     assert measure.rate == 1.6 and measure.top1_drop == pytest.approx(0.05)
@@ -134,7 +136,7 @@ def test_a_measure_has_the_stream_where_one_was_made():
 def test_a_measure_names_the_worst_of_several_outputs():
     rates = {"cross_entropy": 1.5, "stream": None}
     outputs = [("a", 13.0), ("b", 12.0), ("constant", None)]
-    point = {"bits_per_value": rates, "snr_db": 12.0, "agreement": None, "top1": None,
+    point = {"bits_per_value": rates, "snr_db": 12.0, "kl": 0.01, "agreement": None, "top1": None,
              "outputs": [{"name": name, "snr_db": snr} for name, snr in outputs]}  # fmt: skip
     measure = Measure.of(0.5, point)
     assert measure.worst == "b"
@@ -170,6 +172,23 @@ def test_snr_is_met_in_few_measurements(value, miss):
     assert abs(found.measure.snr_db - value) <= 0.2
     near = 0.6 < miss < 2
     assert found.measurements == len(network.steps) <= (3 if near else 7)
+
+
+@pytest.mark.parametrize("value", [1e-4, 0.003, 0.02, 0.3])
+@pytest.mark.parametrize("miss", [1 / 50, 1 / 4, 0.7, 1, 1.5, 5, 100])
+def test_divergence_is_met_in_few_measurements(value, miss):
+    """It grows with the square of the step, and no longer where nothing is left of the outputs."""
+    network = Network(kl=lambda step: math.log1p(0.01 * step**2))
+    found = search(KL(value), network, 10 * math.sqrt(math.expm1(value)) * miss)
+    assert found.measure.kl == pytest.approx(value, rel=0.05)
+    assert found.measurements <= (3 if 0.6 < miss < 2 else 7)
+
+
+def test_a_divergence_that_stays_below_is_met():
+    network = Network(kl=lambda step: min(0.003 * step, 0.01))
+    assert search(KL(0.02), network, 1.0, coarsest=8.0).measure.kl == 0.01
+    with pytest.raises(TargetError, match="kl=0.02 cannot be met: the nearest is 0.5 nats"):
+        search(KL(0.02), Network(kl=lambda step: max(0.5, step)), 0.3)
 
 
 @pytest.mark.parametrize("seed", range(20))

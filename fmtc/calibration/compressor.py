@@ -36,6 +36,7 @@ from ..targets import (
     Share,
     Step,
     Target,
+    Value,
     as_target,
 )
 from . import placement
@@ -76,8 +77,8 @@ def compress(
     kind to its images. config: a `CompressConfig`, or the name of a preset: "fmtc" (the best we
     know, the default), or "paper" and others with a knob b (``fmtc.list_presets()``).
     target: what to reach with preset "fmtc": fmtc.Rate(bits a value), fmtc.SNR(dB) (15 dB by
-    default), fmtc.Agreement(share), fmtc.AccuracyDrop(percent, labelled), fmtc.Step(step), or such
-    a one as text, "snr_db=15". Rate and the like are measured on a quarter of the images, held back
+    default), fmtc.KL(nats), fmtc.Agreement(share), fmtc.AccuracyDrop(percent, labelled),
+    fmtc.Step(step), or such a one as text, "snr_db=15". Rate and the like are measured on a quarter of the images, held back
     from calibration.
     bits: b of the other presets, 2 to 12 or, with those the paper is compared with, 10 (8 by
     default). start: a compressed model with kept moments, whose calibration takes in these images
@@ -376,7 +377,7 @@ def _nearer(target: Target, measured: Measure, than: Measure) -> bool:
     if isinstance(target, Share):  # at the largest step that meets it
         good, before = target.met_by(measured), target.met_by(than)
         return good and (not before or measured.step > than.step)
-    assert isinstance(target, (Rate, SNR))
+    assert isinstance(target, Value)
     return target.error(measured) < target.error(than)
 
 

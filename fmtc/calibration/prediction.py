@@ -126,7 +126,7 @@ def _with_sources(levels: list[torch.Tensor], sources: int, wanted: torch.Tensor
 
     Of at most SAMPLES positions, which are the same in each call.
     """
-    components, found = levels[0].shape[1], []
+    components = levels[0].shape[1]
     total = sum(part[:, 0].numel() for part in levels)
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(total, generator=generator)[:SAMPLES].sort().values

@@ -42,11 +42,12 @@ def search(
     finest: float = 0.0,
     coarsest: float = math.inf,
 ) -> Found:
-    """The global step that meets a Rate, SNR, Agreement or AccuracyDrop.
+    """The global step that meets a Rate, SNR, KL, Agreement or AccuracyDrop.
 
-    A rate is met to within 2 % and an SNR to within 0.2 dB, or where they are noisy to within 10 %
-    and 1 dB, once the step is known to 3 %; otherwise an SNR by the coarsest step measured that has
-    more, so that a curve that ends or jumps above it meets it. A share is met by the largest step
+    A rate is met to within 2 %, an SNR to within 0.2 dB and a KL to within 5 %, or where they are
+    noisy to within 10 %, 1 dB and 25 %, once the step is known to 3 %; otherwise an SNR or a KL by
+    the coarsest step measured that has more or less, so that a curve that ends or jumps beyond it
+    meets it. A share is met by the largest step
     (to within 5 %) that has it, as far as measured.
 
     measure: step -> Measure, called at most 10 times, never twice for one step; start: where to

@@ -284,8 +284,9 @@ def add_eval_options(parser: Parser) -> Parser:
         nargs="+",
         metavar="KIND=VALUE,...",
         help="preset fmtc, one point a value: rate= bits per value, snr_db= of the worst output, "
-        "agreement= share of images that keep their class, drop= percent of accuracy lost (with "
-        "labels), step= the step itself (default: snr_db=10,15,20,25)",
+        "kl= nats of a classifier's outputs, agreement= share of images that keep their class, "
+        "drop= percent of accuracy lost (with labels), step= the step itself (default: "
+        "snr_db=10,15,20,25)",
     )
     coding.add_argument(
         "--bits",

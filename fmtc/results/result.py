@@ -142,6 +142,7 @@ def setting_label(setting: dict[str, Any]) -> str:
         "step": f"step {value:.4g}",
         "rate": f"{float(f'{value:g}')} bits",
         "snr_db": f"{value:g} dB",
+        "kl": f"KL {value:g}",
         "agreement": f"{100 * value:g} % agree",
         "drop": f"drop {100 * value:g} %",
     }[setting["kind"]]
