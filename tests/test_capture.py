@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 import fmtc
 from fmtc.network.capture import capture, fits
 from fmtc.network.groups import find_groups
+from fmtc.network.parts import captured
 
 
 def conv(ins=3, outs=4, size=3, **options):
@@ -273,3 +274,26 @@ def test_in_place_forms_cost_nothing():
             (compressed(images(2, seed=1)), compressed.report().bits_per_value["stream"])
         )
     assert torch.equal(results[0][0], results[1][0]) and results[0][1] == results[1][1]
+
+
+class Remembers(nn.Module):
+    """Makes its grid anew where the images are not as many and as large as in its last call."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.shape = nn.Conv2d(3, 4, 3), None
+
+    def forward(self, x):
+        if self.shape != x.shape:
+            self.shape = x.shape
+            self.grid = torch.arange(x.shape[-1] - 2).to(x)
+        return self.conv(x) + self.grid
+
+
+def test_a_number_of_images_that_the_model_remembers():
+    model, x = Remembers().eval(), images(4)
+    with torch.no_grad():
+        expected = model(x[:2])
+        network, parts = captured(model, x[:2])
+        assert parts == [""] and torch.equal(network(x[:2]), expected)
+        assert torch.equal(network(x), model(x))

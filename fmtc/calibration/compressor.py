@@ -78,8 +78,8 @@ def compress(
     know, the default), or "paper" and others with a knob b (``fmtc.list_presets()``).
     target: what to reach with preset "fmtc": fmtc.Rate(bits a value), fmtc.SNR(dB) (15 dB by
     default), fmtc.KL(nats), fmtc.Agreement(share), fmtc.AccuracyDrop(percent, labelled),
-    fmtc.Step(step), or such a one as text, "snr_db=15". Rate and the like are measured on a quarter of the images, held back
-    from calibration.
+    fmtc.Step(step), or such a one as text, "snr_db=15". Rate and the like are measured on a quarter
+    of the images, held back from calibration.
     bits: b of the other presets, 2 to 12 or, with those the paper is compared with, 10 (8 by
     default). start: a compressed model with kept moments, whose calibration takes in these images
     (presets with a knob b). progress: True shows bars on a terminal; a function is called with

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._dynamo.exc import UserError
+from torch.fx.graph_module import _USER_PRESERVED_ATTRIBUTES_KEY
 from torch.utils import _pytree as pytree
 
 from ..errors import TraceError
@@ -38,7 +40,7 @@ def captured(
     """
     name = type(model).__name__
     try:
-        return _capture(model, free_sizes, images), [""]
+        return _capture_whole(model, free_sizes, images), [""]
     except Exception as error:  # the user's code, under torch.export: anything can be raised
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         whole = f"torch.export cannot capture the model ({type(error).__name__}: {reason})"
@@ -52,6 +54,17 @@ def captured(
         "Free its forward of control flow that depends on tensor values to do better."
     )
     return network, parts
+
+
+def _capture_whole(model: nn.Module, free_sizes: bool, images: torch.Tensor) -> fx.GraphModule:
+    """As `_capture`; once more with another number of images where that of these meets another.
+
+    A model may compare it with one that it remembers from its last call, or that it has by itself.
+    """
+    try:
+        return _capture(model, free_sizes, images)
+    except UserError:
+        return _capture(model, free_sizes, torch.cat([images, images[:1]]))
 
 
 def _capture(model: nn.Module, free_sizes: bool, *args: Any, **kwargs: Any) -> fx.GraphModule:
@@ -75,11 +88,19 @@ def _take_parts(
             continue
         part = _captured_alone(child, calls.get(inner, []), free_sizes)
         if part is not None:
+            _keep_attributes(part, child)
             parent._modules[name] = part
             parts.append(inner)
         else:
             parts += _take_parts(child, inner, calls, free_sizes)
     return parts
+
+
+def _keep_attributes(part: fx.GraphModule, module: nn.Module) -> None:
+    """Those that the Python around it may read, in a copy of the part too."""
+    kept = {key: value for key, value in vars(module).items() if not hasattr(part, key)}
+    vars(part).update(kept)
+    part.meta[_USER_PRESERVED_ATTRIBUTES_KEY] = kept
 
 
 def _captured_alone(
