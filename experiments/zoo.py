@@ -197,11 +197,11 @@ def chosen(patterns: list[str] | None) -> list[str]:
 def run(options: argparse.Namespace) -> None:
     """Measure what is missing; the file and the table are written after each network."""
     names, path = chosen(options.list), Path(options.out) / "zoo.json"
-    known = json.loads(path.read_text()) if path.exists() and not options.again else {}
+    known = json.loads(path.read_text()) if path.exists() else {}
     settings = {"full": options.full, "version": fmtc.__version__}
     done: dict[str, Row] = known["rows"] if known.get("settings") == settings else {}
     command = "python -m experiments.zoo" + " --full" * options.full
-    missing = [name for name in names if name not in done]
+    missing = [name for name in names if options.again or name not in done]
     with ThreadPoolExecutor(options.jobs) as pool:
         running = [pool.submit(in_a_process, name, options.full) for name in missing]
         for finished in as_completed(running):
@@ -234,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="24 and 8 images of the size that networks are meant for, not 4 and 2 of 128 pixels",
     )
-    parser.add_argument("--again", action="store_true", help="forget earlier results")
+    parser.add_argument("--again", action="store_true", help="measure also what is in OUT already")
     parser.add_argument(
         "--jobs", type=whole_number(1), default=1, metavar="N", help="networks at a time (1)"
     )
