@@ -16,7 +16,7 @@ from torch import nn
 
 import fmtc
 from fmtc.evaluation.evaluate import evaluate
-from fmtc.evaluation.measures import kl_divergence, wilson_interval
+from fmtc.evaluation.measures import bootstrap_interval, kl_divergence, wilson_interval
 from fmtc.evaluation.reference import Reference
 from fmtc.evaluation.snr import image_snr_db
 from fmtc.model.model import CompressedModel
@@ -108,6 +108,18 @@ def test_wilson_interval_is_scipys(successes, trials):
     np.testing.assert_allclose(wilson_interval(successes, trials), expected, atol=1e-12)
 
 
+def test_bootstrap_interval_is_scipys():
+    figures = np.random.default_rng(0).exponential(size=80)  # skewed, as divergences are
+    expected = scipy.stats.bootstrap(
+        (figures,), np.mean, n_resamples=20_000, method="percentile", rng=1
+    ).confidence_interval
+    low, high = bootstrap_interval(figures.tolist())
+    assert low == pytest.approx(expected.low, abs=0.02)
+    assert high == pytest.approx(expected.high, abs=0.02)
+    assert bootstrap_interval(figures[::-1].tolist()) == [low, high]
+    assert bootstrap_interval([0.25]) == [0.25, 0.25]
+
+
 def test_wilson_interval_by_hand():
     # p = 1/2, n = 4, z^2 = 3.8415: centre 1/2, half width z / (2 sqrt(n + z^2)).
     half = 1.959964 / (2 * math.sqrt(4 + 3.841459))
@@ -162,6 +174,7 @@ def test_accuracy_agreement_and_averages():
     assert point["top5"] == np.mean([y in b for y, b in zip(data[1].tolist(), best, strict=True)])
     assert point["agreement"] == (guess == reference_rows.argmax(1)).double().mean().item()
     assert point["top1_interval"] == wilson_interval(int(point["top1"] * 4), 4)
+    assert point["kl_interval"][0] <= point["kl"] <= point["kl_interval"][1]
     np.testing.assert_allclose(point["kl"], kl_divergence(reference_rows, rows).mean().item())
     images_own = image_snr_db(reference_rows, rows).mean().item()
     np.testing.assert_allclose(point["snr_db_image"], images_own)
@@ -371,7 +384,7 @@ def test_no_classifier_is_measured_by_snr_alone(shape):
     rows = torch.randn(shape)
     labels = torch.zeros(4, dtype=torch.int64)
     point = evaluate(Table(rows), (numbered_images(4), labels), reference=Table(2 * rows))
-    assert point["top1"] is point["agreement"] is point["kl"] is None
+    assert point["top1"] is point["agreement"] is point["kl"] is point["kl_interval"] is None
     # The image's own mean leaves nothing of one number.
     assert (point["snr_db_image"] is None) == (shape == (4, 1))
     assert point["snr_db"] is not None
