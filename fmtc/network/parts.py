@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._dynamo.exc import UserError
 from torch.fx.graph_module import _USER_PRESERVED_ATTRIBUTES_KEY
 from torch.utils import _pytree as pytree
 
@@ -63,7 +62,11 @@ def _capture_whole(model: nn.Module, free_sizes: bool, images: torch.Tensor) -> 
     """
     try:
         return _capture(model, free_sizes, images)
-    except UserError:
+    except Exception as error:
+        from torch._dynamo.exc import UserError  # capturing has loaded it, importing fmtc shall not
+
+        if not isinstance(error, UserError):
+            raise
         return _capture(model, free_sizes, torch.cat([images, images[:1]]))
 
 
