@@ -32,11 +32,11 @@ from fmtc.cli.options import add_eval_options
 from fmtc.codec.codec import TensorCodec
 from fmtc.codec.counted import Statistics
 from fmtc.codec.transform import metric_root
-from fmtc.data.datasets import open_dataset, split
-from fmtc.data.models import load_model
 from fmtc.files import write_atomically
 from fmtc.network.prepared import Prepared
 from fmtc.presets import Preset
+
+from .networks import model_and_images
 
 STEPS = (0.00048, 0.00092)
 PROBED_IMAGES = 24  # of which a layer's sensitivity is measured by adding noise
@@ -66,11 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / "ablation.json"
     points = json.loads(path.read_text()) if path.exists() and not args.fresh else {}
-    model = load_model(args.model, args.weights, args.num_classes, args.seed)
-    dataset = open_dataset(args.data, args.labels, args.class_index, args.preprocess)
-    calibration, test = (
-        dataset.subset(i) for i in split(dataset, args.calib_images, args.images, args.seed)
-    )
+    model, calibration, test = model_and_images(args)
     images, _ = calibration.tensor()
     reference = None
     for name in args.variants or VARIANTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shlex
 from dataclasses import asdict, dataclass, fields
@@ -147,3 +148,11 @@ def _distinct(networks: list[Network], where: str) -> list[Network]:
     if not networks:
         raise ValueError(f"{where}: there is no network")
     return networks
+
+
+def model_and_images(args: argparse.Namespace) -> tuple[nn.Module, Dataset, Dataset]:
+    """Those of the options of ``fmtc eval``: the model, images to calibrate with, and others."""
+    model = load_model(args.model, args.weights, args.num_classes, args.seed)
+    dataset = open_dataset(args.data, args.labels, args.class_index, args.preprocess)
+    of_calibration, of_test = split(dataset, args.calib_images, args.images, args.seed)
+    return model, dataset.subset(of_calibration), dataset.subset(of_test)

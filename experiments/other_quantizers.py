@@ -38,9 +38,9 @@ from fmtc.cli.command import Parser
 from fmtc.cli.options import add_eval_options
 from fmtc.codec.classes import plane_classes
 from fmtc.codec.positions import PositionClasses
-from fmtc.data.datasets import open_dataset, split
-from fmtc.data.models import load_model
 from fmtc.model.points import CodedPoint
+
+from .networks import model_and_images
 
 UNIFORM = (0.9, 1.0, 1.06, 1.12, 1.25, 1.4)  # scales of the step
 LAMBDAS = (0.06, 0.1155, 0.2)  # of squared steps a bit; 2 ln 2 / 12 is the slope of a fine grid
@@ -327,11 +327,7 @@ def run_on_rate_distortion(compressed: fmtc.CompressedModel, layers: list[Layer]
 
 def main(arguments: list[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
-    model = load_model(args.model, args.weights, args.num_classes, args.seed)
-    dataset = open_dataset(args.data, args.labels, args.class_index, args.preprocess)
-    calibration, test = (
-        dataset.subset(i) for i in split(dataset, args.calib_images, args.images, args.seed)
-    )
+    model, calibration, test = model_and_images(args)
     looked_at = test.tensor()[0][: args.looked_at]
     reference = fmtc.Reference(model, test, batch=args.batch) if args.network else None
     for step in args.steps:

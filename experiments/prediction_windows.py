@@ -20,9 +20,8 @@ import torch.nn.functional as F
 import fmtc
 from fmtc.cli.command import Parser
 from fmtc.cli.options import add_eval_options
-from fmtc.data.datasets import open_dataset, split
-from fmtc.data.models import load_model
 
+from .networks import model_and_images
 from .other_quantizers import layers_of
 
 LEAST_VARIANCE = 0.3  # of levels that are not almost always 0
@@ -110,11 +109,7 @@ COLUMNS = {
 
 def main(arguments: list[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
-    model = load_model(args.model, args.weights, args.num_classes, args.seed)
-    dataset = open_dataset(args.data, args.labels, args.class_index, args.preprocess)
-    calibration, test = (
-        dataset.subset(i) for i in split(dataset, args.calib_images, args.images, args.seed)
-    )
+    model, calibration, test = model_and_images(args)
     compressed = fmtc.compress(model, calibration.tensor()[0], target=fmtc.Step(args.step))
     compressed.mode = "simulate"
     layers = layers_of(compressed, test.tensor()[0])

@@ -171,6 +171,7 @@ WRONG = [
     ("classes", 0, "must be 1 to 16; got 0"),
     ("classes", 17, "must be 1 to 16; got 17"),
     ("position_classes", 9, "must be 1 to 8; got 9"),
+    ("sources", 17, "must be 0 to 16; got 17"),
     ("coder", None, "must be str; got None"),
     ("lane_values", 3000, "must be a power of two from 256 to 65536, or 0 for .*; got 3000"),
     ("lane_values", 256.0, "must be int; got 256.0"),
