@@ -39,8 +39,6 @@ from .store import Store
 FIGURES = (".png", ".svg")
 Result = dict[str, Any]
 Point = dict[str, Any]
-# A difference of fewer images than this is noise: there the agreement decides.
-FEWEST_IMAGES = 10
 
 QUICK = Network(name=DIGITS, model=DIGITS, calib_images=64, images=200, batch=100)
 QUICK_BITS, QUICK_STEPS = (4, 5, 6, 7), (0.004, 0.0025, 0.0015, 0.0008)
@@ -167,13 +165,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"points of preset fmtc (default: {' '.join(map(str, STEPS))})",
     )  # fmt: skip
     points.add_argument(
-        "--drop", type=float, default=0.1, metavar="PERCENT",
-        help="of accuracy that may be lost where a rate is chosen (default: %(default)s)",
+        "--kl", type=float, default=0.02, metavar="NATS",
+        help="where a rate is chosen: the largest mean divergence of the outputs from the "
+        "uncompressed network's (default: %(default)s)",
     )  # fmt: skip
     points.add_argument(
-        "--agreement", type=float, default=97.0, metavar="PERCENT",
-        help="of the images that must keep their class instead, where the drop is fewer than "
-        f"{FEWEST_IMAGES} images (default: %(default)s)",
+        "--drop", type=float, metavar="PERCENT",
+        help="instead, of accuracy that may be lost, with images enough that this shows (the "
+        "paper's: 0.1)",
     )  # fmt: skip
     run = parser.add_argument_group("run")
     run.add_argument(
@@ -369,7 +368,7 @@ def rate_cells(point: Point) -> list[float | None]:
 
 POINT_COLUMNS = (
     "network", "preset", "weights", "block", "setting", *RATE_COLUMNS,
-    "top-1 %", "agreement %", "SNR dB", "mJ an image",
+    "top-1 %", "agreement %", "KL", "SNR dB", "mJ an image",
 )  # fmt: skip
 
 
@@ -380,7 +379,8 @@ def point_rows(results: Sequence[Result]) -> list[list]:
             result["model"], point["preset"] or "weights alone", point["weight_bits"],
             point["block"],
             setting_of(point), *rate_cells(point),
-            percent(point["top1"]), percent(point["agreement"]), rounded(point["snr_db"], 2),
+            percent(point["top1"]), percent(point["agreement"]), rounded(point["kl"], 4),
+            rounded(point["snr_db"], 2),
             rounded(millijoules(point), 4),
         ]
         for result in results

@@ -89,7 +89,7 @@ def _summary(result: Result, options: argparse.Namespace) -> list[list]:
     rows = []
     for preset in options.presets:
         for weight_bits in options.weight_bits:
-            criterion = Criterion.of(result, options.drop, options.agreement, weight_bits)
+            criterion = Criterion.chosen(result, options, weight_bits)
             points = points_of(result, preset, weight_bits)
             bits = rate_at(points, criterion)
             coded_bits = rate_at(points, criterion, coded(points[0]))

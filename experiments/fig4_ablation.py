@@ -3,7 +3,7 @@
 Left: top-1 accuracy against bits a value for quantisation alone (Q), PCA -> Q, Q -> VLC and PCA ->
 Q -> VLC, with preset fmtc beside them; a rate is the entropy with VLC and b bits for each value or
 component kept without. Right: the rate that is needed for the accuracy of the uncompressed network
-(and for --lower-drop below it) where only a share of each layer's components is kept.
+(to --kl, and to --lower-kl) where only a share of each layer's components is kept.
 
     python -m experiments.fig4_ablation --models resnet18 --data imagenet/val
 """
@@ -36,7 +36,7 @@ from .common import (
     table,
     targets_of,
 )
-from .criteria import Criterion, rate_at
+from .criteria import Criterion, add_lower_options, rate_at
 from .store import Store
 
 SHARES = (1.0, 0.75, 0.5, 0.35, 0.2)
@@ -126,8 +126,8 @@ def _left(result: Result, options: argparse.Namespace) -> dict:
 
 def _right(result: Result, options: argparse.Namespace, rows: list[list]) -> dict:
     criteria = [
-        Criterion.of(result, options.drop, options.agreement, options.weight_bits[0]),
-        Criterion.of(result, options.lower_drop, options.lower_agreement, options.weight_bits[0]),
+        Criterion.chosen(result, options, options.weight_bits[0]),
+        Criterion.lower(result, options, options.weight_bits[0]),
     ]
     needed = []
     for share in options.shares:
@@ -146,7 +146,7 @@ def _encoder_rows(results: list[Result], options: argparse.Namespace) -> list[li
     """The rate at which each encoder's curve reaches the tolerance."""
     rows = []
     for result in results:
-        criterion = Criterion.of(result, options.drop, options.agreement, options.weight_bits[0])
+        criterion = Criterion.chosen(result, options, options.weight_bits[0])
         for label, points, kind in _encoders(result, options):
             moved = [{**point, "bits_per_value": {"rate": _rate(point, kind)}} for point in points]
             bits = rounded(rate_at(moved, criterion, "rate"))
@@ -177,14 +177,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--shares", type=float, nargs="+", default=list(SHARES), metavar="SHARE",
         help="of components kept (default: %(default)s)",
     )  # fmt: skip
-    group.add_argument(
-        "--lower-drop", type=float, default=0.5, metavar="PERCENT",
-        help="the second curve, in place of --drop (default: %(default)s)",
-    )  # fmt: skip
-    group.add_argument(
-        "--lower-agreement", type=float, default=95.0, metavar="PERCENT",
-        help="the second curve, in place of --agreement (default: %(default)s)",
-    )  # fmt: skip
+    add_lower_options(parser, "the second curve")
 
 
 EXPERIMENT = Experiment(

@@ -76,7 +76,7 @@ def present(results: list[Result], options: argparse.Namespace):
     for result in results:
         for size in dict.fromkeys(map(_size, blocks)):
             panels += _panels(result, size, [b for b in blocks if _size(b) == size], options)
-        criterion = Criterion.of(result, options.drop, options.agreement, options.weight_bits[0])
+        criterion = Criterion.chosen(result, options, options.weight_bits[0])
         for block in blocks:
             bits = rate_at(points_of(result, "paper", options.weight_bits[0], block), criterion)
             rows.append([result["model"], _size(block), block, rounded(bits), str(criterion)])

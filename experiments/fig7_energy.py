@@ -64,7 +64,7 @@ def _schemes(result: Result, options: argparse.Namespace) -> list[tuple[str, lis
 def present(results: list[Result], options: argparse.Namespace):
     panels, rows = [], []
     for result in results:
-        criterion = Criterion.of(result, options.drop, options.agreement, options.weight_bits[0])
+        criterion = Criterion.chosen(result, options, options.weight_bits[0])
         coded = points_of(result, PLAIN, options.weight_bits[0])[0]
         eight_bits = 1e3 * image_joules(coded["layers"], BASELINE_BITS)
         rows.append([result["model"], "8 bits", rounded(eight_bits, 4), 0.0, ""])

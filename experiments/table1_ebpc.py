@@ -1,7 +1,7 @@
 """Table I: against EBPC, which codes 8-bit activations without loss.
 
 EBPC has one rate and the accuracy of the 8-bit network. Of our curves two points are chosen: the
-smallest rate at --drop (or --agreement), and at --lower-drop (or --lower-agreement).
+smallest rate at --kl (or --drop), and at --lower-kl (or --lower-drop).
 
     python -m experiments.table1_ebpc --models mobilenet_v2 resnet34 --data imagenet/val
 """
@@ -30,7 +30,7 @@ from .common import (
     table,
     targets_of,
 )
-from .criteria import Criterion, smallest
+from .criteria import Criterion, add_lower_options, smallest
 from .store import Store
 
 WEIGHT_BITS = 8
@@ -42,8 +42,8 @@ PAPER = {
 }
 COLUMNS = [
     "network", "method", "chosen by", "setting", "coded bits", "entropy, one table",
-    "entropy, classes", "Huffman", "stream", "top-1 %", "agreement %", "paper's bits",
-    "paper's top-1 %",
+    "entropy, classes", "Huffman", "stream", "top-1 %", "agreement %", "KL",
+    "paper's bits", "paper's top-1 %",
 ]  # fmt: skip
 
 
@@ -74,27 +74,26 @@ def present(results: list[Result], options: argparse.Namespace):
 def _rows(result: Result, options: argparse.Namespace) -> list[list]:
     published = PAPER.get(result["model"], {})
     chosen = [("ebpc", LOSSLESS, points_of(result, "ebpc", WEIGHT_BITS)[0], 0)]
-    tolerances = [
-        (options.drop, options.agreement),
-        (options.lower_drop, options.lower_agreement),
+    criteria = [
+        choose(result, options, WEIGHT_BITS) for choose in (Criterion.chosen, Criterion.lower)
     ]
     for preset in options.presets:
         points = points_of(result, preset, WEIGHT_BITS)
-        for place, tolerance in enumerate(tolerances):
-            criterion = Criterion.of(result, *tolerance, WEIGHT_BITS)
-            rate = coded(points[0])
+        rate = coded(points[0])
+        for place, criterion in enumerate(criteria):
             chosen.append((preset, str(criterion), smallest(points, criterion, rate), place))
     rows = []
     for method, how, point, place in chosen:
         reference = published[method][place] if method in published else (None, None)
         if point is None:
-            rows.append([result["model"], method, how, *[None] * 8, *reference])
+            rows.append([result["model"], method, how, *[None] * 9, *reference])
             continue
         rows.append(
             [
                 result["model"], method, how, setting_of(point),
                 rounded(point["bits_per_value"][coded(point)]), *rate_cells(point),
-                percent(point["top1"]), percent(point["agreement"]), *reference,
+                percent(point["top1"]), percent(point["agreement"]), rounded(point["kl"], 4),
+                *reference,
             ]
         )  # fmt: skip
     return rows
@@ -116,15 +115,7 @@ def conclude(tables: list[dict]) -> str:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the second point")
-    group.add_argument(
-        "--lower-drop", type=float, default=0.5, metavar="PERCENT",
-        help="in place of --drop (default: %(default)s)",
-    )  # fmt: skip
-    group.add_argument(
-        "--lower-agreement", type=float, default=95.0, metavar="PERCENT",
-        help="in place of --agreement (default: %(default)s)",
-    )  # fmt: skip
+    add_lower_options(parser, "the second point")
 
 
 EXPERIMENT = Experiment(

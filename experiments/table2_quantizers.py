@@ -1,9 +1,10 @@
 """Table II: the smallest rate at which a method keeps the accuracy, against other quantisers.
 
-Every method runs over b = 10, 9, ... 3, preset fmtc over its steps, and the smallest entropy among
-the points within --drop of the uncompressed accuracy counts; where so small a drop is too few
-images to show, those with --agreement count instead (the table says which). Each method has its
-rate with one table a layer, as in the paper, and with the table classes of preset fmtc.
+Every method runs over b = 10, 9, ... 3, preset fmtc over its steps. Where a curve through these
+points meets --kl (or --drop) counts, with the rates at which the ends of the points' 95 % intervals
+meet it; accuracy and agreement are those of the cheapest point that meets it. Each method has its
+rate with one table a layer, as in the paper, with the table classes of preset fmtc, and coded. A
+second table has every point of the others beside what preset fmtc codes in at the same divergence.
 
     python -m experiments.table2_quantizers --models resnet50 --data imagenet/val
 """
@@ -25,6 +26,7 @@ from .common import (
     beside,
     coded,
     color_of,
+    curve,
     panel,
     percent,
     points_of,
@@ -34,11 +36,12 @@ from .common import (
     table,
     targets_of,
 )
-from .criteria import Criterion, smallest
+from .criteria import Criterion, rate_at, rate_interval, smallest
 from .store import Store
 
 QUANTIZERS = ("gemmlowp", "aciq", "kld")
 BITS = range(10, 2, -1)
+LEAST_SHOWN, MOST_SHOWN = 1e-4, 2.0  # nats, in the figure
 MISSES = 2  # so many settings in a row that miss end the search for smaller ones
 # Bits a value on ImageNet, as published in the paper: by network and weights' bits.
 PAPER = {
@@ -50,8 +53,12 @@ PAPER = {
     ("mobilenet_v2", 4): {"gemmlowp": 8.8, "aciq": 7.85, "kld": 8.1, "paper": 4.0},
 }
 COLUMNS = [
-    "network", "weights", "method", "criterion", "setting", "entropy, one table",
-    "entropy, classes", "coded bits", "top-1 %", "agreement %", "paper's entropy",
+    "network", "weights", "method", "criterion", "entropy, one table", "entropy, classes",
+    "coded bits", "coded from", "coded to", "setting", "top-1 %", "agreement %", "paper's entropy",
+]  # fmt: skip
+BESIDE = [
+    "network", "weights", "method", "setting", "coded bits", "top-1 %", "agreement %", "KL",
+    "KL from", "KL to", "fmtc's coded bits", "fmtc's share %",
 ]  # fmt: skip
 
 
@@ -77,7 +84,7 @@ def _searched(
     points, missed = [], 0
     for b in BITS:
         points.append(store.point(method, Bits(b), weight_bits))
-        criterion = Criterion.of(store.result, options.drop, options.agreement, weight_bits)
+        criterion = Criterion.chosen(store.result, options, weight_bits)
         missed = 0 if criterion.met_by(points[-1]) else missed + 1
         if missed == MISSES:
             break
@@ -85,38 +92,85 @@ def _searched(
 
 
 def present(results: list[Result], options: argparse.Namespace):
-    rows = [
-        _row(result, weight_bits, method, options)
-        for result in results
-        for weight_bits in options.weight_bits
-        for method in methods(options)
+    cases = [(result, bits) for result in results for bits in options.weight_bits]
+    rows = [_row(*case, method, options) for case in cases for method in methods(options)]
+    others = [row for case in cases for row in _beside(*case, options)]
+    panels = [_bars(rows, options), *(_divergences(*case, options) for case in cases)]
+    return panels, [
+        table("Smallest rate that keeps the outputs", COLUMNS, rows),
+        table("Others, and preset fmtc at the same divergence", BESIDE, others),
     ]
-    groups = list(dict.fromkeys((row[0], row[1]) for row in rows))
-    series = []
-    for method in methods(options):
-        own = {(row[0], row[1]): row for row in rows if row[2] == method}
-        series.append(bars(method, color_of(method), [own[group][5] for group in groups]))
-        published = [own[group][10] for group in groups]
-        if any(value is not None for value in published):
-            series.append(bars("published", color_of(method), published, "D"))
-    names = [f"{network}\n{weight_bits}-bit weights" for network, weight_bits in groups]
-    shown = panel("", "", "bits per value (entropy, one table a layer)", series, groups=names)
-    return [shown], [table("Smallest rate that keeps the accuracy", COLUMNS, rows)]
 
 
 def _row(result: Result, weight_bits: int, method: str, options: argparse.Namespace) -> list:
-    criterion = Criterion.of(result, options.drop, options.agreement, weight_bits)
+    criterion = Criterion.chosen(result, options, weight_bits)
     published = PAPER.get((result["model"], weight_bits), {}).get(method)
-    point = smallest(points_of(result, method, weight_bits), criterion)
+    points = points_of(result, method, weight_bits)
+    point = smallest(points, criterion)
     head = [result["model"], weight_bits, method, str(criterion)]
     if point is None:
-        return [*head, *[None] * 6, published]
-    rates = point["bits_per_value"]
+        return [*head, *[None] * 8, published]
+    kinds = ("entropy", "entropy_classes", coded(point))
+    rates = [rounded(rate_at(points, criterion, kind)) for kind in kinds]
+    interval = map(rounded, rate_interval(points, criterion, coded(point)))
     return [
-        *head, setting_of(point), rounded(rates["entropy"]),
-        rounded(rates["entropy_classes"]), rounded(rates[coded(point)]), percent(point["top1"]),
+        *head, *rates, *interval, setting_of(point), percent(point["top1"]),
         percent(point["agreement"]), published,
     ]  # fmt: skip
+
+
+def _beside(result: Result, weight_bits: int, options: argparse.Namespace) -> list[list]:
+    """Every point of the other methods, and what preset fmtc codes in at the point's divergence."""
+    ours = points_of(result, "fmtc", weight_bits)
+    rows = []
+    for method in options.quantizers:
+        for point in points_of(result, method, weight_bits):
+            bits = point["bits_per_value"][coded(point)]
+            same = None
+            if ours and point["kl"] is not None:
+                at = Criterion("kl", point["kl"], "")
+                least = max(other["kl"] for other in ours)  # beyond it nothing was measured
+                same = rate_at(ours, at, coded(ours[0])) if point["kl"] <= least else None
+            rows.append(
+                [
+                    result["model"], weight_bits, method, setting_of(point), rounded(bits),
+                    percent(point["top1"]), percent(point["agreement"]), rounded(point["kl"], 4),
+                    *(rounded(end, 4) for end in point.get("kl_interval") or (None, None)),
+                    rounded(same), None if same is None else percent(same / bits),
+                ]
+            )  # fmt: skip
+    return rows
+
+
+def _bars(rows: list[list], options: argparse.Namespace) -> dict:
+    """The rates at the criterion, for each network and its weights."""
+    cells = {(row[0], row[1], row[2]): dict(zip(COLUMNS, row, strict=True)) for row in rows}
+    groups = list(dict.fromkeys((row[0], row[1]) for row in rows))
+    series = []
+    for method in methods(options):
+        own = [cells[(*group, method)] for group in groups]
+        heights = [cell["entropy, one table"] for cell in own]
+        if all(height is None for height in heights):
+            continue  # a format that reaches it nowhere: the other panels show where it is
+        series.append(bars(method, color_of(method), heights))
+        published = [cell["paper's entropy"] for cell in own]
+        if any(value is not None for value in published):
+            series.append(bars("published", color_of(method), published, "D"))
+    names = [f"{network}\n{weight_bits}-bit weights" for network, weight_bits in groups]
+    title = f"at {rows[0][3]}"
+    return panel(title, "", "bits per value (entropy, one table a layer)", series, groups=names)
+
+
+def _divergences(result: Result, weight_bits: int, options: argparse.Namespace) -> dict:
+    """All points, by what they really take."""
+    series = []
+    for method in methods(options):
+        shown = [p for p in points_of(result, method, weight_bits) if p["kl"] is not None]
+        shown = [p for p in shown if LEAST_SHOWN <= p["kl"] <= MOST_SHOWN]
+        x = [point["bits_per_value"][coded(point)] for point in shown]
+        series.append(curve(method, color_of(method), x, [point["kl"] for point in shown]))
+    title = f"{result['model']}, {weight_bits}-bit weights"
+    return panel(title, "bits per value, coded", "KL (nats)", series, yscale="log")
 
 
 def conclude(tables: list[dict]) -> str:

@@ -3,7 +3,7 @@
 For the layers with C channels: the energy of writing a feature map and reading it once
 (`fmtc.energy`), and the bandwidth of an accelerator that makes 160 million values a second, for
 8-bit quantisation (Q), Q + VLC, Q + VLC + PCA and preset fmtc. The last two run at their smallest
-rate within --drop (or --agreement) of the uncompressed network. LUTs and DSPs are quoted from the
+rate within --kl (or --drop) of the uncompressed network. LUTs and DSPs are quoted from the
 paper's own synthesis; nothing here measures them.
 
     python -m experiments.table3_hardware --models resnet18 --data imagenet/val
@@ -73,7 +73,7 @@ def measure(store: Store, options: argparse.Namespace) -> Result:
 
 def _chosen(result: Result, options: argparse.Namespace) -> dict[str, Point | None]:
     """The point of each method; where none is good enough, the nearest."""
-    criterion = Criterion.of(result, options.drop, options.agreement, WEIGHT_BITS)
+    criterion = Criterion.chosen(result, options, WEIGHT_BITS)
     chosen = {"Q+VLC": points_of(result, "q-vlc", WEIGHT_BITS)[0]}
     chosen["Q"] = chosen["Q+VLC"]
     for method, preset in (("Q+VLC+PCA", options.pca), ("fmtc", "fmtc")):
@@ -100,7 +100,7 @@ def present(results: list[Result], options: argparse.Namespace):
     for result in results:
         chosen = _chosen(result, options)
         widths = sorted({layer["shape"][0] for layer in chosen["Q"]["layers"]})
-        where = str(Criterion.of(result, options.drop, options.agreement, WEIGHT_BITS))
+        where = str(Criterion.chosen(result, options, WEIGHT_BITS))
         own = [_row(result, chosen[m], c, m, where) for c in widths for m in METHODS]
         panels += _panels(result["model"], own, widths)
         rows += own
