@@ -51,6 +51,12 @@ const char* message(Status status) noexcept {
       return "the eigenvalue iteration did not converge";
     case Status::kOutOfMemory:
       return "not enough memory";
+    case Status::kBadName:
+      return "a tensor's name must be unique, and at most 255 bytes of UTF-8 without control "
+             "characters";
+    case Status::kWrongStream:
+      return "the stream is damaged, or another one than was put there: its checksum in the "
+             "bundle's directory does not match";
   }
   return "unknown status";
 }

@@ -30,6 +30,8 @@ enum class Status : int32_t {
   kNotFinite = 20,        // NaN or infinity where only finite numbers make sense
   kNotConverged = 21,     // the eigenvalue iteration did not converge
   kOutOfMemory = 22,      // work space could not be allocated
+  kBadName = 23,          // a tensor's name in a bundle that is not valid, or is there twice
+  kWrongStream = 24,      // a stream is not the one that the bundle's directory speaks of
 };
 
 // A sentence that says what is wrong; never null, also for numbers that are no Status.
