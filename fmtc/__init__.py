@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from .calibration.compressor import Compressor, compress
 from .calibration.tensor import calibrate_tensor
 from .codec.block import Block
+from .codec.bundle import Bundle
 from .codec.codec import TensorCodec
 from .codec.coders import Coder, register_coder
 from .codec.ranges import register_range
@@ -46,6 +47,7 @@ __all__ = [
     "Bits",
     "BitsPreset",
     "Block",
+    "Bundle",
     "CalibrationError",
     "Coder",
     "CompressConfig",

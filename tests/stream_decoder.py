@@ -1,4 +1,4 @@
-"""A second decoder of streams, written from docs/stream_format.md alone.
+"""A second decoder of streams and bundles, written from docs/stream_format.md alone.
 
 Plain Python, one bit and one value at a time: a witness for the C++ code, not a tool. Section names
 in the docstrings are those of the document.
@@ -7,6 +7,8 @@ in the docstrings are those of the document.
 from __future__ import annotations
 
 import struct
+import unicodedata
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,7 @@ MAX_LOG2_LANES = {HUFFMAN: 4, RANS: 6, EBPC: 0, DCT_CM: 0}
 TRUNCATED, BAD_MAGIC, BAD_VERSION, BAD_CODER, BAD_NUMBER, BAD_HEADER = range(1, 7)
 BAD_CHECKSUM, BAD_DIRECTORY, BAD_CHUNK_CHECKSUM = 7, 8, 9
 WRONG_TABLES, WRONG_SHAPE, BAD_CODE, TRAILING_BYTES = 10, 11, 12, 13
+BAD_NAME, WRONG_STREAM = 23, 24
 
 
 class Damaged(ValueError):
@@ -470,3 +473,45 @@ def undo_arrangement(values: list[int], header: Header) -> np.ndarray:
     coefficients = np.array(values[rows * columns :]).reshape(components, height * width)
     levels[:, ys, xs] = coefficients
     return levels
+
+
+# -- A bundle -------------------------------------------------------------------------------------
+
+
+def read_bundle(data: bytes) -> dict[str, list[bytes]]:
+    """The streams of each tensor, one for each image; ``Damaged`` where any check fails."""
+    reader = Reader(data)
+    require(reader.take(2) == b"fb", BAD_MAGIC, "no magic")
+    version = reader.number(1)
+    require(version == 1, BAD_VERSION, f"version {version}")
+    images, tensors = reader.varint(), reader.varint()
+    require(1 <= tensors <= 1024, BAD_HEADER, f"{tensors} tensors")
+    require(images * tensors <= 2**24, BAD_HEADER, f"{images} images of {tensors} tensors")
+    bundle: dict[str, list[bytes]] = {}
+    for _ in range(tensors):
+        name = bundle_name(reader.take(reader.number(1)))
+        require(name not in bundle, BAD_NAME, f"two tensors are called {name!r}")
+        bundle[name] = []
+
+    entries = struct.iter_unpack("<II", reader.take(8 * images * tensors))
+    checked = data[: reader.position]
+    require(crc32c(checked) == reader.number(4), BAD_CHECKSUM, "the checksum does not match")
+    entries = list(entries)
+    end = reader.position + sum(size for size, _ in entries)
+    require(len(data) >= end, TRUNCATED, "streams are cut off")
+    require(len(data) == end, TRAILING_BYTES, "bytes follow the last stream")
+    for i, (size, checksum) in enumerate(entries):
+        stream = reader.take(size)
+        require(zlib.crc32(stream) == checksum, WRONG_STREAM, f"stream {i} is another one")
+        bundle[list(bundle)[i % tensors]].append(stream)
+    return bundle
+
+
+def bundle_name(name: bytes) -> str:
+    try:
+        text = name.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Damaged(BAD_NAME, f"{name!r} is not UTF-8") from None
+    control = any(unicodedata.category(character) == "Cc" for character in text)
+    require(not control, BAD_NAME, f"control characters in {text!r}")
+    return text

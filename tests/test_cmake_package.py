@@ -17,7 +17,16 @@ TORCH = Path(torch.__file__).parent
 
 # What a program may include: the coders, what is around them, and the types of their arguments.
 HEADERS = {
-    *("bundle.h", "coding.h", "dct_cm.h", "device.h", "ebpc.h", "entropy.h", "histogram.h", "huffman.h"),
+    *(
+        "bundle.h",
+        "coding.h",
+        "dct_cm.h",
+        "device.h",
+        "ebpc.h",
+        "entropy.h",
+        "histogram.h",
+        "huffman.h",
+    ),
     *(
         "moments.h",
         "pca.h",

@@ -9,6 +9,7 @@
 
 #include "codec/array.h"
 #include "codec/codec_file.h"
+#include "codec/stream_file.h"
 #include "codec/tensor_codec.h"
 #include "core/bytes.h"
 #include "core/crc32c.h"
@@ -17,7 +18,7 @@ namespace fmtc::codec {
 namespace {
 
 struct Options {
-  std::string codec, in, out, layer, tensor;
+  std::string codec, in, out, layer, tensor, name;
   bool levels = false;
 };
 
@@ -32,13 +33,13 @@ void encode(const Options& options) {
   const TensorCodec codec = load_codec(options.codec, options.layer);
   const Array array = read_array(options.in, options.tensor);
   const Levels levels = array.dtype == "I16" ? read_levels(array) : codec.quantize(array);
-  const std::vector<uint8_t> streams = codec.encode(levels);
-  write_file(options.out, streams);
+  const std::vector<uint8_t> bundle = make_bundle(codec.encode(levels), options.name);
+  write_file(options.out, bundle);
   const size_t values = value_count(array.shape);
-  std::printf("%s -> %zu bytes", shape_text(array.shape).c_str(), streams.size());
+  std::printf("%s -> %zu bytes", shape_text(array.shape).c_str(), bundle.size());
   if (values > 0 && array.dtype != "I16") {
     std::printf(", %.4f bits/value",
-                8.0 * static_cast<double>(streams.size()) / static_cast<double>(values));
+                8.0 * static_cast<double>(bundle.size()) / static_cast<double>(values));
   }
   std::printf("\n");
 }
@@ -53,7 +54,8 @@ Array level_array(const Levels& levels) {
 
 void decode(const Options& options) {
   const TensorCodec codec = load_codec(options.codec, options.layer);
-  const Levels levels = codec.decode(read_file(options.in));
+  StreamFile file(options.in);
+  const Levels levels = codec.decode(file.streams(file.tensor(options.name, options.layer)));
   const Array array = options.levels ? level_array(levels) : codec.dequantize(levels);
   const std::string name = options.tensor.empty() ? "x" : options.tensor;
   write_array(options.out, name, array);
@@ -61,12 +63,12 @@ void decode(const Options& options) {
 }
 
 // Prints a stream; returns false where a chunk is damaged.
-bool print_stream(size_t index, const StreamHeader& header, std::span<const uint8_t> stream) {
+bool print_stream(const std::string& title, const StreamHeader& header,
+                  std::span<const uint8_t> stream) {
   const size_t before = stream.size() - header.payload;
-  std::printf("stream %zu: %s, [%" PRIu32 ", %" PRIu32 ", %" PRIu32 "], table set %" PRIu16
-              ", %zu bytes\n",
-              index, coder_name(header.coder), header.components, header.height, header.width,
-              header.table_id, stream.size());
+  std::printf("%s: %s, [%" PRIu32 ", %" PRIu32 ", %" PRIu32 "], table set %" PRIu16 ", %zu bytes\n",
+              title.c_str(), coder_name(header.coder), header.components, header.height,
+              header.width, header.table_id, stream.size());
   std::printf("  header %zu bytes, checksum %08" PRIx32 ", version %d, %" PRIu64
               " chunks, %d lanes",
               before, load_le<uint32_t>(stream.data() + before - kChecksumBytes), kStreamVersion,
@@ -89,20 +91,29 @@ bool print_stream(size_t index, const StreamHeader& header, std::span<const uint
   return good;
 }
 
+std::string title_of(const StreamFile& file, size_t image, size_t tensor) {
+  const std::string number = std::to_string(image);
+  return file.is_bundle() ? "image " + number + ", '" + file.names()[tensor] + "'"
+                          : "stream " + number;
+}
+
 void info(const Options& options) {
-  const std::vector<uint8_t> bytes = read_file(options.in);
-  bool good = true;
-  size_t index = 0;
-  for (std::span<const uint8_t> left = bytes; !left.empty(); ++index) {
-    StreamHeader header;
-    size_t size = 0;
-    if (const Status status = read_header(left, header, size); status != Status::kOk) {
-      throw Error(options.in + ": stream " + std::to_string(index) + ": " + message(status));
-    }
-    good &= print_stream(index, header, left.first(size));
-    left = left.subspan(size);
+  StreamFile file(options.in);
+  if (file.is_bundle()) {
+    std::printf("bundle: version %d, %zu images, %zu tensors, head %" PRIu64 " bytes\n",
+                kBundleVersion, file.images(), file.names().size(), file.head_bytes());
+    for (const std::string& name : file.names()) std::printf("  '%s'\n", name.c_str());
   }
-  std::printf("%zu streams, %zu bytes\n", index, bytes.size());
+  bool good = true;
+  for (size_t image = 0; image < file.images(); ++image) {
+    for (size_t tensor = 0; tensor < file.names().size(); ++tensor) {
+      StreamHeader header;
+      const std::vector<uint8_t> stream = file.stream(image, tensor, header);
+      good &= print_stream(title_of(file, image, tensor), header, stream);
+    }
+  }
+  std::printf("%zu streams, %" PRIu64 " bytes\n", file.images() * file.names().size(),
+              file.bytes());
   if (!good) throw Error(options.in + ": " + message(Status::kBadChunkChecksum));
 }
 
@@ -115,26 +126,30 @@ int run(int argc, char** argv) {
   CLI::App app("Tensor files to fmtc streams and back.");
   app.require_subcommand(1);
   Options options;
-  CLI::App* command = app.add_subcommand("encode", "Make a stream of each image of a tensor");
+  CLI::App* command =
+      app.add_subcommand("encode", "Make a bundle of a tensor: a stream of each image");
   add_codec(command, options);
   command
       ->add_option("IN", options.in,
                    "Tensor [N, C, H, W], or its int16 levels [N, K, H, W]: .npy, .safetensors")
       ->required();
-  command->add_option("OUT", options.out, "Streams, back to back")->required();
+  command->add_option("OUT", options.out, "Bundle")->required();
   command->add_option("--tensor", options.tensor, "Which tensor of a .safetensors file");
+  command->add_option("--name", options.name, "The tensor's name in the bundle");
   command->callback([&] { encode(options); });
 
-  command = app.add_subcommand("decode", "Make a tensor of streams");
+  command = app.add_subcommand("decode", "Make a tensor of a bundle");
   add_codec(command, options);
-  command->add_option("IN", options.in, "Streams")->required();
+  command->add_option("IN", options.in, "Bundle, or streams back to back")->required();
   command->add_option("OUT", options.out, "float32 [N, C, H, W]: .npy, .safetensors")->required();
+  command->add_option("--name", options.name,
+                      "Which tensor of a bundle of several (that of --layer's name)");
   command->add_option("--tensor", options.tensor, "Its name in a .safetensors file (x)");
   command->add_flag("--levels", options.levels, "Write int16 levels [N, K, H, W] instead");
   command->callback([&] { decode(options); });
 
-  command = app.add_subcommand("info", "Show what streams consist of, and check them");
-  command->add_option("IN", options.in, "Streams")->required();
+  command = app.add_subcommand("info", "Show what a bundle consists of, and check it");
+  command->add_option("IN", options.in, "Bundle, or streams back to back")->required();
   command->callback([&] { info(options); });
 
   CLI11_PARSE(app, argc, argv);

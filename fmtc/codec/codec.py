@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any
 
 import torch
 
 from .. import ops
 from ..errors import StorageError, StreamError
-from ..ops import UNLIMITED, Limits
+from ..ops import UNLIMITED, Bytes, Limits
 from ..planes import Layout
 from .archive import Archive, Scalars, Tensors, integer, number, reading, require, typed
 from .block import Block
+from .bundle import Bundle, is_bundle, only_tensor
 from .coders import Coder, require_tables
 from .exact import Exact
 from .moments import Moments
@@ -28,6 +30,7 @@ from .quantizer import Quantizer
 from .transform import Identity, Transform
 
 MOST_DIMENSIONS = 8  # of a tensor
+SIZES = ("height", "width", "crop_h", "crop_w")  # which streams of one tensor share
 
 
 @dataclass(frozen=True)
@@ -166,47 +169,102 @@ class TensorCodec(Exact):
         """Where it encodes tensors and decodes to; ``to(device)`` moves it."""
         return self.class_of.device
 
-    @torch.no_grad()
     def encode(self, x: torch.Tensor) -> bytes:
-        """x [N, C, H, W] float -> one self-describing stream for each image, back to back.
+        """x [N, C, H, W] float -> a bundle with one self-describing stream for each image.
 
         Or x of the codec's rank and layout. Raises ValueError for another shape or device than the
         codec's, or for NaN.
         """
+        return bytes(Bundle({"": self.streams(x)}))
+
+    @torch.no_grad()
+    def streams(self, x: torch.Tensor) -> list[bytes]:
+        """The streams of ``encode``, N of them, for a ``Bundle`` of several tensors."""
         self._check(x)
         planes = self.layout.planes(x.float())
         levels, _ = self.quantize(planes)
         data, used = self.encode_levels(levels, self.block.crop(*planes.shape[2:]))
-        return b"".join(
+        return [
             row[:size].cpu().numpy().tobytes()
             for row, size in zip(data, used.tolist(), strict=True)
-        )
+        ]
 
     @torch.no_grad()
-    def decode(self, data: bytes, shape: Sequence[int] | None = None) -> torch.Tensor:
+    def decode(
+        self, data: Bytes | Bundle | Sequence[Bytes], shape: Sequence[int] | None = None
+    ) -> torch.Tensor:
         """Inverse of ``encode``: float32 [N, C, H, W], or of the codec's rank and layout.
 
-        shape: that of the encoded tensor, where it has more than two dimensions of positions, which
-        streams do not tell apart. Raises StreamError for damaged bytes, ValueError where they are
-        of another shape, or need one.
+        data: a bundle of one tensor; or its streams in a list; or bytes of streams back to back, as
+        ``encode`` once made them. shape: that of the encoded tensor, where it has more than two
+        dimensions of positions, which streams do not tell apart. Raises StreamError for damaged
+        bytes and those of another codec, ValueError where they are of another shape, or need one.
+        All headers are compared with the codec, with each other and with ``shape`` before anything
+        is decoded.
         """
-        levels, crops, start = [], set(), 0
-        view = memoryview(data)
-        while start < len(view):
-            info = self.coder.stream_info(view[start:])
-            stream = bytearray(view[start : start + info["size"]])
-            row = torch.frombuffer(stream, dtype=torch.uint8)[None].to(self.device)
-            used = torch.tensor([len(stream)], device=self.device)
-            levels.append(self.decode_levels(row, used, info["height"], info["width"]))
-            crops.add((info["crop_h"], info["crop_w"]))
-            start += info["size"]
-        if not levels:
+        streams = self._split(data)
+        sizes = {self._sizes(stream, image) for image, stream in enumerate(streams)}
+        if not streams:
             # Of no tensor all sizes are known but those of positions.
             empty = self.layout.planes(torch.empty(shape or self._shape(0, [0, 0]), device="meta"))
             return self._restored(torch.empty(0, *empty.shape[1:]), shape)
-        if len(crops) > 1 or len({image.shape for image in levels}) > 1:
+        if len(sizes) > 1:
             raise StreamError("the streams hold images of different sizes; decode them one by one")
-        return self._restored(self.dequantize(torch.cat(levels), crops.pop()), shape)
+        height, width, *crop = sizes.pop()
+        positions = height * self.block.h - crop[0], width * self.block.w - crop[1]
+        planes = torch.empty(len(streams), self.channels, *positions, device="meta")
+        whole = self._restored(planes, shape).shape
+        levels = [
+            self._levels_of(stream, image, height, width) for image, stream in enumerate(streams)
+        ]
+        return self._restored(self.dequantize(torch.cat(levels), (crop[0], crop[1])), whole)
+
+    def _split(self, data: Bytes | Bundle | Sequence[Bytes]) -> Sequence[Bytes]:
+        """The streams in what ``decode`` is given."""
+        if isinstance(data, Bundle):
+            return only_tensor(data)
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            return data
+        if is_bundle(data):
+            return only_tensor(Bundle.of(data))
+        if not data:
+            raise StreamError("there are no bytes: not even a bundle of no images is so short")
+        streams, left = [], memoryview(data)
+        while left:
+            size = self._stream_info(left, len(streams))["size"]
+            streams.append(left[:size])
+            left = left[max(1, size) :]
+        return streams
+
+    def _stream_info(self, data: Bytes, image: int) -> dict[str, Any]:
+        """``Coder.stream_info`` of a stream; ``image`` is for what is said of damage."""
+        try:
+            return self.coder.stream_info(data)
+        except StreamError as error:
+            raise StreamError(f"stream of image {image}: {error}") from None
+
+    def _sizes(self, stream: Bytes, image: int) -> tuple[int, ...]:
+        """``SIZES`` of a stream. Raises StreamError where it is not one of this codec."""
+        info = self._stream_info(stream, image)
+        height, width, *crop = (info[key] for key in SIZES)
+        wrong = ""
+        if info["size"] != len(stream):
+            wrong = "the bytes do not end with it"
+        elif not height or not width:
+            wrong = "it holds an image without pixels"
+        elif crop[0] >= self.block.h or crop[1] >= self.block.w:
+            wrong = "its block padding is not that of the codec's blocks"
+        if wrong:
+            raise StreamError(f"stream of image {image}: {wrong}")
+        return height, width, *crop
+
+    def _levels_of(self, stream: Bytes, image: int, height: int, width: int) -> torch.Tensor:
+        """Levels [1, K, height, width] of a stream."""
+        row = torch.frombuffer(bytearray(stream), dtype=torch.uint8)[None].to(self.device)
+        used = torch.tensor([len(stream)], device=self.device)
+        symbols, status = self.coder.decode_unchecked(row, used, height, width)
+        ops.check_status(status, image)
+        return self.symbol_map.levels(symbols)
 
     def _restored(self, planes: torch.Tensor, shape: Sequence[int] | None) -> torch.Tensor:
         """The tensor of these planes [N, C, H, W]."""

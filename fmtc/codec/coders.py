@@ -74,6 +74,7 @@ class Coder(Exact):
     escapes: ClassVar[bool] = False
     predicted: ClassVar[bool] = False
     classes: ClassVar[bool] = False
+    written_by: ClassVar[str | None] = None
 
     counts: torch.Tensor
     table_of: torch.Tensor
@@ -150,12 +151,17 @@ class Coder(Exact):
         ops.check_status(status)
         return levels
 
-    def stream_info(self, data: bytes | bytearray | memoryview) -> dict[str, Any]:
+    def stream_info(self, data: ops.Bytes) -> dict[str, Any]:
         """Of the stream that ``data`` begins with: size in bytes, height, width, crop_h, crop_w.
 
-        Raises StreamError where it begins with none.
+        Raises StreamError where it begins with none of this coder, these components, classes and
+        tables. It must not need more memory than ``data``: what a stream says is checked here
+        before anything is decoded.
         """
-        return ops.stream_info(data)
+        info = ops.stream_info(data)
+        coder = self.written_by or info["coder"]
+        ops.check_expected(info, coder, self.components, self.position_classes, self.table_id)
+        return info
 
     def cross_entropy_bits(self) -> torch.Tensor:
         """Ideal code length of each level under the tables in use, f64 [T, L].
@@ -217,7 +223,7 @@ def register_coder(coder: C) -> C:
 class Huffman(Coder):
     """Canonical Huffman codes of limited length."""
 
-    name = "huffman"
+    name = written_by = "huffman"
     tables = True
     encode_table: torch.Tensor
     decode_table: torch.Tensor
@@ -259,7 +265,7 @@ class Rans(Coder):
     frequencies: i32 [T, L + 1] of ``ops.rans_frequencies``.
     """
 
-    name = "rans"
+    name = written_by = "rans"
     tables = escapes = predicted = classes = True
     frequencies: torch.Tensor
     encode_table: torch.Tensor
@@ -296,7 +302,7 @@ class Rans(Coder):
 class Ebpc(Coder):
     """Extended bit-plane compression; docs/stream_format.md."""
 
-    name = "ebpc"
+    name = written_by = "ebpc"
 
     def encode(self, levels, crop=(0, 0), classes=None):
         words = self.lo, self.word_bits, self.table_id
@@ -311,7 +317,7 @@ class Ebpc(Coder):
 class DctCm(Coder):
     """A mask of the levels that are not 0, and these in words; docs/stream_format.md."""
 
-    name = "dct-cm"
+    name = written_by = "dct-cm"
 
     def encode(self, levels, crop=(0, 0), classes=None):
         words = self.lo, self.word_bits, self.table_id

@@ -20,7 +20,16 @@ _ops = torch.ops.fmtc
 
 # What needs the operators to be there.
 from . import fakes as fakes  # noqa: E402
-from .streams import build_info, check_status, stream_info  # noqa: E402, F401
+from .streams import (  # noqa: E402, F401
+    BUNDLE_MAGIC,
+    BundleReader,
+    Bytes,
+    build_info,
+    check_expected,
+    check_status,
+    make_bundle,
+    stream_info,
+)
 
 # What an activation limits values to, None where it does not: ReLU (0, None), ReLU6 (0, 6).
 Limits = tuple[float | None, float | None]

@@ -27,7 +27,7 @@ CHUNK_TARGETS = {
     EBPC: "ebpc_chunk",
     DCT_CM: "dct_cm_chunk",
 }
-TARGETS = ("stream", *CHUNK_TARGETS.values(), "tables", "counts", "round_trip")
+TARGETS = ("bundle", "stream", *CHUNK_TARGETS.values(), "tables", "counts", "round_trip")
 MAX_BYTES = 512  # of an input
 
 
@@ -76,6 +76,8 @@ def write_seeds(folder: Path) -> None:
         if len(seed) <= MAX_BYTES:
             (folder / target / name).write_bytes(seed)
 
+    for bundle in GOLDEN.glob("*.bundle"):
+        write("bundle", bundle.stem, bundle.read_bytes())
     for kind in ("valid", "malformed"):
         for name, entry in index[kind].items():
             codec = index["valid"][entry.get("of", name)]["codec"]

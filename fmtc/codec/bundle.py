@@ -1,0 +1,129 @@
+"""Streams of several images and tensors in one piece of bytes (docs/stream_format.md, "Bundle")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from operator import index
+from typing import overload
+
+from .. import ops
+from ..errors import StreamError, UnknownNameError
+from ..ops import Bytes
+from ..registry import unknown
+
+
+class Bundle(Mapping[str, list[bytes]]):
+    """The streams of N images and T named tensors: a mapping from names to N streams each.
+
+    >>> bundle = fmtc.Bundle({"layer2": codec2.encode(x2), "layer3": codec3.encode(x3)})
+    >>> data = bytes(bundle)                      # to a file, over a wire
+    >>> bundle = fmtc.Bundle.of(data)
+    >>> codec3.decode(bundle["layer3"])           # all images
+    >>> codec3.decode([bundle[5, "layer3"]])      # one: no other stream is read
+
+    tensors: of each name the streams of its images, in their order (``TensorCodec.streams``), or
+    what ``TensorCodec.encode`` made of them. Raises ValueError where tensors have different numbers
+    of images, where there are none, and for a name of more than 255 bytes of UTF-8 or with control
+    characters.
+
+    images: N. names: of the tensors, in their order.
+    """
+
+    def __init__(self, tensors: Mapping[str, Bytes | Sequence[Bytes]]):
+        streams = {name: _streams_of(name, given) for name, given in tensors.items()}
+        counts = {name: len(each) for name, each in streams.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"the tensors have different numbers of images: {counts}")
+        rows = zip(*streams.values(), strict=True)
+        self._open(ops.make_bundle(list(streams), [stream for row in rows for stream in row]))
+
+    @classmethod
+    def of(cls, data: Bytes) -> Bundle:
+        """The bundle that these bytes are; of a large file its ``mmap`` is enough.
+
+        They are not copied. Checked are its head and its size; a stream is checked when it is asked
+        for. Raises StreamError for anything but a whole bundle.
+        """
+        bundle = cls.__new__(cls)
+        bundle._open(data)
+        return bundle
+
+    def _open(self, data: Bytes) -> None:
+        self._data = data
+        self._reader = ops.BundleReader(data)
+        self.images, self.names = self._reader.images, self._reader.names
+        self._tensors = {name: t for t, name in enumerate(self.names)}
+
+    @overload
+    def __getitem__(self, key: str) -> list[bytes]: ...
+    @overload
+    def __getitem__(self, key: tuple[int, str]) -> bytes: ...
+    def __getitem__(self, key: str | tuple[int, str]) -> list[bytes] | bytes:
+        """``bundle[name]``: the streams of a tensor; ``bundle[image, name]``: one of them.
+
+        Raises StreamError where one is damaged, UnknownNameError (a KeyError) for another name,
+        IndexError for an image that is not there.
+        """
+        if not isinstance(key, tuple):
+            tensor = self._tensor(key)
+            return [self._reader.stream(image, tensor) for image in range(self.images)]
+        image, name = key
+        tensor = self._tensor(name)
+        if not -self.images <= index(image) < self.images:
+            raise IndexError(f"image {image} of a bundle of {self.images}")
+        return self._reader.stream(index(image) % self.images, tensor)
+
+    def _tensor(self, name: str) -> int:
+        try:
+            return self._tensors[name]
+        except KeyError:
+            raise UnknownNameError(unknown("tensor", name, self._tensors)) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        """T, the number of tensors."""
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._data)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Bundle):
+            return NotImplemented
+        return bytes(self) == bytes(other)
+
+    def __hash__(self) -> int:
+        return hash(bytes(self))
+
+    def __reduce__(self):
+        return Bundle.of, (bytes(self),)
+
+    def __repr__(self) -> str:
+        names = ", ".join(map(repr, self.names))
+        return f"Bundle({self.images} images of {names}: {len(self._data):,} bytes)"
+
+
+def is_bundle(data: Bytes) -> bool:
+    """Whether bytes begin as a bundle does, whole or not."""
+    return bytes(data[:2]) == ops.BUNDLE_MAGIC
+
+
+def only_tensor(bundle: Bundle) -> list[bytes]:
+    """The streams of a bundle of one tensor. Raises StreamError where it has several."""
+    if len(bundle) > 1:
+        names = ", ".join(map(repr, bundle.names))
+        raise StreamError(f"the bundle holds several tensors, {names}: decode bundle[name]")
+    return bundle[bundle.names[0]]
+
+
+def _streams_of(name: str, given: Bytes | Sequence[Bytes]) -> Sequence[Bytes]:
+    if not isinstance(given, (bytes, bytearray, memoryview)):
+        return given
+    if not is_bundle(given):
+        raise ValueError(f"tensor {name!r}: give its streams in a list, or what codec.encode made")
+    return only_tensor(Bundle.of(given))
