@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 from pathlib import Path
 
+import golden_bundles
 import numpy as np
 import pytest
+import streams
 import torch
 from networks import images, tiny
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from streams import crc32c, split
+from streams import RANS, crc32c, split
 from test_codec import correlated
 from test_positions import uneven
 
@@ -110,19 +113,19 @@ def test_python_and_the_program_read_each_others_streams(case, run, tmp_path):
     codec.save(tmp_path / "codec.safetensors")
     np.save(tmp_path / "x.npy", x.numpy())
     levels, _ = levels_of(codec, x)
-    stream = codec.encode(x)
+    bundle = codec.encode(x)
 
-    # Python's stream, decoded here: the same levels; the tensor up to the rounding of float32 sums.
-    (tmp_path / "python.fmtc").write_bytes(stream)
+    # Python's bundle, decoded here: the same levels; the tensor up to the rounding of float32 sums.
+    (tmp_path / "python.fmtc").write_bytes(bundle)
     run("decode", "codec.safetensors", "python.fmtc", "levels.npy", "--levels")
     assert np.array_equal(np.load(tmp_path / "levels.npy"), levels.numpy())
     run("decode", "codec.safetensors", "python.fmtc", "y.npy")
-    decoded = codec.decode(stream).numpy()
+    decoded = codec.decode(bundle).numpy()
     got = np.load(tmp_path / "y.npy")
     assert got.dtype == np.float32 and got.shape == decoded.shape
     np.testing.assert_allclose(got, decoded, rtol=0, atol=1e-5 * np.abs(decoded).max())
 
-    # Streams made here, decoded by Python: levels differ by 1, and only where rounding decides.
+    # A bundle made here, decoded by Python: levels differ by 1, and only where rounding decides.
     run("encode", "codec.safetensors", "x.npy", "x.fmtc")
     made = (tmp_path / "x.fmtc").read_bytes()
     again = codec.decode(made)
@@ -131,7 +134,7 @@ def test_python_and_the_program_read_each_others_streams(case, run, tmp_path):
     difference = np.abs(np.load(tmp_path / "again.npy").astype(int) - levels.numpy())
     assert difference.max() <= 1 and (difference != 0).sum() <= 1 + levels.numel() // 10_000
     if not difference.any():
-        assert made == stream
+        assert made == bundle
 
 
 def test_equal_levels_give_equal_bytes(case, run, tmp_path):
@@ -140,9 +143,9 @@ def test_equal_levels_give_equal_bytes(case, run, tmp_path):
     levels, _ = levels_of(codec, x)
     np.save(tmp_path / "levels.npy", levels.numpy())
     run("encode", "codec.safetensors", "levels.npy", "levels.fmtc")
-    data, used = codec.encode_levels(levels)
-    expected = b"".join(row[:n].numpy().tobytes() for row, n in zip(data, used, strict=True))
-    assert (tmp_path / "levels.fmtc").read_bytes() == expected
+    rows = zip(*codec.encode_levels(levels), strict=True)
+    expected = fmtc.Bundle({"": [row[:n].numpy().tobytes() for row, n in rows]})
+    assert (tmp_path / "levels.fmtc").read_bytes() == bytes(expected)
 
 
 def test_layers_of_a_network(run, tmp_path):
@@ -151,8 +154,7 @@ def test_layers_of_a_network(run, tmp_path):
     for name in ("stem", "conv2"):
         codec = compressed.codecs[name]
         x = torch.randn(2, codec.channels, 5, 6)
-        stream = codec.encode(x)
-        (tmp_path / "x.fmtc").write_bytes(stream)
+        (tmp_path / "x.fmtc").write_bytes(codec.encode(x))
         run("decode", "codec.safetensors", "x.fmtc", "x.npy", "--levels", "--layer", name)
         assert np.array_equal(np.load(tmp_path / "x.npy"), levels_of(codec, x)[0].numpy())
     decode = ("decode", "codec.safetensors", "x.fmtc", "x.npy")
@@ -202,10 +204,118 @@ def test_no_images(run, tmp_path):
     codec.save(tmp_path / "codec.safetensors")
     np.save(tmp_path / "x.npy", np.zeros((0, 6, 9, 7), np.float32))
     run("encode", "codec.safetensors", "x.npy", "x.fmtc")
-    assert (tmp_path / "x.fmtc").read_bytes() == b""
+    assert (tmp_path / "x.fmtc").read_bytes() == bytes(fmtc.Bundle({"": []}))
     run("decode", "codec.safetensors", "x.fmtc", "y.npy")
     assert np.load(tmp_path / "y.npy").shape == (0, 6, 0, 0)
-    assert run("info", "x.fmtc") == "0 streams, 0 bytes\n"
+    shown = "bundle: version 1, 0 images, 1 tensors, head 10 bytes\n  ''\n0 streams, 10 bytes\n"
+    assert run("info", "x.fmtc") == shown
+
+
+# -- Bundles --------------------------------------------------------------------------------------
+
+
+def test_streams_back_to_back_are_read_as_before(run, tmp_path):
+    codec, x = make("paper", PIXEL, correlated()), correlated(3, seed=3)
+    codec.save(tmp_path / "codec.safetensors")
+    for count in (1, 3):
+        (tmp_path / "x.fmtc").write_bytes(b"".join(codec.streams(x[:count])))
+        run("decode", "codec.safetensors", "x.fmtc", "levels.npy", "--levels")
+        levels, _ = levels_of(codec, x)
+        assert np.array_equal(np.load(tmp_path / "levels.npy"), levels[:count].numpy())
+    (tmp_path / "x.fmtc").write_bytes(b"")
+    run("decode", "codec.safetensors", "x.fmtc", "y.npy", error="x.fmtc: the file is empty")
+
+
+def test_tensors_of_a_bundle_by_name(run, tmp_path):
+    codec, x = make("paper", PIXEL, correlated()), correlated(3, seed=3)
+    codec.save(tmp_path / "codec.safetensors")
+    np.save(tmp_path / "x.npy", x.numpy())
+    run("encode", "codec.safetensors", "x.npy", "x.fmtc", "--name", "層 x")
+    assert fmtc.Bundle.of((tmp_path / "x.fmtc").read_bytes()).names == ("層 x",)
+    run("decode", "codec.safetensors", "x.fmtc", "one.npy")  # there is no other
+    other = fmtc.calibrate_tensor(correlated(3, c=4), bits=5)
+    bundle = fmtc.Bundle({"y": other.encode(correlated(3, c=4)), "層 x": codec.encode(x)})
+    (tmp_path / "x.fmtc").write_bytes(bytes(bundle))
+    decode = ("decode", "codec.safetensors", "x.fmtc", "y.npy")
+    run(*decode, "--name", "層 x")
+    assert (tmp_path / "y.npy").read_bytes() == (tmp_path / "one.npy").read_bytes()
+    run(*decode, error="x.fmtc: it holds several tensors; name one with --name:\n  'y'\n  '層 x'")
+    run(*decode, "--name", "x", error="x.fmtc: there is no tensor 'x'; it has:\n  'y'\n  '層 x'")
+    run(*decode, "--name", "y", error="stream of image 0: ")
+    encode = ("encode", "codec.safetensors", "x.npy", "x.fmtc", "--name", "a\nb")
+    run(*encode, error="at most 255 bytes of UTF-8 without control characters")
+
+
+def test_a_layer_names_its_tensor_of_a_bundle(run, tmp_path):
+    compressed = fmtc.compress(tiny(), images(), target=fmtc.Step(0.01), exclude=["conv1"])
+    compressed.save(tmp_path / "codec.safetensors")
+    tensors = {name: torch.randn(2, compressed.codecs[name].channels, 5, 6)
+               for name in ("stem", "conv2")}  # fmt: skip
+    bundle = fmtc.Bundle({name: compressed.codecs[name].encode(x) for name, x in tensors.items()})
+    (tmp_path / "x.fmtc").write_bytes(bytes(bundle))
+    for name, x in tensors.items():
+        run("decode", "codec.safetensors", "x.fmtc", "x.npy", "--levels", "--layer", name)
+        levels = levels_of(compressed.codecs[name], x)[0].numpy()
+        assert np.array_equal(np.load(tmp_path / "x.npy"), levels)
+
+
+@pytest.mark.parametrize("name", golden_bundles.load()[1])
+def test_malformed_bundles_are_refused_in_a_sentence(name, run, tmp_path):
+    (tmp_path / "x.fmtc").write_bytes(golden_bundles.load()[1][name].bundle)
+    if name in ("bad-cut-no-bytes", "bad-cut-magic", "bad-magic", "bad-stream"):
+        return  # no bundles at all
+    error = "x.fmtc: .*(the bundle|this is no bundle|tensor's name|of tensor '.': )"
+    assert "\n" not in run("info", "x.fmtc", error=error).strip()
+
+
+def test_a_bundle_cut_between_images_is_refused(run, tmp_path):
+    codec, x = make("paper", PIXEL, correlated()), correlated(3, seed=3)
+    codec.save(tmp_path / "codec.safetensors")
+    data, sizes = codec.encode(x), list(map(len, codec.streams(x)))
+    for left in range(3):
+        cut = data[: len(data) - sum(sizes[left:])]
+        (tmp_path / "x.fmtc").write_bytes(cut)
+        error = rf"x.fmtc: the bundle is cut off: .* \({len(cut)} of {len(data)} bytes are there\)"
+        run("decode", "codec.safetensors", "x.fmtc", "y.npy", error=error)
+        run("info", "x.fmtc", error=error)
+    (tmp_path / "x.fmtc").write_bytes(data[:1])
+    run("decode", "codec.safetensors", "x.fmtc", "y.npy", error="the data end before the stream")
+    assert not (tmp_path / "y.npy").exists()
+
+
+HUGE = [
+    golden_bundles.raw(2**24, [b"x"], []),
+    golden_bundles.raw(3, [b"x"], [], entries=[(2**32 - 1, 0)] * 3),
+    streams.container(RANS, (7, 2**10, 2**15, 2**15, 8, 1, 0, 0), []),  # a directory of 32 GiB
+    streams.container(RANS, (7, 0, 2**32 - 1, 2**32 - 1, 8, 1, 0, 0), []),
+    b"fm\x22\x19\7\0\1\2\3\xff\xff\xff\xff\x0f",  # a payload of 4 GiB
+    *(b"", b"f", b"fm", b"fb\1"),
+]
+
+
+@pytest.mark.parametrize("start", HUGE)
+@pytest.mark.parametrize("size", [None, 3 << 30])
+def test_files_that_ask_for_memory_get_none(start, size, program, tmp_path):
+    """As they are, and with zeros behind, which take no space on the disk.
+
+    The largest directory there can be has 128 MB; the address space is twice as large.
+    """
+    codec = make("paper", PIXEL, correlated())
+    codec.save(tmp_path / "codec.safetensors")
+    with open(tmp_path / "x.fmtc", "wb") as file:
+        file.write(start)
+        file.truncate(size)
+    for command in (["info", "x.fmtc"], ["decode", "codec.safetensors", "x.fmtc", "y.npy"]):
+        done = subprocess.run(
+            [program, *command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (256 << 20, 256 << 20)),
+        )
+        assert done.returncode in (0, 1) and "bad_alloc" not in done.stderr, done
+        assert done.returncode == (start != HUGE[3] or size is not None or command[0] != "info")
+    assert not (tmp_path / "y.npy").exists()
 
 
 # -- info -----------------------------------------------------------------------------------------
@@ -215,7 +325,18 @@ def test_no_images(run, tmp_path):
 def test_info_shows_what_streams_consist_of(name, run, tmp_path):
     preset, block, make_samples = CODECS[name]
     codec = make(preset, block, make_samples())
-    stream = codec.encode(make_samples(seed=3)[:1])
+    [stream] = codec.streams(make_samples(seed=3)[:1])
+    (tmp_path / "x.fmtc").write_bytes(2 * stream)
+    back_to_back = run("info", "x.fmtc")
+    bundle = bytes(fmtc.Bundle({"a": [stream, stream]}))
+    (tmp_path / "x.fmtc").write_bytes(bundle)
+    shown = run("info", "x.fmtc")
+    head = "bundle: version 1, 2 images, 1 tensors, head 27 bytes\n  'a'\n"
+    for i in range(2):
+        shown = shown.replace(f"image {i}, 'a': ", f"stream {i}: ")
+    assert (
+        shown.replace(f" {len(bundle)} bytes", f" {2 * len(stream)} bytes") == head + back_to_back
+    )
     (tmp_path / "x.fmtc").write_bytes(2 * stream)
     printed, known = run("info", "x.fmtc").splitlines(), ops.stream_info(stream)
     shape = [known["channels"], known["height"], known["width"]]
@@ -238,10 +359,15 @@ def test_info_shows_what_streams_consist_of(name, run, tmp_path):
 
 def test_info_finds_damaged_chunks(run, tmp_path):
     codec = make(*CODECS["many chunks"][:2], CODECS["many chunks"][2]())
-    stream = bytearray(codec.encode(CODECS["many chunks"][2](seed=3)))
+    stream = bytearray(codec.streams(CODECS["many chunks"][2](seed=3))[0])
     stream[-1] ^= 1  # in the last chunk
-    (tmp_path / "x.fmtc").write_bytes(stream)
-    run("info", "x.fmtc", error="a chunk of the stream is damaged")
+    for data in (stream, bytes(fmtc.Bundle({"x": [stream]}))):
+        (tmp_path / "x.fmtc").write_bytes(data)
+        run("info", "x.fmtc", error="a chunk of the stream is damaged")
+    bundle = bytearray(codec.encode(CODECS["many chunks"][2](seed=3)))
+    bundle[-1] ^= 1
+    (tmp_path / "x.fmtc").write_bytes(bundle)
+    run("info", "x.fmtc", error="image 0 of tensor '': the stream is damaged, or another one")
 
 
 # -- Damage and misuse ----------------------------------------------------------------------------
@@ -250,11 +376,13 @@ def test_info_finds_damaged_chunks(run, tmp_path):
 def test_damaged_streams_give_no_tensor(run, tmp_path):
     codec = make("paper", PIXEL, correlated())
     codec.save(tmp_path / "codec.safetensors")
-    stream = codec.encode(correlated(1, h=3, w=3))
-    flips = [
-        stream[:i] + bytes([stream[i] ^ 1 << i % 8]) + stream[i + 1 :] for i in range(len(stream))
-    ]
-    for damaged in [*flips, stream[:-1], stream[:5], stream + b"x"]:
+    bundle, [stream] = (f(correlated(1, h=3, w=3)) for f in (codec.encode, codec.streams))
+    damaged_ones = []
+    for data in (stream, bundle):
+        damaged_ones += [data[:-1], data[:5], data + b"x"]
+        for i, byte in enumerate(data):
+            damaged_ones.append(data[:i] + bytes([byte ^ 1 << i % 8]) + data[i + 1 :])
+    for damaged in damaged_ones:
         (tmp_path / "x.fmtc").write_bytes(damaged)
         run("decode", "codec.safetensors", "x.fmtc", "x.npy", error="x.fmtc|stream of image")
     assert not (tmp_path / "x.npy").exists()
