@@ -122,7 +122,7 @@ def only_tensor(bundle: Bundle) -> list[bytes]:
 
 
 def _streams_of(name: str, given: Bytes | Sequence[Bytes]) -> Sequence[Bytes]:
-    if not isinstance(given, (bytes, bytearray, memoryview)):
+    if not isinstance(given, Bytes):
         return given
     if not is_bundle(given):
         raise ValueError(f"tensor {name!r}: give its streams in a list, or what codec.encode made")

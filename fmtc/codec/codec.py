@@ -223,13 +223,14 @@ class TensorCodec(Exact):
         """The streams in what ``decode`` is given."""
         if isinstance(data, Bundle):
             return only_tensor(data)
-        if not isinstance(data, (bytes, bytearray, memoryview)):
+        if not isinstance(data, Bytes):
             return data
         if is_bundle(data):
             return only_tensor(Bundle.of(data))
         if not data:
             raise StreamError("there are no bytes: not even a bundle of no images is so short")
-        streams, left = [], memoryview(data)
+        streams: list[memoryview] = []
+        left = memoryview(data)
         while left:
             size = self._stream_info(left, len(streams))["size"]
             streams.append(left[:size])

@@ -154,9 +154,8 @@ class Coder(Exact):
     def stream_info(self, data: ops.Bytes) -> dict[str, Any]:
         """Of the stream that ``data`` begins with: size in bytes, height, width, crop_h, crop_w.
 
-        Raises StreamError where it begins with none of this coder, these components, classes and
-        tables. It must not need more memory than ``data``: what a stream says is checked here
-        before anything is decoded.
+        Raises StreamError where it begins with none. This one compares the coder, its components,
+        classes and tables, too, so that nothing is decoded or allocated for a stream of another.
         """
         info = ops.stream_info(data)
         coder = self.written_by or info["coder"]

@@ -20,16 +20,8 @@ _ops = torch.ops.fmtc
 
 # What needs the operators to be there.
 from . import fakes as fakes  # noqa: E402
-from .streams import (  # noqa: E402, F401
-    BUNDLE_MAGIC,
-    BundleReader,
-    Bytes,
-    build_info,
-    check_expected,
-    check_status,
-    make_bundle,
-    stream_info,
-)
+from .bundles import BUNDLE_MAGIC, BundleReader, make_bundle  # noqa: E402, F401
+from .streams import Bytes, build_info, check_expected, check_status, stream_info  # noqa: E402, F401
 
 # What an activation limits values to, None where it does not: ReLU (0, None), ReLU6 (0, 6).
 Limits = tuple[float | None, float | None]

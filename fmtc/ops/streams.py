@@ -1,24 +1,22 @@
-"""What streams and bundles say of themselves, and how the compiled part was built."""
+"""What streams say of themselves, and how the compiled part was built."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from mmap import mmap
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._C import BundleReader as CompiledBundleReader
 from .._C import build_info as compiled_build_info
-from .._C import make_bundle as compiled_make_bundle
 from .._C import status_message
 from .._C import stream_info as compiled_stream_info
 from ..errors import StreamError
 
-Bytes = bytes | bytearray | memoryview
+Bytes = bytes | bytearray | memoryview | mmap
 BAD_CODER, WRONG_TABLES, WRONG_SHAPE = 4, 10, 11  # as in csrc/core/status.h
-BUNDLE_MAGIC = b"fb"  # how a bundle begins, and no stream of fmtc does
 
 
 def check_status(status: Tensor, first_image: int = 0) -> None:
@@ -46,7 +44,7 @@ def stream_info(data: Bytes) -> dict[str, Any]:
     directory, or all of a stream of one chunk.
     Raises StreamError where data does not begin with a stream.
     """
-    with _stream_errors():
+    with stream_errors():
         return compiled_stream_info(data)
 
 
@@ -63,54 +61,12 @@ def check_expected(
 
 
 @contextmanager
-def _stream_errors() -> Iterator[None]:
+def stream_errors() -> Iterator[None]:
+    """StreamError in place of the compiled part's ValueError."""
     try:
         yield
     except ValueError as error:
         raise StreamError(str(error)) from None
-
-
-def make_bundle(names: Sequence[str], streams: Sequence[Bytes]) -> bytes:
-    """The bundle (docs/stream_format.md, "Bundle") of N images and T tensors.
-
-    names: of the tensors, T. streams: N*T, image after image and for each its tensors. Raises
-    ValueError for a wrong number of streams, names that are not valid or there twice, and more than
-    a bundle holds.
-    """
-    for name in names:
-        if not isinstance(name, str):
-            raise ValueError(f"the name of a tensor is a str, not {name!r}")
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"the name {name!r} cannot be written as UTF-8") from None
-    return compiled_make_bundle(names, streams)
-
-
-class BundleReader:
-    """What is in a bundle, without reading a stream that is not asked for.
-
-    data: any buffer of bytes, such as a file in memory (mmap); it is not copied, and must not be
-    changed. images: N. names: of the T tensors. Raises StreamError where head or size are not those
-    of a bundle.
-    """
-
-    def __init__(self, data: Bytes):
-        with _stream_errors():
-            self._compiled = CompiledBundleReader(data)
-        self.images: int = self._compiled.images
-        self.names: tuple[str, ...] = tuple(self._compiled.names)
-
-    def stream(self, image: int, tensor: int) -> bytes:
-        """The stream of an image and a tensor, both counted from 0.
-
-        Raises StreamError where it is not what was put there, IndexError where there is none.
-        """
-        try:
-            return self._compiled.stream(image, tensor)
-        except ValueError as error:
-            name = self.names[tensor]
-            raise StreamError(f"image {image} of tensor {name!r}: {error}") from None
 
 
 def build_info() -> dict[str, Any]:
