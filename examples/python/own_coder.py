@@ -69,7 +69,7 @@ class Zlib(fmtc.Coder):
         return 0
 
     def stream_info(self, data):
-        """Where streams stand back to back: how long the first is, and of what shape."""
+        """How long the stream is that the data begin with, and of what shape."""
         if bytes(data[: len(MAGIC)]) != MAGIC or len(data) < HEADER.size:
             raise fmtc.StreamError("this is no stream of coder 'zlib'")
         _, _, _, height, width, crop_h, crop_w, size, _ = HEADER.unpack_from(data)
