@@ -229,7 +229,7 @@ def targets_of(
     """The points of a preset's curve: those of --bits that it can have, otherwise of ``bits``."""
     if PRESETS[preset].knob == "b":
         bits = options.bits or (QUICK_BITS if options.quick else bits)
-        return [Bits(b) for b in sorted(bits) if b <= PRESETS[preset].max_bits]
+        return [Bits(b) for b in sorted(bits) if PRESETS[preset].allows(b)]
     steps = options.steps or (QUICK_STEPS if options.quick else STEPS)
     return [Step(step) for step in sorted(steps, reverse=True)]
 

@@ -14,7 +14,7 @@ from .codec.positions import MAX_CLASSES as MAX_POSITION_CLASSES
 from .codec.prediction import MAX_SOURCES
 from .codec.ranges import PAPER_RANGE, ranges
 from .registry import Registry, unknown
-from .targets import MAX_BITS, MIN_BITS
+from .targets import DEFAULT_BITS, MAX_BITS, MIN_BITS
 
 CLASSES = 8  # table classes by component scale
 MAX_CLASSES = 16  # so that the tables stay in the cache
@@ -102,7 +102,7 @@ class BitsPreset(Preset):
     outliers: share of the transformed calibration values left out at each end where the range that
     sets the step is measured; they stay codable. 0 takes the extremes.
     rule: what sets the step: "range", as said above, or a registered one (``fmtc.register_range``),
-    for 2^b levels to which values are clamped. max_bits: the largest b.
+    for 2^b levels to which values are clamped. min_bits, max_bits: the smallest and the largest b.
     side: "before" the activation or "after" it wherever there is one.
     """
 
@@ -112,6 +112,7 @@ class BitsPreset(Preset):
     kept: float = 1.0
     outliers: float = 0.0
     rule: str = PAPER_RANGE
+    min_bits: int = MIN_BITS
     max_bits: int = MAX_BITS
     side: str = "before"
 
@@ -123,18 +124,29 @@ class BitsPreset(Preset):
         self._require("outliers", 0 <= self.outliers < 0.5, "a share of the values, 0 to below 0.5")
         allowed = f"{MIN_BITS} to {MAX_BITS}"
         self._require("max_bits", MIN_BITS <= self.max_bits <= MAX_BITS, allowed)
+        allowed = f"{MIN_BITS} to max_bits"
+        self._require("min_bits", MIN_BITS <= self.min_bits <= self.max_bits, allowed)
 
     def check_names(self) -> None:
         super().check_names()
         if self.rule != PAPER_RANGE:
             ranges[self.rule]
 
+    @property
+    def default_bits(self) -> int:
+        """The b without another one: DEFAULT_BITS, or what comes nearest."""
+        return min(max(DEFAULT_BITS, self.min_bits), self.max_bits)
+
+    def allows(self, bits: int) -> bool:
+        """True for a b that the preset can use."""
+        return self.min_bits <= bits <= self.max_bits
+
     def check_bits(self, bits: int) -> None:
         """Raise ValueError for a b that the preset cannot use."""
-        if not MIN_BITS <= bits <= self.max_bits:
-            raise ValueError(
-                f"bits must be {MIN_BITS} to {self.max_bits} with preset '{self.name}', got {bits}"
-            )
+        if not self.allows(bits):
+            one = self.min_bits == self.max_bits
+            allowed = f"{self.min_bits}" if one else f"{self.min_bits} to {self.max_bits}"
+            raise ValueError(f"bits must be {allowed} with preset '{self.name}', got {bits}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,5 +287,19 @@ for _preset in (
     # The paper's remark that PCA can stand before any of them: its coding points and its basis.
     replace(_PCA_BASELINE, name="pca+aciq", rule="aciq"),
     replace(_PCA_BASELINE, name="pca+kld", rule="kld"),
+):
+    register_preset(_preset)
+
+# -- What a user would take today (docs/method.md, "Competitors") ----------------------------------
+# Formats of one width, stored as they are or Huffman coded (-vlc), behind the activation.
+
+_INT8 = replace(_BASELINE, name="int8", rule="gemmlowp", min_bits=8, max_bits=8, coder="fixed")
+
+for _preset in (
+    # A scale and a zero for each layer, from the calibrated extremes: GEMMLOWP's at 8 bits.
+    _INT8,
+    replace(_INT8, name="int8-vlc", coder="huffman"),
+    # APack: Delmas Lascorz et al.'s lossless code of these integers.
+    replace(_INT8, name="apack", coder="apack"),
 ):
     register_preset(_preset)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 EPSILON = 1e-9
 MIN_BITS, MAX_BITS = 2, 12  # of b; presets may allow less
+DEFAULT_BITS = 8
 
 
 @dataclass(frozen=True)

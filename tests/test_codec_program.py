@@ -73,7 +73,9 @@ def wide(n=2, seed=0):
 
 
 def make(preset, block, samples, **options):
-    knob = {"step": 0.5} if PRESETS[preset].knob == "step" else {"bits": 6}
+    knob = {"step": 0.5} if PRESETS[preset].knob == "step" else {"bits": None}
+    if knob == {"bits": None} and PRESETS[preset].allows(6):
+        knob = {"bits": 6}
     return fmtc.calibrate_tensor(samples, preset, block=block, **knob, **options)
 
 

@@ -37,6 +37,7 @@ OPERATORS = {
     "huffman_encode",
     "huffman_decode",
     "rans_frequencies",
+    "apack_frequencies",
     "rans_tables",
     "rans_encode",
     "rans_decode",

@@ -344,7 +344,7 @@ def test_what_is_no_coder(forget):
         fmtc.register_coder(Greedy)
     with pytest.raises(ValueError, match="Half has no method 'decode_unchecked'"):
         fmtc.register_coder(Half)
-    assert list(coders) == ["huffman", "fixed", "rans", "ebpc", "dct-cm"]
+    assert list(coders) == ["huffman", "fixed", "rans", "apack", "ebpc", "dct-cm"]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/apack.h"
 #include "core/bytes.h"
 #include "core/huffman.h"
 #include "core/rans.h"
@@ -74,8 +75,9 @@ void set_huffman_tables(std::span<const uint8_t> lengths, size_t symbols, Tables
   }
 }
 
-// Returns the frequencies [tables, levels + 1].
-std::vector<int32_t> set_rans_tables(const Counts& counts, Tables& tables) {
+// Returns the frequencies [tables, levels + 1] that `make` makes.
+std::vector<int32_t> set_rans_tables(const Counts& counts, decltype(rans_frequencies) make,
+                                     Tables& tables) {
   const size_t width = counts.levels + 1;
   std::vector<int32_t> frequencies(counts.tables * width);
   tables.encode_width = width;
@@ -85,7 +87,7 @@ std::vector<int32_t> set_rans_tables(const Counts& counts, Tables& tables) {
   tables.base.resize(counts.tables);
   for (size_t t = 0; t < counts.tables; ++t) {
     const auto of_table = std::span(frequencies).subspan(t * width, width);
-    check(rans_frequencies(counts.of(t), kRansLog2Total, of_table));
+    check(make(counts.of(t), kRansLog2Total, of_table));
     check(rans_encode_table(of_table, std::span(tables.encode_entries).subspan(t * width, width)));
     check(rans_decode_table(
         of_table,
@@ -133,9 +135,10 @@ Tables load_tables(const Layer& layer, const TensorCodec& codec) {
                                   return table >= 0 && table < static_cast<int64_t>(counts.tables);
                                 }),
         "its tables do not fit the components");
-  if (coder == "rans") {
+  if (coder == "rans" || coder == "apack") {
+    const auto make = coder == "rans" ? rans_frequencies : apack_frequencies;
     tables.coder = Coder::kRans;
-    tables.id = identifier(coder, tables, set_rans_tables(counts, tables));
+    tables.id = identifier(coder, tables, set_rans_tables(counts, make, tables));
     return tables;
   }
   const std::vector<uint8_t> lengths = code_lengths(counts);

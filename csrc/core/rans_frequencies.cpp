@@ -7,34 +7,13 @@
 #include <span>
 
 #include "core/rans.h"
+#include "core/rans_counts.h"
 
 namespace fmtc {
 namespace {
 
-constexpr double kEscapedBits = 16;  // of an escaped level, besides its symbol
 // A direct level must have at least 2^-i of the counts that a slot stands for, for one of these i.
 constexpr int kThresholds = 6;
-
-// log2(f) for f from 1, and log2((f + 1) / f), which is what one slot more saves for each count.
-// Evaluated by the compiler from the series log((f + 1) / f) = 2 atanh(1 / (2 f + 1)).
-struct Logarithms {
-  std::array<double, kMaxTotal + 1> of{};
-  std::array<double, kMaxTotal + 1> gain{};
-
-  consteval Logarithms() {
-    constexpr double kLog2E = 1.4426950408889634;
-    for (size_t f = 1; f < of.size(); ++f) {
-      const double z = 1.0 / (2.0 * static_cast<double>(f) + 1.0);
-      double power = z;
-      double sum = 0;
-      for (int k = 1; power > 1e-18; k += 2, power *= z * z) sum += power / k;
-      gain[f] = 2 * kLog2E * sum;
-      if (f + 1 < of.size()) of[f + 1] = of[f] + gain[f];
-    }
-  }
-};
-
-constexpr Logarithms kLog2;
 
 // The symbols of a table and how their slots are dealt out.
 class Allocation {
@@ -104,28 +83,6 @@ class Allocation {
   size_t size_ = 0;
 };
 
-// Where the window with most counts begins.
-size_t best_window(std::span<const int64_t> counts) noexcept {
-  int64_t sum = 0;
-  int64_t most = -1;
-  size_t best = 0;
-  for (size_t end = 1; end <= counts.size(); ++end) {
-    sum += counts[end - 1];
-    if (end > kMaxDirectLevels) sum -= counts[end - 1 - kMaxDirectLevels];
-    if (sum > most) {
-      most = sum;
-      best = end > kMaxDirectLevels ? end - kMaxDirectLevels : 0;
-    }
-  }
-  return best;
-}
-
-double total_of(std::span<const int64_t> counts) noexcept {
-  double sum = 0;
-  for (const int64_t count : counts) sum += static_cast<double>(count);
-  return sum;
-}
-
 // The shortest of the allocations that make few or many levels direct.
 Allocation best_allocation(std::span<const int64_t> window, double outside,
                            int log2_total) noexcept {
@@ -151,16 +108,8 @@ Status rans_frequencies(std::span<const int64_t> counts, int log2_total,
     return Status::kBadArgument;
   }
   if (!counts_valid(counts)) return Status::kOutOfRange;
-  const size_t first = best_window(counts);
-  const size_t size = std::min(counts.size() - first, kMaxDirectLevels);
-  std::array<int64_t, kMaxDirectLevels> window;
-  std::copy_n(counts.begin() + static_cast<std::ptrdiff_t>(first), size, window.begin());
-  double outside = total_of(counts.first(first)) + total_of(counts.subspan(first + size));
-  if (total_of(counts) == 0) {
-    window.fill(1);
-    outside = static_cast<double>(counts.size() - size);
-  }
-  best_allocation(std::span(window.data(), size), outside, log2_total).store(first, frequencies);
+  const Window window(counts);
+  best_allocation(window.counts(), window.outside(), log2_total).store(window.first(), frequencies);
   return Status::kOk;
 }
 

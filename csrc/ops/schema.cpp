@@ -42,6 +42,7 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
       "int table_id, SymInt channels, SymInt height, SymInt width) "
       "-> (Tensor levels, Tensor status)");
   m.def("rans_frequencies(Tensor counts, int log2_total) -> Tensor");
+  m.def("apack_frequencies(Tensor counts, int log2_total) -> Tensor");
   m.def(
       "rans_tables(Tensor frequencies) -> (Tensor encode_table, Tensor decode_table, Tensor base)");
   m.def(

@@ -48,7 +48,7 @@ from .search import search
 from .sequence import run_sequentially
 from .units import measure_units
 
-DEFAULT_TARGET, DEFAULT_BITS = SNR(15), Bits(8)
+DEFAULT_TARGET = SNR(15)
 EXPECTED_DB = 15  # where a share of images is looked for from, and where outputs are balanced
 LEAST_COVERED = 0.5  # of the values written, below which a warning says so
 # One in HELD_BACK calibration images, MOST_HELD_BACK at most, checks what a target asks for.
@@ -81,10 +81,11 @@ def compress(
     fmtc.Step(step), or such a one as text, "snr_db=15". Rate and the like are measured on a quarter
     of the images, held back from calibration.
     bits: b of the other presets, 2 to 12 or, with those the paper is compared with, 10 (8 by
-    default). start: a compressed model with kept moments, whose calibration takes in these images
-    (presets with a knob b). progress: True shows bars on a terminal; a function is called with
-    (stage, done, total). options: fields of `CompressConfig`, by keyword, such as outputs=: the
-    outputs of a network with several that matter (all by default). An SNR is that of the worst.
+    default), or the only one that a format has. start: a compressed model with kept moments, whose
+    calibration takes in these images (presets with a knob b). progress: True shows bars on a
+    terminal; a function is called with (stage, done, total). options: fields of `CompressConfig`,
+    by keyword, such as outputs=: the outputs of a network with several that matter (all by
+    default). An SNR is that of the worst.
     The model itself is not changed. Raises TraceError, CalibrationError, TargetError or ValueError.
 
     >>> compressed = fmtc.compress(model, images, target=fmtc.Rate(1.0)); y = compressed(x)
@@ -189,9 +190,12 @@ class Compressor:
         last: no other setting follows, so that what they share can be let go on the way.
         """
         began = time.perf_counter()
-        by_step = isinstance(self.preset, StepPreset)
+        preset = self.preset
+        by_step = isinstance(preset, StepPreset)
         if target is None:
-            target = DEFAULT_TARGET if by_step else DEFAULT_BITS
+            target = DEFAULT_TARGET
+            if isinstance(preset, BitsPreset):
+                target = Bits(preset.default_bits)
         target = as_target(target)
         if isinstance(target, Bits) is by_step:
             knob = "a target such as fmtc.SNR(15)" if by_step else "bits"

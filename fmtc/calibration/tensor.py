@@ -21,7 +21,7 @@ from .fit import Fit, Knob
 def calibrate_tensor(
     samples: torch.Tensor | Iterable[torch.Tensor],
     preset: str | Preset = "paper",
-    bits: int = 8,
+    bits: int | None = None,
     block: Block | str | tuple = (1, 1, None),
     keep_moments: bool = False,
     start: TensorCodec | None = None,
@@ -34,9 +34,9 @@ def calibrate_tensor(
 
     samples: float [N, C, H, W], or an iterable of such batches, of which some may be empty; or
     tensors of 2 to 8 dimensions with images in the first. channel_dim: where their channels are, -1
-    for tokens [N, L, C]. bits: b of presets that have it. step: of the quantiser instead, in units
-    of the tensor; preset "fmtc" needs it (a bare tensor has no network to be sensitive for: every
-    error counts by its square).
+    for tokens [N, L, C]. bits: b of presets that have it, by default 8 or what
+    comes nearest. step: of the quantiser instead, in units of the tensor; preset "fmtc" needs it (a
+    bare tensor has no network to be sensitive for: every error counts by its square).
     coder, lane_values: as for ``CompressConfig``; the preset's by default.
     keep_moments: keep (and save) count, mean and covariance, so that they can be continued;
     start: such a codec; the basis then comes from all samples, step, ranges and tables from the new
@@ -76,7 +76,11 @@ def calibrate_tensor(
         raise ValueError(f"preset '{preset.name}' has no moments to keep or continue")
     if step is not None and not (math.isfinite(step) and step > 0):
         raise ValueError(f"calibrate_tensor: step must be positive, got {step}")
-    knob = Knob(bits=Bits(bits).value) if step is None else Knob(step=step)
+    if step is not None:
+        knob = Knob(step=step)
+    else:
+        assert isinstance(preset, BitsPreset)
+        knob = Knob(bits=Bits(preset.default_bits if bits is None else bits).value)
     fit = Fit(preset, Block.parse(block), knob, "calibrate_tensor", keep_moments)
     codec = fit([layout.planes(x) for x in batches], start)
     codec.rank, codec.layout = rank, layout

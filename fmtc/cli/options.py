@@ -63,10 +63,7 @@ examples:
 
 The same command again goes on where it was interrupted; more targets add points."""
 
-DEFAULT_TARGETS: dict[str, list[Target]] = {  # by the preset's knob
-    "b": [Bits(8)],
-    "step": [SNR(10), SNR(15), SNR(20), SNR(25)],
-}
+DEFAULT_TARGETS: list[Target] = [SNR(10), SNR(15), SNR(20), SNR(25)]  # of presets without a b
 # Options that change no figure of a point, or are that point's own setting.
 FREE_OPTIONS = ("target", "bits", "batch", "threads", "device", "out", "fresh", "quiet")
 NOT_IN_COMMANDS = ("fresh", "quiet")
@@ -145,7 +142,9 @@ class EvalOptions:
         for target in targets:
             if isinstance(target, Bits) and isinstance(preset, BitsPreset):
                 preset.check_bits(target.value)
-        return list(dict.fromkeys(targets or DEFAULT_TARGETS[preset.knob]))
+        if not targets and isinstance(preset, BitsPreset):
+            return [Bits(preset.default_bits)]
+        return list(dict.fromkeys(targets or DEFAULT_TARGETS))
 
     def config(self) -> CompressConfig:
         """What of it concerns the compression. ValueError names an option with a wrong value."""

@@ -266,13 +266,14 @@ class Rans(Coder):
 
     name = written_by = "rans"
     tables = escapes = predicted = classes = True
+    make_frequencies = staticmethod(ops.rans_frequencies)
     frequencies: torch.Tensor
     encode_table: torch.Tensor
     decode_table: torch.Tensor
     base: torch.Tensor
 
     def build(self) -> None:
-        self.hold("frequencies", ops.rans_frequencies(smoothed(self.counts), RANS_LOG2_TOTAL))
+        self.hold("frequencies", self.make_frequencies(smoothed(self.counts), RANS_LOG2_TOTAL))
         encode_table, decode_table, base = ops.rans_tables(self.frequencies)
         self.hold("encode_table", encode_table)
         self.hold("decode_table", decode_table)
@@ -295,6 +296,18 @@ class Rans(Coder):
         p = self.frequencies.double() / 2**RANS_LOG2_TOTAL
         bits = -p.log2()
         return torch.where(p[:, :-1] > 0, bits[:, :-1], bits[:, -1:] + ESCAPED_BITS)
+
+
+@register_coder
+class Apack(Rans):
+    """APack's code (Delmas Lascorz et al. 2022): ranges of values, and plain bits for places there.
+
+    It is rANS with frequencies that are the same all over each of at most 16 ranges.
+    """
+
+    name = "apack"
+    predicted = classes = False
+    make_frequencies = staticmethod(ops.apack_frequencies)
 
 
 @register_coder

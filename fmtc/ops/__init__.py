@@ -314,6 +314,16 @@ def rans_frequencies(counts: Tensor, log2_total: int) -> Tensor:
     return _ops.rans_frequencies(counts, log2_total)
 
 
+def apack_frequencies(counts: Tensor, log2_total: int) -> Tensor:
+    """Frequencies that APack's ranges have: like ``rans_frequencies``, which see, but the same all
+    over each of at most 16 ranges of 2**k levels (the last may be cut off).
+
+    A level then takes as many bits as its range's arithmetic code and k more for its place there
+    (Delmas Lascorz et al. 2022). Ranges without slots are escaped.
+    """
+    return _ops.apack_frequencies(counts, log2_total)
+
+
 def rans_tables(frequencies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Packed look-up tables of such frequencies (i32 [T, L + 1]).
 

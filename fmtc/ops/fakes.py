@@ -158,6 +158,7 @@ def _(bytes, used, lo, table_of, decode_table, table_id, channels, height, width
 
 
 @library.register_fake("fmtc::rans_frequencies")
+@library.register_fake("fmtc::apack_frequencies")
 def _(counts, log2_total):
     tables, levels = counts.shape
     return counts.new_empty(tables, levels + 1, dtype=torch.int32)

@@ -31,6 +31,7 @@ STABLE_TORCH_LIBRARY_IMPL(FMTC_LIBRARY, FMTC_KEY, m) {
   m.impl("huffman_lengths", TORCH_BOX((&on_cpu<huffman_lengths, int64_t>)));
   m.impl("huffman_tables", TORCH_BOX((&on_cpu<huffman_tables>)));
   m.impl("rans_frequencies", TORCH_BOX((&on_cpu<rans_frequencies, int64_t>)));
+  m.impl("apack_frequencies", TORCH_BOX((&on_cpu<apack_frequencies, int64_t>)));
   m.impl("rans_tables", TORCH_BOX((&on_cpu<rans_tables>)));
 }
 
