@@ -39,7 +39,10 @@ from .common import (
 from .criteria import Criterion, rate_at, rate_interval, smallest
 from .store import Store
 
-QUANTIZERS = ("gemmlowp", "aciq", "kld")
+QUANTIZERS = (
+    "gemmlowp", "aciq", "kld", "int8-vlc", "int6-token-vlc", "int4-token-vlc", "mxfp4-vlc",
+    "nvfp4-vlc", "apack",
+)  # fmt: skip
 BITS = range(10, 2, -1)
 LEAST_SHOWN, MOST_SHOWN = 1e-4, 2.0  # nats, in the figure
 MISSES = 2  # so many settings in a row that miss end the search for smaller ones
@@ -82,7 +85,7 @@ def _searched(
     if PRESETS[method].knob == "step":
         return store.points(method, targets_of(method, options), weight_bits)
     points, missed = [], 0
-    for b in BITS:
+    for b in filter(PRESETS[method].allows, BITS):
         points.append(store.point(method, Bits(b), weight_bits))
         criterion = Criterion.chosen(store.result, options, weight_bits)
         missed = 0 if criterion.met_by(points[-1]) else missed + 1

@@ -13,6 +13,7 @@ from .codec.coders import ALLOWED_LANE_VALUES, LANE_VALUES, coders
 from .codec.positions import MAX_CLASSES as MAX_POSITION_CLASSES
 from .codec.prediction import MAX_SOURCES
 from .codec.ranges import PAPER_RANGE, ranges
+from .codec.scaled import PER_LAYER, SCALINGS
 from .registry import Registry, unknown
 from .targets import DEFAULT_BITS, MAX_BITS, MIN_BITS
 
@@ -104,6 +105,8 @@ class BitsPreset(Preset):
     rule: what sets the step: "range", as said above, or a registered one (``fmtc.register_range``),
     for 2^b levels to which values are clamped. min_bits, max_bits: the smallest and the largest b.
     side: "before" the activation or "after" it wherever there is one.
+    scaling: "layer", which all of the above is about; or what has scales at each position: "token",
+    integers of b bits with one scale, "mxfp4" or "nvfp4", formats of 4 bits.
     """
 
     knob: ClassVar[str] = "b"
@@ -115,11 +118,17 @@ class BitsPreset(Preset):
     min_bits: int = MIN_BITS
     max_bits: int = MAX_BITS
     side: str = "before"
+    scaling: str = PER_LAYER
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_one_of("transform", TRANSFORMS)
         self._require_one_of("side", SIDES)
+        self._require_one_of("scaling", (PER_LAYER, *SCALINGS))
+        plain = self.transform == "none" and self.rule == PAPER_RANGE and not self.predict
+        plain = plain and self.position_classes == 1
+        alone = "'layer' with a transform, a rule, a prediction or classes of positions"
+        self._require("scaling", self.scaling == PER_LAYER or plain, alone)
         self._require("kept", 0 < self.kept <= 1, "a share of the components, above 0 up to 1")
         self._require("outliers", 0 <= self.outliers < 0.5, "a share of the values, 0 to below 0.5")
         allowed = f"{MIN_BITS} to {MAX_BITS}"
@@ -131,6 +140,11 @@ class BitsPreset(Preset):
         super().check_names()
         if self.rule != PAPER_RANGE:
             ranges[self.rule]
+        coder = coders[self.coder]
+        if self.scaling != PER_LAYER and not (coder.alphabets or coder.escapes):
+            raise ValueError(
+                f"preset '{self.name}': coder '{coder.name}' has no tables for scales of their own"
+            )
 
     @property
     def default_bits(self) -> int:
@@ -303,3 +317,14 @@ for _preset in (
     replace(_INT8, name="apack", coder="apack"),
 ):
     register_preset(_preset)
+
+# Scales made of the values, one for a position or a block of channels there (fmtc/codec/scaled.py).
+for _name, _bits, _scaling in (
+    ("int6-token", 6, "token"),
+    ("int4-token", 4, "token"),
+    ("mxfp4", 4, "mxfp4"),
+    ("nvfp4", 4, "nvfp4"),
+):
+    _scaled = replace(_BASELINE, scaling=_scaling, min_bits=_bits, max_bits=_bits)
+    register_preset(replace(_scaled, name=_name, coder="fixed"))
+    register_preset(replace(_scaled, name=f"{_name}-vlc"))

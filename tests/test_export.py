@@ -24,6 +24,9 @@ SETTINGS = {
     "aciq": {"bits": 4},
     "ebpc": {"bits": 6},
     "dct-cm": {"bits": 6},
+    "apack": {},
+    "nvfp4-vlc": {},
+    "int4-token": {},
 }
 
 
@@ -53,6 +56,17 @@ def test_exported_graphs_take_any_batch(block):
     streaming = Streaming(compressed)
     graph = _exported(streaming, images(2), dynamic_batch=True).module()
     for n in (1, 2, 5):
+        x = images(n, seed=n)
+        with torch.no_grad():
+            expected = streaming(x)
+        assert all(torch.equal(a, b) for a, b in zip(graph(x), expected, strict=True))
+
+
+@pytest.mark.parametrize("preset", ["mxfp4", "nvfp4-vlc", "int6-token-vlc", "apack"])
+def test_exported_graphs_of_formats(preset):
+    streaming = Streaming(fmtc.compress(tiny(TinyDepthwise), images(), preset))
+    graph = _exported(streaming, images(2), dynamic_batch=True).module()
+    for n in (1, 3):
         x = images(n, seed=n)
         with torch.no_grad():
             expected = streaming(x)

@@ -23,6 +23,8 @@ OPERATORS = {
     "pca",
     "quantize",
     "dequantize",
+    "quantize_scaled",
+    "dequantize_scaled",
     "transform_quantize",
     "dequantize_transform",
     "predict",

@@ -9,6 +9,7 @@ import test_ops_moments
 import test_ops_positions
 import test_ops_predict
 import test_ops_rans
+import test_ops_scaled
 import test_ops_transform
 import test_ops_words
 import torch
@@ -24,6 +25,7 @@ MODULES = (
     test_ops_positions,
     test_ops_predict,
     test_ops_rans,
+    test_ops_scaled,
     test_ops_transform,
     test_ops_words,
 )

@@ -21,6 +21,9 @@ SETTINGS = {
     "paper": {"bits": 6, "block": "2,2,C", "keep_moments": True},
     "fmtc": {"step": 0.3},
     "ebpc": {"bits": 8, "lane_values": 512},
+    "nvfp4-vlc": {},
+    "int4-token": {},
+    "apack": {},
 }
 
 

@@ -116,6 +116,32 @@ void load_quantizers(const Layer& layer, TensorCodec& codec, int64_t components)
         "it has not a step for each component");
 }
 
+Scaled load_scaled(const Layer& layer) {
+  const auto format = layer.setting("format").get<std::string>();
+  const auto block = layer.setting("scale_block").get<int64_t>();
+  check(0 <= block && block <= std::numeric_limits<int32_t>::max(), "its scales are none");
+  check(format == "integers" || format == "mxfp4" || format == "nvfp4", "its format is none");
+  const Scaled scaled = {format == "integers" ? ScaledFormat::kIntegers
+                         : format == "mxfp4"  ? ScaledFormat::kMxfp4
+                                              : ScaledFormat::kNvfp4,
+                         static_cast<uint64_t>(block),
+                         static_cast<float>(layer.setting("step").get<double>()),
+                         layer.setting("lo").get<int32_t>(), layer.setting("hi").get<int32_t>()};
+  check(scaled_valid(scaled), "its quantiser is none");
+  return scaled;
+}
+
+// Sets the quantiser of so many components; returns the number of planes of levels.
+int64_t load_quantizer(const Layer& layer, TensorCodec& codec, int64_t components) {
+  if (!layer.has_setting("format")) {
+    load_quantizers(layer, codec, components);
+    return components;
+  }
+  codec.scaled = load_scaled(layer);
+  const auto channels = static_cast<uint64_t>(components);
+  return static_cast<int64_t>(channels + scales_of(channels, codec.scaled->block));
+}
+
 void load_symbols(const Layer& layer, TensorCodec& codec, int64_t components) {
   codec.prediction.resize(static_cast<size_t>(components));
   codec.shifts.resize(static_cast<size_t>(components));
@@ -157,8 +183,7 @@ TensorCodec load_layer(const Layer& layer) {
   codec.block = parse_block(layer.setting("block"));
   const int64_t components = load_transforms(layer, codec);
   check(components > 0, "it has no components");
-  load_quantizers(layer, codec, components);
-  load_symbols(layer, codec, components);
+  load_symbols(layer, codec, load_quantizer(layer, codec, components));
   load_classes(layer, codec);
   codec.tables = load_tables(layer, codec);
   return codec;

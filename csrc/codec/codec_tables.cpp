@@ -1,6 +1,7 @@
 #include "codec/codec_tables.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <limits>
 #include <span>
@@ -24,7 +25,9 @@ constexpr int64_t kMostCount = int64_t{1} << 50;  // what smoothing multiplies m
 struct Counts {
   size_t tables = 0;
   size_t levels = 0;
-  std::vector<int64_t> smoothed;  // [tables, levels]
+  std::vector<int64_t> smoothed;  // [tables, levels], 0 outside of a table's alphabet
+  // First and last symbol of each table, where they differ.
+  std::vector<std::array<size_t, 2>> alphabets;
 
   std::span<const int64_t> of(size_t table) const {
     return std::span(smoothed).subspan(table * levels, levels);
@@ -36,13 +39,32 @@ Counts load_counts(const Layer& layer) {
   check(array.shape.size() == 2 && array.shape[0] > 0 && array.shape[1] > 0 &&
             array.shape[1] <= static_cast<int64_t>(kMaxSymbols),
         "its counts make no tables");
-  Counts counts = {static_cast<size_t>(array.shape[0]), static_cast<size_t>(array.shape[1]),
-                   array.values<int64_t>("counts")};
+  Counts counts = {static_cast<size_t>(array.shape[0]),
+                   static_cast<size_t>(array.shape[1]),
+                   array.values<int64_t>("counts"),
+                   {}};
   for (int64_t& count : counts.smoothed) {
     check(count >= 0 && count <= kMostCount, "a count is outside its range");
     count = count * kSmoothing + 1;
   }
   return counts;
+}
+
+// Takes what lies outside of each table's alphabet from the counts, whose first level is lo.
+void load_alphabets(const Layer& layer, int64_t lo, Counts& counts) {
+  if (!layer.has("alphabets")) return;
+  const Array array = layer.tensor("alphabets");
+  const std::vector<int64_t> ends = array.values<int64_t>("alphabets");
+  check(array.shape.size() == 2 && ends.size() == 2 * counts.tables, "its alphabets do not fit");
+  for (size_t t = 0; t < counts.tables; ++t) {
+    const int64_t first = ends[2 * t] - lo, last = ends[2 * t + 1] - lo;
+    check(0 <= first && first <= last && last < static_cast<int64_t>(counts.levels),
+          "its alphabets do not fit");
+    counts.alphabets.push_back({static_cast<size_t>(first), static_cast<size_t>(last)});
+    const auto of_table = std::span(counts.smoothed).subspan(t * counts.levels, counts.levels);
+    std::ranges::fill(of_table.first(counts.alphabets[t][0]), 0);
+    std::ranges::fill(of_table.subspan(counts.alphabets[t][1] + 1), 0);
+  }
 }
 
 int bits_for(size_t values) { return std::bit_width(std::max<size_t>(values, 2) - 1); }
@@ -73,6 +95,26 @@ void set_huffman_tables(std::span<const uint8_t> lengths, size_t symbols, Tables
         of_table, longest,
         std::span(tables.decode_entries).subspan(t * tables.decode_width, tables.decode_width)));
   }
+}
+
+// Huffman codes whose lengths are all the same in a table.
+void set_fixed_tables(const Counts& counts, Tables& tables) {
+  size_t symbols = size_t{1} << bits_for(counts.levels);
+  if (!counts.alphabets.empty()) symbols = 0;
+  for (const auto& [first, last] : counts.alphabets) {
+    symbols = std::max(symbols, first + (size_t{1} << bits_for(last - first + 1)));
+  }
+  check(symbols <= kMaxSymbols, "its words are too wide");
+  std::vector<uint8_t> lengths(counts.tables * symbols,
+                               static_cast<uint8_t>(bits_for(counts.levels)));
+  for (size_t t = 0; t < counts.alphabets.size(); ++t) {
+    const auto [first, last] = counts.alphabets[t];
+    const int bits = bits_for(last - first + 1);
+    const auto of_table = std::span(lengths).subspan(t * symbols, symbols);
+    std::ranges::fill(of_table, uint8_t{0});
+    std::ranges::fill(of_table.subspan(first, size_t{1} << bits), static_cast<uint8_t>(bits));
+  }
+  set_huffman_tables(lengths, symbols, tables);
 }
 
 // Returns the frequencies [tables, levels + 1] that `make` makes.
@@ -116,11 +158,14 @@ uint16_t identifier(const std::string& coder, const Tables& tables, const std::v
 }  // namespace
 
 Tables load_tables(const Layer& layer, const TensorCodec& codec) {
-  const Counts counts = load_counts(layer);
+  Counts counts = load_counts(layer);
   const std::string coder = layer.setting("coder");
   const int64_t lo = layer.setting("symbols_from");
   check(lo >= std::numeric_limits<int16_t>::min() && lo <= std::numeric_limits<int16_t>::max(),
         "its symbols begin beyond the levels");
+  check(!layer.has("alphabets") || coder == "huffman" || coder == "fixed",
+        "its coder has no alphabets of tables");
+  load_alphabets(layer, lo, counts);
   Tables tables;
   tables.lo = static_cast<int32_t>(lo);
   const auto lane_values = layer.setting<int64_t>("lane_values", 0);
@@ -146,10 +191,8 @@ Tables load_tables(const Layer& layer, const TensorCodec& codec) {
   const int word_bits = bits_for(counts.levels);
   if (coder == "huffman") {
     set_huffman_tables(lengths, counts.levels, tables);
-  } else if (coder == "fixed") {  // a Huffman code whose lengths are all the same
-    const size_t symbols = size_t{1} << word_bits;
-    const std::vector<uint8_t> equal(counts.tables * symbols, static_cast<uint8_t>(word_bits));
-    set_huffman_tables(equal, symbols, tables);
+  } else if (coder == "fixed") {
+    set_fixed_tables(counts, tables);
   } else if (coder == "ebpc" || coder == "dct-cm") {  // which have no tables
     tables.coder = coder == "ebpc" ? Coder::kEbpc : Coder::kDctCm;
     tables.encode_width = tables.decode_width = static_cast<size_t>(word_bits);

@@ -95,6 +95,45 @@ const Quantizer& quantizer_of(const TensorCodec& codec, int64_t component) {
   return codec.quantizers[codec.quantizers.size() == 1 ? 0 : static_cast<size_t>(component)];
 }
 
+// Levels [components, positions] of components [K, positions].
+void quantize_image(const TensorCodec& codec, const Plane& values, std::span<int16_t> levels) {
+  int64_t clamped = 0;
+  if (codec.scaled) {
+    const auto count = static_cast<size_t>(values.cols());
+    check(quantize_scaled(std::span(values.data(), static_cast<size_t>(values.size())),
+                          static_cast<uint64_t>(values.rows()), *codec.scaled, 0, count, levels,
+                          clamped));
+    return;
+  }
+  for (int64_t k = 0; k < values.rows(); ++k) {
+    const Quantizer& quantizer = quantizer_of(codec, k);
+    const auto count = static_cast<size_t>(values.cols());
+    check(quantize(std::span<const float>(&values(k, 0), count), quantizer.step, quantizer.lo,
+                   quantizer.hi, levels.subspan(static_cast<size_t>(k) * count, count), clamped));
+  }
+}
+
+void dequantize_image(const TensorCodec& codec, std::span<const int16_t> levels, Plane& values) {
+  if (codec.scaled) {
+    const auto count = static_cast<size_t>(values.cols());
+    check(dequantize_scaled(levels, static_cast<uint64_t>(values.rows()), *codec.scaled, 0, count,
+                            std::span(values.data(), static_cast<size_t>(values.size()))));
+    return;
+  }
+  for (int64_t k = 0; k < values.rows(); ++k) {
+    const auto count = static_cast<size_t>(values.cols());
+    check(dequantize(levels.subspan(static_cast<size_t>(k) * count, count),
+                     quantizer_of(codec, k).step, std::span(&values(k, 0), count)));
+  }
+}
+
+// Rows of the matrix of components of one image.
+int64_t transformed_rows(const TensorCodec& codec) {
+  if (!codec.scaled) return codec.components();
+  return static_cast<int64_t>(
+      channels_of(static_cast<uint64_t>(codec.components()), codec.scaled->block));
+}
+
 // What the sources of one image tell of its other components (core/predict_sources.h).
 class CrossSums {
  public:
@@ -271,21 +310,15 @@ Levels TensorCodec::quantize(const Array& x) const {
                    static_cast<uint8_t>(cut.columns * cut.w - cut.width)};
   levels.values.resize(value_count(levels.shape));
   const int64_t size = cut.channels * cut.height * cut.width;
-  Plane blocks(cut.in_blocks, cut.positions()), transformed(components(), cut.positions());
+  Plane blocks(cut.in_blocks, cut.positions());
+  Plane transformed(transformed_rows(*this), cut.positions());
   for (int64_t n = 0; n < x.shape[0]; ++n) {
     const auto image = part(std::span(values), n, size);
     cut.for_each([&](int64_t to, int64_t from, bool) {
       blocks.data()[to] = image[static_cast<size_t>(from)];
     });
     transform(*this, blocks, transformed);
-    for (int64_t k = 0; k < components(); ++k) {
-      const Quantizer& quantizer = quantizer_of(*this, k);
-      const auto count = static_cast<size_t>(cut.positions());
-      int64_t clamped = 0;
-      check(fmtc::quantize(std::span<const float>(&transformed(k, 0), count), quantizer.step,
-                           quantizer.lo, quantizer.hi,
-                           part(levels.values, n * components() + k, cut.positions()), clamped));
-    }
+    quantize_image(*this, transformed, part(levels.values, n, components() * cut.positions()));
   }
   return levels;
 }
@@ -298,13 +331,11 @@ Array TensorCodec::dequantize(const Levels& levels) const {
   const auto size = static_cast<size_t>(channels * height * width);
   x.bytes.resize(value_count(x.shape) * sizeof(float));
   auto* const values = reinterpret_cast<float*>(x.bytes.data());
-  Plane transformed(components(), cut.positions()), blocks(cut.in_blocks, cut.positions());
+  Plane transformed(transformed_rows(*this), cut.positions());
+  Plane blocks(cut.in_blocks, cut.positions());
   for (int64_t n = 0; n < levels.shape[0]; ++n) {
-    for (int64_t k = 0; k < components(); ++k) {
-      const auto count = static_cast<size_t>(cut.positions());
-      check(fmtc::dequantize(part(std::span(levels.values), n * components() + k, cut.positions()),
-                             quantizer_of(*this, k).step, std::span(&transformed(k, 0), count)));
-    }
+    dequantize_image(*this, part(std::span(levels.values), n, components() * cut.positions()),
+                     transformed);
     transform_back(*this, transformed, blocks);
     float* const image = values + static_cast<size_t>(n) * size;
     cut.for_each([&](int64_t from, int64_t to, bool padding) {

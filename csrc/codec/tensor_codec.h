@@ -2,12 +2,14 @@
 
 #include <Eigen/Core>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "codec/array.h"
 #include "core/predict.h"
 #include "core/predict_sources.h"
+#include "core/scaled.h"
 #include "core/stream.h"
 
 namespace fmtc::codec {
@@ -66,6 +68,7 @@ struct TensorCodec {
   Block block;
   std::vector<Transform> transforms;            // of each group of channels; none: the identity
   std::vector<Quantizer> quantizers;            // one of all components, or one of each
+  std::optional<Scaled> scaled;                 // instead of these
   std::vector<PredictCoefficients> prediction;  // [K]
   uint32_t sources = 0;                         // that predict the components behind them
   std::vector<int16_t> cross;                   // [K, sources, 3, 3] (core/predict_sources.h)
@@ -74,6 +77,7 @@ struct TensorCodec {
   std::vector<int64_t> thresholds;              // [classes - 1]
   Tables tables;
 
+  // Planes of levels: K, and those of scales.
   int64_t components() const { return static_cast<int64_t>(shifts.size()); }
   int64_t planes() const;
   int classes() const { return static_cast<int>(thresholds.size()) + 1; }

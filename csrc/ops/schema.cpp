@@ -20,6 +20,12 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
   m.def(
       "dequantize_transform(Tensor levels, Tensor matrix, Tensor offset, float step, "
       "float? least=None, float? most=None, str dtype=\"float32\") -> Tensor");
+  m.def(
+      "quantize_scaled(Tensor y, str format, int block, float layer_scale, int lo, int hi) "
+      "-> (Tensor levels, Tensor clamped)");
+  m.def(
+      "dequantize_scaled(Tensor levels, str format, int block, float layer_scale, "
+      "str dtype=\"float32\") -> Tensor");
   m.def("predict(Tensor levels, Tensor coefficients) -> Tensor");
   m.def("unpredict(Tensor residuals, Tensor coefficients) -> Tensor");
   m.def("position_activity(Tensor levels, Tensor weights) -> Tensor");

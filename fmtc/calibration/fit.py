@@ -13,6 +13,7 @@ from ..codec.coders import coders
 from ..codec.moments import Moments
 from ..codec.quantizer import Quantizer
 from ..codec.ranges import PAPER_RANGE, Values, ranges
+from ..codec.scaled import PER_LAYER, SCALINGS, ScaledQuantizer
 from ..codec.transform import Identity, Transform
 from ..errors import CalibrationError
 from ..presets import BitsPreset, Preset
@@ -156,6 +157,8 @@ class Fit:
                 return Quantizer.of_step(step)
             return Quantizer.between(step, *extremes, preset.margin)
         assert isinstance(preset, BitsPreset) and bits is not None
+        if preset.scaling != PER_LAYER:
+            return ScaledQuantizer.for_layer(SCALINGS[preset.scaling], *extremes, bits)
         if preset.rule != PAPER_RANGE:
             rule = ranges[preset.rule]
             if self.transform != "pca":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -48,20 +49,28 @@ def fit_coder(levels: list[torch.Tensor], quantizer: Quantizer, preset: Preset) 
         hi = min(hi, max(int(part.max()) for part in symbols), MAX_LEVELS // 2 - 1)
         lo, hi = min(lo, hi), max(lo, hi)
     shifts = symbol_map.plane_shifts()
+    kinds = quantizer.kinds(len(shifts))
     each = torch.arange(len(shifts))
     within = (part.clamp(lo, hi) for part in symbols)
     counts = _total(ops.histogram(part, lo, hi, each, len(shifts)) for part in within)
-    class_of = plane_classes(counts, lo, shifts, preset.classes)
+    class_of = plane_classes(counts, lo, torch.maximum(shifts, kinds), preset.classes)
     coded = _Segments(lo, class_of, _sum_by(class_of, counts))
     if preset.position_classes > 1 and kind.classes:
         by_position = _by_position(symbols, counts, lo, hi, shifts, preset)
         header = POSITION_HEADER_BITS * sum(len(part) for part in symbols)
         coded = min(coded, by_position, key=lambda c: c.bits(header))
     table_of, counts = coded.class_of, coded.histogram
-    if not (preset.table_per_class and kind.tables):
-        table_of, counts = torch.zeros_like(table_of), counts.sum(0, keepdim=True)
+    of_segments = quantizer.kinds(len(table_of))
+    kind_of_class = torch.zeros(len(counts), dtype=torch.int64).scatter(0, table_of, of_segments)
+    if not (preset.table_per_class and kind.tables):  # one for each kind of planes
+        table_of, counts = of_segments, _sum_by(kind_of_class, counts)
+        kind_of_class = torch.arange(len(counts))
+    more: dict[str, Any] = {}
+    alphabets = quantizer.alphabets()
+    if alphabets is not None and kind.alphabets:
+        more = {"alphabets": alphabets[kind_of_class]}
     number = coded.positions.count if coded.positions else 1
-    coder = kind(coded.lo, counts, table_of, number, preset.lane_values)
+    coder = kind(coded.lo, counts, table_of, number, preset.lane_values, **more)
     return Coded(symbol_map, coder, coded.class_of, coded.histogram, coded.positions)
 
 

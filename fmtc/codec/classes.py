@@ -13,20 +13,19 @@ from .prediction import rms_symbols
 MAX_CUTS = 32  # where sorted components may be cut
 
 
-def plane_classes(
-    counts: torch.Tensor, lo: int, shifts: torch.Tensor, classes: int
-) -> torch.Tensor:
-    """Class of each plane of symbols: by scale, planes of low bits by how many they hold.
+def plane_classes(counts: torch.Tensor, lo: int, kinds: torch.Tensor, classes: int) -> torch.Tensor:
+    """Class of each plane of symbols: by scale, but each kind that is not 0 is a class.
 
-    counts: i64 [planes, L] over the symbols lo .. lo+L-1. shifts: i64 [planes], 0 or the number of
-    low bits (``SymbolMap.plane_shifts``). classes: of the other planes. Returns i64 [planes].
+    counts: i64 [planes, L] over the symbols lo .. lo+L-1. kinds: i64 [planes], 0, or how many low
+    bits a plane holds (``SymbolMap.plane_shifts``), or what else (``Quantizer.kinds``). classes: of
+    the planes of kind 0. Returns i64 [planes].
     """
-    class_of = torch.empty_like(shifts)
-    whole = shifts == 0
+    class_of = torch.empty_like(kinds)
+    whole = kinds == 0
     scales = rms_symbols(counts[whole], lo)
     class_of[whole] = scale_classes(counts[whole], scales, classes)
-    for shift in shifts[~whole].unique():
-        class_of[shifts == shift] = class_of[whole | (shifts < shift)].max() + 1
+    for kind in kinds[~whole].unique():
+        class_of[kinds == kind] = class_of[whole | (kinds < kind)].max() + 1
     return class_of
 
 

@@ -27,6 +27,7 @@ from .plain import PlainCodec
 from .positions import PositionClasses
 from .prediction import SymbolMap
 from .quantizer import Quantizer
+from .scaled import ScaledQuantizer
 from .transform import Identity, Transform
 
 MOST_DIMENSIONS = 8  # of a tensor
@@ -93,6 +94,14 @@ class TensorCodec(Exact):
     @property
     def components(self) -> int:
         return self.transform.components
+
+    @property
+    def kind_of_class(self) -> torch.Tensor:
+        """What the planes of each class hold (``Quantizer.kinds``), i64 [classes]."""
+        class_of = self.class_of.cpu()
+        kinds = torch.zeros(len(self.histogram), dtype=torch.int64)
+        kinds[class_of] = self.quantizer.kinds(len(class_of))
+        return kinds
 
     @property
     def foldable(self) -> bool:
@@ -354,10 +363,10 @@ class TensorCodec(Exact):
         else:
             require(size * block.groups(channels) == channels, f"no transform of blocks {block}")
             transform = Identity(channels)
-        quantizer = Quantizer.unpacked(layer)
+        quantizer = (ScaledQuantizer if "format" in layer else Quantizer).unpacked(layer)
         components = transform.components
         require(len(quantizer.each or range(components)) == components, "a step for each component")
-        symbol_map = SymbolMap.unpacked(tensors, components)
+        symbol_map = SymbolMap.unpacked(tensors, quantizer.planes(components))
         positions = PositionClasses.unpacked(tensors, symbol_map.planes)
         segments = positions.segments if positions else symbol_map.planes
         coder = Coder.unpacked(layer, tensors, segments, positions.count if positions else 1)

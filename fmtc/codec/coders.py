@@ -58,9 +58,11 @@ class Coder(Exact):
     tables: it has tables of symbols, and can have several. escapes: it codes any int16 level, also
     outside of ``lo`` to ``hi``; others are given levels in that range alone. predicted: levels may
     be replaced by differences from a prediction, which needs escapes. classes: it can have tables
-    for classes of positions, which it is then given with the levels.
+    for classes of positions, which it is then given with the levels. alphabets: each of its tables
+    can be for levels of its own.
 
-    counts: i64 [T, L] calibration histogram of each table over the levels lo .. lo+L-1.
+    counts: i64 [T, L] calibration histogram of each table over the levels lo .. lo+L-1. alphabets:
+    i64 [T, 2], first and last level of each table, where they differ.
     table_of: i64 [segments], the table of each component; with several classes of positions, of the
     map and of each class of each component.
     lane_values: how many values a lane of a stream codes, 0 for its own choice; it concerns the
@@ -75,10 +77,12 @@ class Coder(Exact):
     predicted: ClassVar[bool] = False
     classes: ClassVar[bool] = False
     written_by: ClassVar[str | None] = None
+    alphabets: ClassVar[bool] = False
 
     counts: torch.Tensor
     table_of: torch.Tensor
     lengths: torch.Tensor
+    alphabet_of: torch.Tensor | None
 
     def __init__(
         self,
@@ -87,6 +91,7 @@ class Coder(Exact):
         table_of: torch.Tensor,
         position_classes: int = 1,
         lane_values: int = 0,
+        alphabets: torch.Tensor | None = None,
     ):
         super().__init__()
         levels = counts.shape[1]
@@ -103,7 +108,9 @@ class Coder(Exact):
         self.word_bits = max(1, (levels - 1).bit_length())
         self.hold("counts", counts)
         self.hold("table_of", table_of)
-        self.hold("lengths", ops.huffman_lengths(smoothed(counts), table_max_length(levels)))
+        self.hold("alphabet_of", alphabets)
+        lengths = ops.huffman_lengths(self.smoothed_counts(), table_max_length(levels))
+        self.hold("lengths", lengths)
         self.build()
         checksum = zlib.crc32(self.name.encode() + lo.to_bytes(4, "little", signed=True))
         for part in (table_of.to(torch.int64), self.codes()):
@@ -112,6 +119,15 @@ class Coder(Exact):
 
     def extra_repr(self) -> str:
         return f"{self.name}, lo={self.lo}, hi={self.hi}, tables={len(self.counts)}"
+
+    def smoothed_counts(self) -> torch.Tensor:
+        """Counts i64 [T, L] from which tables are built, 0 outside of a table's alphabet."""
+        counts = smoothed(self.counts)
+        if self.alphabet_of is None:
+            return counts
+        first, last = (self.alphabet_of - self.lo).to(counts.device).split(1, dim=1)
+        symbol = torch.arange(counts.shape[1], device=counts.device)
+        return counts * ((first <= symbol) & (symbol <= last))
 
     def build(self) -> None:
         """Make what ``encode`` and ``decode_unchecked`` need, with ``hold`` where it is tensors."""
@@ -165,17 +181,22 @@ class Coder(Exact):
     def cross_entropy_bits(self) -> torch.Tensor:
         """Ideal code length of each level under the tables in use, f64 [T, L].
 
-        Of its share of the smoothed counts, -log2, from which a Huffman code is made.
+        0 outside of a table's alphabet. Of its share of the smoothed counts, -log2, from which a
+        Huffman code is made.
         """
-        p = smoothed(self.counts).double()
-        return -(p / p.sum(1, keepdim=True)).log2()
+        p = self.smoothed_counts().double()
+        bits = -(p / p.sum(1, keepdim=True)).log2()
+        return torch.where(p > 0, bits, 0.0)
 
     def packed(self) -> tuple[Scalars, Tensors]:
         """The scalars and tensors of an archive's layer."""
         scalars: Scalars = {"coder": self.name, "symbols_from": self.lo}
         if self.lane_values:
             scalars["lane_values"] = self.lane_values
-        return scalars, {"counts": self.counts, "table_of": self.table_of}
+        tensors = {"counts": self.counts, "table_of": self.table_of}
+        if self.alphabet_of is not None:
+            tensors["alphabets"] = self.alphabet_of
+        return scalars, tensors
 
     @staticmethod
     def unpacked(layer: Scalars, tensors: Tensors, segments: int, position_classes: int) -> Coder:
@@ -187,7 +208,13 @@ class Coder(Exact):
         table_of = typed(tensors, "table_of", torch.int64, 1)
         require_tables("tables", table_of, counts, segments)
         lane_values = integer(layer.get("lane_values", 0))
-        return kind(lo, counts, table_of, position_classes, lane_values)
+        if "alphabets" not in tensors:
+            return kind(lo, counts, table_of, position_classes, lane_values)
+        alphabets = typed(tensors, "alphabets", torch.int64, 2)
+        require(kind.alphabets and alphabets.shape == (len(counts), 2), "its alphabets")
+        within_counts = within(alphabets, lo, lo + counts.shape[1] - 1)
+        require(within_counts and bool((alphabets[:, 0] <= alphabets[:, 1]).all()), "its alphabets")
+        return kind(lo, counts, table_of, position_classes, lane_values, alphabets)
 
 
 def require_tables(what: str, of: torch.Tensor, counts: torch.Tensor, segments: int) -> None:
@@ -223,7 +250,7 @@ class Huffman(Coder):
     """Canonical Huffman codes of limited length."""
 
     name = written_by = "huffman"
-    tables = True
+    tables = alphabets = True
     encode_table: torch.Tensor
     decode_table: torch.Tensor
 
@@ -247,14 +274,23 @@ class Huffman(Coder):
 
 @register_coder
 class Fixed(Huffman):
-    """The same number of bits for every level: a Huffman code whose lengths are all equal."""
+    """The same number of bits for every level of a table: a Huffman code of equal lengths."""
 
     name = "fixed"
     tables = False
 
     def code_lengths(self) -> torch.Tensor:
-        shape = len(self.counts), 2**self.word_bits
-        return torch.full(shape, self.word_bits, dtype=torch.uint8)
+        words = [self.word_bits] * len(self.counts)
+        starts = [0] * len(words)
+        if self.alphabet_of is not None:
+            ends = self.alphabet_of.tolist()
+            starts = [first - self.lo for first, _ in ends]
+            words = [max(1, (last - first).bit_length()) for first, last in ends]
+        ends = [start + 2**bits for start, bits in zip(starts, words, strict=True)]
+        lengths = torch.zeros(len(words), max(ends), dtype=torch.uint8)
+        for of_table, start, end, bits in zip(lengths, starts, ends, words, strict=True):
+            of_table[start:end] = bits
+        return lengths
 
 
 @register_coder

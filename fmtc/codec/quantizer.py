@@ -75,6 +75,23 @@ class Quantizer(Exact):
         steps, los, his = zip(*found, strict=True)
         return cls(max(steps), min(los), max(his), found)
 
+    @property
+    def one_step(self) -> bool:
+        """True where a level of any component is a multiple of ``step``."""
+        return self.each is None
+
+    def planes(self, components: int) -> int:
+        """How many planes of levels so many components have."""
+        return components
+
+    def kinds(self, planes: int) -> torch.Tensor:
+        """What each plane holds, i64 [planes]: levels of components, 0, or something else."""
+        return torch.zeros(planes, dtype=torch.int64)
+
+    def alphabets(self) -> torch.Tensor | None:
+        """First and last level of each kind of plane, i64 [kinds, 2]; None where there is one."""
+        return None
+
     def keep(self, mask: torch.Tensor) -> Quantizer:
         """The quantiser of the components of ``mask`` (bool [components])."""
         if self.each is None:

@@ -200,7 +200,7 @@ class Transform(Exact):
         return ops.dequantize_transform(levels, *product, quantizer.step, *limits, dtype)
 
     def _in_one_pass(self, quantizer: Quantizer) -> bool:
-        return self.groups == 1 and quantizer.each is None
+        return self.groups == 1 and quantizer.one_step
 
     def packed(self) -> Tensors:
         """The tensors of an archive's layer."""

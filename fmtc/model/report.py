@@ -182,8 +182,9 @@ def _bits(point: CodingPoint, counted: Counted) -> dict[str, float | None]:
     table_of_class[codec.class_of.cpu()] = coder.table_of.cpu()  # all of a class have the same
     by_table = torch.zeros(coder.counts.shape, dtype=torch.int64)
     by_table.index_add_(0, table_of_class, by_class)
+    by_kind = torch.zeros_like(by_class).index_add_(0, codec.kind_of_class, by_class)
     return {
-        "entropy": _entropy_bits(by_class.sum(0, keepdim=True)),
+        "entropy": _entropy_bits(by_kind),
         "entropy_classes": _entropy_bits(by_class),
         "cross_entropy": float((by_table.double() * coder.cross_entropy_bits().cpu()).sum()),
         "huffman": float((by_table * coder.lengths.cpu().to(torch.int64)).sum()),

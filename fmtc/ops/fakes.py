@@ -58,6 +58,23 @@ def _(levels, step, dtype="float32"):
     return levels.new_empty(levels.shape, dtype=getattr(torch, dtype))
 
 
+@library.register_fake("fmtc::quantize_scaled")
+def _(y, format, block, layer_scale, lo, hi):
+    images, channels, height, width = y.shape
+    planes = channels + (-(-channels // block) if block else min(channels, 1))
+    return (
+        y.new_empty(images, planes, height, width, dtype=torch.int16),
+        y.new_empty((), dtype=torch.int64),
+    )
+
+
+@library.register_fake("fmtc::dequantize_scaled")
+def _(levels, format, block, layer_scale, dtype="float32"):
+    images, planes, height, width = levels.shape
+    channels = planes - (-(-planes // (block + 1)) if block else min(planes, 1))
+    return levels.new_empty(images, channels, height, width, dtype=getattr(torch, dtype))
+
+
 @library.register_fake("fmtc::predict")
 @library.register_fake("fmtc::unpredict")
 def _(values, coefficients):

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <numeric>
 #include <vector>
@@ -29,9 +30,13 @@ size_t runs(const Frequencies& frequencies) {
   return count;
 }
 
-TEST(Apack, EqualCountsAreOneRange) {
-  EXPECT_EQ(runs(frequencies_of(Counts(8, 100), 8)), 1u);
-  EXPECT_EQ(runs(frequencies_of(Counts(255, 1), 12)), 1u);
+TEST(Apack, EqualCountsHaveNearlyEqualFrequencies) {
+  for (const size_t levels : {1, 8, 100, 255}) {
+    Frequencies frequencies = frequencies_of(Counts(levels, 100), 12);
+    frequencies.pop_back();
+    const auto [least, most] = std::ranges::minmax(frequencies);
+    EXPECT_LE(most, least + 1);
+  }
   EXPECT_EQ(frequencies_of(Counts(3, 0), 10), frequencies_of(Counts(3, 1), 10));
 }
 
@@ -42,7 +47,7 @@ TEST(Apack, HasFewRanges) {
   }
   const Frequencies frequencies = frequencies_of(falling, 12);
   EXPECT_LE(runs(frequencies), kMostApackRanges + 1);  // and what the window leaves out
-  EXPECT_GT(frequencies[0], 2000);
+  EXPECT_GT(frequencies[0], 1500);
 }
 
 TEST(Apack, TakesWhatTheCoderMayHave) {
