@@ -263,6 +263,8 @@ def points_of(result: Result, preset: str, weight_bits: int, block: str = "1,1,C
 COLOR_OF = {
     "Q": 0, "PCA → Q": 1, "Q → VLC": 2, "PCA → Q → VLC": 3, "paper": 3, "fmtc": 4,
     "paper-robust": 5, "gemmlowp": 0, "aciq": 1, "kld": 2, "ebpc": 0,
+    "int8-vlc": 7, "int6-token-vlc": 8, "int4-token-vlc": 9, "mxfp4-vlc": 10, "nvfp4-vlc": 11,
+    "apack": 12,
 }  # fmt: skip
 FAR = 0.2  # points that lose more than this are left out of figures of the accuracy
 

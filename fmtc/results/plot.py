@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#332288",
+    "#88CCEE", "#999933", "#882255", "#AA4499", "#888888",
+)  # fmt: skip
 GREY = "#6b6b6b"
 # Line and marker of each rate, in the order drawn.
 RATE_STYLES: dict[str, dict[str, Any]] = {
