@@ -18,6 +18,7 @@ TORCH = Path(torch.__file__).parent
 # What a program may include: the coders, what is around them, and the types of their arguments.
 HEADERS = {
     *(
+        "apack.h",
         "bundle.h",
         "coding.h",
         "dct_cm.h",
@@ -37,7 +38,7 @@ HEADERS = {
         "rans.h",
         "simd.h",
     ),
-    *("status.h", "stream.h", "transform.h", "words.h"),
+    *("scaled.h", "status.h", "stream.h", "transform.h", "words.h"),
 }
 
 

@@ -74,7 +74,7 @@ def test_apack_codes_what_it_has_not_seen():
     y = 100 * torch.randn(2, 4, 20, 20).relu()
     data = codec.encode(y)
     assert torch.equal(codec.decode(data), codec.simulate(y))
-    assert ops.stream_info(data)["coder"] == "rans"
+    assert ops.stream_info(codec.streams(y)[0])["coder"] == "rans"
     symbols = torch.arange(-32768, 32768).to(torch.int16).view(1, 1, 256, 256)
     coder = fmtc.codec.coders.coders["apack"](0, codec.coder.counts, torch.zeros(1).long())
     assert torch.equal(coder.decode(*coder.encode(symbols), 256, 256), symbols)
