@@ -247,8 +247,9 @@ TEST(Bundle, StreamsOfTheSamePayloadsAreToldApart) {
 // A bundle of any fields and entries of (size, checksum), with a right checksum of the head.
 Bytes raw(Bytes fields, const std::vector<std::pair<uint32_t, uint32_t>>& entries = {},
           const Bytes& streams = {}) {
-  Bytes bundle = {'f', 'b', 1};
-  bundle.insert(bundle.end(), fields.begin(), fields.end());
+  Bytes bundle(3 + fields.size());
+  std::ranges::copy(Bytes{'f', 'b', 1}, bundle.begin());
+  std::ranges::copy(fields, bundle.begin() + 3);
   for (const auto& [size, checksum] : entries) {
     bundle.resize(bundle.size() + 8);
     store_le(bundle.data() + bundle.size() - 8, size);
