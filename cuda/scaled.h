@@ -16,9 +16,10 @@ struct ScaledShape {
 };
 
 // Levels as core/scaled.h defines them.
-//   y        device, [images, channels, positions], as aligned as Y: Half, BFloat16, float or
-//   double scaled   valid levels   device, written: [images, channels + scales_of(channels, block),
-//   positions] clamped  device, [1]: becomes the number of values outside the levels
+//   y        device, [images, channels, positions], as aligned as Y: Half, BFloat16, float, double
+//   scaled   valid
+//   levels   device, written: [images, channels + scales_of(channels, block), positions]
+//   clamped  device, [1]: becomes the number of values outside the levels
 template <typename Y>
 void quantize_scaled(Stream stream, const Y* y, const ScaledShape& shape, const Scaled& scaled,
                      int16_t* levels, int64_t* clamped);
