@@ -51,6 +51,8 @@ const char* message(Status status) noexcept {
       return "the eigenvalue iteration did not converge";
     case Status::kOutOfMemory:
       return "not enough memory";
+    case Status::kOverLimit:
+      return "the stream holds more values than the limit that was set (max_values)";
   }
   return "unknown status";
 }

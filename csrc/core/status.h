@@ -30,6 +30,7 @@ enum class Status : int32_t {
   kNotFinite = 20,        // NaN or infinity where only finite numbers make sense
   kNotConverged = 21,     // the eigenvalue iteration did not converge
   kOutOfMemory = 22,      // work space could not be allocated
+  kOverLimit = 23,        // more values than the caller takes
 };
 
 // A sentence that says what is wrong; never null, also for numbers that are no Status.
