@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any
 
 import torch
 
 from .. import ops
 from ..errors import StorageError, StreamError
+from ..limits import MAX_BYTES, MAX_VALUES
 from ..ops import UNLIMITED, Limits
 from ..planes import Layout
 from .archive import Archive, Scalars, Tensors, integer, number, reading, require, typed
 from .block import Block
-from .coders import Coder, require_tables
+from .coders import Coder, require_tables, require_tables_fit
 from .exact import Exact
 from .moments import Moments
 from .plain import PlainCodec
@@ -28,6 +30,9 @@ from .quantizer import Quantizer
 from .transform import Identity, Transform
 
 MOST_DIMENSIONS = 8  # of a tensor
+SIZE_FIELDS = ("height", "width", "crop_h", "crop_w")
+
+StreamInfo = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -183,30 +188,67 @@ class TensorCodec(Exact):
         )
 
     @torch.no_grad()
-    def decode(self, data: bytes, shape: Sequence[int] | None = None) -> torch.Tensor:
+    def decode(
+        self, data: bytes, shape: Sequence[int] | None = None, max_values: int = MAX_VALUES
+    ) -> torch.Tensor:
         """Inverse of ``encode``: float32 [N, C, H, W], or of the codec's rank and layout.
 
         shape: that of the encoded tensor, where it has more than two dimensions of positions, which
-        streams do not tell apart. Raises StreamError for damaged bytes, ValueError where they are
-        of another shape, or need one.
+        streams do not tell apart. max_values: of the tensor, and of its levels, at most; they take
+        2 and 4 bytes each. All headers are compared with that and with the codec before anything
+        is allocated. Raises StreamError for damaged bytes and for more values, ValueError where the
+        streams are of another shape, or need one.
         """
-        levels, crops, start = [], set(), 0
-        view = memoryview(data)
-        while start < len(view):
-            info = self.coder.stream_info(view[start:])
-            stream = bytearray(view[start : start + info["size"]])
-            row = torch.frombuffer(stream, dtype=torch.uint8)[None].to(self.device)
-            used = torch.tensor([len(stream)], device=self.device)
-            levels.append(self.decode_levels(row, used, info["height"], info["width"]))
-            crops.add((info["crop_h"], info["crop_w"]))
-            start += info["size"]
-        if not levels:
+        streams = self._streams(memoryview(data), max_values)
+        if not streams:
             # Of no tensor all sizes are known but those of positions.
             empty = self.layout.planes(torch.empty(shape or self._shape(0, [0, 0]), device="meta"))
             return self._restored(torch.empty(0, *empty.shape[1:]), shape)
-        if len(crops) > 1 or len({image.shape for image in levels}) > 1:
+        levels = []
+        for stream, info in streams:
+            row = torch.frombuffer(bytearray(stream), dtype=torch.uint8)[None].to(self.device)
+            used = torch.tensor([len(stream)], device=self.device)
+            levels.append(self.decode_levels(row, used, info["height"], info["width"]))
+        crop = info["crop_h"], info["crop_w"]
+        return self._restored(self.dequantize(torch.cat(levels), crop), shape)
+
+    def _streams(self, data: memoryview, max_values: int) -> list[tuple[memoryview, StreamInfo]]:
+        """The streams that follow each other, each with its ``stream_info``.
+
+        StreamError unless all of them are the codec's and hold images of one size, which together
+        have no more values than max_values.
+        """
+        streams: list[tuple[memoryview, StreamInfo]] = []
+        while data:
+            try:
+                info = self.coder.stream_info(data)
+                self.coder.check_stream(info)
+                self._check_size(info, len(streams) + 1, max_values)
+            except StreamError as error:
+                raise StreamError(f"stream of image {len(streams)}: {error}") from None
+            streams.append((data[: info["size"]], info))
+            data = data[info["size"] :]
+        sizes = {tuple(info[field] for field in SIZE_FIELDS) for _, info in streams}
+        if len(sizes) > 1:
             raise StreamError("the streams hold images of different sizes; decode them one by one")
-        return self._restored(self.dequantize(torch.cat(levels), crops.pop()), shape)
+        return streams
+
+    def _check_size(self, info: StreamInfo, images: int, max_values: int) -> None:
+        """StreamError unless so many images of this size can be decoded."""
+        positions = images * info["height"] * info["width"]
+        if info["size"] <= 0 or not positions:
+            raise StreamError("the image has no pixels")
+        if info["crop_h"] >= self.block.h or info["crop_w"] >= self.block.w:
+            raise StreamError("the block padding is not that of the codec's blocks")
+        values = positions * max(
+            self.symbol_map.planes,
+            self.block.size(self.channels) * self.block.groups(self.channels),
+        )
+        if values > max_values:
+            raise StreamError(
+                f"{images} images of this size have {values} values, more than max_values = "
+                f"{max_values}"
+            )
 
     def _restored(self, planes: torch.Tensor, shape: Sequence[int] | None) -> torch.Tensor:
         """The tensor of these planes [N, C, H, W]."""
@@ -247,9 +289,12 @@ class TensorCodec(Exact):
         Archive({"kind": "tensor"}, {"tensor": self.packed()}).write(path)
 
     @staticmethod
-    def load(path: str | PathLike) -> TensorCodec:
-        """Read a codec written by ``save``. Raises StorageError for any other file."""
-        archive = Archive.read(path)
+    def load(path: str | PathLike, max_bytes: int = MAX_BYTES) -> TensorCodec:
+        """Read a codec written by ``save``, of at most max_bytes bytes.
+
+        Raises StorageError for any other file.
+        """
+        archive = Archive.read(path, max_bytes)
         if archive.header.get("kind") != "tensor":
             raise StorageError(
                 f"{path} holds the codecs of a model; load it with fmtc.load(path, model)"
@@ -331,6 +376,7 @@ Codec = TensorCodec | PlainCodec
 def unpacked_codecs(archive: Archive, source: str) -> dict[str, Codec]:
     """The codecs of an archive's layers. StorageError where they are no codecs."""
     with reading(source):
+        require_tables_fit([own["counts"] for _, own in archive.layers.values() if "counts" in own])
         return {
             name: PlainCodec.unpacked(layer) if layer["plain"] else TensorCodec.unpacked(layer, own)
             for name, (layer, own) in archive.layers.items()

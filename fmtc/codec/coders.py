@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar
 
 import torch
 
 from .. import ops
+from ..errors import StreamError
+from ..limits import NO_LIMIT
 from ..registry import Registry
 from .archive import Scalars, Tensors, integer, require, typed, within
 from .exact import Exact
@@ -28,7 +31,12 @@ SMOOTHING = 64
 # length take levels / 2^length of the code space, 2^-HEADROOM at most where the limit allows it.
 MAX_LENGTH = 15
 HEADROOM = 6
+# What is wrong with a stream that is another coder's (csrc/core/status.h).
+WRONG_CODER, WRONG_TABLES, WRONG_SHAPE = 4, 10, 11
 LANE_VALUES = tuple(2**n for n in range(8, 17))  # as lane_values_valid in csrc/core/stream.h
+# Of the tables of all layers of a saved codec, 4 bytes each: a histogram of 8 bytes in the file
+# becomes a rANS table of 16 KiB.
+MAX_TABLE_ENTRIES = 2**26
 ALLOWED_LANE_VALUES = "a power of two from 256 to 65536, or 0 for the coder's own choice"
 
 
@@ -58,7 +66,8 @@ class Coder(Exact):
     tables: it has tables of symbols, and can have several. escapes: it codes any int16 level, also
     outside of ``lo`` to ``hi``; others are given levels in that range alone. predicted: levels may
     be replaced by differences from a prediction, which needs escapes. classes: it can have tables
-    for classes of positions, which it is then given with the levels.
+    for classes of positions, which it is then given with the levels. stream_coder: as which coder
+    the headers of its streams name it (docs/stream_format.md), None for streams of its own format.
 
     counts: i64 [T, L] calibration histogram of each table over the levels lo .. lo+L-1.
     table_of: i64 [segments], the table of each component; with several classes of positions, of the
@@ -74,6 +83,7 @@ class Coder(Exact):
     escapes: ClassVar[bool] = False
     predicted: ClassVar[bool] = False
     classes: ClassVar[bool] = False
+    stream_coder: ClassVar[str | None] = None
 
     counts: torch.Tensor
     table_of: torch.Tensor
@@ -138,7 +148,8 @@ class Coder(Exact):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Levels int16 [N, K, height, width] of such streams, and a status i32 [N] of each.
 
-        Damage does not raise: the status is then not 0 (``ops.check_status``).
+        Damage does not raise: the status is then not 0 (``ops.check_status``). The shape is the
+        caller's, who has compared it with what it takes (``TensorCodec.decode``).
         """
         raise NotImplementedError
 
@@ -156,6 +167,23 @@ class Coder(Exact):
         Raises StreamError where it begins with none.
         """
         return ops.stream_info(data)
+
+    def check_stream(self, info: dict[str, Any]) -> None:
+        """StreamError where a stream of this ``stream_info`` is none of this coder's tables.
+
+        Before anything is allocated for it; nothing is known of a coder's own format.
+        """
+        if self.stream_coder is None:
+            return
+        expected = {
+            "coder": (self.stream_coder, WRONG_CODER),
+            "channels": (self.components, WRONG_SHAPE),
+            "classes": (self.position_classes, WRONG_SHAPE),
+            "table_id": (self.table_id, WRONG_TABLES),
+        }
+        for field, (value, status) in expected.items():
+            if info[field] != value:
+                raise StreamError(ops.status_message(status))
 
     def cross_entropy_bits(self) -> torch.Tensor:
         """Ideal code length of each level under the tables in use, f64 [T, L].
@@ -192,6 +220,16 @@ def require_tables(what: str, of: torch.Tensor, counts: torch.Tensor, segments: 
     require(bool((counts >= 0).all()), "negative counts")
 
 
+def require_tables_fit(all_counts: Iterable[torch.Tensor]) -> None:
+    """ValueError where the tables of coders with these counts [T, L] have too many entries."""
+    entries = 0
+    for counts in all_counts:
+        require(counts.dim() == 2 and counts.shape[1] > 0, "its counts")
+        longest = max(RANS_LOG2_TOTAL, table_max_length(counts.shape[1]))
+        entries += len(counts) * 2**longest
+    require(entries <= MAX_TABLE_ENTRIES, f"tables of {entries} entries")
+
+
 C = TypeVar("C", bound=type[Coder])
 coders: Registry[type[Coder]] = Registry("coder")
 
@@ -217,7 +255,7 @@ def register_coder(coder: C) -> C:
 class Huffman(Coder):
     """Canonical Huffman codes of limited length."""
 
-    name = "huffman"
+    name = stream_coder = "huffman"
     tables = True
     encode_table: torch.Tensor
     decode_table: torch.Tensor
@@ -237,7 +275,7 @@ class Huffman(Coder):
     def decode_unchecked(self, data, used, height, width):
         tables = self.lo, self.table_of, self.decode_table
         shape = self.components, height, width
-        return ops.huffman_decode(data, used, *tables, self.table_id, *shape)
+        return ops.huffman_decode(data, used, *tables, self.table_id, *shape, NO_LIMIT)
 
 
 @register_coder
@@ -259,7 +297,7 @@ class Rans(Coder):
     frequencies: i32 [T, L + 1] of ``ops.rans_frequencies``.
     """
 
-    name = "rans"
+    name = stream_coder = "rans"
     tables = escapes = predicted = classes = True
     frequencies: torch.Tensor
     encode_table: torch.Tensor
@@ -283,7 +321,7 @@ class Rans(Coder):
     def decode_unchecked(self, data, used, height, width):
         tables = self.lo, self.table_of, self.decode_table, self.base
         shape = self.components, height, width
-        return ops.rans_decode(data, used, *tables, self.table_id, *shape)
+        return ops.rans_decode(data, used, *tables, self.table_id, *shape, NO_LIMIT)
 
     def cross_entropy_bits(self) -> torch.Tensor:
         """-log2 of a level's share of the slots; of an escaped one, the escape's and 16 bits."""
@@ -296,7 +334,7 @@ class Rans(Coder):
 class Ebpc(Coder):
     """Extended bit-plane compression; docs/stream_format.md."""
 
-    name = "ebpc"
+    name = stream_coder = "ebpc"
 
     def encode(self, levels, crop=(0, 0), classes=None):
         words = self.lo, self.word_bits, self.table_id
@@ -304,14 +342,15 @@ class Ebpc(Coder):
 
     def decode_unchecked(self, data, used, height, width):
         words = self.lo, self.word_bits, self.table_id
-        return ops.ebpc_decode(data, used, *words, self.components, height, width)
+        shape = self.components, height, width
+        return ops.ebpc_decode(data, used, *words, *shape, NO_LIMIT)
 
 
 @register_coder
 class DctCm(Coder):
     """A mask of the levels that are not 0, and these in words; docs/stream_format.md."""
 
-    name = "dct-cm"
+    name = stream_coder = "dct-cm"
 
     def encode(self, levels, crop=(0, 0), classes=None):
         words = self.lo, self.word_bits, self.table_id
@@ -319,4 +358,5 @@ class DctCm(Coder):
 
     def decode_unchecked(self, data, used, height, width):
         words = self.lo, self.word_bits, self.table_id
-        return ops.dct_cm_decode(data, used, *words, self.components, height, width)
+        shape = self.components, height, width
+        return ops.dct_cm_decode(data, used, *words, *shape, NO_LIMIT)
