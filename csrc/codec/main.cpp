@@ -9,6 +9,7 @@
 
 #include "codec/array.h"
 #include "codec/codec_file.h"
+#include "codec/options.h"
 #include "codec/tensor_codec.h"
 #include "core/bytes.h"
 #include "core/crc32c.h"
@@ -19,6 +20,7 @@ namespace {
 struct Options {
   std::string codec, in, out, layer, tensor;
   bool levels = false;
+  uint64_t max_values = kDefaultMaxValues, max_bytes = kDefaultMaxBytes;
 };
 
 Levels read_levels(const Array& array) {
@@ -29,8 +31,8 @@ Levels read_levels(const Array& array) {
 }
 
 void encode(const Options& options) {
-  const TensorCodec codec = load_codec(options.codec, options.layer);
-  const Array array = read_array(options.in, options.tensor);
+  const TensorCodec codec = load_codec(options.codec, options.layer, options.max_bytes);
+  const Array array = read_array(options.in, options.tensor, options.max_bytes);
   const Levels levels = array.dtype == "I16" ? read_levels(array) : codec.quantize(array);
   const std::vector<uint8_t> streams = codec.encode(levels);
   write_file(options.out, streams);
@@ -52,8 +54,8 @@ Array level_array(const Levels& levels) {
 }
 
 void decode(const Options& options) {
-  const TensorCodec codec = load_codec(options.codec, options.layer);
-  const Levels levels = codec.decode(read_file(options.in));
+  const TensorCodec codec = load_codec(options.codec, options.layer, options.max_bytes);
+  const Levels levels = codec.decode(read_file(options.in, options.max_bytes), options.max_values);
   const Array array = options.levels ? level_array(levels) : codec.dequantize(levels);
   const std::string name = options.tensor.empty() ? "x" : options.tensor;
   write_array(options.out, name, array);
@@ -90,7 +92,7 @@ bool print_stream(size_t index, const StreamHeader& header, std::span<const uint
 }
 
 void info(const Options& options) {
-  const std::vector<uint8_t> bytes = read_file(options.in);
+  const std::vector<uint8_t> bytes = read_file(options.in, options.max_bytes);
   bool good = true;
   size_t index = 0;
   for (std::span<const uint8_t> left = bytes; !left.empty(); ++index) {
@@ -106,9 +108,15 @@ void info(const Options& options) {
   if (!good) throw Error(options.in + ": " + message(Status::kBadChunkChecksum));
 }
 
+void add_max_bytes(CLI::App* command, Options& options) {
+  command->add_option("--max-bytes", options.max_bytes, "Of a file that is read, at most (2^32)")
+      ->check(whole_number(1, kMostSize));
+}
+
 void add_codec(CLI::App* command, Options& options) {
   command->add_option("CODEC", options.codec, "Codec that fmtc saved (.safetensors)")->required();
   command->add_option("--layer", options.layer, "Which layer of a network's codecs");
+  add_max_bytes(command, options);
 }
 
 int run(int argc, char** argv) {
@@ -131,10 +139,15 @@ int run(int argc, char** argv) {
   command->add_option("OUT", options.out, "float32 [N, C, H, W]: .npy, .safetensors")->required();
   command->add_option("--tensor", options.tensor, "Its name in a .safetensors file (x)");
   command->add_flag("--levels", options.levels, "Write int16 levels [N, K, H, W] instead");
+  command
+      ->add_option("--max-values", options.max_values,
+                   "Of the tensor, and of its levels, at most (2^28)")
+      ->check(whole_number(1, kMostSize));
   command->callback([&] { decode(options); });
 
   command = app.add_subcommand("info", "Show what streams consist of, and check them");
   command->add_option("IN", options.in, "Streams")->required();
+  add_max_bytes(command, options);
   command->callback([&] { info(options); });
 
   CLI11_PARSE(app, argc, argv);
@@ -148,7 +161,7 @@ int main(int argc, char** argv) {
   try {
     return fmtc::codec::run(argc, argv);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "fmtc_codec: %s\n", error.what());
+    std::fprintf(stderr, "fmtc_codec: %s\n", fmtc::codec::printable(error.what()).c_str());
     return 1;
   }
 }
