@@ -7,9 +7,10 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <functional>
 #include <numeric>
 
+#include "codec/array.h"
+#include "codec/json.h"
 #include "core/status.h"
 #include "infer/image.h"
 
@@ -43,7 +44,7 @@ json read_metadata(const std::string& path) {
   });
   const auto found = all.find("fmtc");
   if (found == all.end()) throw Error(path + " is a package, but not one that fmtc exported");
-  const json metadata = json::parse(found->second);
+  const json metadata = codec::parse_json(found->second, (path + " has damaged metadata").c_str());
   const std::string schema = metadata.value("schema", "");
   if (schema != kSchema) {
     throw Error(path + " has the schema '" + schema + "'; this version reads " + kSchema);
@@ -68,9 +69,8 @@ std::vector<CodingPoint> coding_points(const json& layers) {
   std::vector<CodingPoint> points;
   for (const json& layer : layers) {
     const auto shape = layer.at("shape").get<std::vector<int64_t>>();
-    points.push_back({layer.at("name"),
-                      std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()),
-                      layer.at("reads")});
+    points.push_back(
+        {layer.at("name"), static_cast<int64_t>(codec::value_count(shape)), layer.at("reads")});
   }
   return points;
 }
@@ -127,10 +127,14 @@ Package::Package(const std::string& path, const std::string& device) : path_(pat
     shown = metadata.value("shown", size_t{0});
   } catch (const json::exception& error) {
     throw Error(path + " has damaged metadata: " + error.what());
+  } catch (const codec::Error& error) {
+    throw Error(path + " has damaged metadata: " + error.what());
   }
   const bool unknown = std::any_of(measured.begin(), measured.end(),
                                    [&](const auto& output) { return output.index >= outputs_; });
-  if (outputs_ == 0 || input_shape.empty() || points.empty() || unknown || shown >= outputs_) {
+  const bool sizes = !input_shape.empty() && codec::value_count(input_shape) > 0 && batch >= 0 &&
+                     batch <= kMaxBatch;
+  if (outputs_ == 0 || !sizes || points.empty() || unknown || shown >= outputs_) {
     throw Error(path + " has damaged metadata");
   }
   try {
