@@ -140,6 +140,7 @@ Tables load_tables(const Layer& layer, const TensorCodec& codec) {
                                   return table >= 0 && table < static_cast<int64_t>(counts.tables);
                                 }),
         "its tables do not fit the components");
+  check(coder == "rans" || codec.classes() == 1, "its coder has no classes of positions");
   if (coder == "rans") {
     tables.coder = Coder::kRans;
     tables.id = identifier(coder, tables, set_rans_tables(counts, tables));

@@ -23,6 +23,18 @@ mode_t usual_mode() {
   return 0666 & ~mask;
 }
 
+// The file that a path stands for, also where a link leads to one that is not there yet.
+fs::path behind_links(fs::path path) {
+  constexpr int kMostLinks = 40;
+  std::error_code error;
+  for (int i = 0; fs::is_symlink(path, error); ++i) {
+    const fs::path to = fs::read_symlink(path, error);
+    if (error || i == kMostLinks) fail_to_write(path);
+    path = path.parent_path() / to;
+  }
+  return path;
+}
+
 bool write_all(int file, std::span<const uint8_t> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = write(file, bytes.data(), bytes.size());
@@ -89,8 +101,7 @@ void write_file(const fs::path& path, std::span<const uint8_t> bytes) {
     if (!file) fail_to_write(path);
     return;
   }
-  const fs::path target = fs::weakly_canonical(path, error);
-  if (error) fail_to_write(path);
+  const fs::path target = behind_links(path);
   const fs::path folder = target.parent_path();
   TemporaryFile file(folder.empty() ? fs::path(".") : folder);
   if (!file.fill(bytes) || !file.keep_as(target)) fail_to_write(path);

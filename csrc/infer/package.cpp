@@ -106,6 +106,7 @@ auto load(const std::string& path, const char* model) {
 Package::Package(const std::string& path, const std::string& device) : path_(path) {
   if (!std::filesystem::is_regular_file(path)) throw Error(path + " is no file");
   std::string torch;
+  bool sizes = false;
   try {
     const json metadata = read_metadata(path);
     device_ = choose_device(path, metadata.at("device"), device);
@@ -117,6 +118,8 @@ Package::Package(const std::string& path, const std::string& device) : path_(pat
     if (!metadata.at("classes").is_null()) {
       classes = metadata.at("classes").get<std::vector<std::string>>();
     }
+    sizes = !input_shape.empty() && codec::value_count(input_shape) > 0 && batch >= 0 &&
+            batch <= kMaxBatch;
     outputs_ = metadata.at("outputs").size();
     calibration_images = metadata.at("calibration_images");
     write_joules_per_bit = metadata.at("joules_per_bit").at("write");
@@ -132,8 +135,6 @@ Package::Package(const std::string& path, const std::string& device) : path_(pat
   }
   const bool unknown = std::any_of(measured.begin(), measured.end(),
                                    [&](const auto& output) { return output.index >= outputs_; });
-  const bool sizes = !input_shape.empty() && codec::value_count(input_shape) > 0 && batch >= 0 &&
-                     batch <= kMaxBatch;
   if (outputs_ == 0 || !sizes || points.empty() || unknown || shown >= outputs_) {
     throw Error(path + " has damaged metadata");
   }
