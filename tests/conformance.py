@@ -308,7 +308,7 @@ def too_many_tables() -> bytes:
 
 
 def each_step(layer: dict, of: dict) -> None:
-    layer["each"] = [[0.5, -4, 4]] * CHANNELS
+    layer["each"] = [[0.5, -4, 4] for _ in range(CHANNELS)]
 
 
 def codec_files() -> Iterator[File]:
@@ -364,6 +364,19 @@ def codec_files() -> Iterator[File]:
         },  # fmt: skip
         "matrix-one-dimension": tensors(matrix_0=torch.zeros(4)),
         "matrix-narrow": tensors(matrix_0=torch.zeros(4, 3)),
+        "matrix-double": tensors(matrix_0=torch.eye(4, dtype=torch.float64)),
+        "coefficients-flat": tensors(coefficients=torch.zeros(12, dtype=torch.int16)),
+        "weights-negative": both(
+            position_classes,
+            tensors(position_weights=torch.tensor([-1, 1, 1, 1], dtype=torch.int32)),
+        ),
+        "weights-large": both(
+            position_classes,
+            tensors(position_weights=torch.tensor([2**15 + 1, 1, 1, 1], dtype=torch.int32)),
+        ),
+        **{f"plain-{value}": settings(plain=value) for value in (0, None, "")},
+        "step-of-four": both(each_step, lambda layer, of: layer["each"][1].append(4)),
+        "infinity": settings(mse=math.inf),
         "matrix-nan": tensors(matrix_0=torch.full((4, 4), nan)),
         "mean-nan": tensors(mean_0=torch.full((4,), nan, dtype=torch.float64)),
         "mean-short": tensors(mean_0=torch.zeros(3, dtype=torch.float64)),

@@ -59,6 +59,7 @@ Block parse_block(const std::string& text) {
 Plane matrix_of(const Layer& layer, const std::string& name) {
   const Array array = layer.tensor(name);
   check(array.shape.size() == 2, "a matrix has the wrong shape");
+  check(array.dtype == "F32", "a matrix is not of float32");
   const std::vector<float> values = array.floats(name);
   return Eigen::Map<const Plane>(values.data(), array.shape[0], array.shape[1]);
 }
@@ -121,6 +122,7 @@ void load_quantizers(const Layer& layer, TensorCodec& codec, int64_t components)
     return;
   }
   for (const json& one : layer.setting("each")) {
+    check(one.is_array() && one.size() == 3, "a step of a component is none");
     codec.quantizers.push_back(make_quantizer(one.at(0), one.at(1), one.at(2)));
   }
   check(static_cast<int64_t>(codec.quantizers.size()) == components,
@@ -129,16 +131,17 @@ void load_quantizers(const Layer& layer, TensorCodec& codec, int64_t components)
 
 void load_symbols(const Layer& layer, TensorCodec& codec, int64_t components) {
   const std::vector<int64_t> shifts = layer.vector<int64_t>("shifts");
-  const std::vector<int16_t> coefficients =
-      layer.tensor("coefficients").values<int16_t>("coefficients");
+  const Array matrix = layer.tensor("coefficients");
+  const std::vector<int16_t> coefficients = matrix.values<int16_t>("coefficients");
   constexpr size_t kOwn = 3;
   const size_t each = shifts.empty() ? kOwn : coefficients.size() / shifts.size();
   codec.sources = each < kOwn ? 0 : static_cast<uint32_t>((each - kOwn) / kWindow);
   // Without a transform there are as many components as the file says channels: whatever is made
   // for each of them is made after this.
-  check(static_cast<int64_t>(shifts.size()) == components &&
-            coefficients.size() == each * shifts.size() && each == kOwn + codec.sources * kWindow &&
-            codec.sources <= kMostSources && (codec.sources == 0 || codec.sources < shifts.size()),
+  check(static_cast<int64_t>(shifts.size()) == components && matrix.shape.size() == 2 &&
+            matrix.shape[0] == components && coefficients.size() == each * shifts.size() &&
+            each == kOwn + codec.sources * kWindow && codec.sources <= kMostSources &&
+            (codec.sources == 0 || codec.sources < shifts.size()),
         "it has not a prediction for each component");
   codec.prediction.resize(shifts.size());
   codec.shifts.resize(shifts.size());
@@ -158,7 +161,8 @@ void load_classes(const Layer& layer, TensorCodec& codec) {
   codec.thresholds = layer.vector<int64_t>("position_thresholds");
   check(static_cast<int64_t>(codec.weights.size()) == codec.planes() &&
             codec.classes() >= kMinPositionClasses && codec.classes() <= kMaxPositionClasses &&
-            std::ranges::is_sorted(codec.thresholds),
+            std::ranges::is_sorted(codec.thresholds) &&
+            std::ranges::all_of(codec.weights, [](int32_t w) { return 0 <= w && w <= kMaxWeight; }),
         "its classes of positions do not fit");
 }
 

@@ -60,7 +60,7 @@ class Archive:
         for i, (name, (scalars, parts)) in enumerate(self.layers.items()):
             layers.append({"name": name, **scalars})
             tensors |= {f"{i}.{key}": _plain(value) for key, value in parts.items()}
-        description = json.dumps({**self.header, "layers": layers})
+        description = json.dumps({**self.header, "layers": layers}, allow_nan=False)
         said = {
             "schema": SCHEMA,
             "checksum": checksum(description, tensors),
@@ -145,7 +145,7 @@ def _description(source: str, parts: Scalars, tensors: Tensors) -> Scalars:
         description = parts["description"]
         require(isinstance(description, str), "its description")
         _compare(source, parts["checksum"], checksum(description, tensors))
-        return json.loads(description)
+        return json.loads(description, parse_constant=_refuse)
     if schema == SCHEMA_BEFORE:
         header = {key: value for key, value in parts.items() if key not in ("schema", "checksum")}
         _compare(source, parts["checksum"], _checksum_before(header["layers"], tensors))
@@ -154,6 +154,10 @@ def _description(source: str, parts: Scalars, tensors: Tensors) -> Scalars:
         f"{source} has schema {schema!r}, this version of fmtc reads {SCHEMA!r} and "
         f"{SCHEMA_BEFORE!r}: make the codec anew, with fmtc.compress or fmtc.calibrate_tensor"
     )
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant}, which is no JSON")
 
 
 def _compare(source: str, said: Any, found: int) -> None:

@@ -376,6 +376,8 @@ Codec = TensorCodec | PlainCodec
 def unpacked_codecs(archive: Archive, source: str) -> dict[str, Codec]:
     """The codecs of an archive's layers. StorageError where they are no codecs."""
     with reading(source):
+        plain = {type(layer["plain"]) for layer, _ in archive.layers.values()}
+        require(plain <= {bool}, "a layer that is plain or not")
         require_tables_fit([own["counts"] for _, own in archive.layers.values() if "counts" in own])
         return {
             name: PlainCodec.unpacked(layer) if layer["plain"] else TensorCodec.unpacked(layer, own)

@@ -17,7 +17,7 @@ namespace {
 void print(const std::string& name, const fmtc::codec::Array& array) {
   std::printf("%s %s %s\n", name.c_str(), array.dtype.c_str(),
               fmtc::codec::shape_text(array.shape).c_str());
-  std::fwrite(array.bytes.data(), 1, array.bytes.size(), stdout);
+  if (!array.bytes.empty()) std::fwrite(array.bytes.data(), 1, array.bytes.size(), stdout);
 }
 
 void read(const std::string& kind, const std::string& path) {
