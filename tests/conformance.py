@@ -473,6 +473,8 @@ def image_files() -> Iterator[File]:
     inks = Image.fromarray(random.randint(0, 256, (13, 21, 4), dtype=np.uint8), "CMYK")
     yield "good-rgb.png", saved(rgb, "PNG")
     yield "good-grey.png", saved(rgb.convert("L"), "PNG")
+    deep = random.randint(0, 2**16, (13, 21)).astype(np.uint16)
+    yield "good-grey-of-16-bits.png", saved(Image.fromarray(deep), "PNG")
     yield "good-bits.png", saved(rgb.convert("1"), "PNG")
     yield "good-palette.png", saved(rgb.convert("P"), "PNG")
     yield "good-transparent.png", saved(rgb.convert("RGBA"), "PNG")

@@ -382,6 +382,9 @@ def _read_image(path: Path) -> Tensor:
     pillow = require("PIL.Image", "eval")
     try:
         with pillow.open(path) as image:
+            if image.mode.startswith("I;16"):  # which Pillow would limit to 255, not scale
+                upper = (np.asarray(image) >> 8).astype(np.uint8)
+                return torch.from_numpy(upper).expand(3, -1, -1).clone()
             pixels = np.asarray(image.convert("RGB"))
     except pillow.DecompressionBombError as error:
         raise ValueError(str(error)) from error
