@@ -15,12 +15,13 @@ import torch
 
 from .. import ops
 from ..errors import StorageError, StreamError
+from ..limits import MAX_BYTES, MAX_VALUES
 from ..ops import UNLIMITED, Bytes, Limits
 from ..planes import Layout
 from .archive import Archive, Scalars, Tensors, integer, number, reading, require, typed
 from .block import Block
 from .bundle import Bundle, is_bundle, only_tensor
-from .coders import Coder, require_tables
+from .coders import Coder, require_tables, require_tables_fit
 from .exact import Exact
 from .moments import Moments
 from .plain import PlainCodec
@@ -200,16 +201,20 @@ class TensorCodec(Exact):
 
     @torch.no_grad()
     def decode(
-        self, data: Bytes | Bundle | Sequence[Bytes], shape: Sequence[int] | None = None
+        self,
+        data: Bytes | Bundle | Sequence[Bytes],
+        shape: Sequence[int] | None = None,
+        max_values: int = MAX_VALUES,
     ) -> torch.Tensor:
         """Inverse of ``encode``: float32 [N, C, H, W], or of the codec's rank and layout.
 
         data: a bundle of one tensor; or its streams in a list; or bytes of streams back to back, as
         ``encode`` once made them. shape: that of the encoded tensor, where it has more than two
-        dimensions of positions, which streams do not tell apart. Raises StreamError for damaged
-        bytes and those of another codec, ValueError where they are of another shape, or need one.
-        All headers are compared with the codec, with each other and with ``shape`` before anything
-        is decoded.
+        dimensions of positions, which streams do not tell apart. max_values: of the tensor, and of
+        its levels, at most; they take 2 and 4 bytes each. All headers are compared with the codec,
+        with each other, with ``shape`` and ``max_values`` before anything is decoded or allocated.
+        Raises StreamError for damaged bytes, those of another codec and more values, ValueError
+        where they are of another shape, or need one.
         """
         streams = self._split(data)
         sizes = {self._sizes(stream, image) for image, stream in enumerate(streams)}
@@ -220,6 +225,7 @@ class TensorCodec(Exact):
         if len(sizes) > 1:
             raise StreamError("the streams hold images of different sizes; decode them one by one")
         height, width, *crop = sizes.pop()
+        self._check_values(len(streams) * height * width, max_values)
         positions = height * self.block.h - crop[0], width * self.block.w - crop[1]
         planes = torch.empty(len(streams), self.channels, *positions, device="meta")
         whole = self._restored(planes, shape).shape
@@ -276,6 +282,17 @@ class TensorCodec(Exact):
         ops.check_status(status, image)
         return self.symbol_map.levels(symbols)
 
+    def _check_values(self, positions: int, max_values: int) -> None:
+        """StreamError where so many positions of levels have more values than ``max_values``."""
+        values = positions * max(
+            self.symbol_map.planes,
+            self.block.size(self.channels) * self.block.groups(self.channels),
+        )
+        if values > max_values:
+            raise StreamError(
+                f"the streams hold {values} values, more than max_values = {max_values}"
+            )
+
     def _restored(self, planes: torch.Tensor, shape: Sequence[int] | None) -> torch.Tensor:
         """The tensor of these planes [N, C, H, W]."""
         images, _, *positions = planes.shape
@@ -315,9 +332,12 @@ class TensorCodec(Exact):
         Archive({"kind": "tensor"}, {"tensor": self.packed()}).write(path)
 
     @staticmethod
-    def load(path: str | PathLike) -> TensorCodec:
-        """Read a codec written by ``save``. Raises StorageError for any other file."""
-        archive = Archive.read(path)
+    def load(path: str | PathLike, max_bytes: int = MAX_BYTES) -> TensorCodec:
+        """Read a codec written by ``save``, of at most max_bytes bytes.
+
+        Raises StorageError for any other file.
+        """
+        archive = Archive.read(path, max_bytes)
         if archive.header.get("kind") != "tensor":
             raise StorageError(
                 f"{path} holds the codecs of a model; load it with fmtc.load(path, model)"
@@ -399,6 +419,9 @@ Codec = TensorCodec | PlainCodec
 def unpacked_codecs(archive: Archive, source: str) -> dict[str, Codec]:
     """The codecs of an archive's layers. StorageError where they are no codecs."""
     with reading(source):
+        plain = {type(layer["plain"]) for layer, _ in archive.layers.values()}
+        require(plain <= {bool}, "a layer that is plain or not")
+        require_tables_fit([own["counts"] for _, own in archive.layers.values() if "counts" in own])
         return {
             name: PlainCodec.unpacked(layer) if layer["plain"] else TensorCodec.unpacked(layer, own)
             for name, (layer, own) in archive.layers.items()

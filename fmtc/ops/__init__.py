@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..limits import MAX_VALUES
 from . import loading
 
 loading.load()
@@ -245,8 +246,7 @@ def huffman_tables(lengths: Tensor) -> tuple[Tensor, Tensor]:
     decode_table i32 [T, 2**longest], indexed by the next bits of the stream: first symbol | second
     length << 12 | second symbol << 16 | length of both << 28, the second one 0 where it does not
     lie within the first min(longest, 11) bits, 0 where there is no code; longest is the greatest
-    length of all tables. Raises RuntimeError where lengths are not
-    those of a complete prefix code or of one symbol of length 1.
+    length of all tables. Raises RuntimeError where lengths make no complete prefix code.
     """
     return _ops.huffman_tables(lengths)
 
@@ -288,17 +288,17 @@ def huffman_decode(
     channels: int,
     height: int,
     width: int,
+    max_values: int = MAX_VALUES,
 ) -> tuple[Tensor, Tensor]:
     """Levels of streams that hold images of [channels, height, width].
 
     bytes u8 [N, any], used i64 [N]: as ``huffman_encode`` returns them; lo, table_of, decode_table,
     table_id as there. Returns levels int16 [N, channels, height, width] and status i32 [N]: 0, or
-    what is wrong with that stream (see ``check_status``), whose levels are then 0. Never raises
-    for damaged bytes.
+    what is wrong with that stream (see ``check_status``), whose levels are then 0. RuntimeError,
+    before anything is allocated, for more than max_values levels; never for damaged bytes.
     """
-    return _ops.huffman_decode(
-        bytes, used, lo, table_of, decode_table, table_id, channels, height, width
-    )
+    tables = lo, table_of, decode_table, table_id
+    return _ops.huffman_decode(bytes, used, *tables, channels, height, width, max_values)
 
 
 # -- rANS coding ----------------------------------------------------------------------------------
@@ -367,6 +367,7 @@ def rans_decode(
     channels: int,
     height: int,
     width: int,
+    max_values: int = MAX_VALUES,
 ) -> tuple[Tensor, Tensor]:
     """Levels of streams of ``rans_encode``; as ``huffman_decode``, with rANS.
 
@@ -375,7 +376,7 @@ def rans_decode(
     raises for damaged bytes.
     """
     return _ops.rans_decode(
-        bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width
+        bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width, max_values
     )
 
 
@@ -411,13 +412,16 @@ def ebpc_decode(
     channels: int,
     height: int,
     width: int,
+    max_values: int = MAX_VALUES,
 ) -> tuple[Tensor, Tensor]:
     """Levels of streams of ``ebpc_encode``; as ``huffman_decode``.
 
     Returns levels int16 [N, channels, height, width] and status i32 [N] (see ``check_status``).
     Never raises for damaged bytes.
     """
-    return _ops.ebpc_decode(bytes, used, lo, word_bits, table_id, channels, height, width)
+    return _ops.ebpc_decode(
+        bytes, used, lo, word_bits, table_id, channels, height, width, max_values
+    )
 
 
 def dct_cm_encode(
@@ -446,6 +450,9 @@ def dct_cm_decode(
     channels: int,
     height: int,
     width: int,
+    max_values: int = MAX_VALUES,
 ) -> tuple[Tensor, Tensor]:
     """Levels of streams of ``dct_cm_encode``; as ``ebpc_decode``."""
-    return _ops.dct_cm_decode(bytes, used, lo, word_bits, table_id, channels, height, width)
+    return _ops.dct_cm_decode(
+        bytes, used, lo, word_bits, table_id, channels, height, width, max_values
+    )
