@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import golden_bundles
 import pytest
 import streams
 import torch
@@ -100,23 +101,60 @@ def with_crop(stream: bytes) -> bytes:
 
 
 @cache
-def hostile() -> dict[str, tuple[bytes, str]]:
-    """Streams, and what is said of them."""
+def hostile_streams() -> dict[str, tuple[list[bytes], str]]:
+    """Streams of one tensor, and what is said of them."""
     made = codec()
-    good = made.encode(correlated(1))
+    good = made.streams(correlated(1))
     large = 2**14, 2**13
     return {
-        "no components": (no_components(made, 2**32 - 1, 2**32 - 1), "another shape"),
-        "no components, 2^34 positions": (no_components(made, 2**20, 2**14), "another shape"),
-        "no rows": (no_pixels(made, 0, 2**32 - 1), "no pixels"),
-        "no columns": (no_pixels(made, 2**32 - 1, 0), "no pixels"),
-        "more values than allowed": (rans_stream(made, *large), "max_values"),
-        "beside a good one": (good + rans_stream(made, *large), "max_values"),
-        "many of them": (rans_stream(made, 2**10, 2**10) * 60, "max_values"),
-        "another table set": (rans_stream(codec("paper"), 64, 64), "another (shape|table set)"),
-        "padding": (with_crop(good), "padding"),
-        "other sizes": (good + made.encode(correlated(1, h=4, w=4)), "(different|another) size"),
+        "no components": ([no_components(made, 2**32 - 1, 2**32 - 1)], "another shape"),
+        "no components, 2^34 positions": ([no_components(made, 2**20, 2**14)], "another shape"),
+        "no rows": ([no_pixels(made, 0, 2**32 - 1)], "(no|without) pixels"),
+        "no columns": ([no_pixels(made, 2**32 - 1, 0)], "(no|without) pixels"),
+        "more values than allowed": ([rans_stream(made, *large)], "max_values"),
+        "beside a good one": ([*good, rans_stream(made, *large)], "max_values"),
+        "many of them": ([rans_stream(made, 2**10, 2**10)] * 60, "max_values"),
+        "another table set": ([rans_stream(codec("paper"), 64, 64)], "another (shape|table set)"),
+        "padding": ([with_crop(good[0])], "padding"),
+        "other sizes": (
+            [*good, *made.streams(correlated(1, h=4, w=4))],
+            "(different|another) size",
+        ),
     }
+
+
+def hostile_bundles() -> dict[str, tuple[bytes, str]]:
+    """Bundles whose head, or sizes, say what is not so, and what is said of them."""
+    raw, names = golden_bundles.raw, [b"%d" % i for i in range(1024)]
+    [good] = codec().streams(correlated(1))
+    whole = bytes(fmtc.Bundle({"": [good]}))
+    most = 2**32 - 1, 0
+    return {
+        "2^24 images that are not there": (raw(2**24, [b""], []), "cut off"),
+        "2^14 images of 1024 tensors": (raw(2**14, names, []), "cut off"),
+        "2^32 - 1 images": (raw(2**32 - 1, [b""], []), r"more than 2\^24 streams"),
+        "a stream of 4 GiB": (raw(1, [b""], [], entries=[most]), "cut off"),
+        "streams of 4 GiB": (raw(9000, [b""], [], entries=[most] * 9000), "cut off"),
+        "a million empty streams": (
+            bytes(fmtc.Bundle({"": [b""] * 10**6})),
+            "image 0.*before the stream does",
+        ),
+        "a stream that is cut off": (raw(1, [b""], [good[:-1]]), "image 0.*before the stream does"),
+        "bytes behind a stream": (raw(1, [b""], [good + b"x"]), "end with it|after the end"),
+        "bytes behind": (whole + b"x", "after the end of the bundle"),
+        "another checksum": (whole[:-1] + bytes([whole[-1] ^ 1]), "directory does not match"),
+        "several tensors": (bytes(fmtc.Bundle({"a": [good], "b": [good]})), "several tensors"),
+    }
+
+
+@cache
+def hostile() -> dict[str, tuple[bytes, str]]:
+    """What is decoded: streams back to back, and bundles. And what is said of them."""
+    made = {}
+    for name, (each, message) in hostile_streams().items():
+        made[name] = b"".join(each), message
+        made[f"{name}, in a bundle"] = bytes(fmtc.Bundle({"": each})), message
+    return made | hostile_bundles()
 
 
 MEASURE = """
@@ -182,8 +220,24 @@ def test_hostile_streams_cost_the_program_next_to_nothing(files, build_tree, tmp
         status, seconds, peak = measured(command)
         assert status == 1 and peak - idle <= MOST_BYTES and seconds <= MOST_SECONDS, name
         done = subprocess.run(command, capture_output=True, text=True)
-        assert re.search(f"stream of image .*({message})", done.stderr), done
+        assert re.search(message, done.stderr), done
     assert not (tmp_path / "x.npy").exists()
+
+
+def test_what_info_takes_of_hostile_bundles(build_tree, tmp_path):
+    program = build_tree / "csrc" / "codec" / "fmtc_codec"
+    if not program.exists():
+        pytest.skip("fmtc_codec was not built: `make build-programs`")
+    path = tmp_path / "x.fmtc"
+    _, _, idle = measured([str(program), "--help"])
+    for name, (bundle, _) in hostile_bundles().items():
+        if name == "several tensors":
+            continue  # which is nothing wrong
+        path.write_bytes(bundle)
+        status, seconds, peak = measured([str(program), "info", str(path)])
+        assert status == 1 and peak - idle <= MOST_BYTES and seconds <= MOST_SECONDS, name
+    done = subprocess.run([program, "info", path, "--max-bytes", "9"], capture_output=True)
+    assert done.returncode == 1 and b"bytes, more than --max-bytes 9" in done.stderr
 
 
 OF_OPERATOR = """
@@ -222,6 +276,24 @@ def test_a_tensor_of_max_values_is_decoded_and_none_of_more(preset, block):
     assert torch.equal(made.decode(data, max_values=NO_LIMIT), made.decode(data))
     with pytest.raises(fmtc.StreamError, match=f"image 1: .* more than max_values = {values - 1}"):
         made.decode(data, max_values=values - 1)
+
+
+@pytest.mark.parametrize("form", ["bundle", "bytes of a bundle", "list", "back to back"])
+def test_max_values_are_those_of_all_images_of_a_tensor(form):
+    made, x = codec(), correlated(3, seed=1)
+    each = made.streams(x)
+    several = fmtc.Bundle({"a": each, "b": each})
+    data = {
+        "bundle": fmtc.Bundle({"": each}),
+        "bytes of a bundle": made.encode(x),
+        "list": several["b"],
+        "back to back": b"".join(each),
+    }[form]
+    of_image = x[0, 0].numel() * max(made.symbol_map.planes, made.channels)
+    assert torch.equal(made.decode(data, max_values=3 * of_image), made.simulate(x))
+    for most, image in ((3 * of_image - 1, 2), (of_image, 1), (of_image - 1, 0), (0, 0)):
+        with pytest.raises(fmtc.StreamError, match=f"image {image}: .*max_values = {most}"):
+            made.decode(data, max_values=most)
 
 
 def test_programs_have_the_same_limits(build_tree, tmp_path):

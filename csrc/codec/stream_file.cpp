@@ -89,6 +89,9 @@ std::vector<uint8_t> StreamFile::stream(size_t image, size_t tensor, StreamHeade
 std::vector<uint8_t> StreamFile::streams(size_t tensor) {
   std::vector<uint8_t> all;
   StreamHeader header;
+  uint64_t size = 0;
+  for (size_t i = tensor; i < streams_.size(); i += names_.size()) size += streams_[i].size;
+  all.reserve(static_cast<size_t>(size));
   for (size_t image = 0; image < images(); ++image) {
     const auto bytes = stream(image, tensor, header);
     all.insert(all.end(), bytes.begin(), bytes.end());
