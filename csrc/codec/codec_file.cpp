@@ -129,17 +129,22 @@ void load_quantizers(const Layer& layer, TensorCodec& codec, int64_t components)
         "it has not a step for each component");
 }
 
+ScaledFormat format_of(const std::string& name) {
+  if (name == "integers") return ScaledFormat::kIntegers;
+  if (name == "mxfp4") return ScaledFormat::kMxfp4;
+  check(name == "nvfp4", "its format is none");
+  return ScaledFormat::kNvfp4;
+}
+
 Scaled load_scaled(const Layer& layer) {
-  const auto format = layer.setting("format").get<std::string>();
-  const auto block = layer.setting("scale_block").get<int64_t>();
+  const int64_t block = layer.integer_setting("scale_block");
   check(0 <= block && block <= std::numeric_limits<int32_t>::max(), "its scales are none");
-  check(format == "integers" || format == "mxfp4" || format == "nvfp4", "its format is none");
-  const Scaled scaled = {format == "integers" ? ScaledFormat::kIntegers
-                         : format == "mxfp4"  ? ScaledFormat::kMxfp4
-                                              : ScaledFormat::kNvfp4,
-                         static_cast<uint64_t>(block),
-                         static_cast<float>(layer.setting("step").get<double>()),
-                         layer.setting("lo").get<int32_t>(), layer.setting("hi").get<int32_t>()};
+  const double step = number(layer.setting("step"), "a step");
+  const int64_t lo = layer.integer_setting("lo"), hi = layer.integer_setting("hi");
+  check(-kMostScaledLevel <= lo && lo <= hi && hi <= kMostScaledLevel, "its quantiser is none");
+  const Scaled scaled = {format_of(layer.setting("format")), static_cast<uint64_t>(block),
+                         static_cast<float>(step), static_cast<int32_t>(lo),
+                         static_cast<int32_t>(hi)};
   check(scaled_valid(scaled), "its quantiser is none");
   return scaled;
 }

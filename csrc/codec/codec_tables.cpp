@@ -63,11 +63,13 @@ void load_alphabets(const Layer& layer, int64_t lo, Counts& counts) {
   if (!layer.has("alphabets")) return;
   const Array array = layer.tensor("alphabets");
   const std::vector<int64_t> ends = array.values<int64_t>("alphabets");
-  check(array.shape.size() == 2 && ends.size() == 2 * counts.tables, "its alphabets do not fit");
+  check(array.shape == std::vector<int64_t>{static_cast<int64_t>(counts.tables), 2},
+        "its alphabets do not fit");
+  const int64_t hi = lo + static_cast<int64_t>(counts.levels) - 1;
   for (size_t t = 0; t < counts.tables; ++t) {
-    const int64_t first = ends[2 * t] - lo, last = ends[2 * t + 1] - lo;
-    check(0 <= first && first <= last && last < static_cast<int64_t>(counts.levels),
+    check(lo <= ends[2 * t] && ends[2 * t] <= ends[2 * t + 1] && ends[2 * t + 1] <= hi,
           "its alphabets do not fit");
+    const int64_t first = ends[2 * t] - lo, last = ends[2 * t + 1] - lo;
     counts.alphabets.push_back({static_cast<size_t>(first), static_cast<size_t>(last)});
     const auto of_table = std::span(counts.smoothed).subspan(t * counts.levels, counts.levels);
     std::ranges::fill(of_table.first(counts.alphabets[t][0]), 0);
