@@ -17,8 +17,11 @@ import stream_decoder
 from stream_decoder import DCT_CM, EBPC, HUFFMAN, RANS
 
 TYPES = {"F32": "<f4", "F64": "<f8", "I16": "<i2", "I32": "<i4", "I64": "<i8", "U8": "u1"}
-CODERS = {"huffman": HUFFMAN, "fixed": HUFFMAN, "rans": RANS, "ebpc": EBPC, "dct-cm": DCT_CM}
+CODERS = {"huffman": HUFFMAN, "fixed": HUFFMAN, "rans": RANS, "apack": RANS, "ebpc": EBPC}
+CODERS["dct-cm"] = DCT_CM
 SLOTS = 4096
+LAST_SCALE = {"integers": 255, "mxfp4": 254, "nvfp4": 126}
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
 
 
 def read_file(data: bytes) -> tuple[dict, dict[str, np.ndarray]]:
@@ -55,7 +58,6 @@ class Layer:
         self.shifts = self.tensors["shifts"]
         self.components = len(self.shifts)
         self.planes = self.components + int((self.shifts > 0).sum())
-        self.steps = [one[0] for one in s.get("each", [[s["step"]]] * self.components)]
         self.codec = self.tables()
 
     # -- Tables -----------------------------------------------------------------------------------
@@ -65,20 +67,26 @@ class Layer:
         name, lo = self.settings["coder"], self.settings["symbols_from"]
         table_of = tuple(int(table) for table in self.tensors["table_of"])
         counts = [[64 * int(count) + 1 for count in row] for row in self.tensors["counts"]]
-        bits = max(1, math.ceil(math.log2(len(counts[0]))))
+        ends = [(0, len(row) - 1) for row in counts]
+        if "alphabets" in self.tensors:
+            ends = [(int(a) - lo, int(z) - lo) for a, z in self.tensors["alphabets"]]
+        for row, (first, last) in zip(counts, ends, strict=True):
+            row[:first] = [0] * first
+            row[last + 1 :] = [0] * (len(row) - last - 1)
         lengths = tuple(huffman_lengths(row) for row in counts)
         codes = b"".join(map(bytes, lengths))
         frequencies: tuple = ()
-        if name == "rans":
-            frequencies = tuple(rans_frequencies(row) for row in counts)
+        if CODERS[name] == RANS:
+            make = rans_frequencies if name == "rans" else apack_frequencies
+            frequencies = tuple(make(row) for row in counts)
             codes = b"".join(struct.pack(f"<{len(row)}i", *row) for row in frequencies)
         if name == "fixed":
-            lengths = ((bits,) * 2**bits,) * len(counts)
+            lengths = tuple(equal_lengths(*of_table) for of_table in ends)
         crc = zlib.crc32(name.encode() + struct.pack("<i", lo))
         crc = zlib.crc32(codes, zlib.crc32(struct.pack(f"<{len(table_of)}q", *table_of), crc))
         own = {"lengths": lengths} if CODERS[name] == HUFFMAN else {"frequencies": frequencies}
         if name in ("ebpc", "dct-cm"):
-            own = {"word_bits": bits}
+            own = {"word_bits": word_bits(len(counts[0]))}
         return stream_decoder.Codec(CODERS[name], lo, crc & 0xFFFF, table_of=table_of, **own)
 
     # -- Decoding ---------------------------------------------------------------------------------
@@ -88,8 +96,32 @@ class Layer:
         header = stream_decoder.read_header(stream)
         shape = self.planes, *header.shape[1:]
         levels = self.levels(np.asarray(stream_decoder.decode(stream, self.codec, shape)))
-        y = levels.astype(np.float32) * np.array(self.steps, np.float32)[:, None, None]
-        return self.join(self.inverse(y), *header.crop)
+        values = self.scaled(levels) if "format" in self.settings else self.stepped(levels)
+        return self.join(self.inverse(values), *header.crop)
+
+    def stepped(self, levels: np.ndarray) -> np.ndarray:
+        """Levels to values."""
+        steps = [one[0] for one in self.settings.get("each", [[self.settings["step"]]])]
+        return levels.astype(np.float32) * np.array(steps, np.float32)[:, None, None]
+
+    def scaled(self, levels: np.ndarray) -> np.ndarray:
+        """Levels to values, with scales."""
+        form, block = self.settings["format"], self.settings["scale_block"]
+        scales = math.ceil(self.components / (block + 1)) if block else 1
+        count = self.components - scales
+        codes = levels[count:].clip(0, LAST_SCALE[form]).astype(np.int64)
+        if form == "mxfp4":
+            values = np.ldexp(np.float32(1), codes - 127)
+        else:
+            mantissas = np.where(codes < 8, codes, 8 + codes % 8).astype(np.float32)
+            values = np.ldexp(mantissas, np.maximum(codes // 8 - 1, 0) - 9)
+            values = values * np.float32(self.settings["step"])
+        of_channel = values[np.arange(count) // (block or count)].astype(np.float32)
+        elements = levels[:count].astype(np.float32)
+        if form != "integers":
+            magnitudes = E2M1[np.minimum(abs(levels[:count].astype(np.int64)), 7)]
+            elements = np.where(levels[:count] < 0, -magnitudes, magnitudes)
+        return elements * of_channel
 
     def levels(self, symbols: np.ndarray) -> np.ndarray:
         """Low bits and prediction."""
@@ -153,20 +185,32 @@ def signed(value: int, bits: int) -> int:
     return value - 2**bits if value >> (bits - 1) else value
 
 
+def word_bits(symbols: int) -> int:
+    return max(1, math.ceil(math.log2(symbols)))
+
+
+def equal_lengths(first: int, last: int) -> tuple[int, ...]:
+    """Of a table of words ("fixed")."""
+    bits = word_bits(last - first + 1)
+    return (0,) * first + (bits,) * 2**bits
+
+
 def huffman_lengths(counts: list[int]) -> tuple[int, ...]:
     """By package-merge with explicit lists of leaves ("Huffman")."""
-    if len(counts) == 1:
-        return (1,)
-    longest = min(15, math.ceil(math.log2(len(counts))) + 6)
-    order = sorted(range(len(counts)), key=lambda symbol: (counts[symbol], symbol))
+    lengths = [0] * len(counts)
+    order = [symbol for symbol, count in enumerate(counts) if count > 0]
+    order.sort(key=lambda symbol: (counts[symbol], symbol))
+    if len(order) == 1:
+        lengths[order[0]] = 1
+        return tuple(lengths)
+    longest = min(15, math.ceil(math.log2(max(len(counts), 2))) + 6)
     leaves = [(counts[symbol], 0, (symbol,)) for symbol in order]
     items = leaves
     for _ in range(longest - 1):
         pairs = zip(items[0::2], items[1::2], strict=False)
         sums = [(a[0] + b[0], 1, a[2] + b[2]) for a, b in pairs]
         items = sorted(leaves + sums, key=lambda item: item[:2])  # stable: each keeps its order
-    lengths = [0] * len(counts)
-    for _, _, symbols in items[: 2 * len(counts) - 2]:
+    for _, _, symbols in items[: 2 * len(order) - 2]:
         for symbol in symbols:
             lengths[symbol] += 1
     return tuple(lengths)
@@ -189,11 +233,16 @@ def log2_gains() -> tuple[list[float], list[float]]:
 GAINS, LOGARITHMS = log2_gains()
 
 
-def rans_frequencies(counts: list[int]) -> tuple[int, ...]:
-    """[L + 1], the escape's last ("rANS")."""
+def window_of(counts: list[int]) -> tuple[int, int]:
+    """The first symbol of the window, and how many it has."""
     size = min(len(counts), 255)
     sums = [sum(counts[i : i + size]) for i in range(len(counts) - size + 1)]
-    first = sums.index(max(sums))
+    return sums.index(max(sums)), size
+
+
+def rans_frequencies(counts: list[int]) -> tuple[int, ...]:
+    """[L + 1], the escape's last ("rANS")."""
+    first, size = window_of(counts)
     share = sum(counts) / SLOTS
     best: tuple[float, dict[int, int]] | None = None
     for threshold in [share / 2**i for i in range(6)] + [0.0]:
@@ -218,6 +267,92 @@ def dealt(counts: dict[int, float]) -> dict[int, int]:
         slots[i] += 1
         saved[i] = counts[i] * GAINS[slots[i]]
     return slots
+
+
+@dataclass
+class Ranges:
+    """The ranges of a table's window, and what they cost ("apack")."""
+
+    counts: list[int]
+
+    def __post_init__(self):
+        self.first, self.size = window_of(self.counts)
+        self.total = float(sum(self.counts))
+        self.sums = [0.0]
+        for count in self.counts[self.first : self.first + self.size]:
+            self.sums.append(self.sums[-1] + count)
+        # Of each end the ranges that may end there: size, count, bits where it is direct.
+        self.candidates = [
+            [self.candidate(end, size) for size in self.sizes(end)] for end in range(self.size + 1)
+        ]
+
+    def sizes(self, end: int) -> list[int]:
+        """Of ranges that end there."""
+        if end == self.size:
+            return list(range(1, end + 1))
+        return [2**j for j in range(8) if 2**j <= end]
+
+    def candidate(self, end: int, size: int) -> tuple[int, float, float]:
+        count = self.sums[end] - self.sums[end - size]
+        share = count / self.total * SLOTS / size
+        f = int(min(max(share + 0.5, 1.0), float(SLOTS // size)))
+        slot = 1.4426950408889634 * self.total / SLOTS
+        return size, count, count * (12 - LOGARITHMS[f]) + slot * (f * size)
+
+    def cut(self, escape_slots: int) -> list[tuple[int, int, float, bool]]:
+        """Begin, size, count of the best ranges, the last one first, and whether it is escaped."""
+        of_escaped = 12 - LOGARITHMS[escape_slots] + 16
+        rows: list[list] = [[(0.0, 0, 0.0, False)] + [None] * self.size]
+        for _ in range(16):
+            rows.append([self.last_range(rows[-1], end, of_escaped) for end in range(len(rows[0]))])
+        used = min(
+            (n for n in range(1, 17) if rows[n][-1] is not None), key=lambda n: rows[n][-1][0]
+        )
+        ranges, end = [], self.size
+        for n in range(used, 0, -1):
+            _, size, count, escaped = rows[n][end]
+            end -= size
+            ranges.append((end, size, count, escaped))
+        return ranges
+
+    def last_range(self, before: list, end: int, of_escaped: float) -> tuple | None:
+        """The best one: bits up to its end, size, count, whether it is escaped."""
+        best = None
+        for size, count, bits in self.candidates[end] if end else []:
+            if before[end - size] is None:
+                continue
+            direct = before[end - size][0] + bits
+            escaped = before[end - size][0] + count * of_escaped
+            if best is None or min(direct, escaped) < best[0]:
+                best = min(direct, escaped), size, count, escaped < direct
+        return best
+
+    def deal(self, escape_slots: int) -> tuple[float, tuple[int, ...]]:
+        """Bits of all counts, and the frequencies."""
+        cut = self.cut(escape_slots)
+        outside = self.total - self.sums[-1]
+        escape = outside + sum(count for _, _, count, escaped in cut if escaped)
+        direct = [(begin, size, count) for begin, size, count, escaped in cut if not escaped]
+        direct.append((len(self.counts) - self.first, 1, escape))
+        slots = [1] * len(direct)
+        left = SLOTS - sum(size for _, size, _ in direct)
+        while left > 0:
+            fitting = [i for i, (_, size, _) in enumerate(direct) if size <= left]
+            i = max(fitting, key=lambda i: direct[i][2] * GAINS[slots[i]] / direct[i][1])
+            slots[i] += 1
+            left -= direct[i][1]
+        bits, frequencies = 0.0, [0] * (len(self.counts) + 1)
+        for (begin, size, count), f in zip(direct, slots, strict=True):
+            more = 16 if begin + self.first == len(self.counts) else 0
+            bits += count * (12 - LOGARITHMS[f] + more)
+            frequencies[self.first + begin : self.first + begin + size] = [f] * size
+        return bits, tuple(frequencies)
+
+
+def apack_frequencies(counts: list[int]) -> tuple[int, ...]:
+    """[L + 1], the escape's last ("apack")."""
+    ranges = Ranges(counts)
+    return min((ranges.deal(slots) for slots in (1, 4, 16, 64, 256)), key=lambda dealt: dealt[0])[1]
 
 
 def layers(data: bytes) -> dict[str, Layer]:
