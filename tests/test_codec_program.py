@@ -166,7 +166,7 @@ def test_layers_of_a_network(run, tmp_path):
 
 
 def test_older_files_are_refused_in_a_sentence(run, tmp_path):
-    (tmp_path / "x.fmtc").write_bytes(b"")
+    (tmp_path / "x.fmtc").write_bytes(bytes(fmtc.Bundle({"": []})))
     said = run("decode", DATA / "schema1.safetensors", "x.fmtc", "x.npy", error="schema1")
     reads = "this program reads 'fmtc.codec/6'"
     assert f"it has schema 'fmtc.codec/1', {reads}: make the codec anew" in said
