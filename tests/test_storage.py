@@ -488,11 +488,11 @@ def test_older_files_are_refused_in_a_sentence():
         )
 
 
-def digest_of_levels(codec) -> str:
+def digest_of_levels(codec, least: int = -3) -> str:
     """Of the streams of some levels: what they are rounded to does not depend on the machine."""
-    levels = torch.from_numpy(
-        np.random.RandomState(0).randint(-3, 4, (2, codec.transform.components, 9, 11))
-    ).to(torch.int16)
+    planes = codec.quantizer.planes(codec.transform.components)
+    levels = torch.from_numpy(np.random.RandomState(0).randint(least, 4, (2, planes, 9, 11)))
+    levels = levels.to(torch.int16)
     data, used = codec.encode_levels(levels)
     streams = [row[:size].numpy().tobytes() for row, size in zip(data, used, strict=True)]
     return hashlib.sha256(b"".join(streams)).hexdigest()[:16]
@@ -515,6 +515,21 @@ def test_the_version_before_is_read_and_written_anew(tmp_path):
     compressed.save(new)
     x = images(3, seed=1)
     assert torch.equal(fmtc.load(new, tiny())(x), compressed(x))
+
+
+@pytest.mark.parametrize(
+    "name, digest", [("nvfp4", "9ef1525099e2e6f7"), ("apack", "757b41fff42221ab")]
+)
+def test_formats_of_the_version_before(name, digest, tmp_path):
+    """Of a quantiser with scales, alphabets of tables, and APack's ranges."""
+    codec = fmtc.TensorCodec.load(DATA / f"schema5-{name}.safetensors")
+    assert (codec.coder.alphabet_of is not None) == (name == "nvfp4")
+    assert digest_of_levels(codec, 0) == digest
+    codec.save(tmp_path / "new.safetensors")
+    again = fmtc.TensorCodec.load(tmp_path / "new.safetensors")
+    x = correlated(seed=1)
+    assert again.encode(x) == codec.encode(x)
+    assert torch.equal(again.decode(codec.encode(x)), codec.simulate(x))
 
 
 @pytest.mark.parametrize("name", ["schema5.safetensors", "schema5-model.safetensors"])
