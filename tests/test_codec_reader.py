@@ -11,6 +11,7 @@ from networks import images, tiny
 from test_codec_program import CODECS, make
 
 import fmtc
+from fmtc import ops
 from fmtc.codec.coders import Rans
 from fmtc.codec.transform import Identity
 
@@ -64,6 +65,21 @@ def test_conformance_files(path):
     codec = fmtc.TensorCodec.load(path)
     torch.manual_seed(0)
     check(codec, codec_reader.layers(path.read_bytes())["tensor"], torch.randn(1, 4, 5, 6))
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 16, 100, 255, 256, 400])
+def test_tables_of_any_counts(levels):
+    generator = np.random.default_rng(levels)
+    for steep in (0.0, 0.5, 3.0):
+        counts = np.exp(steep * generator.standard_normal(levels)).round().astype(np.int64) * 64 + 1
+        counts[generator.random(levels) < 0.2] *= 1000
+        frequencies = ops.apack_frequencies(torch.from_numpy(counts)[None], 12)[0]
+        assert codec_reader.apack_frequencies(counts.tolist()) == tuple(frequencies.tolist())
+        outside = generator.random(levels) < 0.3
+        counts[outside & (np.arange(levels) > 0)] = 0
+        longest = min(15, int(np.ceil(np.log2(max(levels, 2)))) + 6)
+        lengths = ops.huffman_lengths(torch.from_numpy(counts)[None], longest)[0]
+        assert codec_reader.huffman_lengths(counts.tolist()) == tuple(lengths.tolist())
 
 
 def test_wrong_checksums_are_noticed():
