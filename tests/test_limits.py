@@ -135,8 +135,8 @@ def hostile_bundles() -> dict[str, tuple[bytes, str]]:
         "2^32 - 1 images": (raw(2**32 - 1, [b""], []), r"more than 2\^24 streams"),
         "a stream of 4 GiB": (raw(1, [b""], [], entries=[most]), "cut off"),
         "streams of 4 GiB": (raw(9000, [b""], [], entries=[most] * 9000), "cut off"),
-        "a million empty streams": (
-            bytes(fmtc.Bundle({"": [b""] * 10**6})),
+        "many empty streams": (
+            bytes(fmtc.Bundle({"": [b""] * 400_000})),
             "image 0.*before the stream does",
         ),
         "a stream that is cut off": (raw(1, [b""], [good[:-1]]), "image 0.*before the stream does"),
@@ -166,15 +166,18 @@ torch.set_num_threads(1)
 codec = fmtc.TensorCodec.load(sys.argv[1])
 codec.decode(codec.encode(torch.zeros(1, 6, 9, 7)))  # so that all is loaded that is loaded once
 for path in sys.argv[2:]:
-    data = Path(path).read_bytes()
-    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    try:
-        codec.decode(data)
-        said = "decoded"
-    except fmtc.StreamError as error:
-        said = str(error)
-    seconds = time.perf_counter() - begin
-    print(seconds, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before), said)
+    data, seconds = Path(path).read_bytes(), []
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(3):
+        begin = time.perf_counter()
+        try:
+            codec.decode(data)
+            said = "decoded"
+        except fmtc.StreamError as error:
+            said = str(error)
+        seconds.append(time.perf_counter() - begin)
+    peak = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    print(min(seconds), peak, said)
 """
 
 
