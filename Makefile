@@ -27,7 +27,7 @@ NEWEST := .venv-newest
 
 CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp tests/kernels/*.cpp \
   cuda/*.h cuda/*.cu csrc/ops/cuda/*.h csrc/ops/cuda/*.cpp \
-  tests/fuzz/*.h tests/fuzz/*.cpp examples/cpp/*.cpp)
+  tests/fuzz/*.h tests/fuzz/*.cpp tests/readers/*.cpp examples/cpp/*.cpp)
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
   -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 

@@ -110,3 +110,26 @@ def test_package_refuses_what_it_does_not_have(prefix, tmp_path, request_, why):
     )
     made = configure(tmp_path, tmp_path / "build", prefix)
     assert made.returncode != 0 and re.search(why, made.stderr)
+
+
+# -- Machines -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pointer, order, refused",
+    [
+        (8, "LITTLE_ENDIAN", None),
+        (8, "", None),  # CMake does not always know
+        (4, "LITTLE_ENDIAN", "32-bit LITTLE_ENDIAN"),
+        (8, "BIG_ENDIAN", "64-bit BIG_ENDIAN"),
+        (4, "BIG_ENDIAN", "32-bit BIG_ENDIAN"),
+    ],
+)
+def test_other_machines_are_refused_in_a_sentence(pointer, order, refused):
+    settings = f"-DCMAKE_SIZEOF_VOID_P={pointer}", f"-DCMAKE_CXX_BYTE_ORDER={order}"
+    done = run(find_tool("cmake"), *settings, "-P", ROOT / "cmake" / "FmtcMachine.cmake")
+    said = " ".join(done.stderr.split())
+    assert (done.returncode != 0) == (refused is not None), said
+    assert refused is None or (
+        "fmtc is for 64-bit little-endian machines" in said and refused in said
+    )

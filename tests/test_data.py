@@ -409,3 +409,23 @@ def test_split_errors_say_how_many_there_are(tmp_path, calibration, images, mess
     np.savez(tmp_path / "d.npz", images=np.zeros((50, 3, 8, 8), np.uint8))
     with pytest.raises(ValueError, match=message):
         split(open_dataset(tmp_path / "d.npz"), calibration, images)
+
+
+# -- Files that ask for much memory ----------------------------------------------------------------
+
+
+def test_an_npz_of_packed_zeros_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "zeros.npz"
+    np.savez_compressed(path, images=np.zeros((8, 3, 64, 64), np.uint8))
+    assert len(open_dataset(path, preprocess="mean=0")) == 8
+    monkeypatch.setattr("fmtc.data.datasets.MAX_BYTES", 50_000)
+    with pytest.raises(ValueError, match="zeros.npz: its arrays take .* bytes, more than 50000"):
+        open_dataset(path, preprocess="mean=0")
+    np.savez(path, images=np.zeros((8, 3, 64, 64), np.uint8))  # as large as its arrays
+    assert len(open_dataset(path, preprocess="mean=0")) == 8
+
+
+def test_a_thin_image_does_not_become_huge(tmp_path):
+    image = torch.zeros(3, 20_000, 1, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="resizing would make it larger than 178956970 pixels"):
+        parse_preprocess("resize=256")(image)

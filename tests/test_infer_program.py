@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import subprocess
+import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from fmtc.evaluation.snr import image_snr_db
 from fmtc.results.energy import image_joules
 from fmtc.results.result import load_result
 
+CONFORMANCE = Path(__file__).parent / "data" / "conformance" / "image"
 PREPROCESS = "resize=32,crop=32,mean=0.5,std=0.5"
 
 
@@ -404,6 +406,66 @@ def test_unreadable_images_are_named_and_skipped(package, folder, run, tmp_path)
     run(path, tmp_path / "empty", error="there are no images")
 
 
+def peak_memory(command) -> int:
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], capture_output=True); "
+        "print(1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    command = [sys.executable, "-S", "-c", code, *map(str, command)]
+    return int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def test_images_that_are_too_large_cost_next_to_nothing(package, folder, run, tmp_path):
+    path, good = package[0], folder / "00.png"
+    large = [file for file in CONFORMANCE.iterdir() if file.name.startswith("bad-large")]
+    assert len(large) > 5
+    done = run(path, good, *large)
+    assert done.stderr.count("larger than --max-pixels 178956970") >= 5
+    assert f"1 images, {len(large)} skipped" in done.stdout
+    command = [run.program, path, good, "--threads", "1"]
+    assert peak_memory([*command, *large]) - peak_memory(command) <= 32 << 20
+
+
+def test_limits_of_images_can_be_set(package, folder, run, tmp_path):
+    path, good = package[0], folder / "00.png"
+    assert "1 images" in run(path, good, "--max-pixels", 32 * 32).stdout
+    done = run(path, good, "--max-pixels", 32 * 32 - 1, error="none of the images could be read")
+    assert "an image of 32x32 pixels is larger than --max-pixels 1023" in done.stderr
+    Image.new("L", (2, 2000)).save(tmp_path / "thin.png")  # 32x32000 when resized
+    done = run(path, good, tmp_path / "thin.png", "--max-pixels", 500_000)
+    assert "thin.png skipped: resizing would make it larger than --max-pixels 500000" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--batch", "--topk", "--threads", "--repeat", "--max-pixels"])
+@pytest.mark.parametrize("wrong", ["0", "-3", "1.5", "many", "99999999999999999999"])
+def test_numbers_outside_their_range_are_refused_in_a_sentence(option, wrong, program):
+    command = [program, "m.pt2", "x.png", option, wrong]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    sentence = rf"{option}: expected a whole number from 1 to \d{{4,13}}, not '{wrong}'\n"
+    assert done.returncode not in (0, 1) and re.match(sentence, done.stderr), done.stderr
+
+
+def test_a_result_is_written_into_devices_and_pipes(package, folder, run, tmp_path):
+    path, image = package[0], folder / "00.png"
+    printed = run(path, image, "--json", "/dev/stdout").stdout
+    (point,) = json.loads(printed[printed.index("{\n") :])["points"]
+    assert point["mode"] == "stream"
+    run(path, image, "--json", "/dev/null")
+    assert not Path("/dev/null").is_file()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as cat:
+        run(path, image, "--json", pipe)
+        assert json.loads(cat.stdout.read())["points"]
+    assert pipe.is_fifo()
+    (tmp_path / "link.json").symlink_to("there.json")
+    for _ in range(2):  # new, then replaced
+        run(path, image, "--json", tmp_path / "link.json")
+        assert (tmp_path / "link.json").is_symlink()
+        assert json.loads((tmp_path / "there.json").read_text())["points"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["link.json", "pipe", "there.json"]
+
+
 def change_metadata(source: Path, to: Path, change) -> None:
     """A copy of a package with other metadata."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(to, "w") as new:
@@ -434,6 +496,12 @@ def change_fmtc(**entries):
         (lambda m: m.update(fmtc='{"schema": "fmtc.package/9"}'), "schema 'fmtc.package/9'"),
         (lambda m: m.update(fmtc='{"schema": "fmtc.package/1"}'), "damaged metadata"),
         (lambda m: m.update(fmtc="{"), "parse error"),
+        (lambda m: m.update(fmtc="[" * 20_000 + "]" * 20_000), "nested too deeply"),
+        (change_fmtc(input_shape=[1, 2**40, 2**40]), "damaged metadata: a tensor of the shape"),
+        (change_fmtc(input_shape=[0]), "damaged metadata"),
+        (change_fmtc(input_shape=[]), "damaged metadata"),
+        (change_fmtc(batch=2**40), "damaged metadata"),
+        (change_fmtc(batch=-1), "damaged metadata"),
     ],
 )
 def test_packages_of_others_are_refused(change, error, package, folder, run, tmp_path):

@@ -1,25 +1,26 @@
 """Saved codecs: the same streams in another process, and a clear refusal of everything else."""
 
-import json
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from codec_files import description_of, parts_of, rewrite, tensors_of, write
 from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, tiny
-from safetensors import safe_open
 from safetensors.torch import save_file
 from test_codec import correlated
 from test_positions import uneven
 
 import fmtc
 from fmtc import ops
-from fmtc.codec.archive import SCHEMA, Archive, _checksum
+from fmtc.codec.archive import SCHEMA, Archive, checksum
 from fmtc.codec.coders import coders
 from fmtc.codec.prediction import MOST, OWN, WINDOW
 
-OLD = Path(__file__).parent / "data" / "schema1.safetensors"  # of a bare tensor
+DATA = Path(__file__).parent / "data"
 KINDS = {kind.__name__: kind for kind in (TinyResidual, TinyDepthwise, TinyOdd)}
 
 STREAMS = """
@@ -75,8 +76,6 @@ def _second(model):
 
 
 def _digest(compressed, x, monkeypatch):
-    import hashlib
-
     digest = hashlib.sha256()
     encode = ops.huffman_encode
 
@@ -120,8 +119,8 @@ def test_lane_values_are_kept_and_may_be_missing(coder, tmp_path):
     own.save(tmp_path / "own.safetensors")
     codec.save(tmp_path / "codec.safetensors")
     # As before there was such a setting.
-    assert "lane_values" not in _header(tmp_path / "own.safetensors")["layers"][0]
-    assert _header(tmp_path / "codec.safetensors")["layers"][0]["lane_values"] == 512
+    assert "lane_values" not in description_of(tmp_path / "own.safetensors")["layers"][0]
+    assert description_of(tmp_path / "codec.safetensors")["layers"][0]["lane_values"] == 512
     loaded = fmtc.TensorCodec.load(tmp_path / "codec.safetensors")
     assert loaded.coder.lane_values == 512
     assert loaded.encode(x) == codec.encode(x) != own.encode(x)
@@ -138,7 +137,6 @@ def test_wrong_lane_values_are_refused(wrong, tmp_path):
 
     def change(header, tensors):
         header["layers"][0]["lane_values"] = wrong
-        header["checksum"] = _checksum(tensors, header["layers"])
 
     rewrite(path, change)
     with pytest.raises(fmtc.StorageError, match="damaged"):
@@ -264,14 +262,6 @@ def test_unreadable_files_are_refused(tmp_path):
         fmtc.load(path, tiny())
 
 
-def rewrite(path, change):
-    with safe_open(path, "pt") as file:
-        header = json.loads(file.metadata()["fmtc"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    change(header, tensors)
-    save_file(tensors, path, metadata={"fmtc": json.dumps(header)})
-
-
 def without(*keys):
     def change(header, tensors):
         for key in keys[:-1]:
@@ -293,22 +283,21 @@ def put(value, *keys):
 @pytest.mark.parametrize(
     "change,message",
     [
-        (put("fmtc.codec/99", "schema"), "fmtc.codec/99"),
-        (put("fmtc.codec/3", "schema"), "make the codec anew"),
-        (without("schema"), "has schema None"),
         (without("kind"), "bare tensor"),
         (lambda h, t: t.pop("0.matrix.0"), "damaged"),
         (lambda h, t: t.pop("probe.output"), "damaged"),
-        (lambda h, t: h["layers"].pop(), "damaged"),
+        (lambda h, t: h["layers"].pop(), "there is no codec for layer shortcut"),
+        (lambda h, t: t.update(other=t.pop("probe.output")), "no outputs of its probe"),
         (without("layers", 0, "step"), "damaged"),
         *[
             (without(key), "damaged")
-            for key in "layers checksum config setting sides probe images seconds refitted".split()
+            for key in "layers config setting sides probe images seconds refitted".split()
         ],
         *[(without("probe", key), "damaged") for key in ("shape", "mean", "std")],
         (put([], "probe", "shape"), "damaged.*an input of shape"),
         (put([3, 0, 12], "probe", "shape"), "damaged.*an input of shape"),
         (put([3, 12.0, 12], "probe", "shape"), "damaged.*an input of shape"),
+        (put([3, 2**19, 2**19], "probe", "shape"), "damaged.*an input of shape"),
         (put(None, "probe", "shape"), "damaged"),
         (put([1, 12, 12], "probe", "shape"), "another model"),
         (put([9.0] * 3, "probe", "mean"), "another model"),
@@ -321,7 +310,7 @@ def put(value, *keys):
         (put("zip", "config", "preset", "rule"), "not registered here: unknown range 'zip'"),
     ],
 )
-def test_damaged_headers_are_refused(change, message, saved, tmp_path):
+def test_damaged_descriptions_are_refused(change, message, saved, tmp_path):
     path = tmp_path / "codec.safetensors"
     path.write_bytes(saved.read_bytes())
     rewrite(path, change)
@@ -403,7 +392,6 @@ def test_parts_of_a_codec_that_do_not_fit_are_refused(change, saved_tensor, tmp_
         parts = {key.removeprefix("0."): tensors.pop(key) for key in list(tensors)}
         change(header["layers"][0], parts)
         tensors |= {f"0.{key}": part for key, part in parts.items()}
-        header["checksum"] = _checksum(tensors, header["layers"])
 
     rewrite(path, changed)
     with pytest.raises(fmtc.StorageError, match="tensor.safetensors is damaged"):
@@ -416,7 +404,6 @@ def test_a_coder_that_is_not_known_is_named(tmp_path):
 
     def change(header, tensors):
         header["layers"][0]["coder"] = "zip"
-        header["checksum"] = _checksum(tensors, header["layers"])
 
     rewrite(path, change)
     with pytest.raises(fmtc.StorageError, match="not registered here: unknown coder 'zip': known"):
@@ -434,23 +421,128 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ({"schema": "fmtc.codec/99"}, "has schema 'fmtc.codec/99'.*make the codec anew"),
+        ({"schema": "fmtc.codec/3"}, "make the codec anew"),
+        ({"schema": None}, "has schema None"),
+        ({"schema": "fmtc.codec/5"}, "damaged"),
+        ({"checksum": 1}, "its checksum is wrong"),
+        ({"checksum": None}, "its checksum is wrong"),
+        ({"description": None}, "damaged"),
+        ({"description": "{}"}, "its checksum is wrong"),
+    ],
+)
+def test_what_stands_beside_the_description_is_checked(parts, message, saved, tmp_path):
+    path = tmp_path / "codec.safetensors"
+    path.write_bytes(saved.read_bytes())
+    rewrite(path, lambda description, tensors: None, **parts)
+    with pytest.raises(fmtc.StorageError, match=message):
+        fmtc.load(path, tiny())
+
+
+def test_the_checksum_is_compared_before_the_description_is_read(saved, tmp_path):
+    path = tmp_path / "codec.safetensors"
+    nested, tensors = "[" * 20_000 + "]" * 20_000, tensors_of(saved)
+    write(path, nested, tensors, checksum=1)
+    with pytest.raises(fmtc.StorageError, match="checksum is wrong"):
+        fmtc.load(path, tiny())
+    for text in (nested, "{", "[]", "null", '"text"', ""):
+        write(path, text, tensors)
+        with pytest.raises(fmtc.StorageError, match="codec.safetensors is damaged"):
+            fmtc.load(path, tiny())
+
+
+def test_the_checksum_is_of_names_types_shapes_and_bytes():
+    x = torch.arange(6, dtype=torch.int32).view(2, 3)
+    others = [{"y": x}, {"x": x.view(3, 2)}, {"x": x.float()}, {"x": x.view(torch.float32)}, {}]
+    others += [{"x": x + 1}, {"x": x, "y": x[:0]}]
+    found = [checksum("{}", tensors) for tensors in ({"x": x}, *others)]
+    found += [checksum("[]", {"x": x}), checksum("{}", {"x": x[:1], "xx": x[1:]})]
+    assert len(set(found)) == len(found)
+
+
+def test_files_that_are_too_large_are_refused(tmp_path):
+    path = tmp_path / "codec.safetensors"
+    fmtc.calibrate_tensor(correlated()).save(path)
+    size = path.stat().st_size
+    assert fmtc.TensorCodec.load(path, max_bytes=size)
+    with pytest.raises(fmtc.StorageError, match=f"more than max_bytes = {size - 1}"):
+        fmtc.TensorCodec.load(path, max_bytes=size - 1)
+    with pytest.raises(fmtc.StorageError, match="more than max_bytes = 9"):
+        fmtc.load(path, tiny(), max_bytes=9)
+
+
+# -- Files of other versions -----------------------------------------------------------------------
+
+
 def test_older_files_are_refused_in_a_sentence():
     for load in (fmtc.TensorCodec.load, lambda path: fmtc.load(path, tiny())):
         with pytest.raises(fmtc.StorageError) as error:
-            load(OLD)
+            load(DATA / "schema1.safetensors")
         assert str(error.value) == (
-            f"{OLD} has schema 'fmtc.codec/1', this version of fmtc reads 'fmtc.codec/5' alone: "
-            "make the codec anew, with fmtc.compress or fmtc.calibrate_tensor"
+            f"{DATA / 'schema1.safetensors'} has schema 'fmtc.codec/1', this version of fmtc reads "
+            "'fmtc.codec/6' and 'fmtc.codec/5': make the codec anew, with fmtc.compress or "
+            "fmtc.calibrate_tensor"
         )
+
+
+def digest_of_levels(codec, least: int = -3) -> str:
+    """Of the streams of some levels: what they are rounded to does not depend on the machine."""
+    planes = codec.quantizer.planes(codec.transform.components)
+    levels = torch.from_numpy(np.random.RandomState(0).randint(least, 4, (2, planes, 9, 11)))
+    levels = levels.to(torch.int16)
+    data, used = codec.encode_levels(levels)
+    streams = [row[:size].numpy().tobytes() for row, size in zip(data, used, strict=True)]
+    return hashlib.sha256(b"".join(streams)).hexdigest()[:16]
+
+
+def test_the_version_before_is_read_and_written_anew(tmp_path):
+    old, new = DATA / "schema5.safetensors", tmp_path / "new.safetensors"
+    codec = fmtc.TensorCodec.load(old)
+    assert codec.position_classes is not None and codec.moments is not None
+    assert digest_of_levels(codec) == "7ecee5bde83135dd"
+    codec.save(new)
+    assert parts_of(new)["schema"] == SCHEMA
+    again = fmtc.TensorCodec.load(new)
+    x = uneven(seed=1)
+    assert again.encode(x) == codec.encode(x)
+    compressed = fmtc.load(DATA / "schema5-model.safetensors", tiny())
+    assert [digest_of_levels(compressed.codecs[name]) for name in ("stem", "conv2")] == [
+        "ffd4f605f6c08716", "c5a96758037d1455"
+    ]  # fmt: skip
+    compressed.save(new)
+    x = images(3, seed=1)
+    assert torch.equal(fmtc.load(new, tiny())(x), compressed(x))
+
+
+@pytest.mark.parametrize(
+    "name, digest", [("nvfp4", "9ef1525099e2e6f7"), ("apack", "757b41fff42221ab")]
+)
+def test_formats_of_the_version_before(name, digest, tmp_path):
+    """Of a quantiser with scales, alphabets of tables, and APack's ranges."""
+    codec = fmtc.TensorCodec.load(DATA / f"schema5-{name}.safetensors")
+    assert (codec.coder.alphabet_of is not None) == (name == "nvfp4")
+    assert digest_of_levels(codec, 0) == digest
+    codec.save(tmp_path / "new.safetensors")
+    again = fmtc.TensorCodec.load(tmp_path / "new.safetensors")
+    x = correlated(seed=1)
+    assert again.encode(x) == codec.encode(x)
+    assert torch.equal(again.decode(codec.encode(x)), codec.simulate(x))
+
+
+@pytest.mark.parametrize("name", ["schema5.safetensors", "schema5-model.safetensors"])
+def test_damage_of_the_version_before_is_noticed(name, tmp_path):
+    path, whole = tmp_path / name, bytearray((DATA / name).read_bytes())
+    whole[-100] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(fmtc.StorageError, match="checksum is wrong"):
+        Archive.read(path)
 
 
 def test_files_have_the_schema_that_is_read(tmp_path):
     fmtc.calibrate_tensor(correlated()).save(tmp_path / "tensor.safetensors")
     fmtc.compress(tiny(), images(), "paper").save(tmp_path / "model.safetensors")
     for path in tmp_path.iterdir():
-        assert _header(path)["schema"] == SCHEMA == "fmtc.codec/5"
-
-
-def _header(path):
-    with safe_open(path, "pt") as file:
-        return json.loads(file.metadata()["fmtc"])
+        assert parts_of(path)["schema"] == SCHEMA == "fmtc.codec/6"

@@ -3,7 +3,6 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cstring>
-#include <fstream>
 #include <limits>
 
 #include "codec/npy.h"
@@ -67,7 +66,7 @@ std::string shape_text(std::span<const int64_t> shape) {
 }
 
 size_t item_size(const std::string& dtype) {
-  for (const char* name : {"F64", "I64", "U64"}) {
+  for (const char* name : {"F64", "I64", "U64", "C64"}) {
     if (dtype == name) return 8;
   }
   for (const char* name : {"F32", "I32", "U32"}) {
@@ -76,7 +75,8 @@ size_t item_size(const std::string& dtype) {
   for (const char* name : {"F16", "BF16", "I16", "U16"}) {
     if (dtype == name) return 2;
   }
-  for (const char* name : {"I8", "U8", "BOOL"}) {
+  for (const char* name :
+       {"I8", "U8", "BOOL", "F8_E5M2", "F8_E4M3", "F8_E5M2FNUZ", "F8_E4M3FNUZ"}) {
     if (dtype == name) return 1;
   }
   throw Error("numbers of type '" + dtype + "' cannot be read");
@@ -84,56 +84,30 @@ size_t item_size(const std::string& dtype) {
 
 size_t value_count(std::span<const int64_t> shape) {
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / 8;  // in bytes, too
-  // A dimension of 0 makes the tensor empty, however large the others are.
-  int64_t count = std::ranges::find(shape, 0) == shape.end() ? 1 : 0;
+  int64_t count = 1;
   for (const int64_t size : shape) {
-    if (size < 0 || (count > 0 && size > kMost / count)) {
+    if (size < 0 || (size > 0 && size > kMost / count)) {
       throw Error("a tensor of the shape " + shape_text(shape) + " cannot be");
     }
-    count *= size;
+    if (size > 0) count *= size;
   }
+  // A dimension of 0 makes the tensor empty, however large the others are.
+  if (std::ranges::find(shape, 0) != shape.end()) return 0;
   return static_cast<size_t>(count);
 }
 
-std::vector<uint8_t> read_file(const std::filesystem::path& path) {
-  std::error_code error;
-  const uintmax_t size = std::filesystem::file_size(path, error);
-  if (error) throw Error(path.string() + " cannot be read: " + error.message());
-  std::vector<uint8_t> bytes(static_cast<size_t>(size));
-  std::ifstream file(path, std::ios::binary);
-  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  if (!file) throw Error(path.string() + " cannot be read");
-  return bytes;
-}
-
-void write_file(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
-  std::filesystem::path part = path;
-  part += ".part";
-  std::ofstream file(part, std::ios::binary);
-  file.write(reinterpret_cast<const char*>(bytes.data()),
-             static_cast<std::streamsize>(bytes.size()));
-  file.close();
-  std::error_code error;
-  if (file) std::filesystem::rename(part, path, error);
-  if (!file || error) {
-    std::error_code ignored;
-    std::filesystem::remove(part, ignored);
-    throw Error(path.string() + " cannot be written");
-  }
-}
-
-Array read_array(const std::filesystem::path& path, const std::string& name) {
+Array read_array(const std::filesystem::path& path, const std::string& name, uint64_t max_bytes) {
   const std::string kind = path.extension().string();
   if (kind != ".npy" && kind != ".safetensors") {
     throw Error(path.string() + ": tensors are read from .npy and .safetensors files");
   }
-  const std::vector<uint8_t> bytes = read_file(path);
+  const std::vector<uint8_t> bytes = read_file(path, max_bytes);
   try {
     if (kind == ".npy") return parse_npy(bytes);
     const Safetensors file(bytes);
     if (!name.empty()) return file.tensor(name);
-    if (file.names().size() == 1) return file.tensor(file.names().front());
-    throw Error("it holds " + std::to_string(file.names().size()) +
+    if (file.entries().size() == 1) return file.tensor(file.entries().begin()->first);
+    throw Error("it holds " + std::to_string(file.entries().size()) +
                 " tensors; name one with --tensor");
   } catch (const Error& error) {
     throw Error(path.string() + ": " + error.what());

@@ -3,17 +3,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-namespace fmtc::codec {
+#include "codec/error.h"
+#include "codec/file.h"
 
-// What is wrong with a file or an argument, in a sentence for the user.
-class Error : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
+namespace fmtc::codec {
 
 // A tensor in memory: row-major, little-endian.
 struct Array {
@@ -35,15 +31,13 @@ std::string shape_text(std::span<const int64_t> shape);
 // Bytes of one value. Error for a type that safetensors does not have.
 size_t item_size(const std::string& dtype);
 
-// The number of values. Error where it is negative or does not fit.
+// The number of values. Error where a dimension is negative, or those that are not 0 are together
+// more than memory could hold.
 size_t value_count(std::span<const int64_t> shape);
 
-// All bytes of a file; writing replaces the file as a whole, or not at all. Error where that fails.
-std::vector<uint8_t> read_file(const std::filesystem::path& path);
-void write_file(const std::filesystem::path& path, std::span<const uint8_t> bytes);
-
-// A tensor of a .npy or .safetensors file. `name`: which of several in a .safetensors file.
-Array read_array(const std::filesystem::path& path, const std::string& name);
+// A tensor of a .npy or .safetensors file, of at most max_bytes bytes. `name`: which of several in
+// a .safetensors file.
+Array read_array(const std::filesystem::path& path, const std::string& name, uint64_t max_bytes);
 // Writes F32 or I16; in a .safetensors file under `name`.
 void write_array(const std::filesystem::path& path, const std::string& name, const Array& array);
 

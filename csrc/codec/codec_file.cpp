@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "codec/codec_tables.h"
+#include "codec/json.h"
 #include "codec/layer.h"
-#include "codec/python_json.h"
 #include "codec/safetensors.h"
 #include "core/positions.h"
 
@@ -19,12 +19,18 @@ using nlohmann::json;
 
 constexpr int kMaxShift = 15;
 constexpr int64_t kMaxBlockSide = 255;
-const std::string kSchema = "fmtc.codec/5";
+const std::string kSchema = "fmtc.codec/6";
+const std::string kSchemaBefore = "fmtc.codec/5";
 
-uint32_t checksum(const Safetensors& file, const json& layers) {
-  uint32_t crc = crc32_of(python_text(layers), 0);
-  for (const std::string& name : file.names()) {
-    crc = crc32_of(file.bytes(name), crc32_of(name, crc));
+// Of the description and of all tensors by name: what and where they are, and their bytes.
+uint32_t checksum(const Safetensors& file, const std::string& description) {
+  uint32_t crc = crc32_of(description, 0);
+  for (const auto& [name, entry] : file.entries()) {
+    std::string text = name + "\n" + entry.dtype + "\n";
+    for (size_t i = 0; i < entry.shape.size(); ++i) {
+      text += (i == 0 ? "" : ",") + std::to_string(entry.shape[i]);
+    }
+    crc = crc32_of(file.bytes(name), crc32_of(text + "\n", crc));
   }
   return crc;
 }
@@ -53,6 +59,7 @@ Block parse_block(const std::string& text) {
 Plane matrix_of(const Layer& layer, const std::string& name) {
   const Array array = layer.tensor(name);
   check(array.shape.size() == 2, "a matrix has the wrong shape");
+  check(array.dtype == "F32", "a matrix is not of float32");
   const std::vector<float> values = array.floats(name);
   return Eigen::Map<const Plane>(values.data(), array.shape[0], array.shape[1]);
 }
@@ -67,6 +74,9 @@ Transform load_transform(const Layer& layer, size_t group, int64_t size) {
             transform.inverse.cols() == transform.matrix.rows() &&
             static_cast<int64_t>(mean.size()) == size,
         "a transform does not fit the blocks");
+  check(transform.matrix.allFinite() && transform.inverse.allFinite() &&
+            std::ranges::all_of(mean, [](double value) { return std::isfinite(value); }),
+        "NaN in a transform");
   const Eigen::Map<const Eigen::VectorXd> exact(mean.data(), size);
   transform.mean = exact.cast<float>();
   transform.offset = (-(transform.matrix.cast<double>() * exact)).cast<float>();
@@ -77,7 +87,7 @@ Transform load_transform(const Layer& layer, size_t group, int64_t size) {
 int64_t load_transforms(const Layer& layer, TensorCodec& codec) {
   const int64_t channels = codec.channels;
   const int64_t depth = codec.block.c == 0 ? channels : std::min(codec.block.c, channels);
-  const auto groups = layer.setting("groups").get<size_t>();
+  const auto groups = static_cast<size_t>(layer.integer_setting("groups"));
   if (groups == 0) {
     check(codec.block.h == 1 && codec.block.w == 1 && depth == channels,
           "blocks without a transform");
@@ -93,8 +103,10 @@ int64_t load_transforms(const Layer& layer, TensorCodec& codec) {
   return components;
 }
 
-Quantizer make_quantizer(double step, int64_t lo, int64_t hi) {
+Quantizer make_quantizer(const json& step_of, const json& lo_of, const json& hi_of) {
   using Level = std::numeric_limits<int16_t>;
+  const double step = number(step_of, "a step");
+  const int64_t lo = integer(lo_of, "lo"), hi = integer(hi_of, "hi");
   const Quantizer quantizer = {static_cast<float>(step), static_cast<int32_t>(lo),
                                static_cast<int32_t>(hi)};
   check(std::isfinite(quantizer.step) && quantizer.step > 0 && Level::min() <= lo && lo <= hi &&
@@ -110,23 +122,29 @@ void load_quantizers(const Layer& layer, TensorCodec& codec, int64_t components)
     return;
   }
   for (const json& one : layer.setting("each")) {
+    check(one.is_array() && one.size() == 3, "a step of a component is none");
     codec.quantizers.push_back(make_quantizer(one.at(0), one.at(1), one.at(2)));
   }
   check(static_cast<int64_t>(codec.quantizers.size()) == components,
         "it has not a step for each component");
 }
 
+ScaledFormat format_of(const std::string& name) {
+  if (name == "integers") return ScaledFormat::kIntegers;
+  if (name == "mxfp4") return ScaledFormat::kMxfp4;
+  check(name == "nvfp4", "its format is none");
+  return ScaledFormat::kNvfp4;
+}
+
 Scaled load_scaled(const Layer& layer) {
-  const auto format = layer.setting("format").get<std::string>();
-  const auto block = layer.setting("scale_block").get<int64_t>();
+  const int64_t block = layer.integer_setting("scale_block");
   check(0 <= block && block <= std::numeric_limits<int32_t>::max(), "its scales are none");
-  check(format == "integers" || format == "mxfp4" || format == "nvfp4", "its format is none");
-  const Scaled scaled = {format == "integers" ? ScaledFormat::kIntegers
-                         : format == "mxfp4"  ? ScaledFormat::kMxfp4
-                                              : ScaledFormat::kNvfp4,
-                         static_cast<uint64_t>(block),
-                         static_cast<float>(layer.setting("step").get<double>()),
-                         layer.setting("lo").get<int32_t>(), layer.setting("hi").get<int32_t>()};
+  const double step = number(layer.setting("step"), "a step");
+  const int64_t lo = layer.integer_setting("lo"), hi = layer.integer_setting("hi");
+  check(-kMostScaledLevel <= lo && lo <= hi && hi <= kMostScaledLevel, "its quantiser is none");
+  const Scaled scaled = {format_of(layer.setting("format")), static_cast<uint64_t>(block),
+                         static_cast<float>(step), static_cast<int32_t>(lo),
+                         static_cast<int32_t>(hi)};
   check(scaled_valid(scaled), "its quantiser is none");
   return scaled;
 }
@@ -143,18 +161,21 @@ int64_t load_quantizer(const Layer& layer, TensorCodec& codec, int64_t component
 }
 
 void load_symbols(const Layer& layer, TensorCodec& codec, int64_t components) {
-  codec.prediction.resize(static_cast<size_t>(components));
-  codec.shifts.resize(static_cast<size_t>(components));
   const std::vector<int64_t> shifts = layer.vector<int64_t>("shifts");
-  const std::vector<int16_t> coefficients =
-      layer.tensor("coefficients").values<int16_t>("coefficients");
+  const Array matrix = layer.tensor("coefficients");
+  const std::vector<int16_t> coefficients = matrix.values<int16_t>("coefficients");
   constexpr size_t kOwn = 3;
   const size_t each = shifts.empty() ? kOwn : coefficients.size() / shifts.size();
   codec.sources = each < kOwn ? 0 : static_cast<uint32_t>((each - kOwn) / kWindow);
-  check(shifts.size() == codec.shifts.size() && coefficients.size() == each * shifts.size() &&
+  // Without a transform there are as many components as the file says channels: whatever is made
+  // for each of them is made after this.
+  check(static_cast<int64_t>(shifts.size()) == components && matrix.shape.size() == 2 &&
+            matrix.shape[0] == components && coefficients.size() == each * shifts.size() &&
             each == kOwn + codec.sources * kWindow && codec.sources <= kMostSources &&
             (codec.sources == 0 || codec.sources < shifts.size()),
         "it has not a prediction for each component");
+  codec.prediction.resize(shifts.size());
+  codec.shifts.resize(shifts.size());
   for (size_t k = 0; k < shifts.size(); ++k) {
     const auto c = std::span(coefficients).subspan(each * k, each);
     codec.prediction[k] = {c[0], c[1], c[2]};
@@ -171,13 +192,14 @@ void load_classes(const Layer& layer, TensorCodec& codec) {
   codec.thresholds = layer.vector<int64_t>("position_thresholds");
   check(static_cast<int64_t>(codec.weights.size()) == codec.planes() &&
             codec.classes() >= kMinPositionClasses && codec.classes() <= kMaxPositionClasses &&
-            std::ranges::is_sorted(codec.thresholds),
+            std::ranges::is_sorted(codec.thresholds) &&
+            std::ranges::all_of(codec.weights, [](int32_t w) { return 0 <= w && w <= kMaxWeight; }),
         "its classes of positions do not fit");
 }
 
 TensorCodec load_layer(const Layer& layer) {
   TensorCodec codec;
-  codec.channels = layer.setting("channels");
+  codec.channels = layer.integer_setting("channels");
   check(codec.channels > 0 && codec.channels <= std::numeric_limits<int32_t>::max(),
         "its number of channels is none");
   codec.block = parse_block(layer.setting("block"));
@@ -192,24 +214,31 @@ TensorCodec load_layer(const Layer& layer) {
 // -------------------------------------------------------------------------------------------------
 // The file
 
-json read_header(const Safetensors& file) {
-  const std::string text = file.metadata("fmtc");
-  if (text.empty()) throw Error("it is a safetensors file, but not one that fmtc saved");
-  const json header = json::parse(text);
-  const std::string schema = header.value("schema", "");
-  if (schema != kSchema) {
-    throw Error("it has schema '" + schema + "', this version of fmtc reads '" + kSchema +
-                "' alone: make the codec anew, with fmtc.compress or fmtc.calibrate_tensor");
+[[noreturn]] void fail_of_schema(const std::string& schema) {
+  const std::string what = "it has schema '" + schema + "', this program reads '" + kSchema + "': ";
+  if (schema == kSchemaBefore) {
+    throw Error(what +
+                "load it in Python and save it again, with fmtc.load(path, model).save(path) " +
+                "or, for a bare tensor, fmtc.TensorCodec.load(path).save(path)");
   }
-  if (header.at("checksum") != checksum(file, header.at("layers"))) {
-    fail_damaged("its checksum is wrong");
-  }
-  return header;
+  throw Error(what + "make the codec anew, with fmtc.compress or fmtc.calibrate_tensor");
 }
 
-size_t find_layer(const json& header, const std::string& name) {
-  const json& layers = header.at("layers");
-  if (header.at("kind") == "tensor") {
+// The description in the file's metadata, whose checksum is compared before its meaning is read.
+json read_description(const Safetensors& file) {
+  const std::string text = file.metadata("fmtc");
+  if (text.empty()) throw Error("it is a safetensors file, but not one that fmtc saved");
+  const json parts = parse_json(text, "it is damaged");
+  const std::string schema = parts.value("schema", "");
+  if (schema != kSchema) fail_of_schema(schema);
+  const std::string description = parts.at("description");
+  if (parts.at("checksum") != checksum(file, description)) fail_damaged("its checksum is wrong");
+  return parse_json(description, "it is damaged");
+}
+
+size_t find_layer(const json& description, const std::string& name) {
+  const json& layers = description.at("layers");
+  if (description.at("kind") == "tensor") {
     if (!name.empty()) throw Error("it holds the codec of a bare tensor, which has no layers");
     return 0;
   }
@@ -225,14 +254,15 @@ size_t find_layer(const json& header, const std::string& name) {
 
 }  // namespace
 
-TensorCodec load_codec(const std::filesystem::path& path, const std::string& layer) {
-  const std::vector<uint8_t> bytes = read_file(path);
+TensorCodec load_codec(const std::filesystem::path& path, const std::string& layer,
+                       uint64_t max_bytes) {
+  const std::vector<uint8_t> bytes = read_file(path, max_bytes);
   try {
     const Safetensors file(bytes);
-    const json header = read_header(file);
-    const size_t index = find_layer(header, layer);
-    const json& settings = header.at("layers").at(index);
-    if (settings.at("plain")) {
+    const json description = read_description(file);
+    const size_t index = find_layer(description, layer);
+    const json& settings = description.at("layers").at(index);
+    if (settings.at("plain").get<bool>()) {
       throw Error("layer '" + layer + "' was left out: its tensors are quantised, not coded");
     }
     return load_layer(Layer(file, settings, index));

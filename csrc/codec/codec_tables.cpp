@@ -20,7 +20,13 @@ namespace {
 constexpr int64_t kSmoothing = 64;
 constexpr int kHeadroom = 6;
 constexpr int kRansLog2Total = 12;
+constexpr int64_t kMostTableEntries = int64_t{1} << 26;  // a few counts become a table of 16 KiB
 constexpr int64_t kMostCount = int64_t{1} << 50;  // what smoothing multiplies must not overflow
+
+int bits_for(size_t values) { return std::bit_width(std::max<size_t>(values, 2) - 1); }
+
+// The length limit of the Huffman codes of so many levels.
+int longest_code(size_t levels) { return std::min(kMaxCodeLength, bits_for(levels) + kHeadroom); }
 
 struct Counts {
   size_t tables = 0;
@@ -39,6 +45,8 @@ Counts load_counts(const Layer& layer) {
   check(array.shape.size() == 2 && array.shape[0] > 0 && array.shape[1] > 0 &&
             array.shape[1] <= static_cast<int64_t>(kMaxSymbols),
         "its counts make no tables");
+  const int most = std::max(kRansLog2Total, longest_code(static_cast<size_t>(array.shape[1])));
+  check(array.shape[0] <= kMostTableEntries >> most, "it has too many tables");
   Counts counts = {static_cast<size_t>(array.shape[0]),
                    static_cast<size_t>(array.shape[1]),
                    array.values<int64_t>("counts"),
@@ -55,11 +63,13 @@ void load_alphabets(const Layer& layer, int64_t lo, Counts& counts) {
   if (!layer.has("alphabets")) return;
   const Array array = layer.tensor("alphabets");
   const std::vector<int64_t> ends = array.values<int64_t>("alphabets");
-  check(array.shape.size() == 2 && ends.size() == 2 * counts.tables, "its alphabets do not fit");
+  check(array.shape == std::vector<int64_t>{static_cast<int64_t>(counts.tables), 2},
+        "its alphabets do not fit");
+  const int64_t hi = lo + static_cast<int64_t>(counts.levels) - 1;
   for (size_t t = 0; t < counts.tables; ++t) {
-    const int64_t first = ends[2 * t] - lo, last = ends[2 * t + 1] - lo;
-    check(0 <= first && first <= last && last < static_cast<int64_t>(counts.levels),
+    check(lo <= ends[2 * t] && ends[2 * t] <= ends[2 * t + 1] && ends[2 * t + 1] <= hi,
           "its alphabets do not fit");
+    const int64_t first = ends[2 * t] - lo, last = ends[2 * t + 1] - lo;
     counts.alphabets.push_back({static_cast<size_t>(first), static_cast<size_t>(last)});
     const auto of_table = std::span(counts.smoothed).subspan(t * counts.levels, counts.levels);
     std::ranges::fill(of_table.first(counts.alphabets[t][0]), 0);
@@ -67,11 +77,9 @@ void load_alphabets(const Layer& layer, int64_t lo, Counts& counts) {
   }
 }
 
-int bits_for(size_t values) { return std::bit_width(std::max<size_t>(values, 2) - 1); }
-
 // Code lengths [tables, levels].
 std::vector<uint8_t> code_lengths(const Counts& counts) {
-  const int most = std::min(kMaxCodeLength, bits_for(counts.levels) + kHeadroom);
+  const int most = longest_code(counts.levels);
   std::vector<uint8_t> lengths(counts.smoothed.size());
   for (size_t t = 0; t < counts.tables; ++t) {
     check(huffman_lengths(counts.of(t), most,
@@ -160,7 +168,7 @@ uint16_t identifier(const std::string& coder, const Tables& tables, const std::v
 Tables load_tables(const Layer& layer, const TensorCodec& codec) {
   Counts counts = load_counts(layer);
   const std::string coder = layer.setting("coder");
-  const int64_t lo = layer.setting("symbols_from");
+  const int64_t lo = layer.integer_setting("symbols_from");
   check(lo >= std::numeric_limits<int16_t>::min() && lo <= std::numeric_limits<int16_t>::max(),
         "its symbols begin beyond the levels");
   check(!layer.has("alphabets") || coder == "huffman" || coder == "fixed",
@@ -168,7 +176,8 @@ Tables load_tables(const Layer& layer, const TensorCodec& codec) {
   load_alphabets(layer, lo, counts);
   Tables tables;
   tables.lo = static_cast<int32_t>(lo);
-  const auto lane_values = layer.setting<int64_t>("lane_values", 0);
+  const int64_t lane_values =
+      layer.has_setting("lane_values") ? layer.integer_setting("lane_values") : 0;
   check(lane_values_valid(lane_values), "its lanes cannot have so many values");
   tables.lane_values = static_cast<uint32_t>(lane_values);
   tables.table_of = layer.vector<int64_t>("table_of");
@@ -180,6 +189,7 @@ Tables load_tables(const Layer& layer, const TensorCodec& codec) {
                                   return table >= 0 && table < static_cast<int64_t>(counts.tables);
                                 }),
         "its tables do not fit the components");
+  check(coder == "rans" || codec.classes() == 1, "its coder has no classes of positions");
   if (coder == "rans" || coder == "apack") {
     const auto make = coder == "rans" ? rans_frequencies : apack_frequencies;
     tables.coder = Coder::kRans;

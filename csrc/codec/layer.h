@@ -2,7 +2,9 @@
 
 #include <zlib.h>
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -36,6 +38,22 @@ inline uint32_t crc32_of(const std::string& text, uint32_t seed) {
   return crc32_of({reinterpret_cast<const uint8_t*>(text.data()), text.size()}, seed);
 }
 
+// A whole number, or any finite number, of a description: nothing else is converted to one. `what`
+// names it.
+inline int64_t integer(const nlohmann::json& value, const std::string& what) {
+  const bool fits =
+      !value.is_number_unsigned() || value.get<uint64_t>() <= std::numeric_limits<int64_t>::max();
+  if (!value.is_number_integer() || !fits) fail_damaged(what + " must be a whole number");
+  return value.get<int64_t>();
+}
+
+inline double number(const nlohmann::json& value, const std::string& what) {
+  if (!value.is_number() || !std::isfinite(value.get<double>())) {
+    fail_damaged(what + " must be a number");
+  }
+  return value.get<double>();
+}
+
 // The tensors and settings of one layer.
 class Layer {
  public:
@@ -45,10 +63,7 @@ class Layer {
   bool has(const std::string& name) const { return file_.has(prefix_ + name); }
   bool has_setting(const char* name) const { return settings_.contains(name); }
   const nlohmann::json& setting(const char* name) const { return settings_.at(name); }
-  template <typename T>
-  T setting(const char* name, const T& otherwise) const {
-    return settings_.value(name, otherwise);
-  }
+  int64_t integer_setting(const char* name) const { return integer(setting(name), name); }
   Array tensor(const std::string& name) const { return file_.tensor(prefix_ + name); }
   // The values of a tensor that must have one dimension.
   template <typename T>

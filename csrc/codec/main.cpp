@@ -9,6 +9,7 @@
 
 #include "codec/array.h"
 #include "codec/codec_file.h"
+#include "codec/options.h"
 #include "codec/stream_file.h"
 #include "codec/tensor_codec.h"
 #include "core/bytes.h"
@@ -20,6 +21,7 @@ namespace {
 struct Options {
   std::string codec, in, out, layer, tensor, name;
   bool levels = false;
+  uint64_t max_values = kDefaultMaxValues, max_bytes = kDefaultMaxBytes;
 };
 
 Levels read_levels(const Array& array) {
@@ -30,8 +32,8 @@ Levels read_levels(const Array& array) {
 }
 
 void encode(const Options& options) {
-  const TensorCodec codec = load_codec(options.codec, options.layer);
-  const Array array = read_array(options.in, options.tensor);
+  const TensorCodec codec = load_codec(options.codec, options.layer, options.max_bytes);
+  const Array array = read_array(options.in, options.tensor, options.max_bytes);
   const Levels levels = array.dtype == "I16" ? read_levels(array) : codec.quantize(array);
   const std::vector<uint8_t> bundle = make_bundle(codec.encode(levels), options.name);
   write_file(options.out, bundle);
@@ -53,9 +55,10 @@ Array level_array(const Levels& levels) {
 }
 
 void decode(const Options& options) {
-  const TensorCodec codec = load_codec(options.codec, options.layer);
-  StreamFile file(options.in);
-  const Levels levels = codec.decode(file.streams(file.tensor(options.name, options.layer)));
+  const TensorCodec codec = load_codec(options.codec, options.layer, options.max_bytes);
+  StreamFile file(options.in, options.max_bytes);
+  const size_t tensor = file.tensor(options.name, options.layer);
+  const Levels levels = codec.decode(file.streams(tensor), options.max_values);
   const Array array = options.levels ? level_array(levels) : codec.dequantize(levels);
   const std::string name = options.tensor.empty() ? "x" : options.tensor;
   write_array(options.out, name, array);
@@ -98,7 +101,7 @@ std::string title_of(const StreamFile& file, size_t image, size_t tensor) {
 }
 
 void info(const Options& options) {
-  StreamFile file(options.in);
+  StreamFile file(options.in, options.max_bytes);
   if (file.is_bundle()) {
     std::printf("bundle: version %d, %zu images, %zu tensors, head %" PRIu64 " bytes\n",
                 kBundleVersion, file.images(), file.names().size(), file.head_bytes());
@@ -117,9 +120,15 @@ void info(const Options& options) {
   if (!good) throw Error(options.in + ": " + message(Status::kBadChunkChecksum));
 }
 
+void add_max_bytes(CLI::App* command, Options& options) {
+  command->add_option("--max-bytes", options.max_bytes, "Of a file that is read, at most (2^32)")
+      ->check(whole_number(1, kMostSize));
+}
+
 void add_codec(CLI::App* command, Options& options) {
   command->add_option("CODEC", options.codec, "Codec that fmtc saved (.safetensors)")->required();
   command->add_option("--layer", options.layer, "Which layer of a network's codecs");
+  add_max_bytes(command, options);
 }
 
 int run(int argc, char** argv) {
@@ -146,10 +155,15 @@ int run(int argc, char** argv) {
                       "Which tensor of a bundle of several (that of --layer's name)");
   command->add_option("--tensor", options.tensor, "Its name in a .safetensors file (x)");
   command->add_flag("--levels", options.levels, "Write int16 levels [N, K, H, W] instead");
+  command
+      ->add_option("--max-values", options.max_values,
+                   "Of the tensor, and of its levels, at most (2^28)")
+      ->check(whole_number(1, kMostSize));
   command->callback([&] { decode(options); });
 
   command = app.add_subcommand("info", "Show what a bundle consists of, and check it");
   command->add_option("IN", options.in, "Bundle, or streams back to back")->required();
+  add_max_bytes(command, options);
   command->callback([&] { info(options); });
 
   CLI11_PARSE(app, argc, argv);
@@ -163,7 +177,7 @@ int main(int argc, char** argv) {
   try {
     return fmtc::codec::run(argc, argv);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "fmtc_codec: %s\n", error.what());
+    std::fprintf(stderr, "fmtc_codec: %s\n", fmtc::codec::printable(error.what()).c_str());
     return 1;
   }
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <regex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,9 +14,13 @@ namespace {
 constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr size_t kVersionBytes = 2;
 constexpr size_t kAlignment = 64;  // of the data in the file
+// What NumPy takes, too.
+constexpr size_t kMostHeader = 10'000;
+constexpr size_t kMostDimensions = 64;
 constexpr std::pair<const char*, const char*> kTypes[] = {
-    {"<f2", "F16"}, {"<f4", "F32"}, {"<f8", "F64"}, {"|i1", "I8"},  {"|u1", "U8"},
-    {"<i2", "I16"}, {"<i4", "I32"}, {"<i8", "I64"}, {"|b1", "BOOL"}};
+    {"<f2", "F16"},  {"<f4", "F32"}, {"<f8", "F64"}, {"|i1", "I8"},
+    {"|u1", "U8"},   {"<i2", "I16"}, {"<i4", "I32"}, {"<i8", "I64"},
+    {"|b1", "BOOL"}, {"<u2", "U16"}, {"<u4", "U32"}, {"<u8", "U64"}};
 
 std::string dtype_of(const std::string& descr) {
   for (const auto& [name, dtype] : kTypes) {
@@ -26,32 +29,107 @@ std::string dtype_of(const std::string& descr) {
   throw Error("its numbers are of NumPy's type '" + descr + "', which is not known here");
 }
 
-std::vector<int64_t> parse_shape(const std::string& text) {
-  std::vector<int64_t> shape;
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  while (at != end) {
-    if (*at == ' ' || *at == ',') {
-      ++at;
-      continue;
-    }
-    int64_t size = 0;
-    const auto [next, error] = std::from_chars(at, end, size);
-    if (error != std::errc() || size < 0) throw Error("its shape (" + text + ") is none");
-    shape.push_back(size);
-    at = next;
-  }
-  return shape;
-}
+// The header: the text of a Python dictionary with three keys, in any order. Read from the front.
+class HeaderText {
+ public:
+  explicit HeaderText(std::string_view text) : rest_(text) {}
 
-// The header is the text of a Python dictionary with these keys, in any order.
-std::string field(const std::string& header, const char* pattern) {
-  std::smatch match;
-  if (!std::regex_search(header, match, std::regex(pattern))) {
-    throw Error("its header is not one of a .npy file");
+  struct Fields {
+    std::string descr;
+    bool fortran_order = false;
+    std::vector<int64_t> shape;
+  };
+  Fields parse() {
+    Fields fields;
+    unsigned seen = 0;
+    expect('{');
+    while (!skip('}')) {
+      const std::string key = quoted();
+      expect(':');
+      if (key == "descr") {
+        fields.descr = quoted();
+        seen += 1;
+      } else if (key == "fortran_order") {
+        fields.fortran_order = truth();
+        seen += 1 << 4;
+      } else if (key == "shape") {
+        fields.shape = tuple();
+        seen += 1 << 8;
+      } else {
+        fail();
+      }
+      if (!skip(',') && !next_is('}')) fail();
+    }
+    skip_blanks();
+    if (seen != 0x111 || !rest_.empty()) fail();
+    return fields;
   }
-  return match[1];
-}
+
+ private:
+  [[noreturn]] static void fail() { throw Error("its header is not one of a .npy file"); }
+
+  void skip_blanks() {
+    rest_.remove_prefix(std::min(rest_.find_first_not_of(" \t\n\r\f"), rest_.size()));
+  }
+  bool next_is(char wanted) {
+    skip_blanks();
+    return !rest_.empty() && rest_.front() == wanted;
+  }
+  bool skip(char wanted) {
+    if (!next_is(wanted)) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+  void expect(char wanted) {
+    if (!skip(wanted)) fail();
+  }
+  bool skip_word(std::string_view word) {
+    skip_blanks();
+    if (!rest_.starts_with(word)) return false;
+    rest_.remove_prefix(word.size());
+    return true;
+  }
+
+  // A string without escapes.
+  std::string quoted() {
+    const char quote = next_is('"') ? '"' : '\'';
+    expect(quote);
+    const size_t end = rest_.find(quote);
+    const std::string text(rest_.substr(0, end));
+    if (end == std::string_view::npos || text.find_first_of("\\\n") != std::string::npos) fail();
+    rest_.remove_prefix(end + 1);
+    return text;
+  }
+  bool truth() {
+    if (skip_word("True")) return true;
+    if (!skip_word("False")) fail();
+    return false;
+  }
+  int64_t number() {
+    skip_blanks();
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value);
+    const auto digits = static_cast<size_t>(end - rest_.data());
+    if (error != std::errc() || value < 0 || rest_.front() == '-') fail();
+    if (digits > 1 && rest_.front() == '0') fail();
+    rest_.remove_prefix(digits);
+    skip_word("L");  // of Python 2
+    return value;
+  }
+  std::vector<int64_t> tuple() {
+    std::vector<int64_t> values;
+    expect('(');
+    while (!skip(')')) {
+      values.push_back(number());
+      if (values.size() > kMostDimensions) throw Error("it has too many dimensions");
+      // One number in parentheses is a number.
+      if (!skip(',') && (values.size() == 1 || !next_is(')'))) fail();
+    }
+    return values;
+  }
+
+  std::string_view rest_;
+};
 
 }  // namespace
 
@@ -61,19 +139,24 @@ Array parse_npy(std::span<const uint8_t> file) {
       !std::equal(kMagic.begin(), kMagic.end(), reinterpret_cast<const char*>(file.data()))) {
     throw Error("it does not begin as a .npy file does");
   }
-  const bool wide = file[kMagic.size()] >= 2;  // version 1 counts the header in 16 bits
+  const uint8_t version = file[kMagic.size()];
+  if (version < 1 || version > 3 || file[kMagic.size() + 1] != 0) {
+    throw Error("it has a version of the .npy format that is not known here");
+  }
+  const bool wide = version >= 2;  // version 1 counts the header in 16 bits
   const size_t length =
       wide ? load_le<uint32_t>(file.data() + before) : load_le<uint16_t>(file.data() + before);
   const size_t begin = before + (wide ? 4 : 2);
-  if (length > std::min<size_t>(file.size() - begin, 1 << 16)) throw Error("its header is cut off");
-  const std::string header(file.begin() + static_cast<ptrdiff_t>(begin),
-                           file.begin() + static_cast<ptrdiff_t>(begin + length));
-  if (field(header, "'fortran_order': *(True|False)") == "True") {
+  if (length > file.size() - begin) throw Error("its header is cut off");
+  if (length > kMostHeader) throw Error("its header is too long");
+  const auto* text = reinterpret_cast<const char*>(file.data()) + begin;
+  const HeaderText::Fields fields = HeaderText({text, length}).parse();
+  if (fields.fortran_order && fields.shape.size() > 1) {
     throw Error("it is in Fortran's order; save numpy.ascontiguousarray(x)");
   }
   Array array;
-  array.dtype = dtype_of(field(header, "'descr': *'([^']*)'"));
-  array.shape = parse_shape(field(header, "'shape': *\\(([0-9, ]*)\\)"));
+  array.dtype = dtype_of(fields.descr);
+  array.shape = fields.shape;
   const size_t size = value_count(array.shape) * item_size(array.dtype);
   const auto data = file.subspan(begin + length);
   if (data.size() != size) {

@@ -1,73 +1,77 @@
 #include "codec/safetensors.h"
 
 #include <algorithm>
-#include <array>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
 
+#include "codec/safetensors_header.h"
 #include "core/bytes.h"
 
 namespace fmtc::codec {
 namespace {
 
-using nlohmann::json;
-
-constexpr const char* kMetadata = "__metadata__";
 constexpr size_t kLengthBytes = 8;
-constexpr size_t kAlignment = 8;  // of the header, padded with spaces
-
-std::span<const uint8_t> place(const json& entry, std::span<const uint8_t> data) {
-  const auto offsets = entry.at("data_offsets").get<std::array<uint64_t, 2>>();
-  if (offsets[0] > offsets[1] || offsets[1] > data.size()) throw Error("a tensor is cut off");
-  return data.subspan(offsets[0], offsets[1] - offsets[0]);
-}
-
-void check_entry(const std::string& name, const json& entry, std::span<const uint8_t> data) {
-  const auto shape = entry.at("shape").get<std::vector<int64_t>>();
-  const size_t size = value_count(shape) * item_size(entry.at("dtype").get<std::string>());
-  if (place(entry, data).size() != size) {
-    throw Error("tensor '" + name + "' has not as many bytes as its shape says");
-  }
-}
+constexpr uint64_t kMostHeader = 100'000'000;  // as the safetensors package has it
+constexpr size_t kAlignment = 8;               // of the header, padded with spaces
 
 }  // namespace
 
 Safetensors::Safetensors(std::span<const uint8_t> file) {
   if (file.size() < kLengthBytes) throw Error("it is too short for a safetensors file");
   const auto length = load_le<uint64_t>(file.data());
-  if (length > file.size() - kLengthBytes) throw Error("it is no safetensors file, or cut off");
-  data_ = file.subspan(kLengthBytes + length);
-  try {
-    const auto* text = reinterpret_cast<const char*>(file.data()) + kLengthBytes;
-    header_ = json::parse(text, text + length);
-    if (!header_.is_object()) throw Error("its header is no JSON object");
-    for (const auto& [name, entry] : header_.items()) {
-      if (name == kMetadata) continue;
-      check_entry(name, entry, data_);
-      names_.push_back(name);
-    }
-  } catch (const json::exception& error) {
-    throw Error(std::string("its header is damaged: ") + error.what());
+  if (length > std::min<uint64_t>(file.size() - kLengthBytes, kMostHeader)) {
+    throw Error("it is no safetensors file, or cut off");
   }
+  data_ = file.subspan(kLengthBytes + length);
+  parse_header({reinterpret_cast<const char*>(file.data()) + kLengthBytes, length}, entries_,
+               metadata_);
+  check_places();
+}
+
+void Safetensors::check_places() const {
+  std::vector<std::pair<uint64_t, uint64_t>> places;
+  for (const auto& [name, entry] : entries_) {
+    const size_t size = value_count(entry.shape) * item_size(entry.dtype);
+    if (entry.end < entry.begin || entry.end - entry.begin != size) {
+      throw Error("tensor '" + name + "' has not as many bytes as its shape says");
+    }
+    places.emplace_back(entry.begin, entry.end);
+  }
+  std::ranges::sort(places);
+  uint64_t at = 0;
+  for (const auto& [begin, end] : places) {
+    if (begin != at) throw Error("its tensors overlap, or there are bytes of none between them");
+    at = end;
+  }
+  if (at != data_.size()) {
+    throw Error(at > data_.size() ? "a tensor is cut off" : "there are bytes behind its tensors");
+  }
+}
+
+const TensorEntry& Safetensors::entry(const std::string& name) const {
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) throw Error("it has no tensor '" + name + "'");
+  return found->second;
 }
 
 Array Safetensors::tensor(const std::string& name) const {
   const auto data = bytes(name);
-  const json& entry = header_.at(name);
-  return {entry.at("dtype"), entry.at("shape"), {data.begin(), data.end()}};
+  return {entry(name).dtype, entry(name).shape, {data.begin(), data.end()}};
 }
 
 std::span<const uint8_t> Safetensors::bytes(const std::string& name) const {
-  if (!std::ranges::binary_search(names_, name)) throw Error("it has no tensor '" + name + "'");
-  return place(header_.at(name), data_);
+  const TensorEntry& place = entry(name);
+  return data_.subspan(place.begin, place.end - place.begin);
 }
 
 std::string Safetensors::metadata(const std::string& key) const {
-  const json metadata = header_.value(kMetadata, json::object());
-  return metadata.is_object() && metadata.contains(key) && metadata[key].is_string()
-             ? metadata[key].get<std::string>()
-             : std::string();
+  const auto found = metadata_.find(key);
+  return found == metadata_.end() ? std::string() : found->second;
 }
 
 std::vector<uint8_t> make_safetensors(const std::string& name, const Array& array) {
+  using nlohmann::json;
   const json entry = {
       {"dtype", array.dtype}, {"shape", array.shape}, {"data_offsets", {0, array.bytes.size()}}};
   std::string header = json{{name, entry}}.dump();

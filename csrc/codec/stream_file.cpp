@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "codec/array.h"
+#include "codec/file.h"
 #include "core/stream_fields.h"
 
 namespace fmtc::codec {
@@ -13,10 +14,8 @@ std::string in_quotes(const std::string& name) { return "'" + name + "'"; }
 
 }  // namespace
 
-StreamFile::StreamFile(std::filesystem::path path) : path_(std::move(path)) {
-  std::error_code error;
-  bytes_ = std::filesystem::file_size(path_, error);
-  if (error) throw Error(path_.string() + " cannot be read: " + error.message());
+StreamFile::StreamFile(std::filesystem::path path, uint64_t max_bytes) : path_(std::move(path)) {
+  bytes_ = file_bytes(path_, max_bytes);
   file_.open(path_, std::ios::binary);
   if (bytes_ == 0) fail("the file is empty: not even a bundle of no images is so short");
   bundle_ = fmtc::is_bundle(read(0, std::min<uint64_t>(bytes_, 2)));
@@ -90,6 +89,9 @@ std::vector<uint8_t> StreamFile::stream(size_t image, size_t tensor, StreamHeade
 std::vector<uint8_t> StreamFile::streams(size_t tensor) {
   std::vector<uint8_t> all;
   StreamHeader header;
+  uint64_t size = 0;
+  for (size_t i = tensor; i < streams_.size(); i += names_.size()) size += streams_[i].size;
+  all.reserve(static_cast<size_t>(size));
   for (size_t image = 0; image < images(); ++image) {
     const auto bytes = stream(image, tensor, header);
     all.insert(all.end(), bytes.begin(), bytes.end());

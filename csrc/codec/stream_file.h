@@ -18,8 +18,8 @@ namespace fmtc::codec {
 class StreamFile {
  public:
   // Reads the head of a bundle, or where the streams of another file begin. Error for any other
-  // file, and for one that is cut or too long.
-  explicit StreamFile(std::filesystem::path path);
+  // file, for one that is cut or too long, and for one of more than max_bytes bytes.
+  StreamFile(std::filesystem::path path, uint64_t max_bytes);
 
   bool is_bundle() const { return bundle_; }
   uint64_t bytes() const { return bytes_; }

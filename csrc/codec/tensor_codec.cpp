@@ -268,23 +268,60 @@ void decode_image(const TensorCodec& codec, std::span<const uint8_t> stream,
   restore_levels(codec, symbols, header, levels);
 }
 
-// Levels for images of a first stream; `images` of them.
-Levels make_levels(const TensorCodec& codec, const StreamHeader& header) {
+struct OpenStream {
+  StreamHeader header;
+  std::span<const uint8_t> bytes;
+};
+
+// The first of these streams, of image `n`, if it is one of the codec's. Error otherwise, or where
+// so many images of its size have more values than max_values.
+OpenStream open_first(const TensorCodec& codec, std::span<const uint8_t> streams, uint64_t n,
+                      uint64_t max_values) {
+  OpenStream stream;
+  StreamHeader& header = stream.header;
+  size_t size = 0;
+  check(read_header(streams, header, size));
+  check(check_expected(header, header_of(codec, header.height, header.width)));
+  if (header.plane() == 0) throw Error("the image has no pixels");
   if (header.crop_h >= codec.block.h || header.crop_w >= codec.block.w) {
     throw Error("the stream's block padding is not that of the codec's blocks");
   }
-  return {{0, codec.components(), header.height, header.width}, {}, header.crop_h, header.crop_w};
+  check(check_limit(header, n + 1, max_values));
+  const Cut cut = make_cut(codec, 1, 1);
+  if (max_values / header.plane() / static_cast<uint64_t>(cut.in_blocks) <= n) {
+    check(Status::kOverLimit);
+  }
+  stream.bytes = streams.first(size);
+  return stream;
 }
 
-bool same_size(const Levels& levels, const StreamHeader& header) {
-  return levels.shape[2] == header.height && levels.shape[3] == header.width &&
-         levels.crop_h == header.crop_h && levels.crop_w == header.crop_w;
+bool same_size(const StreamHeader& a, const StreamHeader& b) {
+  return a.height == b.height && a.width == b.width && a.crop_h == b.crop_h && a.crop_w == b.crop_w;
+}
+
+// All of them. Error where they hold images of different sizes.
+std::vector<OpenStream> open_streams(const TensorCodec& codec, std::span<const uint8_t> streams,
+                                     uint64_t max_values) {
+  std::vector<OpenStream> opened;
+  while (!streams.empty()) {
+    try {
+      opened.push_back(open_first(codec, streams, opened.size(), max_values));
+      if (!same_size(opened.front().header, opened.back().header)) {
+        throw Error("it holds an image of another size than those before; decode them one by one");
+      }
+    } catch (const Error& error) {
+      throw Error("stream of image " + std::to_string(opened.size()) + ": " + error.what());
+    }
+    streams = streams.subspan(opened.back().bytes.size());
+  }
+  return opened;
 }
 
 void check_size(const std::vector<int64_t>& shape) {
   constexpr int64_t kMost = std::numeric_limits<uint32_t>::max();
-  if (shape[0] > 0 && shape[2] * shape[3] == 0) throw Error("the images have no pixels");
   if (shape[2] > kMost || shape[3] > kMost) throw Error("the images are too large for a stream");
+  const bool pixels = shape[2] > 0 && shape[3] > 0;
+  if (shape[0] > 0 && !pixels) throw Error("the images have no pixels");
 }
 
 }  // namespace
@@ -308,6 +345,7 @@ Levels TensorCodec::quantize(const Array& x) const {
                    {},
                    static_cast<uint8_t>(cut.rows * cut.h - cut.height),
                    static_cast<uint8_t>(cut.columns * cut.w - cut.width)};
+  if (x.shape[0] == 0) return levels;
   levels.values.resize(value_count(levels.shape));
   const int64_t size = cut.channels * cut.height * cut.width;
   Plane blocks(cut.in_blocks, cut.positions());
@@ -366,27 +404,22 @@ std::vector<uint8_t> TensorCodec::encode(const Levels& levels) const {
   return streams;
 }
 
-Levels TensorCodec::decode(std::span<const uint8_t> streams) const {
-  Levels levels = {{0, components(), 0, 0}, {}};
-  while (!streams.empty()) {
-    const int64_t n = levels.shape[0];
+Levels TensorCodec::decode(std::span<const uint8_t> streams, uint64_t max_values) const {
+  const std::vector<OpenStream> opened = open_streams(*this, streams, max_values);
+  if (opened.empty()) return {{0, components(), 0, 0}, {}};
+  const StreamHeader& first = opened.front().header;
+  const auto images = static_cast<int64_t>(opened.size());
+  Levels levels = {
+      {images, components(), first.height, first.width}, {}, first.crop_h, first.crop_w};
+  levels.values.resize(value_count(levels.shape));
+  const int64_t size = components() * static_cast<int64_t>(first.plane());
+  for (int64_t n = 0; n < images; ++n) {
+    const OpenStream& stream = opened[static_cast<size_t>(n)];
     try {
-      StreamHeader header;
-      size_t size = 0;
-      check(read_header(streams, header, size));
-      check(check_expected(header, header_of(*this, header.height, header.width)));
-      if (n == 0) levels = make_levels(*this, header);
-      if (!same_size(levels, header)) {
-        throw Error("it holds an image of another size than those before; decode them one by one");
-      }
-      const size_t begin = levels.values.size();
-      levels.values.resize(begin + static_cast<size_t>(components()) * header.plane());
-      decode_image(*this, streams.first(size), header, std::span(levels.values).subspan(begin));
-      streams = streams.subspan(size);
+      decode_image(*this, stream.bytes, stream.header, part(levels.values, n, size));
     } catch (const Error& error) {
       throw Error("stream of image " + std::to_string(n) + ": " + error.what());
     }
-    ++levels.shape[0];
   }
   return levels;
 }

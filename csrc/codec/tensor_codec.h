@@ -92,8 +92,10 @@ struct TensorCodec {
   // One stream for each image, back to back: the same bytes wherever the levels are the same.
   // Error where a level has no code.
   std::vector<uint8_t> encode(const Levels& levels) const;
-  // Error for anything but streams of this codec and of one size.
-  Levels decode(std::span<const uint8_t> streams) const;
+  // Error for anything but streams of this codec and of one size, and for more than max_values
+  // values of levels or of the tensor that they stand for. All headers are compared before anything
+  // is allocated.
+  Levels decode(std::span<const uint8_t> streams, uint64_t max_values) const;
 };
 
 }  // namespace fmtc::codec

@@ -57,6 +57,8 @@ const char* message(Status status) noexcept {
     case Status::kWrongStream:
       return "the stream is damaged, or another one than was put there: its checksum in the "
              "bundle's directory does not match";
+    case Status::kOverLimit:
+      return "the stream holds more values than the limit that was set (max_values)";
   }
   return "unknown status";
 }

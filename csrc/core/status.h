@@ -32,6 +32,7 @@ enum class Status : int32_t {
   kOutOfMemory = 22,      // work space could not be allocated
   kBadName = 23,          // a tensor's name in a bundle that is not valid, or is there twice
   kWrongStream = 24,      // a stream is not the one that the bundle's directory speaks of
+  kOverLimit = 25,        // more values than the caller takes
 };
 
 // A sentence that says what is wrong; never null, also for numbers that are no Status.

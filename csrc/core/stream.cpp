@@ -343,6 +343,11 @@ Status check_expected(const StreamHeader& header, const StreamHeader& expected) 
   return compare(header, expected);
 }
 
+Status check_limit(const StreamHeader& header, uint64_t images, uint64_t max_values) noexcept {
+  const uint64_t levels = header.layout().levels();
+  return levels == 0 || images <= max_values / levels ? Status::kOk : Status::kOverLimit;
+}
+
 Status decode_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
                     const ComponentTables& tables, uint64_t chunk,
                     std::span<int16_t> levels) noexcept {

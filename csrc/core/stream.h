@@ -31,6 +31,8 @@ inline constexpr size_t kMaxFieldBytes = 64;  // of the header before directory 
 inline constexpr size_t kChecksumBytes = 4;
 inline constexpr size_t kDirectoryEntryBytes = 8;
 inline constexpr uint64_t kMaxValues = uint64_t{1} << 40;
+// What decoders take unless they are told otherwise; fmtc/limits.py has the same.
+inline constexpr uint64_t kDefaultMaxValues = uint64_t{1} << 28;
 
 enum class Coder : uint8_t { kHuffman = 1, kRans = 2, kEbpc = 3, kDctCm = 4 };
 
@@ -130,8 +132,9 @@ Status finish_stream(const StreamHeader& header, std::span<const ChunkPayload> p
 // Reads and checks header and directory, and the payload where it is covered by the same checksum
 // (a stream of one chunk). `size` becomes the size of the stream; `bytes` may hold more behind it.
 // An accepted header has no more values than its payload can hold: 8 a byte with Huffman codes and
-// DCT-CM, kMaxValuesPerDigit for 2 bytes with rANS, 128 for 5 bytes with EBPC. So what a caller
-// allocates by it is bounded by the size of its input.
+// DCT-CM, kMaxValuesPerDigit for 2 bytes with rANS, 128 for 5 bytes with EBPC. That is still tens
+// of thousands of values a byte, or any height and width of no components: a caller compares with
+// what it expects (check_expected) and with a limit (check_limit) before it allocates.
 Status read_header(std::span<const uint8_t> bytes, StreamHeader& header, size_t& size) noexcept;
 
 // Where chunk `chunk` lies, and its checksum.
@@ -142,6 +145,9 @@ ChunkPayload find_chunk(const StreamHeader& header, std::span<const uint8_t> byt
 // kWrongShape, kWrongTables or kBadCoder where the stream is not the one that is expected: compares
 // coder, shape, table_id and number of classes.
 Status check_expected(const StreamHeader& header, const StreamHeader& expected) noexcept;
+
+// kOverLimit where so many images like this one have more than max_values levels together.
+Status check_limit(const StreamHeader& header, uint64_t images, uint64_t max_values) noexcept;
 
 // Checks and decodes chunk `chunk` into its part of `levels` ([header.values()]); calls for
 // different chunks touch different values.

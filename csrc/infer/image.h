@@ -2,8 +2,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
+#include <span>
 #include <stdexcept>
-#include <vector>
 
 namespace fmtc::infer {
 
@@ -13,15 +14,26 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// Of an image, at most, unless it is said otherwise: what Pillow takes (Image.MAX_IMAGE_PIXELS,
+// twice), and so Python.
+inline constexpr int64_t kDefaultMaxPixels = 178'956'970;
+
 struct Image {
-  int64_t height = 0;
-  int64_t width = 0;
-  int64_t channels = 0;
-  std::vector<uint8_t> pixels;  // [height, width, channels]
+  Image(int64_t height, int64_t width, int64_t channels);
+
+  int64_t size() const { return height * width * channels; }
+  uint8_t* row(int64_t y) { return data.get() + y * width * channels; }
+  std::span<const uint8_t> pixels() const { return {data.get(), static_cast<size_t>(size())}; }
+
+  int64_t height, width, channels;
+  // [height, width, channels]; not cleared, so that pages of rows that never come are not touched.
+  std::unique_ptr<uint8_t[]> data;
 };
 
-// A JPEG or PNG file, by its first bytes, as RGB (`channels` 3) or grey (1): 8 bits a sample, of 16
-// the upper ones; transparency is left out. Error for what is no such image or is cut off.
-Image read_image(const std::filesystem::path& path, int channels);
+// A JPEG or PNG file of at most max_pixels pixels, by its first bytes, as RGB (`channels` 3) or
+// grey (1): 8 bits a sample, of 16 the upper ones; transparency is left out; CMYK as Pillow
+// converts it. Error for what is no such image, is cut off, or larger.
+Image read_image(const std::filesystem::path& path, int channels,
+                 int64_t max_pixels = kDefaultMaxPixels);
 
 }  // namespace fmtc::infer

@@ -10,12 +10,13 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <fstream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "codec/array.h"
+#include "codec/options.h"
 #include "infer/image.h"
 #include "infer/package.h"
 #include "infer/preprocess.h"
@@ -34,6 +35,8 @@ struct Options {
   std::string model, labels, device, json, reference;
   std::vector<std::string> paths;
   int64_t topk = 5, batch = 0, threads = 0, repeat = 1;
+  int64_t max_pixels = kDefaultMaxPixels;
+  uint64_t max_bytes = codec::kDefaultMaxBytes;
   bool plain = false;
 };
 
@@ -68,11 +71,11 @@ std::vector<std::string> find_images(const std::vector<std::string>& paths) {
   return all;
 }
 
-std::vector<std::string> read_lines(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw Error(path + " cannot be read");
+std::vector<std::string> read_lines(const std::string& path, uint64_t max_bytes) {
+  const std::vector<uint8_t> bytes = codec::read_file(path, max_bytes);
+  std::istringstream text(std::string(bytes.begin(), bytes.end()));
   std::vector<std::string> lines;
-  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  for (std::string line; std::getline(text, line);) lines.push_back(line);
   return lines;
 }
 
@@ -89,11 +92,13 @@ class Runner {
   Runner(const Options& options, Package& package)
       : options_(options),
         package_(package),
-        preprocess_(package.preprocess),
+        preprocess_(package.preprocess, options.max_pixels),
         batch_(batch_size(options, package)),
-        classes_(options.labels.empty() ? package.classes : read_lines(options.labels)),
+        classes_(options.labels.empty() ? package.classes
+                                        : read_lines(options.labels, options.max_bytes)),
         statistics_(package) {
-    if (!options.reference.empty()) reference_ = std::make_unique<Reference>(options.reference);
+    if (!options.reference.empty())
+      reference_ = std::make_unique<Reference>(options.reference, options.max_bytes);
     if (options.plain) package.load_plain();
   }
 
@@ -124,8 +129,8 @@ class Runner {
   // Undefined for an image that cannot be read.
   at::Tensor load(const std::string& path) {
     try {
-      const at::Tensor x =
-          preprocess_(read_image(path, static_cast<int>(package_.input_shape.front())));
+      const at::Tensor x = preprocess_(
+          read_image(path, static_cast<int>(package_.input_shape.front()), options_.max_pixels));
       if (x.sizes() != at::IntArrayRef(package_.input_shape)) {
         throw Error("it does not become an input of the shape " +
                     codec::shape_text(package_.input_shape) + " by the package's preprocessing");
@@ -133,7 +138,8 @@ class Runner {
       return x;
     } catch (const std::exception& error) {
       progress_.clear();
-      std::fprintf(stderr, "%s skipped: %s\n", path.c_str(), error.what());
+      std::fprintf(stderr, "%s skipped: %s\n", path.c_str(),
+                   codec::printable(error.what()).c_str());
       statistics_.skipped.push_back(path);
       return {};
     }
@@ -214,6 +220,7 @@ class Runner {
 
 void write_result(const std::string& path, const nlohmann::json& result) {
   // File names need not be UTF-8.
+  std::fflush(stdout);  // which the path may be
   const std::string text = result.dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
   codec::write_file(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
 }
@@ -233,17 +240,23 @@ int run(int argc, char** argv) {
   app.add_option("MODEL", options.model, "Package (.pt2)")->required();
   app.add_option("PATH", options.paths, "JPEG and PNG files, or folders of them")->required();
   app.add_option("--labels", options.labels, "Names of the classes, one a line");
-  app.add_option("--topk", options.topk, "Classes to print (5)")->check(CLI::PositiveNumber);
+  app.add_option("--topk", options.topk, "Classes to print (5)")
+      ->check(codec::whole_number(1, 1 << 20));
   app.add_option("--batch", options.batch, "Images run at a time (1, or as the package says)")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--threads", options.threads, "Threads (all)")->check(CLI::PositiveNumber);
+      ->check(codec::whole_number(1, kMaxBatch));
+  app.add_option("--threads", options.threads, "Threads (all)")
+      ->check(codec::whole_number(1, 1 << 10));
   app.add_option("--device", options.device, "cpu or cuda, which the package must be for")
       ->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--json", options.json, "Write rates and times, of the schema fmtc.result/3");
   app.add_option("--check", options.reference,
                  "Compare with what Python wrote (fmtc.export_reference); exit 1 if it differs");
   app.add_option("--repeat", options.repeat, "Runs of each batch, for the times (1)")
-      ->check(CLI::PositiveNumber);
+      ->check(codec::whole_number(1, 1 << 20));
+  app.add_option("--max-pixels", options.max_pixels, "Of an image, at most (178956970)")
+      ->check(codec::whole_number(1, int64_t{1} << 40));
+  app.add_option("--max-bytes", options.max_bytes, "Of the files of --check and --labels (2^32)")
+      ->check(codec::whole_number(1, codec::kMostSize));
   app.add_flag("--plain", options.plain, "Run the uncompressed network, too, and compare");
   CLI11_PARSE(app, argc, argv);
 
@@ -273,7 +286,7 @@ int main(int argc, char** argv) {
   try {
     return fmtc::infer::run(argc, argv);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "fmtc_infer: %s\n", error.what());
+    std::fprintf(stderr, "fmtc_infer: %s\n", fmtc::codec::printable(error.what()).c_str());
     return 1;
   }
 }

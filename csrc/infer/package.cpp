@@ -7,9 +7,10 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <functional>
 #include <numeric>
 
+#include "codec/array.h"
+#include "codec/json.h"
 #include "core/status.h"
 #include "infer/image.h"
 
@@ -43,7 +44,7 @@ json read_metadata(const std::string& path) {
   });
   const auto found = all.find("fmtc");
   if (found == all.end()) throw Error(path + " is a package, but not one that fmtc exported");
-  const json metadata = json::parse(found->second);
+  const json metadata = codec::parse_json(found->second, (path + " has damaged metadata").c_str());
   const std::string schema = metadata.value("schema", "");
   if (schema != kSchema) {
     throw Error(path + " has the schema '" + schema + "'; this version reads " + kSchema);
@@ -68,9 +69,8 @@ std::vector<CodingPoint> coding_points(const json& layers) {
   std::vector<CodingPoint> points;
   for (const json& layer : layers) {
     const auto shape = layer.at("shape").get<std::vector<int64_t>>();
-    points.push_back({layer.at("name"),
-                      std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()),
-                      layer.at("reads")});
+    points.push_back(
+        {layer.at("name"), static_cast<int64_t>(codec::value_count(shape)), layer.at("reads")});
   }
   return points;
 }
@@ -106,6 +106,7 @@ auto load(const std::string& path, const char* model) {
 Package::Package(const std::string& path, const std::string& device) : path_(path) {
   if (!std::filesystem::is_regular_file(path)) throw Error(path + " is no file");
   std::string torch;
+  bool sizes = false;
   try {
     const json metadata = read_metadata(path);
     device_ = choose_device(path, metadata.at("device"), device);
@@ -117,6 +118,8 @@ Package::Package(const std::string& path, const std::string& device) : path_(pat
     if (!metadata.at("classes").is_null()) {
       classes = metadata.at("classes").get<std::vector<std::string>>();
     }
+    sizes = !input_shape.empty() && codec::value_count(input_shape) > 0 && batch >= 0 &&
+            batch <= kMaxBatch;
     outputs_ = metadata.at("outputs").size();
     calibration_images = metadata.at("calibration_images");
     write_joules_per_bit = metadata.at("joules_per_bit").at("write");
@@ -127,10 +130,12 @@ Package::Package(const std::string& path, const std::string& device) : path_(pat
     shown = metadata.value("shown", size_t{0});
   } catch (const json::exception& error) {
     throw Error(path + " has damaged metadata: " + error.what());
+  } catch (const codec::Error& error) {
+    throw Error(path + " has damaged metadata: " + error.what());
   }
   const bool unknown = std::any_of(measured.begin(), measured.end(),
                                    [&](const auto& output) { return output.index >= outputs_; });
-  if (outputs_ == 0 || input_shape.empty() || points.empty() || unknown || shown >= outputs_) {
+  if (outputs_ == 0 || !sizes || points.empty() || unknown || shown >= outputs_) {
     throw Error(path + " has damaged metadata");
   }
   try {

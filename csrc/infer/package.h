@@ -11,6 +11,8 @@
 
 namespace fmtc::infer {
 
+inline constexpr int64_t kMaxBatch = 1 << 16;
+
 // A tensor that the compressed network writes.
 struct CodingPoint {
   std::string name;

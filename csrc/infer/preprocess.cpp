@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <sstream>
@@ -40,17 +41,21 @@ std::vector<int64_t> sizes(const std::string& step, const std::string& text) {
 }
 
 // As torchvision resizes: in 8 bits where torch has a kernel for that.
-at::Tensor resize(const at::Tensor& image, const std::vector<int64_t>& size) {
+at::Tensor resize(const at::Tensor& image, const std::vector<int64_t>& size, int64_t max_pixels) {
   const int64_t height = image.size(1), width = image.size(2);
   int64_t new_height = size.front(), new_width = size.back();
   if (size.size() == 1) {  // of the short side
     const auto longer = [&](int64_t side, int64_t of) {
-      return static_cast<int64_t>(static_cast<double>(size[0] * side) / static_cast<double>(of));
+      return static_cast<int64_t>(static_cast<double>(size[0]) * static_cast<double>(side) /
+                                  static_cast<double>(of));
     };
     new_height = height <= width ? size[0] : longer(height, width);
     new_width = height <= width ? longer(width, height) : size[0];
   }
   if (new_height == height && new_width == width) return image;
+  if (new_width > 0 && new_height > max_pixels / new_width) {
+    throw Error("resizing would make it larger than --max-pixels " + std::to_string(max_pixels));
+  }
   const std::string cpu = at::get_cpu_capability();
   const bool in_bytes = cpu == "AVX2" || cpu == "AVX512";
   const at::Tensor from = image.unsqueeze(0).to(in_bytes ? at::kByte : at::kFloat);
@@ -59,7 +64,7 @@ at::Tensor resize(const at::Tensor& image, const std::vector<int64_t>& size) {
   return (in_bytes ? to : to.round_().clamp_(0, 255).to(at::kByte)).squeeze(0);
 }
 
-at::Tensor crop(const at::Tensor& image, const std::vector<int64_t>& size) {
+at::Tensor crop(const at::Tensor& image, const std::vector<int64_t>& size, int64_t) {
   const int64_t height = size.front(), width = size.back();
   if (image.size(1) < height || image.size(2) < width) {
     throw Error("a crop of " + std::to_string(height) + "x" + std::to_string(width) +
@@ -83,7 +88,7 @@ at::Tensor per_channel(const char* name, const std::vector<float>& values, int64
 
 }  // namespace
 
-Preprocess::Preprocess(const std::string& text) {
+Preprocess::Preprocess(const std::string& text, int64_t max_pixels) {
   for (std::string step : split(text, ',')) {
     step.erase(0, step.find_first_not_of(' '));
     step.erase(step.find_last_not_of(' ') + 1);
@@ -96,8 +101,9 @@ Preprocess::Preprocess(const std::string& text) {
       geometry_.push_back([dim](const at::Tensor& image) { return image.flip({dim}); });
     } else if (name == "resize" || name == "crop") {
       const auto apply = name == "resize" ? resize : crop;
-      geometry_.push_back(
-          [apply, size = sizes(step, value)](const at::Tensor& x) { return apply(x, size); });
+      geometry_.push_back([apply, size = sizes(step, value), max_pixels](const at::Tensor& x) {
+        return apply(x, size, max_pixels);
+      });
     } else if (name == "mean" || name == "std") {
       auto& statistics = name == "mean" ? mean_ : std_;
       statistics = numbers<float>(value, '/');
@@ -110,7 +116,7 @@ Preprocess::Preprocess(const std::string& text) {
 
 at::Tensor Preprocess::operator()(const Image& image) const {
   at::Tensor x = at::empty({image.height, image.width, image.channels}, at::kByte);
-  std::copy(image.pixels.begin(), image.pixels.end(), x.mutable_data_ptr<uint8_t>());
+  std::ranges::copy(image.pixels(), x.mutable_data_ptr<uint8_t>());
   x = x.permute({2, 0, 1}).contiguous();
   for (const Step& step : geometry_) x = step(x);
   const at::Tensor mean = per_channel("mean", mean_, image.channels);

@@ -16,11 +16,11 @@ namespace fmtc::infer {
 // are those of Python.
 class Preprocess {
  public:
-  // Error names a step that is not understood.
-  explicit Preprocess(const std::string& text);
+  // Error names a step that is not understood. max_pixels: of what resizing makes, at most.
+  Preprocess(const std::string& text, int64_t max_pixels);
 
-  // float32 [C, H', W']. Error where the image is too small to crop, or mean and std are for
-  // another number of channels.
+  // float32 [C, H', W']. Error where the image is too small to crop or would become too large, or
+  // mean and std are for another number of channels.
   at::Tensor operator()(const Image& image) const;
 
  private:

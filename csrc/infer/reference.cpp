@@ -20,8 +20,8 @@ at::Tensor to_tensor(const std::vector<T>& values, const std::vector<int64_t>& s
 
 }  // namespace
 
-Reference::Reference(const std::string& path) : path_(path) {
-  const std::vector<uint8_t> bytes = codec::read_file(path);
+Reference::Reference(const std::string& path, uint64_t max_bytes) : path_(path) {
+  const std::vector<uint8_t> bytes = codec::read_file(path, max_bytes);
   try {
     const codec::Safetensors file(bytes);
     if (const std::string schema = file.metadata("schema"); schema != kSchema) {

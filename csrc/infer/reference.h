@@ -14,7 +14,7 @@ namespace fmtc::infer {
 class Reference {
  public:
   // Error where the file is no such reference.
-  explicit Reference(const std::string& path);
+  Reference(const std::string& path, uint64_t max_bytes);
 
   // The next images of the run; names on standard error those of another best class.
   void add(const std::vector<std::string>& names, const at::Tensor& output, const at::Tensor& used);

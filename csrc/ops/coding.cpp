@@ -64,6 +64,15 @@ void check_bytes(const char* op, const Tensor& bytes, const Tensor& used) {
   check_size(op, "used", used, 0, bytes.size(0), "the streams N of bytes");
 }
 
+void check_images(const char* op, const StreamHeader& header, int64_t images, int64_t max_values) {
+  check_between(op, "max_values", max_values, 0, kMax<int64_t>);
+  const Status status =
+      check_limit(header, static_cast<uint64_t>(images), static_cast<uint64_t>(max_values));
+  STD_TORCH_CHECK(status == Status::kOk, "fmtc::", op, ": ", images, " images of ",
+                  header.components, " x ", header.height, " x ", header.width,
+                  " values are more than max_values = ", max_values);
+}
+
 }  // namespace
 
 Coding make_coding(const char* op, Coder coder, const TableArgument& argument, int64_t lo,
@@ -135,8 +144,9 @@ std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, co
 }
 
 std::tuple<Tensor, Tensor> decode_batch(const char* op, const Coding& coding, const Tensor& bytes,
-                                        const Tensor& used) {
+                                        const Tensor& used, int64_t max_values) {
   check_bytes(op, bytes, used);
+  check_images(op, coding.header, bytes.size(0), max_values);
 #if defined(FMTC_EMULATE_CUDA)
   return decode_on_device(op, coding, bytes, used);
 #elif defined(FMTC_WITH_CUDA)

@@ -74,8 +74,9 @@ std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, co
 // levels must be int16 [N, K, H, W].
 void check_levels(const char* op, const Tensor& levels);
 
-// levels int16 [N, K, H, W] and status int32 [N] of such streams.
+// levels int16 [N, K, H, W] and status int32 [N] of such streams. Throws, before anything is
+// allocated, where these are more than max_values levels.
 std::tuple<Tensor, Tensor> decode_batch(const char* op, const Coding& coding, const Tensor& bytes,
-                                        const Tensor& used);
+                                        const Tensor& used, int64_t max_values);
 
 }  // namespace fmtc::ops

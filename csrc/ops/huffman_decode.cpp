@@ -13,7 +13,7 @@ constexpr const char* kOp = "huffman_decode";
 std::tuple<Tensor, Tensor> huffman_decode(const Tensor& bytes, const Tensor& used, int64_t lo,
                                           const Tensor& table_of, const Tensor& decode_table,
                                           int64_t table_id, int64_t channels, int64_t height,
-                                          int64_t width) {
+                                          int64_t width, int64_t max_values) {
   const Coding coding = make_coding(kOp, Coder::kHuffman, {"decode_table", decode_table}, lo,
                                     table_of, table_id, channels, height, width);
   STD_TORCH_CHECK(std::has_single_bit(coding.tables.width) && coding.tables.width >= 2 &&
@@ -21,7 +21,7 @@ std::tuple<Tensor, Tensor> huffman_decode(const Tensor& bytes, const Tensor& use
                   "fmtc::huffman_decode: dimension 1 of decode_table must be a power of two from 2 "
                   "to 32768, but is ",
                   decode_table.size(1));
-  return decode_batch(kOp, coding, bytes, used);
+  return decode_batch(kOp, coding, bytes, used, max_values);
 }
 
 }  // namespace

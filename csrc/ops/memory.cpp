@@ -6,7 +6,6 @@
 
 #include <torch/csrc/stable/device.h>
 
-#include <array>
 #include <optional>
 #include <vector>
 
@@ -62,13 +61,12 @@ Tensor empty(std::span<const int64_t> sizes, ScalarType dtype) {
   return torch::stable::empty({sizes.data(), sizes.size()}, dtype);
 }
 
-Tensor zeros(int64_t rows, int64_t bytes) {
-  const std::array<int64_t, 2> sizes = {rows, bytes};
-  const size_t all = bytes_of(sizes, ScalarType::Byte);
-  if (all >= kWorthFreshZeros) {
-    if (const auto tensor = map(sizes, ScalarType::Byte, all)) return *tensor;
+Tensor zeros(std::span<const int64_t> sizes, ScalarType dtype) {
+  const size_t bytes = bytes_of(sizes, dtype);
+  if (bytes >= kWorthFreshZeros) {
+    if (const auto tensor = map(sizes, dtype, bytes)) return *tensor;
   }
-  Tensor tensor = torch::stable::empty({rows, bytes}, ScalarType::Byte);
+  Tensor tensor = torch::stable::empty({sizes.data(), sizes.size()}, dtype);
   torch::stable::zero_(tensor);
   return tensor;
 }

@@ -13,7 +13,8 @@ namespace fmtc::ops {
 // A contiguous CPU tensor without contents.
 Tensor empty(std::span<const int64_t> sizes, ScalarType dtype);
 
-// A contiguous CPU tensor [rows, bytes] of zeros, uint8: streams, which fill a small part of it.
-Tensor zeros(int64_t rows, int64_t bytes);
+// The same of zeros. A large one takes no memory where nothing is written: streams fill a small
+// part of it, and levels of refused streams none.
+Tensor zeros(std::span<const int64_t> sizes, ScalarType dtype);
 
 }  // namespace fmtc::ops

@@ -13,7 +13,7 @@ constexpr const char* kOp = "rans_decode";
 std::tuple<Tensor, Tensor> rans_decode(const Tensor& bytes, const Tensor& used, int64_t lo,
                                        const Tensor& table_of, const Tensor& decode_table,
                                        const Tensor& base, int64_t table_id, int64_t channels,
-                                       int64_t height, int64_t width) {
+                                       int64_t height, int64_t width, int64_t max_values) {
   Coding coding =
       make_coding(kOp, Coder::kRans, {"decode_table", decode_table}, lo, table_of, table_id,
                   channels, height, width, 0, 0, classes_of(table_of, channels));
@@ -30,7 +30,7 @@ std::tuple<Tensor, Tensor> rans_decode(const Tensor& bytes, const Tensor& used, 
                   "fmtc::rans_decode: dimension 1 of decode_table must be a power of two from 256 "
                   "to 4096, but is ",
                   slots, ", and base from 0 to ", kMaxSymbols - 1);
-  return decode_batch(kOp, coding, bytes, used);
+  return decode_batch(kOp, coding, bytes, used, max_values);
 }
 
 }  // namespace

@@ -45,8 +45,8 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
       "SymInt crop_h=0, SymInt crop_w=0, int lane_values=0) -> (Tensor bytes, Tensor used)");
   m.def(
       "huffman_decode(Tensor bytes, Tensor used, int lo, Tensor table_of, Tensor decode_table, "
-      "int table_id, SymInt channels, SymInt height, SymInt width) "
-      "-> (Tensor levels, Tensor status)");
+      "int table_id, SymInt channels, SymInt height, SymInt width, "
+      "int max_values=268435456) -> (Tensor levels, Tensor status)");
   m.def("rans_frequencies(Tensor counts, int log2_total) -> Tensor");
   m.def("apack_frequencies(Tensor counts, int log2_total) -> Tensor");
   m.def(
@@ -57,18 +57,20 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
       "-> (Tensor bytes, Tensor used)");
   m.def(
       "rans_decode(Tensor bytes, Tensor used, int lo, Tensor table_of, Tensor decode_table, "
-      "Tensor base, int table_id, SymInt channels, SymInt height, SymInt width) "
-      "-> (Tensor levels, Tensor status)");
+      "Tensor base, int table_id, SymInt channels, SymInt height, SymInt width, "
+      "int max_values=268435456) -> (Tensor levels, Tensor status)");
   m.def(
       "ebpc_encode(Tensor levels, int lo, int word_bits, int table_id, "
       "SymInt crop_h=0, SymInt crop_w=0, int lane_values=0) -> (Tensor bytes, Tensor used)");
   m.def(
       "ebpc_decode(Tensor bytes, Tensor used, int lo, int word_bits, int table_id, "
-      "SymInt channels, SymInt height, SymInt width) -> (Tensor levels, Tensor status)");
+      "SymInt channels, SymInt height, SymInt width, int max_values=268435456) "
+      "-> (Tensor levels, Tensor status)");
   m.def(
       "dct_cm_encode(Tensor levels, int lo, int word_bits, int table_id, "
       "SymInt crop_h=0, SymInt crop_w=0, int lane_values=0) -> (Tensor bytes, Tensor used)");
   m.def(
       "dct_cm_decode(Tensor bytes, Tensor used, int lo, int word_bits, int table_id, "
-      "SymInt channels, SymInt height, SymInt width) -> (Tensor levels, Tensor status)");
+      "SymInt channels, SymInt height, SymInt width, int max_values=268435456) "
+      "-> (Tensor levels, Tensor status)");
 }

@@ -167,6 +167,8 @@ void decode_all(std::vector<Stream>& streams, const ComponentTables& tables,
   }
 }
 
+bool is_open(const Stream& stream) { return stream.status == Status::kOk; }
+
 // Back from arrangements to levels, for the streams that could be decoded.
 void restore_batch(std::vector<Stream>& streams, std::span<const int16_t> arranged,
                    std::span<int16_t> levels, const StreamHeader& expected) {
@@ -180,6 +182,32 @@ void restore_batch(std::vector<Stream>& streams, std::span<const int16_t> arrang
                   row(levels, n, static_cast<int64_t>(expected.layout().levels())));
     }
   });
+}
+
+// Fills the levels [images, K, H, W] of streams that could be opened; with 0 those of which a chunk
+// then turns out to be damaged.
+void decode_opened(const Coding& coding, std::vector<Stream>& streams, const Tensor& levels) {
+  const StreamHeader& expected = coding.header;
+  const auto values_of_image = static_cast<int64_t>(expected.values());
+  const auto levels_of_image = static_cast<int64_t>(expected.layout().levels());
+  const auto all_levels = mutable_values<int16_t>(levels);
+  std::vector<Stream*> opened;
+  for (Stream& stream : streams) {
+    if (is_open(stream)) opened.push_back(&stream);
+  }
+  if (opened.empty()) return;
+  if (expected.classes > 1) {
+    const std::array<int64_t, 2> shape = {static_cast<int64_t>(streams.size()), values_of_image};
+    const Tensor coded = empty(shape, ScalarType::Short);
+    decode_all(streams, coding.tables, mutable_values<int16_t>(coded), values_of_image);
+    restore_batch(streams, values<int16_t>(coded), all_levels, expected);
+  } else {
+    decode_all(streams, coding.tables, all_levels, values_of_image);
+  }
+  for (const Stream* stream : opened) {
+    const int64_t n = stream - streams.data();
+    if (!is_open(*stream)) std::ranges::fill(row(all_levels, n, levels_of_image), int16_t{0});
+  }
 }
 
 }  // namespace
@@ -196,7 +224,8 @@ std::tuple<Tensor, Tensor> encode_on_host(const char* op, const Coding& coding,
   Batch batch(coding, input);
   if (arranged.has_value()) batch.set_positions(values<int64_t>(arranged->positions));
   encode_chunks(op, batch, no_code);
-  const Tensor bytes = zeros(batch.images, buffer);
+  const std::array<int64_t, 2> shape = {batch.images, buffer};
+  const Tensor bytes = zeros(shape, ScalarType::Byte);
   const Tensor used = torch::stable::empty({batch.images}, ScalarType::Long);
   finish_streams(op, batch, mutable_values<uint8_t>(bytes), buffer, mutable_values<int64_t>(used));
   return {bytes, used};
@@ -208,26 +237,19 @@ std::tuple<Tensor, Tensor> decode_on_host(const Coding& coding, const Tensor& by
   const Tensor sizes = torch::stable::contiguous(used);
   const StreamHeader& expected = coding.header;
   const int64_t images = bytes.size(0);
-  const bool arranged = expected.classes > 1;
-  const auto values_of_image = static_cast<int64_t>(expected.values());
-  const auto levels_of_image = static_cast<int64_t>(expected.layout().levels());
-  const std::array<int64_t, 4> shape = {images, expected.components, expected.height,
-                                        expected.width};
-  const Tensor levels = empty(shape, ScalarType::Short);
-  const std::array<int64_t, 2> coded_shape = {images, values_of_image};
-  const Tensor coded = arranged ? empty(coded_shape, ScalarType::Short) : levels;
-  const Tensor status = torch::stable::empty({images}, ScalarType::Int);
-  const auto all_levels = mutable_values<int16_t>(levels);
   std::vector<Stream> streams =
       open_streams(coding, values<uint8_t>(buffers), bytes.size(1), values<int64_t>(sizes));
-  decode_all(streams, coding.tables, mutable_values<int16_t>(coded), values_of_image);
-  if (arranged) restore_batch(streams, values<int16_t>(coded), all_levels, expected);
+  const bool all_open = std::ranges::all_of(streams, is_open);
+  // Levels of streams that could not be opened are never touched.
+  const std::array<int64_t, 4> shape = {images, expected.components, expected.height,
+                                        expected.width};
+  const Tensor levels =
+      all_open ? empty(shape, ScalarType::Short) : zeros(shape, ScalarType::Short);
+  decode_opened(coding, streams, levels);
+  const Tensor status = torch::stable::empty({images}, ScalarType::Int);
   for (int64_t n = 0; n < images; ++n) {
     const Status result = streams[static_cast<size_t>(n)].status;
     status.mutable_data_ptr<int32_t>()[n] = static_cast<int32_t>(result);
-    if (result != Status::kOk) {
-      std::ranges::fill(row(all_levels, n, levels_of_image), int16_t{0});
-    }
   }
   return {levels, status};
 }

@@ -63,9 +63,12 @@ class Zlib(fmtc.Coder):
             return OTHER_TABLES
         if fields[2:5] != list(levels.shape):
             return OTHER_SHAPE
-        if levels.numel():
-            values = torch.frombuffer(bytearray(zlib.decompress(payload)), dtype=torch.int16)
-            levels.copy_(values.view(levels.shape))
+        # No more than fits, whatever a payload would become.
+        values = zlib.decompressobj().decompress(payload, 2 * levels.numel() + 1)
+        if len(values) != 2 * levels.numel():
+            return DAMAGED
+        if values:
+            levels.copy_(torch.frombuffer(bytearray(values), dtype=torch.int16).view(levels.shape))
         return 0
 
     def stream_info(self, data):

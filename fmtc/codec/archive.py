@@ -1,6 +1,6 @@
-"""Files of codecs: safetensors whose metadata holds a JSON header; knows nothing of codecs.
+"""Files of codecs: safetensors whose metadata hold a description; knows nothing of codecs.
 
-A layer is its name, its scalars and its tensors; docs/method.md says what they are.
+A layer is its name, its scalars and its tensors; docs/codec_format.md says what they are.
 """
 
 from __future__ import annotations
@@ -20,8 +20,24 @@ from safetensors.torch import save as save_tensors
 
 from ..errors import StorageError, UnknownNameError
 from ..files import write_atomically
+from ..limits import MAX_BYTES, check_file_size
 
-SCHEMA = "fmtc.codec/5"
+SCHEMA = "fmtc.codec/6"
+# Its checksum is over what Python writes for the settings; whoever reads them writes them again.
+SCHEMA_BEFORE = "fmtc.codec/5"
+# The types of tensors, as safetensors names them.
+TYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 # What parts that are missing, of another type or not those of a codec lead to.
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
 
@@ -44,17 +60,25 @@ class Archive:
         for i, (name, (scalars, parts)) in enumerate(self.layers.items()):
             layers.append({"name": name, **scalars})
             tensors |= {f"{i}.{key}": _plain(value) for key, value in parts.items()}
-        checksum = _checksum(tensors, layers)
-        header = {"schema": SCHEMA, **self.header, "layers": layers, "checksum": checksum}
-        return save_tensors(tensors, {"fmtc": json.dumps(header)})
+        description = json.dumps({**self.header, "layers": layers}, allow_nan=False)
+        said = {
+            "schema": SCHEMA,
+            "checksum": checksum(description, tensors),
+            "description": description,
+        }
+        return save_tensors(tensors, {"fmtc": json.dumps(said)})
 
     def write(self, path: str | PathLike) -> None:
         write_atomically(path, self.to_bytes())
 
     @classmethod
-    def read(cls, path: str | PathLike) -> Archive:
-        """Raises StorageError that names the file: missing, damaged, of another version."""
+    def read(cls, path: str | PathLike, max_bytes: int = MAX_BYTES) -> Archive:
+        """Of a file of at most max_bytes bytes.
+
+        Raises StorageError that names the file: missing, damaged, too large, of another version.
+        """
         try:
+            check_file_size(path, max_bytes)
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -62,6 +86,8 @@ class Archive:
             raise StorageError(f"{path} does not exist") from None
         except (SafetensorError, OSError) as error:
             raise StorageError(f"{path} is not a readable safetensors file: {error}") from error
+        except ValueError as error:
+            raise StorageError(str(error)) from None
         return cls._of(str(path), metadata, tensors)
 
     @classmethod
@@ -78,16 +104,8 @@ class Archive:
         if "fmtc" not in metadata:
             raise StorageError(f"{source} is a safetensors file, but not one that fmtc saved")
         with reading(source):
-            header = json.loads(metadata["fmtc"])
-            if header.get("schema") != SCHEMA:
-                raise StorageError(
-                    f"{source} has schema {header.get('schema')!r}, this version of fmtc reads "
-                    f"{SCHEMA!r} alone: make the codec anew, with fmtc.compress or "
-                    "fmtc.calibrate_tensor"
-                )
+            header = _description(source, json.loads(metadata["fmtc"]), tensors)
             layers = header.pop("layers")
-            if header.pop("checksum") != _checksum(tensors, layers):
-                raise StorageError(f"{source} is damaged: its checksum is wrong")
             parts: dict[str, tuple[Scalars, Tensors]] = {}
             for i, layer in enumerate(layers):
                 own = {key: value for key, value in layer.items() if key != "name"}
@@ -120,13 +138,53 @@ def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
     return {key[start:]: value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _checksum(tensors: Tensors, layers: Iterable[Scalars]) -> int:
-    """CRC-32 of all tensors by name and of the layers' settings."""
+def _description(source: str, parts: Scalars, tensors: Tensors) -> Scalars:
+    """What a file describes, whose checksum is right. StorageError where it is not."""
+    schema = parts.get("schema")
+    if schema == SCHEMA:
+        description = parts["description"]
+        require(isinstance(description, str), "its description")
+        _compare(source, parts["checksum"], checksum(description, tensors))
+        return json.loads(description, parse_constant=_refuse)
+    if schema == SCHEMA_BEFORE:
+        header = {key: value for key, value in parts.items() if key not in ("schema", "checksum")}
+        _compare(source, parts["checksum"], _checksum_before(header["layers"], tensors))
+        return header
+    raise StorageError(
+        f"{source} has schema {schema!r}, this version of fmtc reads {SCHEMA!r} and "
+        f"{SCHEMA_BEFORE!r}: make the codec anew, with fmtc.compress or fmtc.calibrate_tensor"
+    )
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant}, which is no JSON")
+
+
+def _compare(source: str, said: Any, found: int) -> None:
+    if said != found:
+        raise StorageError(f"{source} is damaged: its checksum is wrong")
+
+
+def checksum(description: str, tensors: Tensors) -> int:
+    """CRC-32 of the description, and of all tensors by name: what and where they are, and bytes."""
+    crc = zlib.crc32(description.encode())
+    for name, tensor in sorted(tensors.items()):
+        shape = ",".join(map(str, tensor.shape))
+        crc = zlib.crc32(f"{name}\n{TYPES[tensor.dtype]}\n{shape}\n".encode(), crc)
+        crc = zlib.crc32(_bytes_of(tensor), crc)
+    return crc
+
+
+def _checksum_before(layers: Iterable[Scalars], tensors: Tensors) -> int:
+    """CRC-32 of all tensors by name and of the layers' settings, as SCHEMA_BEFORE has it."""
     crc = zlib.crc32(json.dumps(layers, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
-        flat = tensor.contiguous().reshape(-1).view(torch.uint8)
-        crc = zlib.crc32(flat.numpy().data, zlib.crc32(name.encode(), crc))
+        crc = zlib.crc32(_bytes_of(tensor), zlib.crc32(name.encode(), crc))
     return crc
+
+
+def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 # -- Reading parts: a checksum says nothing of how a file was made ---------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import index
 from typing import overload
 
@@ -113,12 +113,47 @@ def is_bundle(data: Bytes) -> bool:
     return bytes(data[:2]) == ops.BUNDLE_MAGIC
 
 
-def only_tensor(bundle: Bundle) -> list[bytes]:
-    """The streams of a bundle of one tensor. Raises StreamError where it has several."""
+def only_tensor(bundle: Bundle) -> Iterator[bytes]:
+    """The streams of a bundle of one tensor, one by one.
+
+    Raises StreamError where it has several, and at a damaged one.
+    """
     if len(bundle) > 1:
         names = ", ".join(map(repr, bundle.names))
         raise StreamError(f"the bundle holds several tensors, {names}: decode bundle[name]")
-    return bundle[bundle.names[0]]
+    name = bundle.names[0]
+    return (bundle[image, name] for image in range(bundle.images))
+
+
+def streams_in(
+    data: Bytes | Bundle | Sequence[Bytes], size_of: Callable[[memoryview, int], int]
+) -> Iterator[Bytes]:
+    """Those of a bundle of one tensor; of a list; or of bytes that hold them back to back.
+
+    One after the other: what is wrong with one is found before the next is read. size_of: bytes of
+    the stream that these begin with, of the image of this number.
+    """
+    if isinstance(data, Bytes) and is_bundle(data):
+        data = Bundle.of(data)
+    if isinstance(data, Bundle):
+        yield from only_tensor(data)
+    elif not isinstance(data, Bytes):
+        yield from data
+    elif not data:
+        raise StreamError("there are no bytes: not even a bundle of no images is so short")
+    else:
+        yield from _back_to_back(memoryview(data), size_of)
+
+
+def _back_to_back(
+    left: memoryview, size_of: Callable[[memoryview, int], int]
+) -> Iterator[memoryview]:
+    image = 0
+    while left:
+        size = size_of(left, image)
+        yield left[:size]
+        left = left[max(1, size) :]
+        image += 1
 
 
 def _streams_of(name: str, given: Bytes | Sequence[Bytes]) -> Sequence[Bytes]:
@@ -126,4 +161,4 @@ def _streams_of(name: str, given: Bytes | Sequence[Bytes]) -> Sequence[Bytes]:
         return given
     if not is_bundle(given):
         raise ValueError(f"tensor {name!r}: give its streams in a list, or what codec.encode made")
-    return only_tensor(Bundle.of(given))
+    return list(only_tensor(Bundle.of(given)))

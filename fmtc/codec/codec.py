@@ -15,12 +15,13 @@ import torch
 
 from .. import ops
 from ..errors import StorageError, StreamError
+from ..limits import MAX_BYTES, MAX_VALUES
 from ..ops import UNLIMITED, Bytes, Limits
 from ..planes import Layout
 from .archive import Archive, Scalars, Tensors, integer, number, reading, require, typed
 from .block import Block
-from .bundle import Bundle, is_bundle, only_tensor
-from .coders import Coder, require_tables
+from .bundle import Bundle, streams_in
+from .coders import Coder, require_tables, require_tables_fit
 from .exact import Exact
 from .moments import Moments
 from .plain import PlainCodec
@@ -200,26 +201,27 @@ class TensorCodec(Exact):
 
     @torch.no_grad()
     def decode(
-        self, data: Bytes | Bundle | Sequence[Bytes], shape: Sequence[int] | None = None
+        self,
+        data: Bytes | Bundle | Sequence[Bytes],
+        shape: Sequence[int] | None = None,
+        max_values: int = MAX_VALUES,
     ) -> torch.Tensor:
         """Inverse of ``encode``: float32 [N, C, H, W], or of the codec's rank and layout.
 
         data: a bundle of one tensor; or its streams in a list; or bytes of streams back to back, as
         ``encode`` once made them. shape: that of the encoded tensor, where it has more than two
-        dimensions of positions, which streams do not tell apart. Raises StreamError for damaged
-        bytes and those of another codec, ValueError where they are of another shape, or need one.
-        All headers are compared with the codec, with each other and with ``shape`` before anything
-        is decoded.
+        dimensions of positions, which streams do not tell apart. max_values: of the tensor, and of
+        its levels, at most; they take 2 and 4 bytes each. All headers are compared with the codec,
+        with each other, with ``shape`` and ``max_values`` before anything is decoded or allocated.
+        Raises StreamError for damaged bytes, those of another codec and more values, ValueError
+        where they are of another shape, or need one.
         """
-        streams = self._split(data)
-        sizes = {self._sizes(stream, image) for image, stream in enumerate(streams)}
+        streams, sizes = self._opened(data, max_values)
         if not streams:
             # Of no tensor all sizes are known but those of positions.
             empty = self.layout.planes(torch.empty(shape or self._shape(0, [0, 0]), device="meta"))
             return self._restored(torch.empty(0, *empty.shape[1:]), shape)
-        if len(sizes) > 1:
-            raise StreamError("the streams hold images of different sizes; decode them one by one")
-        height, width, *crop = sizes.pop()
+        height, width, *crop = sizes
         positions = height * self.block.h - crop[0], width * self.block.w - crop[1]
         planes = torch.empty(len(streams), self.channels, *positions, device="meta")
         whole = self._restored(planes, shape).shape
@@ -228,23 +230,28 @@ class TensorCodec(Exact):
         ]
         return self._restored(self.dequantize(torch.cat(levels), (crop[0], crop[1])), whole)
 
-    def _split(self, data: Bytes | Bundle | Sequence[Bytes]) -> Sequence[Bytes]:
-        """The streams in what ``decode`` is given."""
-        if isinstance(data, Bundle):
-            return only_tensor(data)
-        if not isinstance(data, Bytes):
-            return data
-        if is_bundle(data):
-            return only_tensor(Bundle.of(data))
-        if not data:
-            raise StreamError("there are no bytes: not even a bundle of no images is so short")
-        streams: list[memoryview] = []
-        left = memoryview(data)
-        while left:
-            size = self._stream_info(left, len(streams))["size"]
-            streams.append(left[:size])
-            left = left[max(1, size) :]
-        return streams
+    def _opened(
+        self, data: Bytes | Bundle | Sequence[Bytes], max_values: int
+    ) -> tuple[list[Bytes], tuple[int, ...]]:
+        """The streams in what ``decode`` is given, and ``SIZES`` of their images, () without any.
+
+        One is opened after the other, so that a wrong one costs nothing of those behind it. Raises
+        StreamError unless they are the codec's, hold images of one size, and together no more than
+        max_values values.
+        """
+        streams: list[Bytes] = []
+        first: tuple[int, ...] = ()
+        found = streams_in(data, lambda left, image: self._stream_info(left, image)["size"])
+        for image, stream in enumerate(found):
+            sizes = self._sizes(stream, image)
+            self._check_values(image, sizes, max_values)
+            first = first or sizes
+            if sizes != first:
+                raise StreamError(
+                    "the streams hold images of different sizes; decode them one by one"
+                )
+            streams.append(stream)
+        return streams, first
 
     def _stream_info(self, data: Bytes, image: int) -> dict[str, Any]:
         """``Coder.stream_info`` of a stream; ``image`` is for what is said of damage."""
@@ -260,7 +267,7 @@ class TensorCodec(Exact):
         wrong = ""
         if info["size"] != len(stream):
             wrong = "the bytes do not end with it"
-        elif not height or not width:
+        elif not stream or not height or not width:
             wrong = "it holds an image without pixels"
         elif crop[0] >= self.block.h or crop[1] >= self.block.w:
             wrong = "its block padding is not that of the codec's blocks"
@@ -275,6 +282,19 @@ class TensorCodec(Exact):
         symbols, status = self.coder.decode_unchecked(row, used, height, width)
         ops.check_status(status, image)
         return self.symbol_map.levels(symbols)
+
+    def _check_values(self, image: int, sizes: tuple[int, ...], max_values: int) -> None:
+        """StreamError where images up to this one have more values than ``max_values``."""
+        of_position = max(
+            self.symbol_map.planes,
+            self.block.size(self.channels) * self.block.groups(self.channels),
+        )
+        values = (image + 1) * sizes[0] * sizes[1] * of_position
+        if values > max_values:
+            raise StreamError(
+                f"stream of image {image}: {image + 1} images of this size have {values} values, "
+                f"more than max_values = {max_values}"
+            )
 
     def _restored(self, planes: torch.Tensor, shape: Sequence[int] | None) -> torch.Tensor:
         """The tensor of these planes [N, C, H, W]."""
@@ -315,9 +335,12 @@ class TensorCodec(Exact):
         Archive({"kind": "tensor"}, {"tensor": self.packed()}).write(path)
 
     @staticmethod
-    def load(path: str | PathLike) -> TensorCodec:
-        """Read a codec written by ``save``. Raises StorageError for any other file."""
-        archive = Archive.read(path)
+    def load(path: str | PathLike, max_bytes: int = MAX_BYTES) -> TensorCodec:
+        """Read a codec written by ``save``, of at most max_bytes bytes.
+
+        Raises StorageError for any other file.
+        """
+        archive = Archive.read(path, max_bytes)
         if archive.header.get("kind") != "tensor":
             raise StorageError(
                 f"{path} holds the codecs of a model; load it with fmtc.load(path, model)"
@@ -399,6 +422,9 @@ Codec = TensorCodec | PlainCodec
 def unpacked_codecs(archive: Archive, source: str) -> dict[str, Codec]:
     """The codecs of an archive's layers. StorageError where they are no codecs."""
     with reading(source):
+        plain = {type(layer["plain"]) for layer, _ in archive.layers.values()}
+        require(plain <= {bool}, "a layer that is plain or not")
+        require_tables_fit([own["counts"] for _, own in archive.layers.values() if "counts" in own])
         return {
             name: PlainCodec.unpacked(layer) if layer["plain"] else TensorCodec.unpacked(layer, own)
             for name, (layer, own) in archive.layers.items()

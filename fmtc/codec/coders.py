@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar
 
 import torch
 
 from .. import ops
+from ..limits import NO_LIMIT
 from ..registry import Registry
 from .archive import Scalars, Tensors, integer, require, typed, within
 from .exact import Exact
@@ -29,6 +31,9 @@ SMOOTHING = 64
 MAX_LENGTH = 15
 HEADROOM = 6
 LANE_VALUES = tuple(2**n for n in range(8, 17))  # as lane_values_valid in csrc/core/stream.h
+# Of the tables of all layers of a saved codec, 4 bytes each: a histogram of 8 bytes in the file
+# becomes a rANS table of 16 KiB.
+MAX_TABLE_ENTRIES = 2**26
 ALLOWED_LANE_VALUES = "a power of two from 256 to 65536, or 0 for the coder's own choice"
 
 
@@ -59,7 +64,8 @@ class Coder(Exact):
     outside of ``lo`` to ``hi``; others are given levels in that range alone. predicted: levels may
     be replaced by differences from a prediction, which needs escapes. classes: it can have tables
     for classes of positions, which it is then given with the levels. alphabets: each of its tables
-    can be for levels of its own.
+    can be for levels of its own. stream_coder: as which coder the headers of its streams name it
+    (docs/stream_format.md), None for any.
 
     counts: i64 [T, L] calibration histogram of each table over the levels lo .. lo+L-1. alphabets:
     i64 [T, 2], first and last level of each table, where they differ.
@@ -76,7 +82,7 @@ class Coder(Exact):
     escapes: ClassVar[bool] = False
     predicted: ClassVar[bool] = False
     classes: ClassVar[bool] = False
-    written_by: ClassVar[str | None] = None
+    stream_coder: ClassVar[str | None] = None
     alphabets: ClassVar[bool] = False
 
     counts: torch.Tensor
@@ -155,7 +161,8 @@ class Coder(Exact):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Levels int16 [N, K, height, width] of such streams, and a status i32 [N] of each.
 
-        Damage does not raise: the status is then not 0 (``ops.check_status``).
+        Damage does not raise: the status is then not 0 (``ops.check_status``). The shape is the
+        caller's, who has compared it with what it takes (``TensorCodec.decode``).
         """
         raise NotImplementedError
 
@@ -174,7 +181,7 @@ class Coder(Exact):
         classes and tables, too, so that nothing is decoded or allocated for a stream of another.
         """
         info = ops.stream_info(data)
-        coder = self.written_by or info["coder"]
+        coder = self.stream_coder or info["coder"]
         ops.check_expected(info, coder, self.components, self.position_classes, self.table_id)
         return info
 
@@ -224,6 +231,16 @@ def require_tables(what: str, of: torch.Tensor, counts: torch.Tensor, segments: 
     require(bool((counts >= 0).all()), "negative counts")
 
 
+def require_tables_fit(all_counts: Iterable[torch.Tensor]) -> None:
+    """ValueError where the tables of coders with these counts [T, L] have too many entries."""
+    entries = 0
+    for counts in all_counts:
+        require(counts.dim() == 2 and counts.shape[1] > 0, "its counts")
+        longest = max(RANS_LOG2_TOTAL, table_max_length(counts.shape[1]))
+        entries += len(counts) * 2**longest
+    require(entries <= MAX_TABLE_ENTRIES, f"tables of {entries} entries")
+
+
 C = TypeVar("C", bound=type[Coder])
 coders: Registry[type[Coder]] = Registry("coder")
 
@@ -249,7 +266,7 @@ def register_coder(coder: C) -> C:
 class Huffman(Coder):
     """Canonical Huffman codes of limited length."""
 
-    name = written_by = "huffman"
+    name = stream_coder = "huffman"
     tables = alphabets = True
     encode_table: torch.Tensor
     decode_table: torch.Tensor
@@ -269,7 +286,7 @@ class Huffman(Coder):
     def decode_unchecked(self, data, used, height, width):
         tables = self.lo, self.table_of, self.decode_table
         shape = self.components, height, width
-        return ops.huffman_decode(data, used, *tables, self.table_id, *shape)
+        return ops.huffman_decode(data, used, *tables, self.table_id, *shape, NO_LIMIT)
 
 
 @register_coder
@@ -300,7 +317,7 @@ class Rans(Coder):
     frequencies: i32 [T, L + 1] of ``ops.rans_frequencies``.
     """
 
-    name = written_by = "rans"
+    name = stream_coder = "rans"
     tables = escapes = predicted = classes = True
     make_frequencies = staticmethod(ops.rans_frequencies)
     frequencies: torch.Tensor
@@ -325,7 +342,7 @@ class Rans(Coder):
     def decode_unchecked(self, data, used, height, width):
         tables = self.lo, self.table_of, self.decode_table, self.base
         shape = self.components, height, width
-        return ops.rans_decode(data, used, *tables, self.table_id, *shape)
+        return ops.rans_decode(data, used, *tables, self.table_id, *shape, NO_LIMIT)
 
     def cross_entropy_bits(self) -> torch.Tensor:
         """-log2 of a level's share of the slots; of an escaped one, the escape's and 16 bits."""
@@ -350,7 +367,7 @@ class Apack(Rans):
 class Ebpc(Coder):
     """Extended bit-plane compression; docs/stream_format.md."""
 
-    name = written_by = "ebpc"
+    name = stream_coder = "ebpc"
 
     def encode(self, levels, crop=(0, 0), classes=None):
         words = self.lo, self.word_bits, self.table_id
@@ -358,14 +375,15 @@ class Ebpc(Coder):
 
     def decode_unchecked(self, data, used, height, width):
         words = self.lo, self.word_bits, self.table_id
-        return ops.ebpc_decode(data, used, *words, self.components, height, width)
+        shape = self.components, height, width
+        return ops.ebpc_decode(data, used, *words, *shape, NO_LIMIT)
 
 
 @register_coder
 class DctCm(Coder):
     """A mask of the levels that are not 0, and these in words; docs/stream_format.md."""
 
-    name = written_by = "dct-cm"
+    name = stream_coder = "dct-cm"
 
     def encode(self, levels, crop=(0, 0), classes=None):
         words = self.lo, self.word_bits, self.table_id
@@ -373,4 +391,5 @@ class DctCm(Coder):
 
     def decode_unchecked(self, data, used, height, width):
         words = self.lo, self.word_bits, self.table_id
-        return ops.dct_cm_decode(data, used, *words, self.components, height, width)
+        shape = self.components, height, width
+        return ops.dct_cm_decode(data, used, *words, *shape, NO_LIMIT)

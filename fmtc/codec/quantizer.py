@@ -128,6 +128,7 @@ class Quantizer(Exact):
         """From such scalars. ValueError where they are no quantiser's."""
         one = layer["step"], layer["lo"], layer["hi"]
         for step, lo, hi in layer.get("each", [one]):
-            require(0 < number(step) < math.inf, f"a step of {step}")
+            rounded = float(torch.tensor(number(step), dtype=torch.float32))
+            require(0 < rounded < math.inf, f"a step of {step}")
             require(-(2**15) <= integer(lo) <= integer(hi) < 2**15, f"levels from {lo} to {hi}")
         return cls.of_each(layer["each"]) if "each" in layer else cls(*one)

@@ -114,7 +114,8 @@ class ScaledQuantizer(Quantizer):
         """From such scalars. ValueError where they are no quantiser's."""
         scaling = Scaling(layer["format"], integer(layer["scale_block"], 0))
         step, least, most = number(layer["step"]), integer(layer["lo"]), integer(layer["hi"])
-        require(0 < float(np.float32(step)) < np.inf, f"a scale of {step}")
+        rounded = float(torch.tensor(step, dtype=torch.float32))
+        require(0 < rounded < np.inf, f"a scale of {step}")
         require(scaling.block < 2**31, f"scales of {scaling.block} channels")
         if scaling.format == "integers":
             require(1 <= most <= MOST_LEVEL and least in (0, -most), f"levels {least} to {most}")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..extras import require
+from ..limits import MAX_BYTES
 from .labels import check_label_array, check_labels, read_class_index, read_label_file
 from .preprocess import Preprocess, parse_preprocess
 
@@ -26,6 +27,7 @@ __all__ = ["Dataset", "Preprocess", "open_dataset", "parse_preprocess", "split"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 DECODER_THREADS = 2
+MOST_EXPANSION = 4  # of an .npz of more than MAX_BYTES
 # What Pillow raises for a damaged file; SyntaxError is its word for a broken PNG.
 DECODE_ERRORS = (OSError, EOFError, SyntaxError, ValueError)
 
@@ -303,6 +305,7 @@ def _open_image_folder(
 
 def _open_npz(path: Path, preprocess: Preprocess) -> Dataset:
     try:
+        _check_unpacked(path)
         with np.load(path, allow_pickle=False) as file:
             if "images" not in file:
                 found = ", ".join(file.files) or "nothing"
@@ -316,6 +319,15 @@ def _open_npz(path: Path, preprocess: Preprocess) -> Dataset:
         return torch.from_numpy(np.ascontiguousarray(images[int(name)]))
 
     return Dataset(path, [str(i) for i in range(len(images))], read, labels, preprocess)
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raise ValueError for a small file whose arrays are large: some zeros, packed."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    most = max(MAX_BYTES, MOST_EXPANSION * path.stat().st_size)
+    if unpacked > most:
+        raise ValueError(f"its arrays take {unpacked} bytes, more than {most}")
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:
@@ -370,6 +382,9 @@ def _read_image(path: Path) -> Tensor:
     pillow = require("PIL.Image", "eval")
     try:
         with pillow.open(path) as image:
+            if image.mode.startswith("I;16"):  # which Pillow would limit to 255, not scale
+                upper = (np.asarray(image) >> 8).astype(np.uint8)
+                return torch.from_numpy(upper).expand(3, -1, -1).clone()
             pixels = np.asarray(image.convert("RGB"))
     except pillow.DecompressionBombError as error:
         raise ValueError(str(error)) from error

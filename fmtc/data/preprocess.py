@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..extras import require
+from ..limits import MAX_PIXELS
 
 DEFAULT = "resize=256,crop=224,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
 
@@ -44,7 +45,8 @@ class Preprocess:
     def __call__(self, image: Tensor) -> Tensor:
         """uint8 [C,H,W] -> float32 [C,H',W'].
 
-        ValueError: too small to crop, or mean/std for another number of channels.
+        ValueError: too small to crop, MAX_PIXELS exceeded by resizing, or mean/std for another
+        number of channels.
         """
         for step in self.geometry:
             image = step(image)
@@ -109,9 +111,18 @@ def _resize(size: list[int]) -> Geometry:
     def resize(image: Tensor) -> Tensor:
         # Imported when the first image comes: it takes seconds, and a description needs none.
         functional = require("torchvision.transforms.v2.functional", "eval")
+        sides = size if len(size) == 2 else _resized(size[0], *image.shape[1:])
+        if sides[0] * sides[1] > MAX_PIXELS:
+            raise ValueError(f"resizing would make it larger than {MAX_PIXELS} pixels")
         return functional.resize(image, size, antialias=True)
 
     return resize
+
+
+def _resized(short: int, height: int, width: int) -> tuple[int, int]:
+    """About the sides of an image whose short one becomes so long."""
+    least = min(height, width)
+    return short * height // least, short * width // least
 
 
 def _crop(size: list[int]) -> Geometry:

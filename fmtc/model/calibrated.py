@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from ..codec.archive import Archive, Tensors, reading, require
 from ..codec.codec import Codec, unpacked_codecs
 from ..config import CompressConfig
 from ..errors import StorageError
+from ..limits import MAX_VALUES
 from ..network.inputs import Packing
 from ..network.outputs import named_outputs, relative_difference
 from ..network.prepared import Prepared
@@ -210,6 +212,7 @@ def _packing(shapes: Any) -> Packing | None:
 
 def _whole(shape: Sequence[Any]) -> tuple[int, ...]:
     """A shape of an input that a network can have. ValueError otherwise."""
-    if not shape or not all(type(size) is int and 0 < size < 2**20 for size in shape):
+    whole = bool(shape) and all(type(size) is int and 0 < size < 2**20 for size in shape)
+    if not whole or math.prod(shape) > MAX_VALUES:
         raise ValueError(f"an input of shape {shape}")
     return tuple(shape)

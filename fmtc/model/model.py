@@ -17,6 +17,7 @@ from ..codec.codec import Codec
 from ..codec.counted import Counted
 from ..config import CompressConfig, check_mode
 from ..errors import StorageError
+from ..limits import MAX_BYTES
 from ..network.capture import fits
 from ..network.fold import as_conv, module_name
 from ..network.inputs import packed_view
@@ -336,16 +337,18 @@ def load(
     model: nn.Module,
     *,
     outputs: str | Iterable[str] | Callable[[Any], Any] | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> CompressedModel:
     """Put a codec saved by ``CompressedModel.save`` back on its model.
 
     Streams are bit-identical to those of the saved object. The model is recognised by what it
     computes of an input that the file describes. outputs: the function that it was compressed with,
-    which is not saved; names are, and without either all outputs are measured. Raises
-    fmtc.StorageError where the file is damaged, of another version, or was made for another model.
+    which is not saved; names are, and without either all outputs are measured. max_bytes: of the
+    file, at most. Raises fmtc.StorageError where the file is damaged, larger, of another version,
+    or was made for another model.
     """
     source, model = str(path), unwrapped(model)
-    calibrated = Calibrated.of(Archive.read(path), source)
+    calibrated = Calibrated.of(Archive.read(path, max_bytes), source)
     if outputs is not None:
         calibrated.config = replace(calibrated.config, outputs=as_choice(outputs))
     packing = calibrated.packing

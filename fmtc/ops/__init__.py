@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..limits import MAX_VALUES
 from . import loading
 
 loading.load()
@@ -23,6 +24,7 @@ from . import fakes as fakes  # noqa: E402
 from .bundles import BUNDLE_MAGIC, BundleReader, make_bundle  # noqa: E402, F401
 from .scaled import dequantize_scaled, quantize_scaled  # noqa: E402, F401
 from .streams import Bytes, build_info, check_expected, check_status, stream_info  # noqa: E402, F401
+from .words import dct_cm_decode, dct_cm_encode, ebpc_decode, ebpc_encode  # noqa: E402, F401
 
 # What an activation limits values to, None where it does not: ReLU (0, None), ReLU6 (0, 6).
 Limits = tuple[float | None, float | None]
@@ -245,8 +247,7 @@ def huffman_tables(lengths: Tensor) -> tuple[Tensor, Tensor]:
     decode_table i32 [T, 2**longest], indexed by the next bits of the stream: first symbol | second
     length << 12 | second symbol << 16 | length of both << 28, the second one 0 where it does not
     lie within the first min(longest, 11) bits, 0 where there is no code; longest is the greatest
-    length of all tables. Raises RuntimeError where lengths are not
-    those of a complete prefix code or of one symbol of length 1.
+    length of all tables. Raises RuntimeError where lengths make no complete prefix code.
     """
     return _ops.huffman_tables(lengths)
 
@@ -288,17 +289,17 @@ def huffman_decode(
     channels: int,
     height: int,
     width: int,
+    max_values: int = MAX_VALUES,
 ) -> tuple[Tensor, Tensor]:
     """Levels of streams that hold images of [channels, height, width].
 
     bytes u8 [N, any], used i64 [N]: as ``huffman_encode`` returns them; lo, table_of, decode_table,
     table_id as there. Returns levels int16 [N, channels, height, width] and status i32 [N]: 0, or
-    what is wrong with that stream (see ``check_status``), whose levels are then 0. Never raises
-    for damaged bytes.
+    what is wrong with that stream (see ``check_status``), whose levels are then 0. RuntimeError,
+    before anything is allocated, for more than max_values levels; never for damaged bytes.
     """
-    return _ops.huffman_decode(
-        bytes, used, lo, table_of, decode_table, table_id, channels, height, width
-    )
+    tables = lo, table_of, decode_table, table_id
+    return _ops.huffman_decode(bytes, used, *tables, channels, height, width, max_values)
 
 
 # -- rANS coding ----------------------------------------------------------------------------------
@@ -367,6 +368,7 @@ def rans_decode(
     channels: int,
     height: int,
     width: int,
+    max_values: int = MAX_VALUES,
 ) -> tuple[Tensor, Tensor]:
     """Levels of streams of ``rans_encode``; as ``huffman_decode``, with rANS.
 
@@ -375,77 +377,5 @@ def rans_decode(
     raises for damaged bytes.
     """
     return _ops.rans_decode(
-        bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width
+        bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width, max_values
     )
-
-
-# -- Coders without tables ------------------------------------------------------------------------
-
-
-def ebpc_encode(
-    levels: Tensor,
-    lo: int,
-    word_bits: int,
-    table_id: int,
-    crop_h: int = 0,
-    crop_w: int = 0,
-    lane_values: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """One stream for each image by extended bit-plane compression (Cavigelli et al., 2019).
-
-    levels: int16 [N, K, H, W], from lo to lo + 2**word_bits - 1; word_bits: 1..15. Zeros are coded
-    in runs, all others in octuples of 8 words, level - lo. The rest is as for ``huffman_encode``; a
-    chunk is one lane.
-    Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
-    Raises RuntimeError for a level outside that range; on CUDA the size is then minus the status.
-    """
-    return _ops.ebpc_encode(levels, lo, word_bits, table_id, crop_h, crop_w, lane_values)
-
-
-def ebpc_decode(
-    bytes: Tensor,
-    used: Tensor,
-    lo: int,
-    word_bits: int,
-    table_id: int,
-    channels: int,
-    height: int,
-    width: int,
-) -> tuple[Tensor, Tensor]:
-    """Levels of streams of ``ebpc_encode``; as ``huffman_decode``.
-
-    Returns levels int16 [N, channels, height, width] and status i32 [N] (see ``check_status``).
-    Never raises for damaged bytes.
-    """
-    return _ops.ebpc_decode(bytes, used, lo, word_bits, table_id, channels, height, width)
-
-
-def dct_cm_encode(
-    levels: Tensor,
-    lo: int,
-    word_bits: int,
-    table_id: int,
-    crop_h: int = 0,
-    crop_w: int = 0,
-    lane_values: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """One stream for each image: a mask with a bit for each level, and the words of the others.
-
-    That is the coding format of DCT-CM (2021), as far as its abstract tells. Arguments and results
-    are those of ``ebpc_encode``.
-    """
-    return _ops.dct_cm_encode(levels, lo, word_bits, table_id, crop_h, crop_w, lane_values)
-
-
-def dct_cm_decode(
-    bytes: Tensor,
-    used: Tensor,
-    lo: int,
-    word_bits: int,
-    table_id: int,
-    channels: int,
-    height: int,
-    width: int,
-) -> tuple[Tensor, Tensor]:
-    """Levels of streams of ``dct_cm_encode``; as ``ebpc_decode``."""
-    return _ops.dct_cm_decode(bytes, used, lo, word_bits, table_id, channels, height, width)

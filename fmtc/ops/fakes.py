@@ -170,7 +170,7 @@ def _(levels, lo, table_of, encode_table, table_id, crop_h=0, crop_w=0, lane_val
 
 
 @library.register_fake("fmtc::huffman_decode")
-def _(bytes, used, lo, table_of, decode_table, table_id, channels, height, width):
+def _(bytes, used, lo, table_of, decode_table, table_id, channels, height, width, max_values=0):
     return _fake_levels(bytes, channels, height, width)
 
 
@@ -203,7 +203,9 @@ def _(
 
 
 @library.register_fake("fmtc::rans_decode")
-def _(bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width):
+def _(
+    bytes, used, lo, table_of, decode_table, base, table_id, channels, height, width, max_values=0
+):
     return _fake_levels(bytes, channels, height, width)
 
 
@@ -219,5 +221,5 @@ def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0, lane_values=0):
 
 @library.register_fake("fmtc::ebpc_decode")
 @library.register_fake("fmtc::dct_cm_decode")
-def _(bytes, used, lo, word_bits, table_id, channels, height, width):
+def _(bytes, used, lo, word_bits, table_id, channels, height, width, max_values=0):
     return _fake_levels(bytes, channels, height, width)

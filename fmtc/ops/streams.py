@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._C import build_info as compiled_build_info
-from .._C import status_message
+from .._C import status_message as status_message
 from .._C import stream_info as compiled_stream_info
 from ..errors import StreamError
 

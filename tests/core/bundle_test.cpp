@@ -245,11 +245,11 @@ TEST(Bundle, StreamsOfTheSamePayloadsAreToldApart) {
 // -- What no writer writes ------------------------------------------------------------------------
 
 // A bundle of any fields and entries of (size, checksum), with a right checksum of the head.
-Bytes raw(Bytes fields, const std::vector<std::pair<uint32_t, uint32_t>>& entries = {},
+Bytes raw(const Bytes& fields, const std::vector<std::pair<uint32_t, uint32_t>>& entries = {},
           const Bytes& streams = {}) {
-  Bytes bundle(3 + fields.size());
-  std::ranges::copy(Bytes{'f', 'b', 1}, bundle.begin());
-  std::ranges::copy(fields, bundle.begin() + 3);
+  const Bytes begin = {'f', 'b', kBundleVersion};
+  Bytes bundle(begin.size() + fields.size());  // GCC 12 warns of vectors that grow by another
+  std::ranges::copy(fields, std::ranges::copy(begin, bundle.begin()).out);
   for (const auto& [size, checksum] : entries) {
     bundle.resize(bundle.size() + 8);
     store_le(bundle.data() + bundle.size() - 8, size);

@@ -587,6 +587,19 @@ TEST(Stream, ImpossibleSizesAreRefusedBeforeAnythingIsAllocated) {
   EXPECT_EQ(rans(6 * 46000 + 1), Status::kBadDirectory);
 }
 
+TEST(Stream, ImagesOfMoreLevelsThanTheLimitAreRefused) {
+  const StreamHeader header = make_header(Coder::kRans, 2, 3, 4, 7);
+  EXPECT_EQ(check_limit(header, 5, 5 * 24), Status::kOk);
+  EXPECT_EQ(check_limit(header, 5, 5 * 24 - 1), Status::kOverLimit);
+  EXPECT_EQ(check_limit(header, 0, 0), Status::kOk);
+  const StreamHeader largest = make_header(Coder::kRans, 1, 1 << 20, 1 << 20, 7);
+  EXPECT_EQ(check_limit(largest, 1, kMaxValues), Status::kOk);
+  EXPECT_EQ(check_limit(largest, uint64_t{1} << 40, ~uint64_t{0}), Status::kOverLimit);  // 2^80
+  EXPECT_EQ(check_limit(largest, 1, kDefaultMaxValues), Status::kOverLimit);
+  const StreamHeader none = make_header(Coder::kRans, 0, ~0u, ~0u, 7);
+  EXPECT_EQ(check_limit(none, ~uint64_t{0}, 0), Status::kOk);
+}
+
 TEST(Stream, EncoderRefusesBadArguments) {
   for (const Coder coder : kCoders) {
     const Case made = make_case(make_header(coder, 6, 5, 4, 7), 1, 20, 18);

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "codec/error.h"
+
+namespace fmtc::codec {
+
+// What readers take of a file unless they are told otherwise; fmtc/limits.py has the same.
+inline constexpr uint64_t kDefaultMaxBytes = uint64_t{1} << 32;
+
+// The size of a file, of at most max_bytes bytes. Error where there is none, it is larger, or no
+// regular file.
+uint64_t file_bytes(const std::filesystem::path& path, uint64_t max_bytes);
+
+// All bytes of such a file.
+std::vector<uint8_t> read_file(const std::filesystem::path& path, uint64_t max_bytes);
+
+// Writes a file as a whole or not at all, under a temporary name in the same folder and then
+// renamed. A symbolic link stays one, and a device or pipe is written into. Error where that fails.
+void write_file(const std::filesystem::path& path, std::span<const uint8_t> bytes);
+
+}  // namespace fmtc::codec
