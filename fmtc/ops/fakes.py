@@ -73,6 +73,18 @@ def _(levels, format, block, layer_scale, dtype="float32"):
     images, planes, height, width = levels.shape
     channels = planes - (-(-planes // (block + 1)) if block else min(planes, 1))
     return levels.new_empty(images, channels, height, width, dtype=getattr(torch, dtype))
+@library.register_fake("fmtc::dct_quantize")
+def _(y, size, planes, steps, lo, hi):
+    images, _, height, width = y.shape
+    rows, columns = (height + size - 1) // size, (width + size - 1) // size
+    levels = y.new_empty(images, planes.shape[0], rows, columns, dtype=torch.int16)
+    return levels, y.new_empty((), dtype=torch.int64)
+
+
+@library.register_fake("fmtc::dequantize_dct")
+def _(levels, components, height, width, size, planes, steps, dtype="float32"):
+    shape = levels.shape[0], components, height, width
+    return levels.new_empty(shape, dtype=getattr(torch, dtype))
 
 
 @library.register_fake("fmtc::predict")

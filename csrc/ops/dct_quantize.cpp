@@ -1,0 +1,38 @@
+#include <torch/csrc/stable/library.h>
+
+#include <array>
+#include <tuple>
+
+#include "ops/dct.h"
+#include "ops/memory.h"
+#include "ops/parallel.h"
+
+namespace fmtc::ops {
+namespace {
+
+std::tuple<Tensor, Tensor> dct_quantize(const Tensor& y, int64_t size, const Tensor& planes,
+                                        const Tensor& steps, int64_t lo, int64_t hi) {
+  check_dct_quantize(y, size, planes, steps, lo, hi);
+  const Tensor input = torch::stable::contiguous(torch::stable::to(y, ScalarType::Float));
+  const Tensor places = torch::stable::contiguous(planes);
+  const Tensor each = torch::stable::contiguous(steps);
+  const ComponentShape shape = {y.size(0), y.size(1), y.size(2), y.size(3)};
+  const Frequencies frequencies =
+      frequencies_of(kDctQuantize, size, places, each, shape.components);
+  const std::array<int64_t, 4> of_levels = {shape.images, planes.size(0),
+                                            (shape.height + size - 1) / size,
+                                            (shape.width + size - 1) / size};
+  const Tensor levels = empty(of_levels, ScalarType::Short);
+  int64_t clamped = 0;
+  check_status(kDctQuantize, fmtc::dct_quantize(values<float>(input), shape, frequencies,
+                                                static_cast<int32_t>(lo), static_cast<int32_t>(hi),
+                                                mutable_values<int16_t>(levels), clamped,
+                                                for_each_torch));
+  return {levels, scalar(clamped)};
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(fmtc, CPU, m) { m.impl("dct_quantize", TORCH_BOX(&dct_quantize)); }
+
+}  // namespace fmtc::ops
