@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 from .codec.coders import ALLOWED_LANE_VALUES, LANE_VALUES, coders
+from .codec.frequencies import SIZES as FREQUENCY_SIZES
 from .codec.positions import MAX_CLASSES as MAX_POSITION_CLASSES
 from .codec.prediction import MAX_SOURCES
 from .codec.ranges import PAPER_RANGE, ranges
@@ -172,6 +173,8 @@ class StepPreset(Preset):
     choose_sides: code after an activation where that is estimated to take less.
     reuse_levels: behind a 1x1 convolution code the levels that went into it.
     compensate: refit convolutions to their decoded inputs.
+    frequencies: the largest size of blocks of positions whose frequencies are coded with steps of
+    their own, 2 or 4; 1 for none.
     """
 
     knob: ClassVar[str] = "step"
@@ -181,11 +184,13 @@ class StepPreset(Preset):
     choose_sides: bool = False
     reuse_levels: bool = False
     compensate: bool = False
+    frequencies: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require("probes", self.probes >= 1, "1 or more")
         self._require("regularization", self.regularization >= 0, "0 or more")
+        self._require("frequencies", self.frequencies in (1, *FREQUENCY_SIZES), "1, 2 or 4")
 
 
 FAMILIES: dict[str, type[Preset]] = {"b": BitsPreset, "step": StepPreset}
@@ -268,6 +273,7 @@ register_preset(
         choose_sides=True,
         reuse_levels=True,
         compensate=True,
+        frequencies=4,
     )
 )
 # Faithful to the paper: PCA, basis in 8 bits, one step and one Huffman table a layer.

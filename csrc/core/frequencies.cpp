@@ -165,15 +165,22 @@ bool valid(const ComponentShape& shape, const Frequencies& frequencies, size_t v
          !__builtin_mul_overflow(shape.components, frequencies.count(), &numbers);
 }
 
-// Rows of a component that one row of blocks holds, what lies outside repeated.
+// What stands at place i of a block of which the first `count` are there: the others mirror these.
+int64_t mirrored(int64_t i, int64_t count) {
+  return i < count ? i : std::max<int64_t>(2 * count - 1 - i, 0);
+}
+
+// Rows of a component that one row of blocks holds, completed.
 void take_rows(const float* plane, const ComponentShape& shape, const Blocks& blocks, int64_t row,
                float* rows) {
-  const int64_t width = blocks.columns * blocks.size;
+  const int64_t width = blocks.columns * blocks.size, first = row * blocks.size;
+  const int64_t last = (blocks.columns - 1) * blocks.size;  // where the last block begins
   for (int64_t i = 0; i < blocks.size; ++i) {
-    const int64_t y = std::min(row * blocks.size + i, shape.height - 1);
+    const int64_t y = first + mirrored(i, shape.height - first);
     float* to = rows + i * width;
     std::copy_n(plane + y * shape.width, shape.width, to);
-    std::fill(to + shape.width, to + width, to[shape.width - 1]);
+    for (int64_t x = shape.width; x < width; ++x)
+      to[x] = to[last + mirrored(x - last, shape.width - last)];
   }
 }
 
@@ -242,8 +249,7 @@ Status dct_quantize(std::span<const float> y, const ComponentShape& shape,
 }
 
 Status dequantize_dct(std::span<const int16_t> levels, const ComponentShape& shape,
-                      const Frequencies& frequencies, std::span<float> y,
-                      const ForEach& for_each) {
+                      const Frequencies& frequencies, std::span<float> y, const ForEach& for_each) {
   if (!valid(shape, frequencies, y.size(), levels.size())) return Status::kBadArgument;
   try {
     const Places places(frequencies, shape.components);

@@ -10,17 +10,19 @@ namespace fmtc {
 
 // The DCT over positions and the quantiser in one pass (docs/method.md, "Frequencies").
 //
-// Each component of an image is cut into blocks of size x size positions, the last ones completed by
-// repeating the last row and column. Of a block, frequency fy * size + fx is the coefficient of the
-// orthonormal DCT-II; the frequencies that are coded each make a plane of levels, a value a block.
-// Sums are float32, in one order; two CPUs may round differently, as one may have fused
-// multiply-adds.
+// Each component of an image is cut into blocks of size x size positions, of which the last ones
+// are completed by mirroring their rows and columns. Of a block of 1 or 2 rows, or columns,
+// frequencies are then 0 that the way back leaves 0 as well: what was decoded has the same levels
+// again. Of a block, frequency fy * size + fx is the coefficient of the orthonormal DCT-II; the
+// frequencies that are coded each make a plane of levels, a value a block. Sums are float32, in one
+// order; two CPUs may round differently, as one may have fused multiply-adds.
 
 // What becomes a plane of levels.
 struct Frequencies {
-  int64_t size;                     // of the blocks: 2 or 4
-  std::span<const int32_t> planes;  // [P]: component * size * size + frequency of each, all different
-  std::span<const float> steps;     // [size * size]: of the quantiser, > 0
+  int64_t size;  // of the blocks: 2 or 4
+  std::span<const int32_t>
+      planes;                    // [P]: component * size * size + frequency of each, all different
+  std::span<const float> steps;  // [size * size]: of the quantiser, > 0
 
   int64_t count() const noexcept { return size * size; }
 };

@@ -24,10 +24,10 @@ std::tuple<Tensor, Tensor> dct_quantize(const Tensor& y, int64_t size, const Ten
                                             (shape.width + size - 1) / size};
   const Tensor levels = empty(of_levels, ScalarType::Short);
   int64_t clamped = 0;
-  check_status(kDctQuantize, fmtc::dct_quantize(values<float>(input), shape, frequencies,
-                                                static_cast<int32_t>(lo), static_cast<int32_t>(hi),
-                                                mutable_values<int16_t>(levels), clamped,
-                                                for_each_torch));
+  check_status(kDctQuantize,
+               fmtc::dct_quantize(values<float>(input), shape, frequencies,
+                                  static_cast<int32_t>(lo), static_cast<int32_t>(hi),
+                                  mutable_values<int16_t>(levels), clamped, for_each_torch));
   return {levels, scalar(clamped)};
 }
 

@@ -22,9 +22,8 @@ Tensor dequantize_dct(const Tensor& levels, int64_t components, int64_t height, 
   const Frequencies frequencies = frequencies_of(kDequantizeDct, size, places, each, components);
   const std::array<int64_t, 4> of_y = {shape.images, components, height, width};
   const Tensor y = empty(of_y, ScalarType::Float);
-  check_status(kDequantizeDct,
-               fmtc::dequantize_dct(values<int16_t>(input), shape, frequencies,
-                                    mutable_values<float>(y), for_each_torch));
+  check_status(kDequantizeDct, fmtc::dequantize_dct(values<int16_t>(input), shape, frequencies,
+                                                    mutable_values<float>(y), for_each_torch));
   return torch::stable::to(y, result);
 }
 

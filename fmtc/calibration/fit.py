@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -17,6 +17,7 @@ from ..codec.scaled import PER_LAYER, SCALINGS, ScaledQuantizer
 from ..codec.transform import Identity, Transform
 from ..errors import CalibrationError
 from ..presets import BitsPreset, Preset
+from .frequencies import block_size, by_frequency
 from .tables import fit_coder
 
 # A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
@@ -32,14 +33,17 @@ class Knob:
     """What sets the quantiser: ``bits``, the b of a preset that has one, or ``step``.
 
     step: in units of the tensor or, with a metric, of what an error does to the output. metric: f64
-    [C, C], the cost e^T metric e of an error e; None counts every error by its square. given: the
-    transform, where it is known already, instead of one fitted to the data.
+    [C, C], the cost e^T metric e of an error e; None counts every error by its square. frequencies:
+    what an error of each frequency costs, f64 [size * size] by the size of the blocks of positions.
+    given: the transform, and if need be the quantiser, where they are known already, instead of
+    such that are fitted to the data.
     """
 
     bits: int | None = None
     step: float | None = None
     metric: torch.Tensor | None = None
-    given: Transform | None = None
+    frequencies: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    given: tuple[Transform, Quantizer | None] | None = None
 
 
 def distinct_share(tensors: list[torch.Tensor]) -> float:
@@ -102,11 +106,19 @@ class Fit:
         def values() -> Iterable[torch.Tensor]:
             return (transform.forward(self.block.split(x)) for x in tensors if x.numel())
 
+        if self.knob.given is not None and self.knob.given[1] is not None:
+            return self._codec(tensors, channels, None, transform, self.knob.given[1])
         low, high, inner = self._extremes(values, sum(x.numel() for x in tensors))
         quantizer = self._quantizer(low, high, inner, values)
         # Ranges are those of the exact basis: rounding it first would leak variance of the strong
         # components into empty ones, which would then be coded, and add that leak to the output.
-        if self.preset.drop_components and moments and not self.undersampled(moments, tensors):
+        enough = moments is not None and not self.undersampled(moments, tensors)
+        drop = self.preset.drop_components and enough
+        size = self._block_size(tensors)
+        if size > 1:
+            costs = self.knob.frequencies[size]
+            transform, quantizer = by_frequency(transform, quantizer, costs, values, drop)
+        elif drop:
             used = _used(low, high, quantizer, transform)
             transform, quantizer = transform.keep(used), quantizer.keep(used)
         if self.preset.transform_bits is not None:
@@ -133,7 +145,14 @@ class Fit:
             return Identity(channels)
         if self.transform == "dct":
             return Transform.dct(channels, self.block)
-        return self.knob.given
+        return None if self.knob.given is None else self.knob.given[0]
+
+    def _block_size(self, tensors: list[torch.Tensor]) -> int:
+        """Of the blocks of positions whose frequencies are coded; 1 for none."""
+        if not (self.block.is_pixel and self.escapes and self.knob.given is None):
+            return 1
+        heights, widths = ({x.shape[d] for x in tensors if x.numel()} for d in (2, 3))
+        return block_size(self.knob.frequencies, min(heights), min(widths))
 
     def _basis(self, moments: Moments) -> Transform:
         if self.knob.metric is not None:
@@ -242,8 +261,9 @@ class Fit:
         levels, squared, clamped = [], 0.0, 0
         for x in tensors:
             part, over = transform.to_levels(self.block.split(x), quantizer)
-            decoded = transform.from_levels(part, quantizer)
-            decoded = self.block.join(decoded, channels, self.block.crop(*x.shape[2:]))
+            crop = (quantizer if self.block.is_pixel else self.block).crop(*x.shape[2:])
+            decoded = transform.from_levels(part, quantizer, crop=crop)
+            decoded = self.block.join(decoded, channels, crop)
             squared += float((decoded - x).double().square().sum())
             clamped += int(over)
             if part.numel():

@@ -8,6 +8,7 @@ import torch
 from torch import fx, nn
 
 from ..codec.codec import Codec, TensorCodec
+from ..codec.frequencies import FrequencyQuantizer
 from ..codec.plain import PlainCodec
 from ..config import CompressConfig
 from ..errors import CalibrationError
@@ -97,15 +98,20 @@ class Layers:
     def _weighted(self, layer: Group, metrics: Metrics) -> Knob:
         """The step, and what an error of this layer's tensor costs."""
         step, preset = self.knob.step, self.config.scheme
-        if isinstance(preset, StepPreset) and preset.reuse_levels:
+        assert isinstance(preset, StepPreset)
+        if preset.reuse_levels:
             read = None if layer.reads is None else (_input(layer), layer.reads)
-            given = reused(layer, self._codec_at.get(read)) if read else None
-            if given is not None:
-                return Knob(step=step, given=given)
+            source = self._codec_at.get(read) if read else None
+            given = reused(layer, source)
+            if given is not None and source is not None:
+                frequencies = isinstance(source.quantizer, FrequencyQuantizer)
+                return Knob(step=step, given=(given, source.quantizer if frequencies else None))
         metric = metrics.metrics.get((layer.name, layer.side))
         if metric is None:
             metric = self._metric_of_source(layer, metrics)
-        return Knob(step=step, metric=metric)
+        costs = metrics.frequencies.get((layer.name, layer.side), {})
+        allowed = {size: cost for size, cost in costs.items() if size <= preset.frequencies}
+        return Knob(step=step, metric=metric, frequencies=allowed)
 
     def _metric_of_source(self, layer: Group, metrics: Metrics) -> torch.Tensor:
         """For a layer whose levels could not be used again: what its input's metric says of it."""

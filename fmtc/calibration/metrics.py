@@ -85,17 +85,24 @@ class Metrics:
         return self._of_sensitivities[0]
 
     @cached_property
+    def frequencies(self) -> dict[Key, dict[int, torch.Tensor]]:
+        """What errors of each frequency cost (``Sensitivity.frequencies``)."""
+        return self._of_sensitivities[2]
+
+    @cached_property
     def spectra(self) -> dict[Key, Spectrum]:
         """The variances of each tensor's components in its metric."""
         return self._of_sensitivities[1]
 
     @cached_property
-    def _of_sensitivities(self) -> tuple[Mapping[Key, torch.Tensor], dict[Key, Spectrum]]:
+    def _of_sensitivities(
+        self,
+    ) -> tuple[Mapping[Key, torch.Tensor], dict[Key, Spectrum], dict[Key, dict[int, torch.Tensor]]]:
         known = vars(self).get("sensitivities")
         measured = self._measured() if known is None else known.items()
         probes = self.preset.probes * sum(len(batch) for batch in self.images)
         groups = {group.name: group for group in self.prepared.groups}
-        spectra = {}
+        spectra, frequencies = {}, {}
 
         def made() -> Iterator[tuple[Key, torch.Tensor]]:
             for (name, side), sensitivity in measured:
@@ -106,9 +113,10 @@ class Metrics:
                     probes,
                 )
                 spectra[name, side] = Spectrum.of(sensitivity, metric)
+                frequencies[name, side] = sensitivity.frequencies
                 yield (name, side), metric
 
-        return SymmetricMatrices(made()), spectra
+        return SymmetricMatrices(made()), spectra, frequencies
 
     def _background(self, group: Group, side: str) -> torch.Tensor | None:
         """What the convolutions see that read a group's output there."""
@@ -120,7 +128,8 @@ class Metrics:
     def with_sensitivities(self, sensitivities: dict[Key, Sensitivity]) -> Metrics:
         """These with other sensitivities."""
         made = Metrics.__new__(Metrics)
-        kept = vars(self).keys() - {"sensitivities", "metrics", "spectra", "_of_sensitivities"}
+        measured = {"sensitivities", "metrics", "spectra", "frequencies", "_of_sensitivities"}
+        kept = vars(self).keys() - measured
         vars(made).update({name: vars(self)[name] for name in kept})
         made.sensitivities = sensitivities
         return made
@@ -130,6 +139,7 @@ class Metrics:
         known = self.sensitivities
         made = self.with_sensitivities(known)
         made.metrics = metrics
+        made.frequencies = {key: known[key].frequencies for key in known}
         made.spectra = {key: Spectrum.of(known[key], metrics[key]) for key in known}
         return made
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from ..codec.codec import TensorCodec
+from ..codec.frequencies import FrequencyQuantizer
 from ..codec.transform import Transform
 from ..network.fold import bias_of, plain_convolution
 from ..network.groups import BEFORE, Group
@@ -28,6 +29,8 @@ def certainly_reuses(prepared: Prepared, group: Group) -> bool:
     sources = [g for g in sources if g.layout == group.reads]
     conv = plain_convolution(group)
     assert conv is not None
+    if conv.stride != (1, 1):  # blocks of positions would be lost
+        return False
     weight = conv.weight.detach().double().flatten(1)
     return bool(sources) and not sources[0].excluded and is_invertible(weight, SAFE_CONDITION)
 
@@ -45,6 +48,8 @@ def reused(group: Group, source: object) -> Transform | None:
         return None
     conv = plain_convolution(group)
     assert conv is not None
+    if isinstance(source.quantizer, FrequencyQuantizer) and conv.stride != (1, 1):
+        return None
     weight = conv.weight.detach().double().flatten(1)
     inverse = weight @ source.transform.inverses[0].double()
     if not is_invertible(inverse, WORST_CONDITION):

@@ -15,13 +15,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
+from ..codec.frequencies import SIZES, energies
 from ..network.groups import Group
 from ..network.parts import running
 from ..planes import Layout
@@ -43,11 +44,16 @@ SAMPLES_PER_CHANNEL = 1024
 
 @dataclass
 class Sensitivity:
-    """Of a tensor [N, C, H, W]: ``metric`` M and ``covariance``, f64 [C, C], pixels of an image."""
+    """Of a tensor [N, C, H, W]: ``metric`` M and ``covariance``, f64 [C, C], pixels of an image.
+
+    frequencies: mean squares of the gradient's frequencies in blocks of some sizes, f64
+    [size * size] by size: what errors of each cost, all channels together.
+    """
 
     metric: torch.Tensor
     covariance: torch.Tensor
     positions: float
+    frequencies: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 class _Collected:
@@ -65,6 +71,7 @@ class _Collected:
         self.values, self.gradients = 0, 0
         self.images, self.probes, self.seed = images, probes, seed
         self.positions = 0  # of all images together
+        self.frequencies: dict[int, torch.Tensor] = {}
 
     def add_values(self, x: torch.Tensor, image: int) -> None:
         """Of a tensor; image: the number of the first one."""
@@ -81,6 +88,10 @@ class _Collected:
     def add_gradients(self, gradient: torch.Tensor, image: int, probe: int) -> None:
         """Of such a tensor's gradient."""
         gradient = self.layout.planes(gradient)
+        for size in SIZES:
+            if min(gradient.shape[2:]) >= size:
+                squares = energies(gradient, size) * len(gradient)
+                self.frequencies[size] = self.frequencies.get(size, 0) + squares
         turn = (image + torch.arange(len(gradient))) * self.probes + probe
         some = self._some(gradient, turn, self.images * self.probes)
         self.products.add_products(some[None])
@@ -106,7 +117,8 @@ class _Collected:
         metric = self.products.whole()[0] / self.gradients
         mean = self.sum / self.values
         covariance = self.squares.whole()[0] / self.values - mean[:, None] * mean
-        return Sensitivity(metric, covariance, self.positions / self.images)
+        positions = self.positions / self.images
+        return Sensitivity(metric, covariance, positions, self.frequencies)
 
 
 class _Recorder(fx.Interpreter):

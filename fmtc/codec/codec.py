@@ -23,6 +23,7 @@ from .block import Block
 from .bundle import Bundle, streams_in
 from .coders import Coder, require_tables, require_tables_fit
 from .exact import Exact
+from .frequencies import FrequencyQuantizer
 from .moments import Moments
 from .plain import PlainCodec
 from .positions import PositionClasses
@@ -135,8 +136,12 @@ class TensorCodec(Exact):
         """Tensor [N, C, H, W] of transformed values; ``crop``: block padding to cut off."""
         return self.block.join(self.transform.inverse(y), self.channels, crop)
 
+    def crop(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of padding that complete the last blocks of a tensor of this size."""
+        return (self.quantizer if self.block.is_pixel else self.block).crop(height, width)
+
     def quantize(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Levels int16 [N, K, H', W'] of x [N, C, H, W], and how many were clamped, i64 []."""
+        """Levels int16 [N, P, H', W'] of x [N, C, H, W], and how many were clamped, i64 []."""
         return self.transform.to_levels(self.block.split(x), self.quantizer)
 
     def dequantize(
@@ -147,13 +152,14 @@ class TensorCodec(Exact):
         dtype: torch.dtype = torch.float32,
     ) -> torch.Tensor:
         """Tensor [N, C, H, W] of levels; ``crop`` as for ``inverse``, ``limits`` of the values."""
-        blocks = self.transform.from_levels(levels, self.quantizer, limits, dtype)
+        of_quantizer = crop if self.block.is_pixel else (0, 0)
+        blocks = self.transform.from_levels(levels, self.quantizer, limits, dtype, of_quantizer)
         return self.block.join(blocks, self.channels, crop)
 
     def simulate(self, x: torch.Tensor) -> torch.Tensor:
         """What decode(encode(x)) gives, without making the stream."""
         planes = self.layout.planes(x)
-        made = self.dequantize(self.quantize(planes)[0], self.block.crop(*planes.shape[2:]))
+        made = self.dequantize(self.quantize(planes)[0], self.crop(*planes.shape[2:]))
         return self.layout.restored(made, x.shape)
 
     def encode_symbols(
@@ -193,7 +199,7 @@ class TensorCodec(Exact):
         self._check(x)
         planes = self.layout.planes(x.float())
         levels, _ = self.quantize(planes)
-        data, used = self.encode_levels(levels, self.block.crop(*planes.shape[2:]))
+        data, used = self.encode_levels(levels, self.crop(*planes.shape[2:]))
         return [
             row[:size].cpu().numpy().tobytes()
             for row, size in zip(data, used.tolist(), strict=True)
@@ -354,6 +360,7 @@ class TensorCodec(Exact):
         """The scalars and tensors of an archive's layer."""
         coder, tensors = self.coder.packed()
         tensors |= {"class_of": self.class_of, "histogram": self.histogram}
+        tensors |= self.quantizer.packed_tensors()
         for stage in (self.symbol_map, self.position_classes, self.transform, self.moments):
             if stage is not None:
                 tensors |= stage.packed()
@@ -386,8 +393,9 @@ class TensorCodec(Exact):
         else:
             require(size * block.groups(channels) == channels, f"no transform of blocks {block}")
             transform = Identity(channels)
-        quantizer = (ScaledQuantizer if "format" in layer else Quantizer).unpacked(layer)
         components = transform.components
+        quantizer = _unpacked_quantizer(layer, tensors, components)
+        require(block.is_pixel or not isinstance(quantizer, FrequencyQuantizer), "its blocks")
         require(len(quantizer.each or range(components)) == components, "a step for each component")
         symbol_map = SymbolMap.unpacked(tensors, quantizer.planes(components))
         positions = PositionClasses.unpacked(tensors, symbol_map.planes)
@@ -414,6 +422,13 @@ class TensorCodec(Exact):
             rank=rank,
             layout=Layout(channels=channel_dim),
         )
+
+
+def _unpacked_quantizer(layer: Scalars, tensors: Tensors, components: int) -> Quantizer:
+    """The kind of quantiser that an archive's layer has."""
+    if "frequencies" in tensors:
+        return FrequencyQuantizer.of_archive(layer, tensors, components)
+    return (ScaledQuantizer if "format" in layer else Quantizer).unpacked(layer)
 
 
 Codec = TensorCodec | PlainCodec

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .. import ops
-from .archive import Scalars, integer, number, require
+from .archive import Scalars, Tensors, integer, number, require
 from .exact import Exact
 from .ranges import grid
 
@@ -98,6 +98,10 @@ class Quantizer(Exact):
             return self
         return self.of_each(one for one, kept in zip(self.each, mask.tolist(), strict=True) if kept)
 
+    def crop(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns that complete blocks of positions; none, where there are none."""
+        return 0, 0
+
     def quantize(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Levels int16 of y [N, K, ...] and the number of values that were clamped, i64 []."""
         if self.columns is None:
@@ -107,8 +111,13 @@ class Quantizer(Exact):
         levels = nearest.nan_to_num().clamp(lo, hi)
         return levels.to(torch.int16), (levels != nearest).sum()
 
-    def dequantize(self, levels: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """Values of this type, level * step, of levels int16 [N, K, ...]."""
+    def dequantize(
+        self,
+        levels: torch.Tensor,
+        dtype: torch.dtype = torch.float32,
+        crop: tuple[int, int] = (0, 0),
+    ) -> torch.Tensor:
+        """Values of this type, level * step, of levels int16 [N, K, ...]; crop: of ``crop``."""
         if self.columns is None:
             return ops.dequantize(levels, self.step, dtype)
         return (levels * self._columns_like(levels)[0]).to(dtype)
@@ -122,6 +131,10 @@ class Quantizer(Exact):
         """The scalars of an archive's layer."""
         each = {} if self.each is None else {"each": self.each}
         return {"step": self.step, "lo": self.lo, "hi": self.hi, **each}
+
+    def packed_tensors(self) -> Tensors:
+        """The tensors of an archive's layer."""
+        return {}
 
     @classmethod
     def unpacked(cls, layer: Scalars) -> Quantizer:

@@ -99,7 +99,12 @@ class ScaledQuantizer(Quantizer):
         arguments = scaling.format, scaling.block, self.step, self.least, self.most
         return ops.quantize_scaled(y, *arguments)
 
-    def dequantize(self, levels: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    def dequantize(
+        self,
+        levels: torch.Tensor,
+        dtype: torch.dtype = torch.float32,
+        crop: tuple[int, int] = (0, 0),
+    ) -> torch.Tensor:
         """Values [N, C, H, W] of this type of levels int16 [N, C + S, H, W]."""
         scaling = self.scaling
         return ops.dequantize_scaled(levels, scaling.format, scaling.block, self.step, dtype)

@@ -192,10 +192,15 @@ class Transform(Exact):
         quantizer: Quantizer,
         limits: Limits = UNLIMITED,
         dtype: torch.dtype = torch.float32,
+        crop: tuple[int, int] = (0, 0),
     ) -> torch.Tensor:
-        """``self.inverse(quantizer.dequantize(levels))`` within limits, in one pass likewise."""
+        """``self.inverse(quantizer.dequantize(levels))`` within limits, in one pass likewise.
+
+        crop: of the quantiser's blocks.
+        """
         if not self._in_one_pass(quantizer):
-            return limited(self.inverse(quantizer.dequantize(levels)), limits).to(dtype)
+            y = quantizer.dequantize(levels, crop=crop)
+            return limited(self.inverse(y), limits).to(dtype)
         product = self.inverses[0], self._all("mean32_")[0]
         return ops.dequantize_transform(levels, *product, quantizer.step, *limits, dtype)
 

@@ -65,7 +65,7 @@ class CodedPoint(CodingPoint):
         self.limits: Limits = UNLIMITED
 
     def pass_planes(self, x: torch.Tensor) -> torch.Tensor:
-        crop = self.codec.block.crop(*x.shape[2:])
+        crop = self.codec.crop(*x.shape[2:])
         if self.mode == "float":
             return self._transformed(x, crop)
         levels, clamped = self.quantize(x)
@@ -90,7 +90,7 @@ class CodedPoint(CodingPoint):
     ) -> torch.Tensor:
         """The point's output of levels."""
         if self.inverse_folded:
-            return self.codec.quantizer.dequantize(levels, dtype)
+            return self.codec.quantizer.dequantize(levels, dtype, crop)
         return self.codec.dequantize(levels, crop, self.limits, dtype)
 
     def _transformed(self, x: torch.Tensor, crop: tuple[int, int]) -> torch.Tensor:

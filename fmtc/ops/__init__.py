@@ -22,6 +22,7 @@ _ops = torch.ops.fmtc
 # What needs the operators to be there.
 from . import fakes as fakes  # noqa: E402
 from .bundles import BUNDLE_MAGIC, BundleReader, make_bundle  # noqa: E402, F401
+from .dct import dct_quantize, dequantize_dct  # noqa: E402, F401
 from .scaled import dequantize_scaled, quantize_scaled  # noqa: E402, F401
 from .streams import Bytes, build_info, check_expected, check_status, stream_info  # noqa: E402, F401
 from .words import dct_cm_decode, dct_cm_encode, ebpc_decode, ebpc_encode  # noqa: E402, F401
@@ -127,44 +128,6 @@ def dequantize_transform(
     Returns x of this dtype [N, C, H, W], contiguous.
     """
     return _ops.dequantize_transform(levels, matrix, offset, step, least, most, _name(dtype))
-
-
-# -- DCT over positions and quantiser in one ------------------------------------------------------
-
-
-def dct_quantize(
-    y: Tensor, size: int, planes: Tensor, steps: Tensor, lo: int, hi: int
-) -> tuple[Tensor, Tensor]:
-    """``quantize`` of the frequencies of each component, with a step for each frequency.
-
-    Each component is cut into blocks of size x size positions (2 or 4), the last ones completed by
-    repeating the last row and column; of a block, frequency fy * size + fx is the coefficient of
-    the orthonormal DCT-II. y: [N, K, H, W] float16, bfloat16, float32 or float64, any strides.
-    planes: i32 [P], component * size * size + frequency of each plane of levels, all different.
-    steps: f32 [size * size], > 0. lo <= hi: int16 levels.
-    Returns levels int16 [N, P, ceil(H / size), ceil(W / size)], contiguous, and the number of
-    clamped values, i64 [].
-    """
-    return _ops.dct_quantize(y, size, planes, steps, lo, hi)
-
-
-def dequantize_dct(
-    levels: Tensor,
-    components: int,
-    height: int,
-    width: int,
-    size: int,
-    planes: Tensor,
-    steps: Tensor,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """The way back: y [N, components, height, width] of this dtype, contiguous.
-
-    levels: int16 [N, P, rows, columns], any strides. What has no plane is 0, and what completed the
-    last blocks is cut off. planes and steps: as for ``dct_quantize``.
-    """
-    size_of = components, height, width
-    return _ops.dequantize_dct(levels, *size_of, size, planes, steps, _name(dtype))
 
 
 # -- Prediction of levels -------------------------------------------------------------------------

@@ -73,6 +73,8 @@ def _(levels, format, block, layer_scale, dtype="float32"):
     images, planes, height, width = levels.shape
     channels = planes - (-(-planes // (block + 1)) if block else min(planes, 1))
     return levels.new_empty(images, channels, height, width, dtype=getattr(torch, dtype))
+
+
 @library.register_fake("fmtc::dct_quantize")
 def _(y, size, planes, steps, lo, hi):
     images, _, height, width = y.shape

@@ -1,0 +1,112 @@
+"""The quantiser of frequencies: a DCT over positions, with a step for each of its frequencies.
+
+docs/method.md, "Frequencies".
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .. import ops
+from .archive import Scalars, Tensors, integer, require, typed
+from .quantizer import Quantizer
+
+SIZES = (2, 4)  # rows and columns of a block
+
+
+def dct_matrix(size: int) -> torch.Tensor:
+    """The orthonormal DCT-II, f64 [size, size]: row f has frequency f."""
+    n = torch.arange(size, dtype=torch.float64)
+    basis = (2 / size) ** 0.5 * torch.cos(torch.pi / size * (n + 0.5) * n[:, None])
+    basis[0] /= 2**0.5
+    return basis
+
+
+def energies(x: torch.Tensor, size: int) -> torch.Tensor:
+    """Mean square of each frequency over the whole blocks of x [N, C, H, W], f64 [size * size].
+
+    NaN where there is no whole block.
+    """
+    rows, columns = (n // size * size for n in x.shape[2:])
+    blocks = x[:, :, :rows, :columns].unflatten(3, (-1, size)).unflatten(2, (-1, size))
+    basis = dct_matrix(size).to(x.dtype)
+    # N, C, rows, size, columns, size
+    made = torch.einsum("fy,ncryqx,gx->ncrfqg", basis, blocks, basis)
+    return made.double().square().mean((0, 1, 2, 4)).flatten()
+
+
+class FrequencyQuantizer(Quantizer):
+    """Levels int16 [N, P, rows, columns] of the frequencies of y [N, K, H, W].
+
+    size: of the blocks of positions, of which ceil(H / size) x ceil(W / size) cover a component.
+    coded: i32 [P], component * size * size + frequency of each plane of levels. scales: f32
+    [size * size], of ``step`` for each frequency. components: K.
+    """
+
+    coded: torch.Tensor
+    scales: torch.Tensor
+    steps: torch.Tensor
+
+    def __init__(
+        self,
+        base: Quantizer,
+        size: int,
+        coded: torch.Tensor,
+        scales: torch.Tensor,
+        components: int,
+    ):
+        super().__init__(base.step, base.lo, base.hi)
+        self.size, self.components = size, components
+        self.hold("coded", coded.to(torch.int32))
+        self.hold("scales", scales.float())
+        self.hold("steps", self.scales * self.step)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, blocks of {self.size}x{self.size}"
+
+    @property
+    def one_step(self) -> bool:
+        return False
+
+    def planes(self, components: int) -> int:
+        return len(self.coded)
+
+    def crop(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns that complete the last blocks."""
+        return -height % self.size, -width % self.size
+
+    def quantize(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Levels int16 [N, P, rows, columns] of y, and how many were clamped, i64 []."""
+        return ops.dct_quantize(y, self.size, self.coded, self.steps, self.lo, self.hi)
+
+    def dequantize(
+        self,
+        levels: torch.Tensor,
+        dtype: torch.dtype = torch.float32,
+        crop: tuple[int, int] = (0, 0),
+    ) -> torch.Tensor:
+        """y of this type [N, K, H, W]; crop: what ``crop`` said of its size."""
+        height, width = (n * self.size - cut for n, cut in zip(levels.shape[2:], crop, strict=True))
+        of_blocks = self.size, self.coded, self.steps
+        return ops.dequantize_dct(levels, self.components, height, width, *of_blocks, dtype)
+
+    def packed_tensors(self) -> Tensors:
+        return {"frequencies": self.coded, "frequency_scales": self.scales}
+
+    @classmethod
+    def of_archive(cls, layer: Scalars, tensors: Tensors, components: int) -> FrequencyQuantizer:
+        """From the scalars and tensors of an archive's layer. ValueError: no quantiser's."""
+        base = Quantizer.unpacked(layer)
+        require(base.each is None, "one step")
+        coded = typed(tensors, "frequencies", torch.int32, 1)
+        scales = typed(tensors, "frequency_scales", torch.float32, 1)
+        size = math.isqrt(len(scales))
+        require(size in SIZES and size * size == len(scales), "its frequencies")
+        positive = bool(((scales > 0) & scales.isfinite()).all())
+        require(positive and math.isfinite(base.step * float(scales.max())), "its steps")
+        require(0 < len(coded) == len(coded.unique()), "its frequencies")
+        least, most = int(coded.min()), int(coded.max())
+        require(0 <= least and most < integer(components) * size * size, "its frequencies")
+        return cls(base, size, coded, scales, components)
