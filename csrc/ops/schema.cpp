@@ -26,6 +26,7 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
   m.def(
       "dequantize_scaled(Tensor levels, str format, int block, float layer_scale, "
       "str dtype=\"float32\") -> Tensor");
+  m.def(
       "dct_quantize(Tensor y, int size, Tensor planes, Tensor steps, int lo, int hi) "
       "-> (Tensor levels, Tensor clamped)");
   m.def(
