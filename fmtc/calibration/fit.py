@@ -17,8 +17,8 @@ from ..codec.scaled import PER_LAYER, SCALINGS, ScaledQuantizer
 from ..codec.transform import Identity, Transform
 from ..errors import CalibrationError
 from ..presets import BitsPreset, Preset
-from .frequencies import block_size, by_frequency
-from .tables import fit_coder
+from .frequencies import block_sizes, by_frequency, loss, some
+from .tables import Coded, fit_coder
 
 # A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
 # than this, no component is taken for empty.
@@ -35,15 +35,15 @@ class Knob:
     step: in units of the tensor or, with a metric, of what an error does to the output. metric: f64
     [C, C], the cost e^T metric e of an error e; None counts every error by its square. frequencies:
     what an error of each frequency costs, f64 [size * size] by the size of the blocks of positions.
-    given: the transform, and if need be the quantiser, where they are known already, instead of
-    such that are fitted to the data.
+    again: the transform that finds the levels of a codec again, and that codec, whose later stages
+    are the tensor's, too.
     """
 
     bits: int | None = None
     step: float | None = None
     metric: torch.Tensor | None = None
     frequencies: Mapping[int, torch.Tensor] = field(default_factory=dict)
-    given: tuple[Transform, Quantizer | None] | None = None
+    again: tuple[Transform, TensorCodec] | None = None
 
 
 def distinct_share(tensors: list[torch.Tensor]) -> float:
@@ -106,24 +106,24 @@ class Fit:
         def values() -> Iterable[torch.Tensor]:
             return (transform.forward(self.block.split(x)) for x in tensors if x.numel())
 
-        if self.knob.given is not None and self.knob.given[1] is not None:
-            return self._codec(tensors, channels, None, transform, self.knob.given[1])
+        if self.knob.again is not None:
+            return self._codec(tensors, None, transform, *_stages(self.knob.again[1]))
         low, high, inner = self._extremes(values, sum(x.numel() for x in tensors))
         quantizer = self._quantizer(low, high, inner, values)
         # Ranges are those of the exact basis: rounding it first would leak variance of the strong
         # components into empty ones, which would then be coded, and add that leak to the output.
         enough = moments is not None and not self.undersampled(moments, tensors)
         drop = self.preset.drop_components and enough
-        size = self._block_size(tensors)
-        if size > 1:
-            costs = self.knob.frequencies[size]
-            transform, quantizer = by_frequency(transform, quantizer, costs, values, drop)
+        by_frequencies = self._by_frequencies(tensors, quantizer, values, drop)
+        if by_frequencies is not None:
+            used, quantizer = by_frequencies
+            transform = transform.keep(used)
         elif drop:
             used = _used(low, high, quantizer, transform)
             transform, quantizer = transform.keep(used), quantizer.keep(used)
         if self.preset.transform_bits is not None:
             transform = transform.quantize(self.preset.transform_bits)
-        return self._codec(tensors, channels, moments, transform, quantizer)
+        return self._codec(tensors, moments, transform, quantizer)
 
     def _fit_dct_cm(self, tensors: list[torch.Tensor]) -> TensorCodec:
         """DCT of 8 channels, or none: what takes fewer bits for the mask and what is not masked."""
@@ -145,14 +145,38 @@ class Fit:
             return Identity(channels)
         if self.transform == "dct":
             return Transform.dct(channels, self.block)
-        return None if self.knob.given is None else self.knob.given[0]
+        return None if self.knob.again is None else self.knob.again[0]
 
-    def _block_size(self, tensors: list[torch.Tensor]) -> int:
-        """Of the blocks of positions whose frequencies are coded; 1 for none."""
-        if not (self.block.is_pixel and self.escapes and self.knob.given is None):
-            return 1
+    def _by_frequencies(
+        self, tensors: list[torch.Tensor], quantizer: Quantizer, values: Values, drop: bool
+    ) -> tuple[torch.Tensor, Quantizer] | None:
+        """The components used and the quantiser of frequencies; None where none is worth it.
+
+        Sizes of blocks are tried on some images: one is taken for its bits and the cost of errors.
+        """
+        if not (self.block.is_pixel and self.escapes):
+            return None
+        costs = self.knob.frequencies
         heights, widths = ({x.shape[d] for x in tensors if x.numel()} for d in (2, 3))
-        return block_size(self.knob.frequencies, min(heights), min(widths))
+        sizes = block_sizes(costs, min(heights), min(widths))
+        if not sizes:
+            return None
+        tried = some(values())
+        components = tried[0].shape[1]
+        finest = costs[max(sizes)]
+
+        def bits(levels: list[torch.Tensor]) -> float:
+            return fit_coder(levels, quantizer, self.preset).bits()
+
+        every = torch.ones(components, dtype=torch.bool)
+        losses = {1: loss(quantizer, every, finest, tried, bits)}
+        for size in sizes:
+            used, made = by_frequency(quantizer, costs[size], tried, components, True)
+            losses[size] = loss(made, used, finest, tried, bits)
+        best = min(losses, key=losses.__getitem__)
+        if best == 1:
+            return None
+        return by_frequency(quantizer, costs[best], values(), components, drop)
 
     def _basis(self, moments: Moments) -> Transform:
         if self.knob.metric is not None:
@@ -252,13 +276,14 @@ class Fit:
     def _codec(
         self,
         tensors: list[torch.Tensor],
-        channels: int,
         moments: Moments | None,
         transform: Transform,
         quantizer: Quantizer,
+        coded: Coded | None = None,
     ) -> TensorCodec:
-        """The codec of these stages, with the coder of what they make of the tensors."""
+        """The codec of these stages, by default with a coder for what they make of the tensors."""
         levels, squared, clamped = [], 0.0, 0
+        channels = tensors[0].shape[1]
         for x in tensors:
             part, over = transform.to_levels(self.block.split(x), quantizer)
             crop = (quantizer if self.block.is_pixel else self.block).crop(*x.shape[2:])
@@ -269,7 +294,7 @@ class Fit:
             if part.numel():
                 levels.append(part)
         values = sum(x.numel() for x in tensors)
-        coded = fit_coder(levels, quantizer, self.preset)
+        coded = coded or fit_coder(levels, quantizer, self.preset)
         return TensorCodec(
             channels=channels,
             block=self.block,
@@ -285,6 +310,13 @@ class Fit:
             moments=moments if self.keep_moments else None,
             position_classes=coded.positions,
         )
+
+
+def _stages(codec: TensorCodec) -> tuple[Quantizer, Coded]:
+    """Of a codec what follows its transform."""
+    coder, positions = codec.coder, codec.position_classes
+    coded = Coded(codec.symbol_map, coder, codec.class_of, codec.histogram, positions)
+    return codec.quantizer, coded
 
 
 def _used(

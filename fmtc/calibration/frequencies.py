@@ -5,31 +5,33 @@ docs/method.md, "Frequencies".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
-from ..codec.frequencies import FrequencyQuantizer
+from ..codec.frequencies import FrequencyQuantizer, energies
 from ..codec.quantizer import Quantizer
-from ..codec.transform import Transform
 
-# The smallest side of a tensor, in positions, for blocks of a size. Of smaller ones too few blocks
-# are left for the prediction.
-LEAST_SIDE = {4: 28, 2: 7}
+LEAST_BLOCKS = 3  # in a row or column of a tensor, below which there is little left to predict
 # Bits a value that steps of their own save in fine quantisation, below which they are not worth it.
 LEAST_GAIN = 0.02
 LEAST_COST = 0.1  # of a frequency, as a share of their mean: more is not known of it
+# Bits that a squared error of one step is worth: where quantisation is fine, half a bit halves an
+# error's square, step^2 / 12, which is -d bits / d square = 6 / ln 2.
+BITS_OF_SQUARE = 6 / math.log(2)
+TRIED_VALUES = 2**22  # of a tensor with which block sizes are compared
+
+Costs = Mapping[int, torch.Tensor]  # of an error of each frequency, f64 [size * size] by size
 
 
-def block_size(costs: Mapping[int, torch.Tensor], height: int, width: int) -> int:
-    """The size of the blocks of a tensor of this height and width; 1 for none.
-
-    costs: what an error of each frequency costs, f64 [size * size] by size.
-    """
-    for size, side in LEAST_SIDE.items():
-        if size in costs and min(height, width) >= side and gain(costs[size]) >= LEAST_GAIN:
-            return size
-    return 1
+def block_sizes(costs: Costs, height: int, width: int) -> list[int]:
+    """The sizes of blocks that may be worth it for a tensor of this height and width."""
+    return [
+        size
+        for size, of in costs.items()
+        if min(height, width) > size * (LEAST_BLOCKS - 1) and gain(of) >= LEAST_GAIN
+    ]
 
 
 def relative(costs: torch.Tensor) -> torch.Tensor:
@@ -49,33 +51,67 @@ def gain(costs: torch.Tensor) -> float:
 
 
 def by_frequency(
-    transform: Transform,
     quantizer: Quantizer,
     costs: torch.Tensor,
-    values: Callable[[], Iterable[torch.Tensor]],
+    values: Iterable[torch.Tensor],
+    components: int,
     drop: bool,
-) -> tuple[Transform, FrequencyQuantizer]:
-    """The quantiser of the frequencies of blocks, and the transform to the components that it uses.
+) -> tuple[torch.Tensor, FrequencyQuantizer]:
+    """Which components have frequencies that are coded, bool [components], and their quantiser.
 
     quantizer: of values that are no frequencies; its step is that of a frequency of mean cost.
-    costs: f64 [size * size]. values: calibration values [N, K, H, W]. drop: leave out frequencies
-    of components whose levels are all 0 there. The strongest come first: later ones are predicted
-    from them.
+    costs: f64 [size * size]. values: calibration values [N, components, H, W]. drop: leave out
+    frequencies of components whose levels are all 0 there. The strongest come first: later ones are
+    predicted from them.
     """
-    components, size = transform.components, round(len(costs) ** 0.5)
-    scales = relative(costs).rsqrt()
-    every = torch.arange(components * len(costs), dtype=torch.int32)
-    whole = FrequencyQuantizer(quantizer, size, every, scales, components)
+    count = len(costs)
+    every = torch.arange(components * count, dtype=torch.int32)
+    layout = math.isqrt(count), every, relative(costs).rsqrt()
+    whole = FrequencyQuantizer(quantizer, *layout, components)
     squares = torch.zeros(len(every), dtype=torch.float64)
-    for y in values():
+    for y in values:
         squares += whole.quantize(y)[0].double().square().sum((0, 2, 3))
     order = squares.argsort(descending=True, stable=True)
     if drop:
         order = order[: max(1, int((squares > 0).sum()))]
-    component, frequency = order // len(costs), order % len(costs)
     used = torch.zeros(components, dtype=torch.bool)
-    used[component] = True
+    used[order // count] = True
     place = used.cumsum(0) - 1
-    coded = place[component] * len(costs) + frequency
-    made = FrequencyQuantizer(quantizer, size, coded, scales, int(used.sum()))
-    return transform.keep(used), made
+    coded = place[order // count] * count + order % count
+    return used, FrequencyQuantizer(quantizer, layout[0], coded, layout[2], int(used.sum()))
+
+
+def loss(
+    quantizer: Quantizer,
+    used: torch.Tensor,
+    costs: torch.Tensor,
+    values: Iterable[torch.Tensor],
+    bits: Callable[[list[torch.Tensor]], float],
+) -> float:
+    """What a quantiser takes: bits, and its errors by what they cost, in bits.
+
+    used: bool [K], the components that it codes. costs: f64 [size * size], by which errors are
+    weighed. values: [N, K, H, W]. bits: of levels.
+    """
+    weights, size = relative(costs), math.isqrt(len(costs))
+    levels, squares = [], 0.0
+    for y in values:
+        coded = y[:, used]
+        part, _ = quantizer.quantize(coded)
+        error = y.clone()
+        error[:, used] -= quantizer.dequantize(part, crop=quantizer.crop(*y.shape[2:]))
+        squares += float((energies(error, size) * weights).mean()) * y.numel()
+        levels.append(part)
+    return bits(levels) + BITS_OF_SQUARE * squares / quantizer.step**2
+
+
+def some(values: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """The first images [N, K, H, W] of some, at least one, and TRIED_VALUES values if there are."""
+    taken, count = [], 0
+    for y in values:
+        wanted = max(1, (TRIED_VALUES - count) // max(1, y[0].numel()))
+        taken.append(y[:wanted])
+        count += taken[-1].numel()
+        if count >= TRIED_VALUES - y[0].numel():
+            break
+    return taken

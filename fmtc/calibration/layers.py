@@ -8,7 +8,6 @@ import torch
 from torch import fx, nn
 
 from ..codec.codec import Codec, TensorCodec
-from ..codec.frequencies import FrequencyQuantizer
 from ..codec.plain import PlainCodec
 from ..config import CompressConfig
 from ..errors import CalibrationError
@@ -102,10 +101,9 @@ class Layers:
         if preset.reuse_levels:
             read = None if layer.reads is None else (_input(layer), layer.reads)
             source = self._codec_at.get(read) if read else None
-            given = reused(layer, source)
-            if given is not None and source is not None:
-                frequencies = isinstance(source.quantizer, FrequencyQuantizer)
-                return Knob(step=step, given=(given, source.quantizer if frequencies else None))
+            again = reused(layer, source)
+            if again is not None and source is not None:
+                return Knob(step=step, again=(again, source))
         metric = metrics.metrics.get((layer.name, layer.side))
         if metric is None:
             metric = self._metric_of_source(layer, metrics)

@@ -34,6 +34,10 @@ class Coded:
     histogram: torch.Tensor
     positions: PositionClasses | None
 
+    def bits(self) -> float:
+        """Of all calibration symbols at the entropy of their classes."""
+        return float((ops.entropy(self.histogram) * self.histogram.sum(1)).sum())
+
 
 def fit_coder(levels: list[torch.Tensor], quantizer: Quantizer, preset: Preset) -> Coded:
     """The coder of levels int16 [N, K, H', W'], as the preset wants it and the coder can do."""
