@@ -7,6 +7,7 @@
 #include <new>
 #include <vector>
 
+#include "core/dct.h"
 #include "core/multiversion.h"
 #include "core/quantize.h"
 
@@ -14,43 +15,6 @@ namespace fmtc {
 namespace {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// The orthonormal DCT-II of kSize values and its inverse, for each of `count` columns: value i of
-// column j is in[i * stride + j].
-template <int kSize>
-struct Dct;
-
-template <>
-struct Dct<2> {
-  static constexpr float kHalf = 0.70710678118654752f;  // sqrt(1/2)
-  FMTC_ALWAYS_INLINE static void forward(const float* x, float* f) noexcept {
-    f[0] = (x[0] + x[1]) * kHalf;
-    f[1] = (x[0] - x[1]) * kHalf;
-  }
-  FMTC_ALWAYS_INLINE static void inverse(const float* f, float* x) noexcept { forward(f, x); }
-};
-
-template <>
-struct Dct<4> {
-  static constexpr float kOdd = 0.65328148243818826f;   // cos(pi/8) / sqrt(2)
-  static constexpr float kEven = 0.27059805007309849f;  // sin(pi/8) / sqrt(2)
-  FMTC_ALWAYS_INLINE static void forward(const float* x, float* f) noexcept {
-    const float outer = x[0] + x[3], inner = x[1] + x[2];
-    const float across = x[0] - x[3], between = x[1] - x[2];
-    f[0] = (outer + inner) * 0.5f;
-    f[2] = (outer - inner) * 0.5f;
-    f[1] = across * kOdd + between * kEven;
-    f[3] = across * kEven - between * kOdd;
-  }
-  FMTC_ALWAYS_INLINE static void inverse(const float* f, float* x) noexcept {
-    const float outer = (f[0] + f[2]) * 0.5f, inner = (f[0] - f[2]) * 0.5f;
-    const float across = f[1] * kOdd + f[3] * kEven, between = f[1] * kEven - f[3] * kOdd;
-    x[0] = outer + across;
-    x[3] = outer - across;
-    x[1] = inner + between;
-    x[2] = inner - between;
-  }
-};
 
 // One row of blocks. rows [kSize][blocks * kSize] -> frequencies [kSize * kSize][blocks].
 template <int kSize>
@@ -104,32 +68,18 @@ FMTC_MULTIVERSION void transform_back_4(const float* in, int64_t blocks, float* 
   transform_back<4>(in, blocks, rows);
 }
 
-// Where each frequency of each component is among the planes, -1 where it is not coded.
-class Places {
- public:
-  Places(const Frequencies& frequencies, int64_t components)
-      : count_(frequencies.count()), places_(static_cast<size_t>(components * count_), -1) {
-    for (size_t p = 0; p < frequencies.planes.size(); ++p) {
-      const int64_t at = frequencies.planes[p];
-      if (at < 0 || at >= components * count_ || places_[static_cast<size_t>(at)] >= 0) {
-        valid_ = false;
-        return;
-      }
-      places_[static_cast<size_t>(at)] = static_cast<int64_t>(p);
-    }
+// Whether each of the planes has one place, and no other number is there.
+bool have_places(const Frequencies& frequencies) {
+  std::vector<bool> seen(static_cast<size_t>(frequencies.planes));
+  int64_t found = 0;
+  for (const int32_t place : frequencies.places) {
+    if (place == -1) continue;
+    if (place < 0 || place >= frequencies.planes || seen[static_cast<size_t>(place)]) return false;
+    seen[static_cast<size_t>(place)] = true;
+    ++found;
   }
-
-  bool valid() const { return valid_; }
-  std::span<const int64_t> of(int64_t component) const {
-    return std::span(places_).subspan(static_cast<size_t>(component * count_),
-                                      static_cast<size_t>(count_));
-  }
-
- private:
-  int64_t count_;
-  std::vector<int64_t> places_;
-  bool valid_ = true;
-};
+  return found == frequencies.planes;
+}
 
 // Whether `size` is the product of all sizes, none of which is negative.
 bool is_product(size_t size, std::initializer_list<int64_t> sizes) {
@@ -142,13 +92,12 @@ bool is_product(size_t size, std::initializer_list<int64_t> sizes) {
 
 // The sizes of one call.
 struct Blocks {
-  int64_t size, rows, columns, planes;
+  int64_t size, rows, columns;
 
   Blocks(const ComponentShape& shape, const Frequencies& frequencies)
       : size(frequencies.size),
         rows(divide_up(shape.height, size)),
-        columns(divide_up(shape.width, size)),
-        planes(static_cast<int64_t>(frequencies.planes.size())) {}
+        columns(divide_up(shape.width, size)) {}
 };
 
 bool valid(const ComponentShape& shape, const Frequencies& frequencies, size_t values,
@@ -156,18 +105,20 @@ bool valid(const ComponentShape& shape, const Frequencies& frequencies, size_t v
   if (frequencies.size != 2 && frequencies.size != 4) return false;
   if (shape.height < 0 || shape.width < 0) return false;
   const Blocks blocks(shape, frequencies);
-  int64_t numbers = 0;  // of frequencies of all components
   return frequencies.steps.size() == static_cast<size_t>(frequencies.count()) &&
          std::ranges::all_of(frequencies.steps,
                              [](float step) { return step > 0 && std::isfinite(step); }) &&
          is_product(values, {shape.images, shape.components, shape.height, shape.width}) &&
-         is_product(levels, {shape.images, blocks.planes, blocks.rows, blocks.columns}) &&
-         !__builtin_mul_overflow(shape.components, frequencies.count(), &numbers);
+         is_product(levels, {shape.images, frequencies.planes, blocks.rows, blocks.columns}) &&
+         is_product(frequencies.places.size(), {shape.components, frequencies.count()}) &&
+         frequencies.planes <= static_cast<int64_t>(frequencies.places.size()) &&
+         have_places(frequencies);
 }
 
-// What stands at place i of a block of which the first `count` are there: the others mirror these.
-int64_t mirrored(int64_t i, int64_t count) {
-  return i < count ? i : std::max<int64_t>(2 * count - 1 - i, 0);
+// The places of a component's frequencies.
+std::span<const int32_t> places_of(const Frequencies& frequencies, int64_t component) {
+  const auto count = static_cast<size_t>(frequencies.count());
+  return frequencies.places.subspan(static_cast<size_t>(component) * count, count);
 }
 
 // Rows of a component that one row of blocks holds, completed.
@@ -207,13 +158,11 @@ struct Scratch {
 Status dct_quantize(std::span<const float> y, const ComponentShape& shape,
                     const Frequencies& frequencies, int32_t lo, int32_t hi,
                     std::span<int16_t> levels, int64_t& clamped, const ForEach& for_each) {
-  if (!valid(shape, frequencies, y.size(), levels.size())) return Status::kBadArgument;
   int64_t none = 0;
   const Status checked = quantize(std::span<const float>(), 1.0f, lo, hi, {}, none);
   if (checked != Status::kOk) return checked;
   try {
-    const Places places(frequencies, shape.components);
-    if (!places.valid()) return Status::kBadArgument;
+    if (!valid(shape, frequencies, y.size(), levels.size())) return Status::kBadArgument;
     const Blocks blocks(shape, frequencies);
     const auto columns = static_cast<size_t>(blocks.columns);
     const auto transform = blocks.size == 2 ? transform_rows_2 : transform_rows_4;
@@ -223,14 +172,14 @@ Status dct_quantize(std::span<const float> y, const ComponentShape& shape,
       int64_t here = 0;
       for (int64_t task = begin; task < end; ++task) {
         const int64_t image = task / shape.components, component = task % shape.components;
-        const auto of = places.of(component);
-        if (std::ranges::all_of(of, [](int64_t place) { return place < 0; })) continue;
+        const auto of = places_of(frequencies, component);
+        if (std::ranges::all_of(of, [](int32_t place) { return place < 0; })) continue;
         for (int64_t row = 0; row < blocks.rows; ++row) {
           take_rows(y.data() + task * shape.plane(), shape, blocks, row, scratch.rows.data());
           transform(scratch.rows.data(), blocks.columns, scratch.frequencies.data());
           for (size_t f = 0; f < of.size(); ++f) {
             if (of[f] < 0) continue;
-            const int64_t to = (image * blocks.planes + of[f]) * blocks.rows + row;
+            const int64_t to = (image * frequencies.planes + of[f]) * blocks.rows + row;
             int64_t in_row = 0;
             quantize(std::span<const float>(scratch.frequencies).subspan(f * columns, columns),
                      frequencies.steps[f], lo, hi,
@@ -250,10 +199,8 @@ Status dct_quantize(std::span<const float> y, const ComponentShape& shape,
 
 Status dequantize_dct(std::span<const int16_t> levels, const ComponentShape& shape,
                       const Frequencies& frequencies, std::span<float> y, const ForEach& for_each) {
-  if (!valid(shape, frequencies, y.size(), levels.size())) return Status::kBadArgument;
   try {
-    const Places places(frequencies, shape.components);
-    if (!places.valid()) return Status::kBadArgument;
+    if (!valid(shape, frequencies, y.size(), levels.size())) return Status::kBadArgument;
     const Blocks blocks(shape, frequencies);
     const auto columns = static_cast<size_t>(blocks.columns);
     const auto transform = blocks.size == 2 ? transform_back_2 : transform_back_4;
@@ -261,7 +208,7 @@ Status dequantize_dct(std::span<const int16_t> levels, const ComponentShape& sha
       Scratch scratch(blocks);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t image = task / shape.components, component = task % shape.components;
-        const auto of = places.of(component);
+        const auto of = places_of(frequencies, component);
         for (int64_t row = 0; row < blocks.rows; ++row) {
           for (size_t f = 0; f < of.size(); ++f) {
             const auto to = std::span(scratch.frequencies).subspan(f * columns, columns);
@@ -269,7 +216,7 @@ Status dequantize_dct(std::span<const int16_t> levels, const ComponentShape& sha
               std::ranges::fill(to, 0.0f);
               continue;
             }
-            const int64_t from = (image * blocks.planes + of[f]) * blocks.rows + row;
+            const int64_t from = (image * frequencies.planes + of[f]) * blocks.rows + row;
             dequantize(levels.subspan(static_cast<size_t>(from) * columns, columns),
                        frequencies.steps[f], to);
           }

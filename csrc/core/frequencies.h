@@ -19,9 +19,11 @@ namespace fmtc {
 
 // What becomes a plane of levels.
 struct Frequencies {
-  int64_t size;  // of the blocks: 2 or 4
-  std::span<const int32_t>
-      planes;                    // [P]: component * size * size + frequency of each, all different
+  int64_t size;    // of the blocks: 2 or 4
+  int64_t planes;  // P
+  // [components, size * size]: the plane of each frequency, -1 where it is not coded. Each of the
+  // planes is there once.
+  std::span<const int32_t> places;
   std::span<const float> steps;  // [size * size]: of the quantiser, > 0
 
   int64_t count() const noexcept { return size * size; }

@@ -1,6 +1,7 @@
 #pragma once
 
 // Checks of the operators that fuse the DCT over positions with the quantiser.
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -11,57 +12,67 @@ namespace fmtc::ops {
 
 inline constexpr const char* kDctQuantize = "dct_quantize";
 inline constexpr const char* kDequantizeDct = "dequantize_dct";
+inline constexpr int64_t kMostPositions = int64_t{1} << 32;
 
-// planes int32 [P] and steps float32 [size * size], of blocks of 2 or 4 rows and columns.
-inline void check_frequencies(const char* op, int64_t size, const Tensor& planes,
-                              const Tensor& steps) {
-  STD_TORCH_CHECK(size == 2 || size == 4, "fmtc::", op, ": size must be 2 or 4, but is ", size);
-  check_dtype(op, "planes", planes, ScalarType::Int);
-  check_dim(op, "planes", planes, 1, "[P]");
+// places int32 [K, size * size] of blocks of 2 or 4 rows and columns, and steps float32
+// [size * size]. Returns the size.
+inline int64_t check_frequencies(const char* op, const Tensor& places, const Tensor& steps) {
+  check_dtype(op, "places", places, ScalarType::Int);
+  check_dim(op, "places", places, 2, "[K, size * size]");
+  const int64_t count = places.size(1);
+  STD_TORCH_CHECK(count == 4 || count == 16, "fmtc::", op, ": places must be of the 4 or 16 ",
+                  "frequencies of a block, but its shape is ", shape_text(places));
   check_dtype(op, "steps", steps, ScalarType::Float);
   check_dim(op, "steps", steps, 1, "[size * size]");
-  check_size(op, "steps", steps, 0, size * size, "the frequencies of a block");
+  check_size(op, "steps", steps, 0, count, "the frequencies of a block");
+  return count == 4 ? 2 : 4;
 }
 
-// Their values, those of contiguous tensors on the CPU.
-inline Frequencies frequencies_of(const char* op, int64_t size, const Tensor& planes,
-                                  const Tensor& steps, int64_t components) {
-  const auto all = values<int32_t>(planes);
-  std::vector<bool> seen(static_cast<size_t>(components * size * size));
-  for (size_t p = 0; p < all.size(); ++p) {
-    const bool known = 0 <= all[p] && static_cast<size_t>(all[p]) < seen.size();
-    STD_TORCH_CHECK(known && !seen[static_cast<size_t>(all[p])], "fmtc::", op,
-                    ": planes must be different numbers below components * size * size = ",
-                    seen.size(), ", but number ", p, " is ", all[p]);
-    seen[static_cast<size_t>(all[p])] = true;
+// The values of contiguous ones on the CPU.
+inline Frequencies frequencies_of(const char* op, int64_t size, int64_t planes,
+                                  const Tensor& places, const Tensor& steps) {
+  std::vector<bool> seen(static_cast<size_t>(planes));
+  int64_t found = 0;
+  for (const int32_t place : values<int32_t>(places)) {
+    if (place == -1) continue;
+    STD_TORCH_CHECK(0 <= place && place < planes && !seen[static_cast<size_t>(place)], "fmtc::", op,
+                    ": places must be -1 or different numbers below ", planes,
+                    ", the planes, but one is ", place);
+    seen[static_cast<size_t>(place)] = true;
+    ++found;
   }
-  const auto each = values<float>(steps);
-  for (size_t f = 0; f < each.size(); ++f) check_quantizer_step(op, each[f], ScalarType::Float);
-  return {size, all, each};
+  STD_TORCH_CHECK(found == planes, "fmtc::", op, ": places must have each of the ", planes,
+                  " planes, but has ", found);
+  for (const float step : values<float>(steps)) check_quantizer_step(op, step, ScalarType::Float);
+  return {size, planes, values<int32_t>(places), values<float>(steps)};
 }
 
-inline void check_dct_quantize(const Tensor& y, int64_t size, const Tensor& planes,
-                               const Tensor& steps, int64_t lo, int64_t hi) {
+// Returns the size of the blocks.
+inline int64_t check_dct_quantize(const Tensor& y, const Tensor& places, int64_t planes,
+                                  const Tensor& steps, int64_t lo, int64_t hi) {
   check_real(kDctQuantize, "y", y);
   check_dim(kDctQuantize, "y", y, 4, "[N, K, H, W]");
-  check_frequencies(kDctQuantize, size, planes, steps);
+  const int64_t size = check_frequencies(kDctQuantize, places, steps);
+  check_size(kDctQuantize, "places", places, 0, y.size(1), "the components of y");
+  check_between(kDctQuantize, "planes", planes, 0, places.numel());
   check_interval(kDctQuantize, lo, hi);
+  return size;
 }
 
-// Returns the dtype that `dtype` names.
-inline ScalarType check_dequantize_dct(const Tensor& levels, int64_t components, int64_t height,
-                                       int64_t width, int64_t size, const Tensor& planes,
-                                       const Tensor& steps, const std::string& dtype) {
+// Returns the size of the blocks; `dtype` becomes what `name` names.
+inline int64_t check_dequantize_dct(const Tensor& levels, const Tensor& places, int64_t height,
+                                    int64_t width, const Tensor& steps, const std::string& name,
+                                    ScalarType& dtype) {
   check_dtype(kDequantizeDct, "levels", levels, ScalarType::Short);
   check_dim(kDequantizeDct, "levels", levels, 4, "[N, P, rows, columns]");
-  check_frequencies(kDequantizeDct, size, planes, steps);
-  check_size(kDequantizeDct, "levels", levels, 1, planes.size(0), "the planes");
-  check_between(kDequantizeDct, "components", components, 0, int64_t{1} << 30);
-  check_between(kDequantizeDct, "height", height, 0, int64_t{1} << 32);
-  check_between(kDequantizeDct, "width", width, 0, int64_t{1} << 32);
+  const int64_t size = check_frequencies(kDequantizeDct, places, steps);
+  check_between(kDequantizeDct, "the planes of levels", levels.size(1), 0, places.numel());
+  check_between(kDequantizeDct, "height", height, 0, kMostPositions);
+  check_between(kDequantizeDct, "width", width, 0, kMostPositions);
   check_size(kDequantizeDct, "levels", levels, 2, (height + size - 1) / size, "height / size");
   check_size(kDequantizeDct, "levels", levels, 3, (width + size - 1) / size, "width / size");
-  return check_real_name(kDequantizeDct, "dtype", dtype);
+  dtype = check_real_name(kDequantizeDct, "dtype", name);
+  return size;
 }
 
 }  // namespace fmtc::ops

@@ -10,17 +10,15 @@
 namespace fmtc::ops {
 namespace {
 
-std::tuple<Tensor, Tensor> dct_quantize(const Tensor& y, int64_t size, const Tensor& planes,
+std::tuple<Tensor, Tensor> dct_quantize(const Tensor& y, const Tensor& places, int64_t planes,
                                         const Tensor& steps, int64_t lo, int64_t hi) {
-  check_dct_quantize(y, size, planes, steps, lo, hi);
+  const int64_t size = check_dct_quantize(y, places, planes, steps, lo, hi);
   const Tensor input = torch::stable::contiguous(torch::stable::to(y, ScalarType::Float));
-  const Tensor places = torch::stable::contiguous(planes);
+  const Tensor table = torch::stable::contiguous(places);
   const Tensor each = torch::stable::contiguous(steps);
+  const Frequencies frequencies = frequencies_of(kDctQuantize, size, planes, table, each);
   const ComponentShape shape = {y.size(0), y.size(1), y.size(2), y.size(3)};
-  const Frequencies frequencies =
-      frequencies_of(kDctQuantize, size, places, each, shape.components);
-  const std::array<int64_t, 4> of_levels = {shape.images, planes.size(0),
-                                            (shape.height + size - 1) / size,
+  const std::array<int64_t, 4> of_levels = {shape.images, planes, (shape.height + size - 1) / size,
                                             (shape.width + size - 1) / size};
   const Tensor levels = empty(of_levels, ScalarType::Short);
   int64_t clamped = 0;

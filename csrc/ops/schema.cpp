@@ -27,11 +27,11 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
       "dequantize_scaled(Tensor levels, str format, int block, float layer_scale, "
       "str dtype=\"float32\") -> Tensor");
   m.def(
-      "dct_quantize(Tensor y, int size, Tensor planes, Tensor steps, int lo, int hi) "
+      "dct_quantize(Tensor y, Tensor places, int planes, Tensor steps, int lo, int hi) "
       "-> (Tensor levels, Tensor clamped)");
   m.def(
-      "dequantize_dct(Tensor levels, int components, SymInt height, SymInt width, int size, "
-      "Tensor planes, Tensor steps, str dtype=\"float32\") -> Tensor");
+      "dequantize_dct(Tensor levels, Tensor places, SymInt height, SymInt width, Tensor steps, "
+      "str dtype=\"float32\") -> Tensor");
   m.def("predict(Tensor levels, Tensor coefficients) -> Tensor");
   m.def("unpredict(Tensor residuals, Tensor coefficients) -> Tensor");
   m.def("position_activity(Tensor levels, Tensor weights) -> Tensor");

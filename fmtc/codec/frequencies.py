@@ -48,6 +48,7 @@ class FrequencyQuantizer(Quantizer):
     coded: torch.Tensor
     scales: torch.Tensor
     steps: torch.Tensor
+    places: torch.Tensor  # i32 [K, size * size], the plane of each frequency, -1 for none
 
     def __init__(
         self,
@@ -58,7 +59,10 @@ class FrequencyQuantizer(Quantizer):
         components: int,
     ):
         super().__init__(base.step, base.lo, base.hi)
-        self.size, self.components = size, components
+        self.size = size
+        places = torch.full((components * size * size,), -1, dtype=torch.int32)
+        places[coded.long()] = torch.arange(len(coded), dtype=torch.int32)
+        self.hold("places", places.view(components, size * size))
         self.hold("coded", coded.to(torch.int32))
         self.hold("scales", scales.float())
         self.hold("steps", self.scales * self.step)
@@ -79,7 +83,8 @@ class FrequencyQuantizer(Quantizer):
 
     def quantize(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Levels int16 [N, P, rows, columns] of y, and how many were clamped, i64 []."""
-        return ops.dct_quantize(y, self.size, self.coded, self.steps, self.lo, self.hi)
+        of = self.places, len(self.coded), self.steps
+        return ops.dct_quantize(y, *of, self.lo, self.hi)
 
     def dequantize(
         self,
@@ -89,8 +94,7 @@ class FrequencyQuantizer(Quantizer):
     ) -> torch.Tensor:
         """y of this type [N, K, H, W]; crop: what ``crop`` said of its size."""
         height, width = (n * self.size - cut for n, cut in zip(levels.shape[2:], crop, strict=True))
-        of_blocks = self.size, self.coded, self.steps
-        return ops.dequantize_dct(levels, self.components, height, width, *of_blocks, dtype)
+        return ops.dequantize_dct(levels, self.places, height, width, self.steps, dtype)
 
     def packed_tensors(self) -> Tensors:
         return {"frequencies": self.coded, "frequency_scales": self.scales}

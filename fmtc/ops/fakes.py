@@ -76,16 +76,17 @@ def _(levels, format, block, layer_scale, dtype="float32"):
 
 
 @library.register_fake("fmtc::dct_quantize")
-def _(y, size, planes, steps, lo, hi):
+def _(y, places, planes, steps, lo, hi):
+    size = 2 if places.shape[1] == 4 else 4
     images, _, height, width = y.shape
     rows, columns = (height + size - 1) // size, (width + size - 1) // size
-    levels = y.new_empty(images, planes.shape[0], rows, columns, dtype=torch.int16)
+    levels = y.new_empty(images, planes, rows, columns, dtype=torch.int16)
     return levels, y.new_empty((), dtype=torch.int64)
 
 
 @library.register_fake("fmtc::dequantize_dct")
-def _(levels, components, height, width, size, planes, steps, dtype="float32"):
-    shape = levels.shape[0], components, height, width
+def _(levels, places, height, width, steps, dtype="float32"):
+    shape = levels.shape[0], places.shape[0], height, width
     return levels.new_empty(shape, dtype=getattr(torch, dtype))
 
 

@@ -38,6 +38,24 @@ double coefficient(const std::vector<float>& plane, int64_t height, int64_t widt
   return sum;
 }
 
+// The frequencies of `planes`, component * size * size + frequency of each, and what holds them.
+struct Coded {
+  Coded(int64_t size, int64_t components, const std::vector<int32_t>& planes,
+        const std::vector<float>& steps)
+      : places(static_cast<size_t>(components * size * size), -1), steps(steps) {
+    for (size_t p = 0; p < planes.size(); ++p) {
+      places[static_cast<size_t>(planes[p])] = static_cast<int32_t>(p);
+    }
+    frequencies = {size, static_cast<int64_t>(planes.size()), places, this->steps};
+  }
+  Coded(const Coded&) = delete;
+  Coded& operator=(const Coded&) = delete;
+
+  std::vector<int32_t> places;
+  std::vector<float> steps;
+  Frequencies frequencies;
+};
+
 struct Case {
   int64_t size;
   ComponentShape shape;
@@ -81,10 +99,11 @@ TEST_P(Dct, LevelsAreOfTheCoefficients) {
   const std::vector<float> y = random_values(4);
   const std::vector<int32_t> planes = some_planes();
   const std::vector<float> steps = some_steps();
+  const Coded coded(size, shape.components, planes, steps);
   const size_t blocks = static_cast<size_t>(rows() * columns());
   std::vector<int16_t> levels(static_cast<size_t>(shape.images) * planes.size() * blocks);
   int64_t clamped = -1;
-  ASSERT_EQ(dct_quantize(y, shape, {size, planes, steps}, -5, 6, levels, clamped), Status::kOk);
+  ASSERT_EQ(dct_quantize(y, shape, coded.frequencies, -5, 6, levels, clamped), Status::kOk);
   int64_t outside = 0;
   for (int64_t image = 0; image < shape.images; ++image) {
     for (size_t p = 0; p < planes.size(); ++p) {
@@ -119,7 +138,8 @@ TEST_P(Dct, TheWayBackIsTheInverse) {
   std::vector<int16_t> levels(static_cast<size_t>(shape.images) * planes.size() *
                               static_cast<size_t>(rows() * columns()));
   int64_t clamped = -1;
-  const Frequencies all = {size, planes, steps};
+  const Coded coded(size, shape.components, planes, steps);
+  const Frequencies& all = coded.frequencies;
   ASSERT_EQ(dct_quantize(y, shape, all, -32768, 32767, levels, clamped), Status::kOk);
   EXPECT_EQ(clamped, 0);
   std::vector<float> back(y.size(), std::numeric_limits<float>::quiet_NaN());
@@ -134,7 +154,8 @@ TEST_P(Dct, WhatWasDecodedHasTheSameLevels) {
   const std::vector<float> y = random_values(4);
   const std::vector<int32_t> planes = some_planes();
   const std::vector<float> steps = some_steps();
-  const Frequencies some = {size, planes, steps};
+  const Coded coded(size, shape.components, planes, steps);
+  const Frequencies& some = coded.frequencies;
   std::vector<int16_t> levels(static_cast<size_t>(shape.images) * planes.size() *
                               static_cast<size_t>(rows() * columns()));
   std::vector<int16_t> again(levels.size());
@@ -152,10 +173,11 @@ TEST_P(Dct, FrequenciesThatAreNotCodedAreZero) {
   // Of component 0 the mean of each block alone: what comes back is the same over a block.
   const std::vector<int32_t> planes = {0};
   const std::vector<float> steps(static_cast<size_t>(count()), 1.0f);
+  const Coded coded(size, shape.components, planes, steps);
   std::vector<int16_t> levels(static_cast<size_t>(shape.images * rows() * columns()));
   for (size_t i = 0; i < levels.size(); ++i) levels[i] = static_cast<int16_t>(i + 1);
   std::vector<float> y(values(), -1);
-  ASSERT_EQ(dequantize_dct(levels, shape, {size, planes, steps}, y), Status::kOk);
+  ASSERT_EQ(dequantize_dct(levels, shape, coded.frequencies, y), Status::kOk);
   for (size_t i = 0; i < y.size(); ++i) {
     const auto at = static_cast<int64_t>(i);
     const int64_t position = at % shape.plane(), task = at / shape.plane();
@@ -178,7 +200,7 @@ TEST(DctArguments, AreChecked) {
   const ComponentShape shape = {1, 1, 4, 4};
   const std::vector<float> y(16, 1), steps(4, 1);
   std::vector<float> back(16);
-  const std::vector<int32_t> planes = {0, 3};
+  const std::vector<int32_t> places = {0, -1, -1, 1};
   std::vector<int16_t> levels(8, 9);
   int64_t clamped = 77;
   const auto both = [&](const ComponentShape& sizes, const Frequencies& of) {
@@ -186,24 +208,30 @@ TEST(DctArguments, AreChecked) {
     EXPECT_EQ(dequantize_dct(levels, sizes, of, back), there);
     return there;
   };
-  EXPECT_EQ(both({1, 1, 4, 5}, {2, planes, steps}), Status::kBadArgument);
-  EXPECT_EQ(both({1, -1, 4, -4}, {2, planes, steps}), Status::kBadArgument);
-  EXPECT_EQ(both(shape, {3, planes, steps}), Status::kBadArgument);
-  EXPECT_EQ(both(shape, {4, planes, steps}), Status::kBadArgument);
-  for (const std::vector<int32_t>& wrong : {std::vector<int32_t>{0, 4}, {-1, 0}, {2, 2}, {0}}) {
-    EXPECT_EQ(both(shape, {2, wrong, steps}), Status::kBadArgument);
+  EXPECT_EQ(both({1, 1, 4, 5}, {2, 2, places, steps}), Status::kBadArgument);
+  EXPECT_EQ(both({1, -1, 4, -4}, {2, 2, places, steps}), Status::kBadArgument);
+  EXPECT_EQ(both(shape, {3, 2, places, steps}), Status::kBadArgument);
+  EXPECT_EQ(both(shape, {4, 2, places, steps}), Status::kBadArgument);
+  EXPECT_EQ(both(shape, {2, 1, places, steps}), Status::kBadArgument);
+  for (const std::vector<int32_t>& wrong : {std::vector<int32_t>{0, -1, -1, 2},
+                                            {0, -2, -1, 1},
+                                            {1, -1, -1, 1},
+                                            {0, -1, -1, -1},
+                                            {0, 1}}) {
+    EXPECT_EQ(both(shape, {2, 2, wrong, steps}), Status::kBadArgument);
   }
   for (const float wrong : {0.0f, -1.0f, std::numeric_limits<float>::infinity(),
                             std::numeric_limits<float>::quiet_NaN()}) {
     const std::vector<float> of = {1, 1, wrong, 1};
-    EXPECT_EQ(both(shape, {2, planes, of}), Status::kBadArgument);
+    EXPECT_EQ(both(shape, {2, 2, places, of}), Status::kBadArgument);
   }
-  EXPECT_EQ(dct_quantize(y, shape, {2, planes, steps}, 2, 1, levels, clamped),
+  EXPECT_EQ(dct_quantize(y, shape, {2, 2, places, steps}, 2, 1, levels, clamped),
             Status::kBadArgument);
-  EXPECT_EQ(dct_quantize(y, shape, {2, planes, steps}, 0, 40000, levels, clamped),
+  EXPECT_EQ(dct_quantize(y, shape, {2, 2, places, steps}, 0, 40000, levels, clamped),
             Status::kBadArgument);
   EXPECT_EQ(clamped, 77);
   EXPECT_EQ(levels, std::vector<int16_t>(8, 9));
+  EXPECT_EQ(both(shape, {2, 2, places, steps}), Status::kOk);
 }
 
 TEST(DctArguments, NaNIsClampedToTheLevelNearestToZero) {
@@ -212,7 +240,8 @@ TEST(DctArguments, NaNIsClampedToTheLevelNearestToZero) {
   const std::vector<int32_t> planes = {0, 1, 2, 3};
   std::vector<int16_t> levels(4);
   int64_t clamped = 0;
-  ASSERT_EQ(dct_quantize(y, {1, 1, 2, 2}, {2, planes, steps}, 1, 5, levels, clamped), Status::kOk);
+  ASSERT_EQ(dct_quantize(y, {1, 1, 2, 2}, {2, 4, planes, steps}, 1, 5, levels, clamped),
+            Status::kOk);
   EXPECT_EQ(levels, std::vector<int16_t>(4, 1));
   EXPECT_EQ(clamped, 4);
 }
