@@ -23,6 +23,8 @@ OPERATORS = {
     "pca",
     "quantize",
     "dequantize",
+    "dct_quantize",
+    "dequantize_dct",
     "quantize_scaled",
     "dequantize_scaled",
     "transform_quantize",

@@ -3,6 +3,7 @@
 import pytest
 import test_ops_accumulate
 import test_ops_apack
+import test_ops_dct
 import test_ops_huffman
 import test_ops_levels
 import test_ops_moments
@@ -19,6 +20,7 @@ from torch import library
 MODULES = (
     test_ops_accumulate,
     test_ops_apack,
+    test_ops_dct,
     test_ops_huffman,
     test_ops_levels,
     test_ops_moments,
