@@ -96,6 +96,8 @@ class Layer:
         header = stream_decoder.read_header(stream)
         shape = self.planes, *header.shape[1:]
         levels = self.levels(np.asarray(stream_decoder.decode(stream, self.codec, shape)))
+        if "frequencies" in self.tensors:
+            return self.inverse(self.blocks_of_frequencies(levels, *header.crop))
         values = self.scaled(levels) if "format" in self.settings else self.stepped(levels)
         return self.join(self.inverse(values), *header.crop)
 
@@ -122,6 +124,21 @@ class Layer:
             magnitudes = E2M1[np.minimum(abs(levels[:count].astype(np.int64)), 7)]
             elements = np.where(levels[:count] < 0, -magnitudes, magnitudes)
         return elements * of_channel
+
+    def blocks_of_frequencies(self, levels: np.ndarray, crop_h: int, crop_w: int) -> np.ndarray:
+        """Levels to values, with frequencies."""
+        coded, scales = self.tensors["frequencies"], self.tensors["frequency_scales"]
+        steps = scales * np.float32(self.settings["step"])
+        s = math.isqrt(len(steps))
+        components = int(coded.max()) // len(steps) + 1
+        _, rows, columns = levels.shape
+        made = np.zeros((components, rows * s, columns * s), np.float64)
+        for number, plane in zip(coded.tolist(), levels, strict=True):
+            r, f = divmod(number, len(steps))
+            block = np.outer(cosine(f // s, s), cosine(f % s, s))
+            made[r] += np.kron(plane * steps[f], block)
+        made = made[:, : rows * s - crop_h, : columns * s - crop_w]
+        return made.astype(np.float32)
 
     def levels(self, symbols: np.ndarray) -> np.ndarray:
         """Low bits and prediction."""
@@ -178,6 +195,12 @@ class Layer:
         image = values.reshape(-1, self.h, self.w, height, width).transpose(0, 3, 1, 4, 2)
         image = image.reshape(-1, height * self.h, width * self.w)
         return image[: self.channels, : height * self.h - crop_h, : width * self.w - crop_w]
+
+
+def cosine(f: int, s: int) -> np.ndarray:
+    """Row f of the orthonormal DCT-II of s values."""
+    i = np.arange(s)
+    return math.sqrt((2 if f else 1) / s) * np.cos(math.pi * f * (i + 0.5) / s)
 
 
 def signed(value: int, bits: int) -> int:

@@ -234,8 +234,65 @@ def files_of_formats() -> Iterator[File]:
         yield f"bad-{name}", codec(change)
 
 
+def of_frequencies(size: int, *coded: int) -> Change:
+    """Planes of these frequencies of the first channels, as many as the others are of."""
+
+    def change(layer: dict, of: dict) -> None:
+        of["frequencies"] = torch.tensor(coded, dtype=torch.int32)
+        of["frequency_scales"] = torch.linspace(1, 3, size * size)
+        of["shifts"] = torch.zeros(len(coded), dtype=torch.int64)
+        of["coefficients"] = torch.zeros(len(coded), 3, dtype=torch.int16)
+        of["table_of"] = of["shifts"].clone()
+        of["class_of"] = of["shifts"].clone()
+
+    return change
+
+
+def files_of_frequencies() -> Iterator[File]:
+    first = of_frequencies(2, *(4 * channel for channel in range(CHANNELS)))
+    for name, change in {
+        "frequencies-of-2": first,
+        "frequencies-of-4": of_frequencies(4, 63, 0, 16, 32, 48, 5),
+        "frequencies-all": of_frequencies(2, *reversed(range(4 * CHANNELS))),
+        "frequencies-of-channels": both(identity, first),
+    }.items():
+        yield f"good-{name}", codec(change)
+    scales = torch.ones(4)
+    for name, change in {
+        "twice": of_frequencies(2, 0, 4, 8, 12, 0),
+        "beyond": of_frequencies(2, 0, 4, 8, 12, 16),
+        "negative": of_frequencies(2, 0, 4, 8, 12, -1),
+        "without-a-component": of_frequencies(2, 0, 4, 8, 1, 2),
+        "few": of_frequencies(2, 0, 4, 8),
+        "of-channels-beyond": both(identity, first, settings(channels=2**31 - 1)),
+        "of-3": of_frequencies(3, 0, 9, 18, 27),
+        "of-1": of_frequencies(1, 0, 1, 2, 3),
+        "long": both(first, tensors(frequencies=torch.tensor([0, 4, 8, 12]))),
+        "flat": both(first, tensors(frequencies=torch.tensor([[0, 4, 8, 12]], dtype=torch.int32))),
+        "scales-missing": both(first, without("frequency_scales")),
+        "scales-double": both(first, tensors(frequency_scales=scales.double())),
+        "scale-0": both(first, tensors(frequency_scales=scales - torch.eye(4)[1])),
+        "scale-negative": both(first, tensors(frequency_scales=scales - 2)),
+        "scale-nan": both(first, tensors(frequency_scales=scales * math.nan)),
+        "step-beyond": both(first, settings(step=1e30), tensors(frequency_scales=scales * 1e10)),
+        "step-below": both(first, settings(step=1e-30), tensors(frequency_scales=scales * 1e-30)),
+        "steps-of-each": both(first, each_step),
+        "with-scales": both(
+            scaled("integers", 3),
+            tensors(
+                frequencies=torch.tensor([0, 4, 8, 12, 1, 2], dtype=torch.int32),
+                frequency_scales=scales,
+            ),
+        ),
+        "of-blocks": both(two_groups, first),
+        "shifts-too-few": both(first, tensors(shifts=torch.zeros(3, dtype=torch.int64))),
+    }.items():
+        yield f"bad-frequencies-{name}", codec(change)
+
+
 def files() -> Iterator[File]:
     yield from files_of_formats()
+    yield from files_of_frequencies()
     nan, i64 = math.nan, torch.int64
     for name, change in {
         "huffman": nothing,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import resource
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import golden_bundles
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import streams
 import torch
+import torch.nn.functional as F
 from codec_files import rewrite
 from networks import images, tiny
 from safetensors.torch import load_file, save_file
@@ -21,6 +23,9 @@ from test_positions import uneven
 
 import fmtc
 from fmtc import ops
+from fmtc.calibration.fit import Fit, Knob
+from fmtc.codec.block import Block
+from fmtc.codec.frequencies import FrequencyQuantizer
 from fmtc.presets import PRESETS
 
 DATA = Path(__file__).parent / "data"
@@ -71,7 +76,23 @@ def wide(n=2, seed=0):
     return x
 
 
+def smooth(n=2, seed=0):
+    """Of 9 channels, 13 x 11 positions that are like their neighbours."""
+    return F.avg_pool2d(correlated(n, 9, 17, 15, seed=seed), 5, stride=1) * 5
+
+
+def make_of_frequencies(size, samples, lane_values=None):
+    """A codec of blocks of size x size positions, whose fine structure does not matter."""
+    costs = torch.arange(1, size * size + 1, dtype=torch.float64) ** -3
+    preset = replace(PRESETS["fmtc"], **({"lane_values": lane_values} if lane_values else {}))
+    codec = Fit(preset, Block(), Knob(step=0.5, frequencies={size: costs}))([samples])
+    assert isinstance(codec.quantizer, FrequencyQuantizer) and codec.quantizer.size == size
+    return codec
+
+
 def make(preset, block, samples, **options):
+    if preset.startswith("frequencies"):
+        return make_of_frequencies(int(preset[-1]), samples, **options)
     knob = {"step": 0.5} if PRESETS[preset].knob == "step" else {"bits": None}
     if knob == {"bits": None} and PRESETS[preset].allows(6):
         knob = {"bits": 6}
@@ -82,6 +103,7 @@ PIXEL = "1,1,C"
 CODECS = {
     **{name: (name, PIXEL, correlated) for name in PRESETS},
     **{f"paper {block}": ("paper", block, correlated) for block in ("2,2,3", "3,5,2", "1,8,C")},
+    **{f"frequencies {size}": (f"frequencies {size}", PIXEL, smooth) for size in (2, 4)},
     "split symbols": ("fmtc", PIXEL, wide),
     "classes of positions": ("fmtc", PIXEL, uneven),
     "many chunks": ("paper", PIXEL, lambda seed=0: correlated(1, 9, 150, 131, seed=seed)),
@@ -106,7 +128,7 @@ def case(request):
 
 def levels_of(codec, x):
     levels, _ = codec.quantizer.quantize(codec.forward(x))
-    return levels, codec.block.crop(*x.shape[2:])
+    return levels, codec.tile.crop(*x.shape[2:])
 
 
 def test_python_and_the_program_read_each_others_streams(case, run, tmp_path):

@@ -54,7 +54,9 @@ def test_gain_by_hand():
     """Of 4, 1, 1, 2: the mean is 2, the geometric one 8^(1/4)."""
     costs = torch.tensor([4.0, 1, 1, 2], dtype=torch.float64)
     assert gain(costs) == pytest.approx(0.5 * math.log2(2 / 8**0.25))
-    assert gain(torch.ones(4)) == 0 and gain(torch.tensor([1.0, 0, 1, 1])) == 0
+    assert gain(torch.ones(4)) == gain(torch.zeros(4)) == gain(torch.full((4,), math.nan)) == 0
+    mean_alone = torch.tensor([1.0, 0, 0, 0])  # no more than a tenth of the mean is known
+    assert gain(mean_alone) == pytest.approx(0.5 * math.log2(4.3 / 4 / (4 * 0.1**3) ** 0.25))
     assert torch.equal(relative(costs), torch.tensor([2, 0.5, 0.5, 1]).double())
     assert relative(torch.tensor([1e6, 1, 1, 1]))[1] == pytest.approx(0.1)
 

@@ -35,6 +35,8 @@ constexpr const char* kDtype<int32_t> = "I32";
 template <>
 constexpr const char* kDtype<int64_t> = "I64";
 template <>
+constexpr const char* kDtype<float> = "F32";
+template <>
 constexpr const char* kDtype<double> = "F64";
 
 }  // namespace
@@ -55,6 +57,7 @@ std::vector<T> Array::values(const std::string& what) const {
 template std::vector<int16_t> Array::values(const std::string&) const;
 template std::vector<int32_t> Array::values(const std::string&) const;
 template std::vector<int64_t> Array::values(const std::string&) const;
+template std::vector<float> Array::values(const std::string&) const;
 template std::vector<double> Array::values(const std::string&) const;
 
 std::string shape_text(std::span<const int64_t> shape) {

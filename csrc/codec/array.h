@@ -20,7 +20,8 @@ struct Array {
   // The values, for floating-point types converted to float32. Error for others, which
   // `what` names.
   std::vector<float> floats(const std::string& what) const;
-  // The values of exactly this type: int16_t "I16", int32_t "I32", int64_t "I64", double "F64".
+  // The values of exactly this type: int16_t "I16", int32_t "I32", int64_t "I64", float "F32",
+  // double "F64".
   template <typename T>
   std::vector<T> values(const std::string& what) const;
 };

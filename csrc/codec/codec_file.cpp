@@ -149,12 +149,47 @@ Scaled load_scaled(const Layer& layer) {
   return scaled;
 }
 
+// The frequencies of so many components: which of them each plane of levels is, and their steps.
+BlockFrequencies load_frequencies(const Layer& layer, const TensorCodec& codec,
+                                  int64_t components) {
+  const std::vector<int32_t> coded = layer.vector<int32_t>("frequencies");
+  std::vector<float> steps = layer.vector<float>("frequency_scales");
+  const auto count = static_cast<int64_t>(steps.size());
+  const int64_t size = count == 4 ? 2 : 4;
+  check(count == size * size, "its frequencies are none");
+  check(codec.block.h == 1 && codec.block.w == 1 && codec.transforms.size() <= 1,
+        "frequencies of blocks");
+  for (float& step : steps) {
+    step *= codec.quantizers.front().step;
+    check(std::isfinite(step) && step > 0, "its quantiser is none");
+  }
+  // Each component has one, so that little is made of few bytes.
+  const auto planes = static_cast<int64_t>(coded.size());
+  check(components <= planes, "a component without frequencies");
+  std::vector<int32_t> places(static_cast<size_t>(components * count), -1);
+  std::vector<bool> there(static_cast<size_t>(components));
+  for (int64_t plane = 0; plane < planes; ++plane) {
+    const int32_t frequency = coded[static_cast<size_t>(plane)];
+    check(0 <= frequency && frequency < components * count, "its frequencies are none");
+    int32_t& place = places[static_cast<size_t>(frequency)];
+    check(place < 0, "a frequency is there twice");
+    place = static_cast<int32_t>(plane);
+    there[static_cast<size_t>(frequency / count)] = true;
+  }
+  check(std::ranges::find(there, false) == there.end(), "a component without frequencies");
+  return {size, planes, std::move(places), std::move(steps)};
+}
+
 // Sets the quantiser of so many components; returns the number of planes of levels.
 int64_t load_quantizer(const Layer& layer, TensorCodec& codec, int64_t components) {
   if (!layer.has_setting("format")) {
     load_quantizers(layer, codec, components);
-    return components;
+    if (!layer.has("frequencies")) return components;
+    check(codec.quantizers.size() == 1 && !layer.has_setting("each"), "steps of components");
+    codec.frequencies = load_frequencies(layer, codec, components);
+    return codec.frequencies->planes;
   }
+  check(!layer.has("frequencies"), "frequencies with scales");
   codec.scaled = load_scaled(layer);
   const auto channels = static_cast<uint64_t>(components);
   return static_cast<int64_t>(channels + scales_of(channels, codec.scaled->block));

@@ -95,14 +95,27 @@ const Quantizer& quantizer_of(const TensorCodec& codec, int64_t component) {
   return codec.quantizers[codec.quantizers.size() == 1 ? 0 : static_cast<size_t>(component)];
 }
 
-// Levels [components, positions] of components [K, positions].
-void quantize_image(const TensorCodec& codec, const Plane& values, std::span<int16_t> levels) {
+std::span<const float> values_of(const Plane& plane) {
+  return {plane.data(), static_cast<size_t>(plane.size())};
+}
+
+ComponentShape shape_of(const Plane& values, const Cut& cut) {
+  return {1, values.rows(), cut.rows, cut.columns};
+}
+
+// Levels [planes, rows, columns] of components [K, positions].
+void quantize_image(const TensorCodec& codec, const Cut& cut, const Plane& values,
+                    std::span<int16_t> levels) {
   int64_t clamped = 0;
   if (codec.scaled) {
     const auto count = static_cast<size_t>(values.cols());
-    check(quantize_scaled(std::span(values.data(), static_cast<size_t>(values.size())),
-                          static_cast<uint64_t>(values.rows()), *codec.scaled, 0, count, levels,
-                          clamped));
+    check(quantize_scaled(values_of(values), static_cast<uint64_t>(values.rows()), *codec.scaled, 0,
+                          count, levels, clamped));
+    return;
+  }
+  if (codec.frequencies) {
+    check(dct_quantize(values_of(values), shape_of(values, cut), codec.frequencies->view(),
+                       codec.quantizers.front().lo, codec.quantizers.front().hi, levels, clamped));
     return;
   }
   for (int64_t k = 0; k < values.rows(); ++k) {
@@ -113,11 +126,17 @@ void quantize_image(const TensorCodec& codec, const Plane& values, std::span<int
   }
 }
 
-void dequantize_image(const TensorCodec& codec, std::span<const int16_t> levels, Plane& values) {
+void dequantize_image(const TensorCodec& codec, const Cut& cut, std::span<const int16_t> levels,
+                      Plane& values) {
+  const std::span<float> all(values.data(), static_cast<size_t>(values.size()));
   if (codec.scaled) {
     const auto count = static_cast<size_t>(values.cols());
     check(dequantize_scaled(levels, static_cast<uint64_t>(values.rows()), *codec.scaled, 0, count,
-                            std::span(values.data(), static_cast<size_t>(values.size()))));
+                            all));
+    return;
+  }
+  if (codec.frequencies) {
+    check(dequantize_dct(levels, shape_of(values, cut), codec.frequencies->view(), all));
     return;
   }
   for (int64_t k = 0; k < values.rows(); ++k) {
@@ -129,6 +148,7 @@ void dequantize_image(const TensorCodec& codec, std::span<const int16_t> levels,
 
 // Rows of the matrix of components of one image.
 int64_t transformed_rows(const TensorCodec& codec) {
+  if (codec.frequencies) return codec.frequencies->components();
   if (!codec.scaled) return codec.components();
   return static_cast<int64_t>(
       channels_of(static_cast<uint64_t>(codec.components()), codec.scaled->block));
@@ -283,12 +303,14 @@ OpenStream open_first(const TensorCodec& codec, std::span<const uint8_t> streams
   check(read_header(streams, header, size));
   check(check_expected(header, header_of(codec, header.height, header.width)));
   if (header.plane() == 0) throw Error("the image has no pixels");
-  if (header.crop_h >= codec.block.h || header.crop_w >= codec.block.w) {
+  const Block tile = codec.tile();
+  if (header.crop_h >= tile.h || header.crop_w >= tile.w) {
     throw Error("the stream's block padding is not that of the codec's blocks");
   }
   check(check_limit(header, n + 1, max_values));
-  const Cut cut = make_cut(codec, 1, 1);
-  if (max_values / header.plane() / static_cast<uint64_t>(cut.in_blocks) <= n) {
+  const Cut cut = make_cut(codec, tile.h, tile.w);
+  const auto of_position = static_cast<uint64_t>(cut.in_blocks * cut.positions());
+  if (max_values / header.plane() / of_position <= n) {
     check(Status::kOverLimit);
   }
   stream.bytes = streams.first(size);
@@ -341,41 +363,42 @@ Levels TensorCodec::quantize(const Array& x) const {
     throw Error("the tensor contains NaN or infinity");
   }
   const Cut cut = make_cut(*this, x.shape[2], x.shape[3]);
-  Levels levels = {{x.shape[0], components(), cut.rows, cut.columns},
+  const int64_t rows = divide_up(cut.rows, size()), columns = divide_up(cut.columns, size());
+  Levels levels = {{x.shape[0], components(), rows, columns},
                    {},
-                   static_cast<uint8_t>(cut.rows * cut.h - cut.height),
-                   static_cast<uint8_t>(cut.columns * cut.w - cut.width)};
+                   static_cast<uint8_t>(rows * tile().h - cut.height),
+                   static_cast<uint8_t>(columns * tile().w - cut.width)};
   if (x.shape[0] == 0) return levels;
   levels.values.resize(value_count(levels.shape));
-  const int64_t size = cut.channels * cut.height * cut.width;
+  const int64_t in_image = cut.channels * cut.height * cut.width;
   Plane blocks(cut.in_blocks, cut.positions());
   Plane transformed(transformed_rows(*this), cut.positions());
   for (int64_t n = 0; n < x.shape[0]; ++n) {
-    const auto image = part(std::span(values), n, size);
+    const auto image = part(std::span(values), n, in_image);
     cut.for_each([&](int64_t to, int64_t from, bool) {
       blocks.data()[to] = image[static_cast<size_t>(from)];
     });
     transform(*this, blocks, transformed);
-    quantize_image(*this, transformed, part(levels.values, n, components() * cut.positions()));
+    quantize_image(*this, cut, transformed, part(levels.values, n, components() * rows * columns));
   }
   return levels;
 }
 
 Array TensorCodec::dequantize(const Levels& levels) const {
-  const int64_t height = levels.shape[2] * block.h - levels.crop_h;
-  const int64_t width = levels.shape[3] * block.w - levels.crop_w;
+  const int64_t height = levels.shape[2] * tile().h - levels.crop_h;
+  const int64_t width = levels.shape[3] * tile().w - levels.crop_w;
   const Cut cut = make_cut(*this, height, width);
   Array x = {"F32", {levels.shape[0], channels, height, width}, {}};
-  const auto size = static_cast<size_t>(channels * height * width);
+  const auto in_image = static_cast<size_t>(channels * height * width);
+  const int64_t of_levels = levels.shape[1] * levels.shape[2] * levels.shape[3];
   x.bytes.resize(value_count(x.shape) * sizeof(float));
   auto* const values = reinterpret_cast<float*>(x.bytes.data());
   Plane transformed(transformed_rows(*this), cut.positions());
   Plane blocks(cut.in_blocks, cut.positions());
   for (int64_t n = 0; n < levels.shape[0]; ++n) {
-    dequantize_image(*this, part(std::span(levels.values), n, components() * cut.positions()),
-                     transformed);
+    dequantize_image(*this, cut, part(std::span(levels.values), n, of_levels), transformed);
     transform_back(*this, transformed, blocks);
-    float* const image = values + static_cast<size_t>(n) * size;
+    float* const image = values + static_cast<size_t>(n) * in_image;
     cut.for_each([&](int64_t from, int64_t to, bool padding) {
       if (!padding) image[to] = blocks.data()[from];
     });

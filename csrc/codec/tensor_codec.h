@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "codec/array.h"
+#include "core/frequencies.h"
 #include "core/predict.h"
 #include "core/predict_sources.h"
 #include "core/scaled.h"
@@ -41,6 +42,17 @@ struct Quantizer {
   int32_t hi = 0;
 };
 
+// Planes of levels that are frequencies of blocks of size x size positions (core/frequencies.h).
+struct BlockFrequencies {
+  int64_t size = 0;
+  int64_t planes = 0;
+  std::vector<int32_t> places;  // [components, size * size]
+  std::vector<float> steps;     // [size * size]
+
+  Frequencies view() const { return {size, planes, places, steps}; }
+  int64_t components() const { return static_cast<int64_t>(places.size()) / (size * size); }
+};
+
 // The coder's tables with what they refer to; see ComponentTables.
 struct Tables {
   Coder coder = Coder::kHuffman;
@@ -69,6 +81,7 @@ struct TensorCodec {
   std::vector<Transform> transforms;            // of each group of channels; none: the identity
   std::vector<Quantizer> quantizers;            // one of all components, or one of each
   std::optional<Scaled> scaled;                 // instead of these
+  std::optional<BlockFrequencies> frequencies;  // the steps and places of these
   std::vector<PredictCoefficients> prediction;  // [K]
   uint32_t sources = 0;                         // that predict the components behind them
   std::vector<int16_t> cross;                   // [K, sources, 3, 3] (core/predict_sources.h)
@@ -77,8 +90,12 @@ struct TensorCodec {
   std::vector<int64_t> thresholds;              // [classes - 1]
   Tables tables;
 
-  // Planes of levels: K, and those of scales.
+  // Planes of levels: K, and those of scales; or those of frequencies.
   int64_t components() const { return static_cast<int64_t>(shifts.size()); }
+  // Rows and columns of positions of blocks that a position of the levels stands for.
+  int64_t size() const { return frequencies ? frequencies->size : 1; }
+  // What it stands for in the tensor.
+  Block tile() const { return {block.h * size(), block.w * size(), block.c}; }
   int64_t planes() const;
   int classes() const { return static_cast<int>(thresholds.size()) + 1; }
 

@@ -286,7 +286,7 @@ class Fit:
         channels = tensors[0].shape[1]
         for x in tensors:
             part, over = transform.to_levels(self.block.split(x), quantizer)
-            crop = (quantizer if self.block.is_pixel else self.block).crop(*x.shape[2:])
+            crop = self.block.tiled(quantizer.size).crop(*x.shape[2:])
             decoded = transform.from_levels(part, quantizer, crop=crop)
             decoded = self.block.join(decoded, channels, crop)
             squared += float((decoded - x).double().square().sum())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
+from ..codec.block import Block
 from ..codec.frequencies import FrequencyQuantizer, energies
 from ..codec.quantizer import Quantizer
 
@@ -44,8 +45,8 @@ def gain(costs: torch.Tensor) -> float:
 
     Half the logarithm of their arithmetic mean over their geometric one.
     """
-    if not bool((costs > 0).all()):
-        return 0.0
+    if not 0 < float(costs.sum()) < math.inf:
+        return 0.0  # nothing depends on the tensor, or it has no whole block
     shares = relative(costs)
     return float(0.5 * (shares.mean().log2() - shares.log2().mean()))
 
@@ -94,12 +95,13 @@ def loss(
     weighed. values: [N, K, H, W]. bits: of levels.
     """
     weights, size = relative(costs), math.isqrt(len(costs))
+    tile = Block().tiled(quantizer.size)
     levels, squares = [], 0.0
     for y in values:
         coded = y[:, used]
         part, _ = quantizer.quantize(coded)
         error = y.clone()
-        error[:, used] -= quantizer.dequantize(part, crop=quantizer.crop(*y.shape[2:]))
+        error[:, used] -= quantizer.dequantize(part, crop=tile.crop(*y.shape[2:]))
         squares += float((energies(error, size) * weights).mean()) * y.numel()
         levels.append(part)
     return bits(levels) + BITS_OF_SQUARE * squares / quantizer.step**2

@@ -45,6 +45,10 @@ class Block:
         """True for 1x1xC, which needs no rearrangement and folds into convolutions."""
         return self.h == self.w == 1 and self.c is None
 
+    def tiled(self, size: int) -> Block:
+        """Blocks of size x size of these."""
+        return Block(self.h * size, self.w * size, self.c)
+
     def depth(self, channels: int) -> int:
         return channels if self.c is None else min(self.c, channels)
 

@@ -136,9 +136,10 @@ class TensorCodec(Exact):
         """Tensor [N, C, H, W] of transformed values; ``crop``: block padding to cut off."""
         return self.block.join(self.transform.inverse(y), self.channels, crop)
 
-    def crop(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of padding that complete the last blocks of a tensor of this size."""
-        return (self.quantizer if self.block.is_pixel else self.block).crop(height, width)
+    @property
+    def tile(self) -> Block:
+        """What a position of the levels stands for."""
+        return self.block.tiled(self.quantizer.size)
 
     def quantize(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Levels int16 [N, P, H', W'] of x [N, C, H, W], and how many were clamped, i64 []."""
@@ -159,7 +160,7 @@ class TensorCodec(Exact):
     def simulate(self, x: torch.Tensor) -> torch.Tensor:
         """What decode(encode(x)) gives, without making the stream."""
         planes = self.layout.planes(x)
-        made = self.dequantize(self.quantize(planes)[0], self.crop(*planes.shape[2:]))
+        made = self.dequantize(self.quantize(planes)[0], self.tile.crop(*planes.shape[2:]))
         return self.layout.restored(made, x.shape)
 
     def encode_symbols(
@@ -199,7 +200,7 @@ class TensorCodec(Exact):
         self._check(x)
         planes = self.layout.planes(x.float())
         levels, _ = self.quantize(planes)
-        data, used = self.encode_levels(levels, self.crop(*planes.shape[2:]))
+        data, used = self.encode_levels(levels, self.tile.crop(*planes.shape[2:]))
         return [
             row[:size].cpu().numpy().tobytes()
             for row, size in zip(data, used.tolist(), strict=True)
@@ -228,7 +229,7 @@ class TensorCodec(Exact):
             empty = self.layout.planes(torch.empty(shape or self._shape(0, [0, 0]), device="meta"))
             return self._restored(torch.empty(0, *empty.shape[1:]), shape)
         height, width, *crop = sizes
-        positions = height * self.block.h - crop[0], width * self.block.w - crop[1]
+        positions = height * self.tile.h - crop[0], width * self.tile.w - crop[1]
         planes = torch.empty(len(streams), self.channels, *positions, device="meta")
         whole = self._restored(planes, shape).shape
         levels = [
@@ -275,7 +276,7 @@ class TensorCodec(Exact):
             wrong = "the bytes do not end with it"
         elif not stream or not height or not width:
             wrong = "it holds an image without pixels"
-        elif crop[0] >= self.block.h or crop[1] >= self.block.w:
+        elif crop[0] >= self.tile.h or crop[1] >= self.tile.w:
             wrong = "its block padding is not that of the codec's blocks"
         if wrong:
             raise StreamError(f"stream of image {image}: {wrong}")
@@ -293,7 +294,7 @@ class TensorCodec(Exact):
         """StreamError where images up to this one have more values than ``max_values``."""
         of_position = max(
             self.symbol_map.planes,
-            self.block.size(self.channels) * self.block.groups(self.channels),
+            self.tile.size(self.channels) * self.tile.groups(self.channels),
         )
         values = (image + 1) * sizes[0] * sizes[1] * of_position
         if values > max_values:

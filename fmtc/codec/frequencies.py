@@ -10,7 +10,7 @@ import math
 import torch
 
 from .. import ops
-from .archive import Scalars, Tensors, integer, require, typed
+from .archive import Scalars, Tensors, require, typed
 from .quantizer import Quantizer
 
 SIZES = (2, 4)  # rows and columns of a block
@@ -77,10 +77,6 @@ class FrequencyQuantizer(Quantizer):
     def planes(self, components: int) -> int:
         return len(self.coded)
 
-    def crop(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns that complete the last blocks."""
-        return -height % self.size, -width % self.size
-
     def quantize(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Levels int16 [N, P, rows, columns] of y, and how many were clamped, i64 []."""
         of = self.places, len(self.coded), self.steps
@@ -92,7 +88,7 @@ class FrequencyQuantizer(Quantizer):
         dtype: torch.dtype = torch.float32,
         crop: tuple[int, int] = (0, 0),
     ) -> torch.Tensor:
-        """y of this type [N, K, H, W]; crop: what ``crop`` said of its size."""
+        """y of this type [N, K, H, W]; crop: ``Block.crop`` of the blocks."""
         height, width = (n * self.size - cut for n, cut in zip(levels.shape[2:], crop, strict=True))
         return ops.dequantize_dct(levels, self.places, height, width, self.steps, dtype)
 
@@ -103,14 +99,16 @@ class FrequencyQuantizer(Quantizer):
     def of_archive(cls, layer: Scalars, tensors: Tensors, components: int) -> FrequencyQuantizer:
         """From the scalars and tensors of an archive's layer. ValueError: no quantiser's."""
         base = Quantizer.unpacked(layer)
-        require(base.each is None, "one step")
+        require(base.each is None and "format" not in layer, "one step")
         coded = typed(tensors, "frequencies", torch.int32, 1)
         scales = typed(tensors, "frequency_scales", torch.float32, 1)
         size = math.isqrt(len(scales))
         require(size in SIZES and size * size == len(scales), "its frequencies")
-        positive = bool(((scales > 0) & scales.isfinite()).all())
-        require(positive and math.isfinite(base.step * float(scales.max())), "its steps")
+        steps = scales * base.step
+        require(bool(((steps > 0) & steps.isfinite()).all()), "its steps")
         require(0 < len(coded) == len(coded.unique()), "its frequencies")
-        least, most = int(coded.min()), int(coded.max())
-        require(0 <= least and most < integer(components) * size * size, "its frequencies")
+        # Each component has one, so that little is made of few bytes.
+        require(components <= len(coded), "its frequencies")
+        of = (coded.long() // len(scales)).unique()
+        require(int(of[0]) == 0 and int(of[-1]) == len(of) - 1 == components - 1, "its frequencies")
         return cls(base, size, coded, scales, components)

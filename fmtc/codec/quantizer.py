@@ -23,6 +23,7 @@ class Quantizer(Exact):
     and ``lo`` and ``hi`` are the outermost.
     """
 
+    size = 1  # rows and columns of positions that a position of the levels stands for
     columns: torch.Tensor | None  # f32 [3, K]: step, lo, hi of each component
 
     def __init__(
@@ -98,10 +99,6 @@ class Quantizer(Exact):
             return self
         return self.of_each(one for one, kept in zip(self.each, mask.tolist(), strict=True) if kept)
 
-    def crop(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns that complete blocks of positions; none, where there are none."""
-        return 0, 0
-
     def quantize(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Levels int16 of y [N, K, ...] and the number of values that were clamped, i64 []."""
         if self.columns is None:
@@ -117,7 +114,7 @@ class Quantizer(Exact):
         dtype: torch.dtype = torch.float32,
         crop: tuple[int, int] = (0, 0),
     ) -> torch.Tensor:
-        """Values of this type, level * step, of levels int16 [N, K, ...]; crop: of ``crop``."""
+        """Values of this type, level * step, of levels int16 [N, K, ...]; crop: ``Block.crop``."""
         if self.columns is None:
             return ops.dequantize(levels, self.step, dtype)
         return (levels * self._columns_like(levels)[0]).to(dtype)

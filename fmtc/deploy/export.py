@@ -181,7 +181,7 @@ class _StreamingPoint(nn.Module):
 
     def _coded(self, point: CodedPoint, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         codec = point.codec
-        crop = codec.crop(*x.shape[2:])
+        crop = codec.tile.crop(*x.shape[2:])
         levels, _ = point.quantize(x)
         self.notes.levels[self.name] = levels
         data, used = codec.encode_levels(levels, crop)

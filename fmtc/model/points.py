@@ -65,7 +65,7 @@ class CodedPoint(CodingPoint):
         self.limits: Limits = UNLIMITED
 
     def pass_planes(self, x: torch.Tensor) -> torch.Tensor:
-        crop = self.codec.crop(*x.shape[2:])
+        crop = self.codec.tile.crop(*x.shape[2:])
         if self.mode == "float":
             return self._transformed(x, crop)
         levels, clamped = self.quantize(x)
