@@ -19,6 +19,7 @@ from .codec.coders import Coder, register_coder
 from .codec.ranges import register_range
 from .config import CompressConfig
 from .deploy.export import export, export_reference
+from .deploy.split import Split, load_split, split
 from .errors import CalibrationError, ExportError, StorageError, StreamError, TraceError
 from .evaluation.evaluate import evaluate
 from .evaluation.reference import Reference
@@ -60,6 +61,7 @@ __all__ = [
     "Reference",
     "Report",
     "SNR",
+    "Split",
     "Step",
     "StepPreset",
     "StorageError",
@@ -75,7 +77,9 @@ __all__ = [
     "fingerprint",
     "list_presets",
     "load",
+    "load_split",
     "register_coder",
     "register_preset",
     "register_range",
+    "split",
 ]

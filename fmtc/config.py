@@ -9,13 +9,14 @@ from typing import Any
 
 from .codec.block import Block
 from .codec.coders import check_lane_values, coders
-from .network.groups import POINTS
+from .network.groups import AS_IT_IS, POINTS
 from .network.outputs import Choice, as_choice
 from .network.weights import check_weight_bits
 from .presets import BitsPreset, Preset, StepPreset, check_types, get_preset, preset_of
 from .registry import unknown
 from .results.result import PLAIN_BITS
 
+EXCLUDE_BITS = (PLAIN_BITS, AS_IT_IS)
 MODES = ("stream", "simulate", "float")
 
 
@@ -30,9 +31,10 @@ class CompressConfig:
     table for each of that many classes of components; compensate: refit convolutions to their
     decoded inputs. All four: None as the preset says.
     include, exclude: layer name patterns such as "layer1.*"; layers left out are quantised to 8
-    bits and counted so. points: "all" tensors that are written and have channels and positions, or
-    "paper": what 2-d convolutions give, alone. uncoded_bits: of a value that is written and has no
-    coding point, in rates over all that is written. weight_bits: 32, 8 or 4.
+    bits and counted so. exclude_bits: 8, or 32 to leave them as they are: the rates then speak of
+    the layers that are coded alone. points: "all" tensors that are written and have channels and
+    positions, or "paper": what 2-d convolutions give, alone. uncoded_bits: of a value that is
+    written and has no coding point, in rates over all that is written. weight_bits: 32, 8 or 4.
     outputs: which of the network's outputs matter, are measured and decide a target: names or
     patterns of them ("boxes", "head.*"; those of a tuple are "0", "1", ...), or a function that
     takes the whole output to a tensor, a tuple or a dictionary of tensors. None: all. A function is
@@ -54,6 +56,7 @@ class CompressConfig:
     compensate: bool | None = None
     include: Iterable[str] | None = None
     exclude: Iterable[str] = ()
+    exclude_bits: int = PLAIN_BITS
     weight_bits: int = 32
     points: str = "all"
     uncoded_bits: float = PLAIN_BITS
@@ -78,6 +81,8 @@ class CompressConfig:
             raise ValueError(f"config: points must be {allowed}, got {self.points!r}")
         if not 0 <= self.uncoded_bits <= 64:
             raise ValueError(f"config: uncoded_bits must be 0 to 64, got {self.uncoded_bits:g}")
+        if self.exclude_bits not in EXCLUDE_BITS:
+            raise ValueError(f"config: exclude_bits must be 8 or 32, got {self.exclude_bits}")
         check_weight_bits(self.weight_bits)
         if self.lane_values is not None:
             check_lane_values(self.lane_values)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from glob import escape
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from ..evaluation.packed import for_model
 from ..evaluation.reference import Reference
 from ..model.calibrated import Calibrated, Probe
 from ..model.model import CompressedModel
-from ..network.groups import AFTER
+from ..network.groups import AFTER, AS_IT_IS
 from ..network.inputs import packing_of
 from ..network.prepared import Prepared
 from ..network.view import eval_view, float_type, unwrapped
@@ -138,6 +139,7 @@ class Compressor:
                 self.batches[0],
                 include=self.config.include,
                 exclude=self.config.exclude,
+                exclude_bits=self.config.exclude_bits,
                 points=self.config.points,
             )
             self._probe = Probe.of(self.model, self.batches[0])
@@ -145,7 +147,8 @@ class Compressor:
             plain = eval_view(model, torch.float32).cpu()
             self.units = measure_units(plain, self.batches, self.config.choice, progress)
             self.prepared.check(plain, self.batches[0][:1])
-            if self.prepared.coverage.share < LEAST_COVERED and self.config.points == "all":
+            asked = self.config.points != "all" or self.config.exclude_bits == AS_IT_IS
+            if self.prepared.coverage.share < LEAST_COVERED and not asked:
                 warn(
                     "rates speak of less than half of what the network writes to memory: "
                     f"{self.prepared.coverage}"
@@ -181,6 +184,17 @@ class Compressor:
         point = self._checked(CompressedModel(self.model, calibrated, prepared), check, "simulate")
         snrs = {output["name"]: output["snr_db"] for output in point["outputs"]}
         return {name: 10 ** (-snr / 10) for name, snr in snrs.items() if snr is not None}
+
+    def only(self, layers: Sequence[str]) -> None:
+        """Code these layers alone from now on; all others are computed as they are.
+
+        What the metrics know already is kept.
+        """
+        names = [escape(name) for name in layers]
+        self.config = replace(self.config, include=names, exclude=(), exclude_bits=AS_IT_IS)
+        for prepared in (self.prepared, self._clean):
+            prepared.select(self.config.include, (), AS_IT_IS)
+        self._measures.clear()
 
     def compress(
         self, target: Target | str | None = None, *, last: bool = False

@@ -46,7 +46,7 @@ def run_sequentially(
     Returns the codecs by layer name, in execution order; of parts that are not called, none.
     """
     codecs: dict[str, Codec] = {}
-    layers = len(prepared.groups)
+    layers = sum(not group.uncoded for group in prepared.groups)
     with stage(progress, "calibrate", layers, "layer") as advance, ExitStack() as stack:
         for path in _order(prepared, batches):
             graph = prepared.graph(path)
@@ -93,7 +93,7 @@ def _calibrate(
     refit: Refit | None = None,
 ) -> dict[str, Codec]:
     """Execute one graph, beside the uncompressed one where its convolutions are refitted."""
-    at = {group.output: group for group in groups}
+    at = {group.output: group for group in groups if not group.uncoded}
     makers = {group.maker: group for group in groups}
     codecs: dict[str, Codec] = {}
     nodes = list(coded.network.graph.nodes)
@@ -125,7 +125,8 @@ class _Simulated(fx.Interpreter):
 
     def __init__(self, network: fx.GraphModule, groups: list[Group], codecs: dict[str, Codec]):
         super().__init__(network)
-        self.at = {group.output: (group, codecs[group.name]) for group in groups}
+        coded = [group for group in groups if group.name in codecs]
+        self.at = {group.output: (group, codecs[group.name]) for group in coded}
         self.signature = inspect.signature(network.forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -201,10 +201,7 @@ class TensorCodec(Exact):
         planes = self.layout.planes(x.float())
         levels, _ = self.quantize(planes)
         data, used = self.encode_levels(levels, self.tile.crop(*planes.shape[2:]))
-        return [
-            row[:size].cpu().numpy().tobytes()
-            for row, size in zip(data, used.tolist(), strict=True)
-        ]
+        return rows_of(data, used)
 
     @torch.no_grad()
     def decode(
@@ -228,14 +225,33 @@ class TensorCodec(Exact):
             # Of no tensor all sizes are known but those of positions.
             empty = self.layout.planes(torch.empty(shape or self._shape(0, [0, 0]), device="meta"))
             return self._restored(torch.empty(0, *empty.shape[1:]), shape)
-        height, width, *crop = sizes
-        positions = height * self.tile.h - crop[0], width * self.tile.w - crop[1]
-        planes = torch.empty(len(streams), self.channels, *positions, device="meta")
+        planes = torch.empty(len(streams), self.channels, *self._positions(sizes), device="meta")
         whole = self._restored(planes, shape).shape
-        levels = [
-            self._levels_of(stream, image, height, width) for image, stream in enumerate(streams)
-        ]
-        return self._restored(self.dequantize(torch.cat(levels), (crop[0], crop[1])), whole)
+        levels = self._levels(streams, sizes)
+        return self._restored(self.dequantize(levels, (sizes[2], sizes[3])), whole)
+
+    @torch.no_grad()
+    def levels_of(
+        self, data: Bytes | Bundle | Sequence[Bytes], max_values: int = MAX_VALUES
+    ) -> tuple[torch.Tensor, tuple[int, int]]:
+        """What ``encode_levels`` was given: levels int16 [N, P, H', W'], and the padding.
+
+        data, max_values and what is raised: as for ``decode``; of no images H' and W' are 0.
+        """
+        streams, sizes = self._opened(data, max_values)
+        if not streams:
+            planes = self.symbol_map.components
+            return torch.empty(0, planes, 0, 0, dtype=torch.int16, device=self.device), (0, 0)
+        return self._levels(streams, sizes), (sizes[2], sizes[3])
+
+    def _positions(self, sizes: tuple[int, ...]) -> tuple[int, int]:
+        """H and W of the planes of streams of these sizes."""
+        height, width, *crop = sizes
+        return height * self.tile.h - crop[0], width * self.tile.w - crop[1]
+
+    def _levels(self, streams: Sequence[Bytes], sizes: tuple[int, ...]) -> torch.Tensor:
+        """Levels [N, P, H', W'] of streams of these sizes."""
+        return torch.cat([self._levels_of(s, image, *sizes[:2]) for image, s in enumerate(streams)])
 
     def _opened(
         self, data: Bytes | Bundle | Sequence[Bytes], max_values: int
@@ -423,6 +439,13 @@ class TensorCodec(Exact):
             rank=rank,
             layout=Layout(channels=channel_dim),
         )
+
+
+def rows_of(data: torch.Tensor, used: torch.Tensor) -> list[bytes]:
+    """The streams in rows u8 [N, bytes], of which ``used`` [N] bytes each are one."""
+    return [
+        row[:size].cpu().numpy().tobytes() for row, size in zip(data, used.tolist(), strict=True)
+    ]
 
 
 def _unpacked_quantizer(layer: Scalars, tensors: Tensors, components: int) -> Quantizer:

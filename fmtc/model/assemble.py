@@ -30,10 +30,11 @@ def assemble(
     codecs: of each layer, in execution order. weights: of groups' convolutions as they are in the
     end, everything folded, in the place of those that folding gives.
     """
-    groups = {group.name: group for group in prepared.groups if group.name in codecs}
+    groups = {group.name: group for group in prepared.groups}
+    coded = [group for group in prepared.groups if group.name in codecs]
     _set_convolutions(prepared)
-    reads = count_reads(list(groups.values()), prepared.points)
-    points = {name: _insert(group, codecs[name]) for name, group in groups.items()}
+    reads = count_reads(coded, prepared.points)
+    points = {group.name: _insert(group, codecs[group.name]) for group in coded}
     for name, (weight, bias) in (weights or {}).items():
         fold.change_convolution(
             groups[name].network,

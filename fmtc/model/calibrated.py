@@ -120,11 +120,12 @@ class Calibrated:
             free_sizes=free_sizes,
             include=config.include,
             exclude=config.exclude,
+            exclude_bits=config.exclude_bits,
             weight_bits=config.weight_bits,
             points=config.points,
         )
         for group in prepared.groups:
-            if group.name not in self.codecs:
+            if group.name not in self.codecs and not group.uncoded:
                 raise StorageError(f"there is no codec for layer {group.name}")
             group.side = self.sides.get(group.name, group.side)
         return prepared

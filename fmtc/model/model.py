@@ -85,6 +85,7 @@ class CompressedModel(nn.Module):
         self.network = prepared.network.eval()
         paths = {id(module): path for path, module in self.network.named_modules()}
         self._paths = {name: paths[id(point)] for name, point in points.items()}
+        self._parts = {group.name: paths[id(group.network)] for group in prepared.groups}
         self._calibrated = replace(calibrated, codecs={}, weights={})  # the network has them
 
     @property
@@ -195,13 +196,27 @@ class CompressedModel(nn.Module):
         packing = self._calibrated.packing
         if packing is not None and more:
             x, more = packing.packed((x, *more)), ()
-        if not torch.compiler.is_compiling():
-            self._check_input((x, *more))
-            if isinstance(x, torch.Tensor) and x.shape[1:] not in self._sizes:
-                self._take_size(x)
-        return self.network(x, *more, **named)
+        if torch.compiler.is_compiling():
+            return self.network(x, *more, **named)
+        self.check_input(x, *more)
+        return self.network_for(x)(x, *more, **named)
 
-    def _check_input(self, args: tuple[Any, ...]) -> None:
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of an image that it was calibrated with."""
+        return self._calibrated.probe.shape
+
+    def network_for(self, x: Any) -> nn.Module:
+        """``network``, captured for images [N, C, H, W] of this size first where that is needed.
+
+        Raises what the model raises where it does not take them.
+        """
+        if isinstance(x, torch.Tensor) and x.shape[1:] not in self._sizes:
+            self._take_size(x)
+        return self.network
+
+    def check_input(self, *args: Any) -> None:
+        """ValueError for an image that is no batch, NaN and Inf."""
         first = next((x for x in args if isinstance(x, torch.Tensor)), None)
         shape = self._calibrated.probe.shape
         if first is not None and first.dim() == len(shape) and first.shape[0] == shape[0]:
@@ -215,10 +230,7 @@ class CompressedModel(nn.Module):
                 raise ValueError("the network's input contains NaN or Inf")
 
     def _take_size(self, x: torch.Tensor) -> None:
-        """Capture the network for images of another size, and for all if it allows that.
-
-        Raises what the model raises where it does not take them.
-        """
+        """Capture the network for images of another size, and for all if it allows that."""
         with _capturing:
             if x.shape[1:] in self._sizes:  # another thread was first
                 return
@@ -288,8 +300,8 @@ class CompressedModel(nn.Module):
 
     def _convolution(self, layer: str) -> nn.Conv2d:
         """The convolution of a layer, everything folded."""
-        part, _, _ = self._paths[layer].rpartition(module_name("point", layer))
-        made = self.network.get_submodule(part + module_name("folded", layer))
+        name = module_name("folded", layer)
+        made = self.network.get_submodule(f"{self._parts[layer]}.{name}".strip("."))
         assert is_plain_layer(made)
         return as_conv(made)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
-from ..codec.codec import Codec, Symbols, TensorCodec
+from ..codec.codec import Codec, Symbols, TensorCodec, rows_of
 from ..codec.counted import Counted, Statistics
 from ..codec.plain import PlainCodec
 from ..codec.transform import limited
-from ..ops import UNLIMITED, Limits
+from ..ops import UNLIMITED, Bytes, Limits
 from ..planes import Layout
 
 
@@ -79,6 +81,47 @@ class CodedPoint(CodingPoint):
             if self.counting:
                 self._count(x, symbols, clamped, used)
         return self.dequantize(levels, crop, x.dtype)
+
+    def encode(self, x: torch.Tensor) -> list[bytes]:
+        """The stream of each image of what comes to the point."""
+        planes = self.layout.planes(x)
+        levels, clamped = self.quantize(planes)
+        symbols = self.codec.symbols(levels)
+        data, used = self.codec.encode_symbols(symbols, self.codec.tile.crop(*planes.shape[2:]))
+        if self.counting:
+            self._count(planes, symbols, clamped, used)
+        return rows_of(data, used)
+
+    def decode(self, streams: Sequence[Bytes], like: torch.Tensor, max_values: int) -> torch.Tensor:
+        """What leaves the point for such streams; like: what came to it, but for images and H, W.
+
+        Raises StreamError unless they are its codec's, and of at most max_values values.
+        """
+        levels, crop = self.codec.levels_of(streams, max_values)
+        planes = self.dequantize(levels, crop, like.dtype)
+        return self.layout.restored(planes, self._shape(planes, like.shape))
+
+    def simulate(self, x: torch.Tensor) -> torch.Tensor:
+        """What leaves the point for the streams of what comes to it, without making them."""
+        planes = self.layout.planes(x)
+        levels, _ = self.quantize(planes)
+        made = self.dequantize(levels, self.codec.tile.crop(*planes.shape[2:]), x.dtype)
+        return self.layout.restored(made, x.shape)
+
+    def shape_of(self, x: torch.Tensor) -> list[int]:
+        """Channels, rows and columns of an image's tensor, of what comes to the point."""
+        return [self.codec.channels, *self.layout.planes(x).shape[2:]]
+
+    def _shape(self, planes: torch.Tensor, like: torch.Size) -> torch.Size:
+        """Of a tensor of these planes, whose positions have as many dimensions as another's."""
+        expected = self.layout.planes(torch.empty(like, device="meta")).shape[2:]
+        if len(like) > 4 or self.layout.windows > 1 or planes.shape[2:] == expected:
+            return like
+        positions = list(planes.shape[2:])[4 - len(like) :]
+        return torch.Size(
+            0 if d in (self.layout.batch, self.layout.channels) else positions.pop(0)
+            for d in range(len(like))
+        )
 
     def quantize(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Levels of the point's input, and how many were clamped."""

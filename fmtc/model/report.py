@@ -11,6 +11,7 @@ from .. import ops
 from ..codec.codec import TensorCodec
 from ..codec.counted import Counted
 from ..network.coverage import Coverage
+from ..results.console import aligned
 from ..results.energy import image_joules
 from ..results.result import PLAIN_BITS, RATES
 from .points import CodingPoint
@@ -123,11 +124,6 @@ class Report:
             for layer in self.layers
         ]
         rows.append(["total", "", "", *(_number(self.bits_per_value[rate]) for rate in RATES)])
-        widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-        lines = [
-            "  ".join(cell.rjust(w) for cell, w in zip(r, widths, strict=True))
-            for r in [columns, *rows]
-        ]
         coded = [layer for layer in self.layers if layer["components"] is not None]
         kept, channels = (
             sum(values)
@@ -148,7 +144,7 @@ class Report:
             for rate, bits in self.bits_per_written_value.items()
         )
         written = f"{self.written}; over all of them, the rest at {self.uncoded_bits:g} bits: "
-        return "\n".join([head, *lines, tail, written + over_all])
+        return "\n".join([head, aligned([columns, *rows]), tail, written + over_all])
 
 
 def _number(value: float | None) -> str:

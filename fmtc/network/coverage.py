@@ -45,7 +45,7 @@ class Coverage:
 
     def add(self, network: fx.GraphModule, groups: list[Group]) -> None:
         """Count a captured graph, whose groups these are."""
-        makers = {group.maker for group in groups}
+        makers = {group.maker for group in groups if not group.uncoded}
         performed = {add for group in groups for add in group.adds}
         search = Search(network)
         for node in network.graph.nodes:

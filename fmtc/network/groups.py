@@ -23,6 +23,7 @@ from .written import kind_of, read_tensors
 aten = torch.ops.aten
 BEFORE, AFTER = "before", "after"  # the sides of an activation
 POINTS = ("all", "paper")
+AS_IT_IS = 32  # bits of layers that are left out and not even quantised
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Group:
     it, BN and the like and residual adds. made, reads: the layouts of what the maker gives, and of
     what a layer reads. ``sides``: where
     it can be coded, "before" its activation and, where it has one, "after" it; ``side`` is the one
-    that is coded, the paper's to begin with.
+    that is coded, the paper's to begin with. excluded: left out; uncoded: and not even quantised.
     """
 
     network: fx.GraphModule
@@ -64,6 +65,7 @@ class Group:
     scales: list[fx.Node] = field(default_factory=list)
     adds: list[fx.Node] = field(default_factory=list)
     excluded: bool = False
+    uncoded: bool = False
 
     @property
     def output(self) -> fx.Node:
@@ -150,8 +152,11 @@ def select(
     layers: Sequence[Group],
     include: Iterable[str] | None = None,
     exclude: Iterable[str] = (),
+    bits: int = 8,
 ) -> None:
     """Mark the layers outside ``include`` or inside ``exclude`` (name patterns) as excluded.
+
+    bits: of these; AS_IT_IS: they have no coding point.
 
     Raises ValueError where there is no layer, or a pattern matches none.
     """
@@ -166,6 +171,7 @@ def select(
     for layer in layers:
         chosen = any(fnmatchcase(layer.name, p) for p in include)
         layer.excluded = not chosen or any(fnmatchcase(layer.name, p) for p in exclude)
+        layer.uncoded = layer.excluded and bits == AS_IT_IS
 
 
 def count_reads(groups: list[Group], points: str = "all") -> dict[str, int]:

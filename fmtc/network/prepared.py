@@ -53,27 +53,34 @@ class Prepared:
         *,
         include: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
+        exclude_bits: int = 8,
         weight_bits: int = 32,
         points: str = "all",
         free_sizes: bool = False,
     ) -> Prepared:
         """Prepare a model for inputs like these, [N, C, H, W].
 
-        include, exclude: patterns of layers' names (``select``). free_sizes: inputs may have other
-        H and W than these, where the model allows that.
+        include, exclude, exclude_bits: of layers' names (``groups.select``). free_sizes: inputs may
+        have other H and W than these, where the model allows that.
         """
         # A batch of one would be taken for fixed.
         example = images[:2] if len(images) > 1 else images.expand(2, *images.shape[1:])
         network, parts = captured(model, example.contiguous(), free_sizes)
         prepared = cls(network, parts, [], {}, points)
         for path in parts:
-            groups = find_groups(prepared.graph(path), path, points)
-            prepared.coverage.add(prepared.graph(path), groups)
-            prepared.groups += groups
+            prepared.groups += find_groups(prepared.graph(path), path, points)
+        prepared.select(include, exclude, exclude_bits)
         fuse_scales(prepared.groups)
         prepared._tidy()
-        select(prepared.groups, include, exclude)
         return prepared if weight_bits == 32 else prepared.with_weights_of(weight_bits)
+
+    def select(self, include: Iterable[str] | None, exclude: Iterable[str], bits: int) -> None:
+        """Which layers are coded (``groups.select``)."""
+        select(self.groups, include, exclude, bits)
+        self.coverage = Coverage()
+        for path in self.parts:
+            graph = self.graph(path)
+            self.coverage.add(graph, [group for group in self.groups if group.network is graph])
 
     @torch.no_grad()
     def with_weights_of(self, bits: int) -> Prepared:

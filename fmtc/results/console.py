@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..extras import require
@@ -23,6 +24,15 @@ HEADERS = (
     "SNR",
     "arith",
 )
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Lines of cells, each to the right of its column."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
 
 
 def console() -> Console:
