@@ -240,7 +240,7 @@ class TensorCodec(Exact):
         """
         streams, sizes = self._opened(data, max_values)
         if not streams:
-            planes = self.symbol_map.components
+            planes = len(self.symbol_map.shifts)
             return torch.empty(0, planes, 0, 0, dtype=torch.int16, device=self.device), (0, 0)
         return self._levels(streams, sizes), (sizes[2], sizes[3])
 

@@ -22,7 +22,7 @@ from ..limits import MAX_BYTES, MAX_VALUES
 from ..model.assemble import count_multiply_adds
 from ..model.model import CompressedModel, load
 from ..model.points import CodedPoint
-from ..network.cut import crossing, groups_at, head_of, tail_of
+from ..network.cut import crossing, groups_at, head_of, tail_of, written_by
 from ..network.groups import AS_IT_IS
 from ..ops import Bytes
 from ..presets import Preset
@@ -72,8 +72,7 @@ def layers_at(compressor: Compressor, at: str | Iterable[str]) -> list[str]:
     groups = groups_at(prepared.groups, names)
     others = crossing(prepared.graph(""), [group.output for group in groups])
     if others:
-        read = {node: group.name for group in prepared.groups for node in (group.output,)}
-        missing = ", ".join(read.get(node, node.name) for node in others)
+        missing = ", ".join(dict.fromkeys(written_by(node, prepared.groups) for node in others))
         raise ValueError(
             f"{', '.join(names)}: no cut, as behind it the network also reads {missing}; name "
             "these, too, or cut elsewhere (fmtc split --survey shows where)"
@@ -179,8 +178,8 @@ class Head:
 
         Raises ValueError for NaN and Inf, and what the network raises for a shape that is not its.
         """
-        made = self._parts.graphs(x.shape[2:])
         self._parts.compressed.check_input(x)
+        made = self._parts.graphs(x.shape[2:])
         tensors = made.head(x)
         points = made.points.items()
         return bytes(

@@ -97,6 +97,8 @@ class CodedPoint(CodingPoint):
 
         Raises StreamError unless they are its codec's, and of at most max_values values.
         """
+        if not streams:
+            return torch.empty(0, *like.shape[1:], dtype=like.dtype, device=self.codec.device)
         levels, crop = self.codec.levels_of(streams, max_values)
         planes = self.dequantize(levels, crop, like.dtype)
         return self.layout.restored(planes, self._shape(planes, like.shape))

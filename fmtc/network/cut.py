@@ -32,8 +32,10 @@ def _group_at(groups: Sequence[Group], name: str) -> Group:
     for group in groups:
         if group.name == name:
             return group
-    inside = [node for graph in _graphs(groups) for node in graph.graph.nodes if _is_in(node, name)]
-    leaving = [node for node in inside if any(user not in inside for user in node.users)]
+    made_by = {group.maker: group.name for group in groups}
+    nodes = [node for graph in _graphs(groups) for node in graph.graph.nodes]
+    inside = {node for node in nodes if _is_in(made_by.get(node) or _path(node), name)}
+    leaving = [n for n in nodes if n in inside and any(user not in inside for user in n.users)]
     if not leaving:
         known = ", ".join(group.name for group in groups)
         raise ValueError(f"no layer or module is called '{name}'; the layers are: {known}")
@@ -56,12 +58,13 @@ def _graphs(groups: Sequence[Group]) -> list[fx.GraphModule]:
     return list({id(group.network): group.network for group in groups}.values())
 
 
-def _is_in(node: fx.Node, path: str) -> bool:
-    """Whether a module's code made a node."""
-    if node.op not in ("call_module", "call_function"):
-        return False
-    of = str(node.target) if node.op == "call_module" else node.meta.get("path", "")
-    return of == path or of.startswith(f"{path}.")
+def _path(node: fx.Node) -> str:
+    """Of the module that made a node."""
+    return str(node.target) if node.op == "call_module" else node.meta.get("path", "")
+
+
+def _is_in(path: str, module: str) -> bool:
+    return path == module or path.startswith(f"{module}.")
 
 
 def crossing(network: fx.GraphModule, cut: Iterable[fx.Node]) -> list[fx.Node]:
@@ -86,6 +89,16 @@ def crossing(network: fx.GraphModule, cut: Iterable[fx.Node]) -> list[fx.Node]:
         elif node.op == "placeholder" or ahead:
             of_input.add(node)
     return list(found)
+
+
+def written_by(node: fx.Node, groups: Iterable[Group]) -> str:
+    """The layer whose tensor a node is a view of; the node's name where there is none."""
+    names = {group.output: group.name for group in groups}
+    source, sources = node, [node]
+    while source not in names and len(sources) == 1:
+        [source] = sources
+        sources = [n for n in source.all_input_nodes if n.meta.get("floating")]
+    return names.get(source, node.name)
 
 
 def head_of(network: fx.GraphModule, cut: Sequence[fx.Node]) -> fx.GraphModule:
