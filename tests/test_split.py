@@ -162,17 +162,10 @@ def test_halves_of_a_graph_are_the_whole():
     prepared = Prepared.of(model, x)
     graph, cuts = prepared.graph(""), 0
     for group in prepared.groups:
-        readers = list(group.output.users)
         if crossing(graph, [group.output]):
             continue
-        graph.add_submodule(f"here{cuts}", nn.Identity())
-        with graph.graph.inserting_after(group.output):
-            node = graph.graph.call_module(f"here{cuts}", (group.output,))
-        for user in readers:
-            user.replace_input_with(group.output, node)
-        graph.recompile()
-        [value] = head_of(graph, [node])(x)
-        made = tail_of(graph, [node])(value, x.shape)
+        [value] = head_of(graph, [group.output])(x)
+        made = tail_of(graph, [group.output])(value, x.shape)
         assert torch.allclose(made, of(model, x), rtol=1e-4, atol=1e-4)
         cuts += 1
     assert cuts > 17 + 7  # behind each block, and inside of those that add nothing

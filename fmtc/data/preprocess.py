@@ -50,6 +50,10 @@ class Preprocess:
         """
         for step in self.geometry:
             image = step(image)
+        return self.normalized(image)
+
+    def normalized(self, image: Tensor) -> Tensor:
+        """The end of it alone: uint8 [C,H,W] -> float32. ValueError: mean/std do not fit."""
         channels = image.shape[0]
         mean = _per_channel("mean", self.mean, channels)
         std = _per_channel("std", self.std, channels)

@@ -138,7 +138,7 @@ class _Graphs:
         self.points: dict[str, CodedPoint] = dict(
             zip(at, (modules[str(node.target)] for node in nodes), strict=True)  # type: ignore[arg-type]
         )
-        self.head = head_of(network, nodes)
+        self.head = head_of(network, [node.all_input_nodes[0] for node in nodes])
         for path, module in list(self.head.named_modules()):
             if isinstance(module, CodedPoint):  # one tensor of the cut is made of another
                 self.head.set_submodule(path, Simulated(module))

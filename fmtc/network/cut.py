@@ -101,19 +101,15 @@ def written_by(node: fx.Node, groups: Iterable[Group]) -> str:
     return names.get(source, node.name)
 
 
-def head_of(network: fx.GraphModule, cut: Sequence[fx.Node]) -> fx.GraphModule:
-    """What computes the inputs of these nodes, each of which has one; gives a tuple of them.
-
-    Modules are shared with the network.
-    """
+def head_of(network: fx.GraphModule, outputs: Sequence[fx.Node]) -> fx.GraphModule:
+    """What computes these nodes, of which it gives a tuple. Modules are shared with the network."""
     graph = fx.Graph()
-    sources = [node.all_input_nodes[0] for node in cut]
-    needed = _needed(sources)
+    needed = _needed(outputs)
     copies: dict[fx.Node, fx.Node] = {}
     for node in network.graph.nodes:
         if node in needed or node.op == "placeholder":
             copies[node] = graph.node_copy(node, copies.__getitem__)
-    graph.output(tuple(copies[source] for source in sources))
+    graph.output(tuple(copies[node] for node in outputs))
     return fx.GraphModule(network, graph, "Head")
 
 
