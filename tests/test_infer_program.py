@@ -24,7 +24,9 @@ import fmtc
 from fmtc.cli.demo import digits_data
 from fmtc.data.models import load_model
 from fmtc.data.preprocess import parse_preprocess
-from fmtc.deploy.export import COMPRESSED, METADATA_KEY, Streaming, _exported, _metadata, _write
+from fmtc.deploy.export import COMPRESSED, METADATA_KEY, _exported, _write
+from fmtc.deploy.metadata import package_metadata
+from fmtc.deploy.streaming import Streaming
 from fmtc.evaluation.snr import image_snr_db
 from fmtc.results.energy import image_joules
 from fmtc.results.result import load_result
@@ -494,7 +496,7 @@ def change_fmtc(**entries):
         (change_fmtc(joules_per_bit=None), "damaged metadata"),
         (lambda m: m.pop("fmtc"), "not one that fmtc exported"),
         (lambda m: m.update(fmtc='{"schema": "fmtc.package/9"}'), "schema 'fmtc.package/9'"),
-        (lambda m: m.update(fmtc='{"schema": "fmtc.package/1"}'), "damaged metadata"),
+        (lambda m: m.update(fmtc='{"schema": "fmtc.package/2"}'), "damaged metadata"),
         (lambda m: m.update(fmtc="{"), "parse error"),
         (lambda m: m.update(fmtc="[" * 20_000 + "]" * 20_000), "nested too deeply"),
         (change_fmtc(input_shape=[1, 2**40, 2**40]), "damaged metadata: a tensor of the shape"),
@@ -569,7 +571,7 @@ def mobilenet(shared_data, tmp_path_factory) -> Compiled:
     compressed = fmtc.compress(model, x[:24], target=fmtc.Step(0.0007))
     streaming = WithStreams(compressed)
     programs = {COMPRESSED: _exported(streaming, x[:2], dynamic_batch=True)}
-    metadata = _metadata(compressed, streaming, x[:2], True, preprocess, None)
+    metadata = package_metadata(compressed, streaming, x[:2], preprocess=preprocess)
     metadata["outputs"] *= 1 + 2 * len(compressed.points)
     path = tmp_path_factory.mktemp("mobilenet") / "m.pt2"
     _write(path, programs, {METADATA_KEY: json.dumps(metadata)})
