@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from ..files import write_atomically
 from ..model.model import CompressedModel
 from ..network.inputs import packing_of
 from ..network.outputs import tensors
-from .metadata import measured_outputs, package_metadata, plain_metadata, shown_output
+from .metadata import SCHEMA, measured_outputs, package_metadata, plain_metadata, shown_output
 from .streaming import Flat, Streaming
 
 REFERENCE_SCHEMA = "fmtc.reference/1"
@@ -121,6 +122,22 @@ def export_plain(
     metadata = plain_metadata(model, example, None if dynamic_batch else len(example))
     program = _exported(Flat(model), example, dynamic_batch)
     _write(path, {PLAIN: program}, {METADATA_KEY: json.dumps(metadata)})
+
+
+def network_in(path: str | os.PathLike) -> tuple[str, str] | None:
+    """The fingerprint of a package's uncompressed network and the device that it is for.
+
+    None where there is no package of this version and of this torch.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(n for n in archive.namelist() if n.endswith("_metadata.json"))
+            metadata = json.loads(json.loads(archive.read(name))[METADATA_KEY])
+        if (metadata["schema"], metadata["torch"]) == (SCHEMA, torch.__version__):
+            return metadata["network"], metadata["device"]
+    except (OSError, ValueError, KeyError, StopIteration, zipfile.BadZipFile):
+        pass
+    return None
 
 
 def export_reference(
