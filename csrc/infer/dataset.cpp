@@ -77,6 +77,15 @@ std::string joined(const T& texts, const char* between) {
   return text;
 }
 
+// As Python shows a path: without "." and slashes at the end.
+std::string shown(const fs::path& path) {
+  fs::path parts;
+  for (const fs::path& part : path) {
+    if (!part.empty() && part != ".") parts /= part;
+  }
+  return parts.empty() ? "." : parts.string();
+}
+
 }  // namespace
 
 std::vector<std::string> images_below(const fs::path& folder) {
@@ -93,15 +102,15 @@ std::vector<std::string> images_below(const fs::path& folder) {
 }
 
 Dataset::Dataset(const std::string& path, const DatasetOptions& options)
-    : path_(path), max_pixels_(options.max_pixels) {
-  if (fs::is_directory(path)) {
+    : path_(shown(path)), max_pixels_(options.max_pixels) {
+  if (fs::is_directory(path_)) {
     open_folder(options);
-  } else if (!fs::exists(path)) {
-    throw Error("no such file or folder: " + path);
-  } else if (lower(fs::path(path).extension()) == ".npz") {
+  } else if (!fs::exists(path_)) {
+    throw Error("no such file or folder: " + path_);
+  } else if (lower(fs::path(path_).extension()) == ".npz") {
     open_npz(options);
   } else {
-    throw Error(path + " is neither a folder of images nor an .npz file");
+    throw Error(path_ + " is neither a folder of images nor an .npz file");
   }
 }
 

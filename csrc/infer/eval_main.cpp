@@ -97,10 +97,11 @@ class Program {
  public:
   explicit Program(const Options& options)
       : options_(options),
-        networks_(options.packages, options.device),
-        preprocess_(networks_.first().preprocess, options.max_pixels),
+        shard_(parse_shard(options.shard)),
         dataset_(options.data,
-                 {options.labels, options.class_index, options.max_pixels, options.max_bytes}) {
+                 {options.labels, options.class_index, options.max_pixels, options.max_bytes}),
+        networks_(options.packages, options.device),
+        preprocess_(networks_.first().preprocess, options.max_pixels) {
     if (dataset_.has_labels() && networks_.first().class_count > 0) {
       dataset_.check_classes(networks_.first().class_count);
     }
@@ -109,7 +110,7 @@ class Program {
 
   // Returns the exit status.
   int run() {
-    const auto [shard, shards] = parse_shard(options_.shard);
+    const auto [shard, shards] = shard_;
     const Run run = described(shards);
     std::vector<std::vector<size_t>> batches = batches_of(shard, shards);
     Evaluation evaluation(run, shard, batches.size());
@@ -141,7 +142,7 @@ class Program {
     std::fprintf(stderr, "%zu images, %zu of calibration left out\n", choice_.images.size(),
                  choice_.left_out);
     Run run;
-    run.path = options_.data;
+    run.path = dataset_.path();
     run.images = choice_.images.size();
     run.choice = crc_of_names(dataset_, choice_.images);
     run.left_out = choice_.left_out;
@@ -226,9 +227,10 @@ class Program {
   }
 
   const Options& options_;
+  std::pair<int64_t, int64_t> shard_;
+  Dataset dataset_;
   Networks networks_;
   Preprocess preprocess_;
-  Dataset dataset_;
   Choice choice_;
 };
 
