@@ -43,7 +43,8 @@ class OutputNoise {
   std::vector<double> signal_, noise_;  // of each image
 };
 
-// KL(softmax reference || softmax output) of each image in nats: logits [N, classes] -> float64 [N].
+// KL(softmax reference || softmax output) of each image in nats: logits [N, classes] -> float64
+// [N].
 at::Tensor kl_divergence_of(const at::Tensor& reference, const at::Tensor& output);
 
 // float64 [N] to the end of the values.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "infer/description.h"
+#include "infer/image.h"
 #include "infer/labels.h"
 
 namespace fmtc::infer {
@@ -17,8 +18,8 @@ namespace fmtc::infer {
 struct DatasetOptions {
   std::string labels;       // a CSV file with the header file,label; empty: none
   std::string class_index;  // a file that maps an ImageFolder's folders to classes; empty: none
-  int64_t max_pixels;       // of an image
-  uint64_t max_bytes;       // of a file of labels or an .npz
+  int64_t max_pixels = kDefaultMaxPixels;  // of an image
+  uint64_t max_bytes = uint64_t{1} << 32;  // of a file of labels or an .npz
 };
 
 // Images in the order that fmtc/data/datasets.py has them: a flat folder, an ImageFolder or an .npz

@@ -33,7 +33,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kDecoders = 2;
-constexpr int kInterrupted = 130;                      // exit status, as a shell has it
+constexpr int kInterrupted = 130;                         // exit status, as a shell has it
 constexpr auto kBetweenWrites = std::chrono::minutes(1);  // of a part, in case of a crash
 
 struct Options {

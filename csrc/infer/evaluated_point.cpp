@@ -9,9 +9,7 @@ namespace fmtc::infer {
 using nlohmann::json;
 
 EvaluatedPoint::EvaluatedPoint(const Description& description)
-    : description_(description),
-      measures_(description),
-      counts_(description.points.size()) {}
+    : description_(description), measures_(description), counts_(description.points.size()) {}
 
 void EvaluatedPoint::add(const Coded& coded, const std::vector<at::Tensor>& plain,
                          const at::Tensor& labels) {
@@ -55,8 +53,8 @@ double EvaluatedPoint::joules(const std::vector<Bits>& bits, size_t rate) const 
   double joules = 0;
   for (size_t i = 0; i < bits.size(); ++i) {
     const double reads = static_cast<double>(description_.points[i].reads);
-    joules += bits[i][rate] * (description_.write_joules_per_bit +
-                                reads * description_.read_joules_per_bit);
+    joules += bits[i][rate] *
+              (description_.write_joules_per_bit + reads * description_.read_joules_per_bit);
   }
   return joules / static_cast<double>(images());
 }
@@ -75,8 +73,7 @@ json EvaluatedPoint::result() const {
     json& layer = point.at("layers").at(i);
     layer["values"] = of_layer;
     for (size_t rate = 0; rate < kRates.size(); ++rate) {
-      layer["bits_per_value"][kRates[rate]] =
-          bits.back()[rate] / static_cast<double>(of_layer);
+      layer["bits_per_value"][kRates[rate]] = bits.back()[rate] / static_cast<double>(of_layer);
     }
   }
   for (size_t rate = 0; rate < kRates.size(); ++rate) {

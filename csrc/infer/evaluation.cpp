@@ -34,9 +34,9 @@ json parsed(const std::string& path, uint64_t max_bytes) {
 json Run::state() const {
   json packages = json::array();
   for (const Description& point : points) packages.push_back(point.metadata);
-  return {{"path", path},         {"images", images},   {"choice", choice},
-          {"left_out", left_out}, {"seed", seed},       {"batch", batch},
-          {"threads", threads},   {"shards", shards},   {"points", packages}};
+  return {{"path", path},         {"images", images}, {"choice", choice},
+          {"left_out", left_out}, {"seed", seed},     {"batch", batch},
+          {"threads", threads},   {"shards", shards}, {"points", packages}};
 }
 
 Run::Run(const json& state)

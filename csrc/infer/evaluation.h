@@ -14,14 +14,14 @@ namespace fmtc::infer {
 
 // What an evaluation is of: where two agree in it, their images can be put together.
 struct Run {
-  std::string path;          // of the data set, as given
-  size_t images = 0;         // that were chosen, also those that cannot be read
-  uint32_t choice = 0;       // CRC-32 of their names, in their order
-  size_t left_out = 0;       // images of calibration
-  int64_t seed = 0;          // of the choice
-  int64_t batch = 0;         // images at a time
-  int64_t threads = 0;       // of the networks
-  int64_t shards = 1;        // among which the batches are divided
+  std::string path;     // of the data set, as given
+  size_t images = 0;    // that were chosen, also those that cannot be read
+  uint32_t choice = 0;  // CRC-32 of their names, in their order
+  size_t left_out = 0;  // images of calibration
+  int64_t seed = 0;     // of the choice
+  int64_t batch = 0;    // images at a time
+  int64_t threads = 0;  // of the networks
+  int64_t shards = 1;   // among which the batches are divided
   std::vector<Description> points;
 
   nlohmann::json state() const;

@@ -112,8 +112,8 @@ std::map<std::string, int64_t> read_class_index(const fs::path& file, uint64_t m
     std::ranges::transform(kind, kind.begin(), [](unsigned char c) { return std::tolower(c); });
     return kind == ".json" ? class_index_of(codec::parse_json(text, "it")) : class_index_of(text);
   } catch (const std::exception& error) {
-    throw Error(file.string() + " must map folder names to class indices, as JSON or CSV: " +
-                error.what());
+    throw Error(file.string() +
+                " must map folder names to class indices, as JSON or CSV: " + error.what());
   }
 }
 

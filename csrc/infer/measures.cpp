@@ -43,8 +43,7 @@ std::pair<double, double> wilson_interval(int64_t successes, int64_t trials) {
   const auto n = static_cast<double>(trials), share = static_cast<double>(successes) / n;
   const double scale = 1 / (1 + kZ95 * kZ95 / n);
   const double centre = (share + kZ95 * kZ95 / (2 * n)) * scale;
-  const double half =
-      kZ95 * std::sqrt(share * (1 - share) / n + kZ95 * kZ95 / (4 * n * n)) * scale;
+  const double half = kZ95 * std::sqrt(share * (1 - share) / n + kZ95 * kZ95 / (4 * n * n)) * scale;
   return {std::max(0.0, centre - half), std::min(1.0, centre + half)};
 }
 
@@ -86,8 +85,7 @@ void Accuracy::add(const json& state) {
 }
 
 json Accuracy::state() const {
-  return {
-      {"images", images}, {"top1", top1}, {"images_of_five", images_of_five}, {"top5", top5}};
+  return {{"images", images}, {"top1", top1}, {"images_of_five", images_of_five}, {"top5", top5}};
 }
 
 json Accuracy::top1_share() const { return share(top1, images); }
@@ -132,7 +130,7 @@ void Measures::add(const json& state) {
 json Measures::state() const {
   json outputs = json::array();
   for (const OutputNoise& noise : noise_) outputs.push_back(noise.state());
-  return {{"images", images_}, {"agreeing", agreeing_},          {"accuracy", accuracy_.state()},
+  return {{"images", images_}, {"agreeing", agreeing_},         {"accuracy", accuracy_.state()},
           {"kl", kl_},         {"snr_db_image", snr_db_image_}, {"outputs", outputs}};
 }
 

@@ -24,7 +24,9 @@ std::string sizes_text(const std::vector<int64_t>& shape) {
 // As NumPy names it.
 std::string numpy_name(const std::string& dtype) {
   if (dtype == "BOOL") return "bool";
-  const std::string kind = dtype.starts_with("U") ? "uint" : dtype.starts_with("I") ? "int" : "float";
+  const std::string kind = dtype.starts_with("U")   ? "uint"
+                           : dtype.starts_with("I") ? "int"
+                                                    : "float";
   return kind + dtype.substr(dtype.find_first_of("0123456789"));
 }
 
@@ -63,8 +65,7 @@ std::vector<int64_t> integers(const codec::Array& array) {
 
 std::vector<int64_t> checked_labels(const codec::Array& array, int64_t count) {
   const std::vector<int64_t> labels = integers(array);
-  if (array.shape != std::vector<int64_t>{count} ||
-      static_cast<int64_t>(labels.size()) != count) {
+  if (array.shape != std::vector<int64_t>{count} || static_cast<int64_t>(labels.size()) != count) {
     const std::string shape = sizes_text(array.shape);
     throw Error("'labels' must be " + std::to_string(count) + " integers, not " +
                 numpy_name(array.dtype) + " " + (shape.empty() ? "a single number" : shape));

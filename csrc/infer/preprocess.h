@@ -22,8 +22,8 @@ class Preprocess {
   // Error names a step that is not understood. max_pixels: of what resizing makes, at most.
   Preprocess(const std::string& text, int64_t max_pixels);
 
-  // image: uint8 [C, H, W]. float32 [C, H', W']. Error where the image is too small to crop or would become too large, or
-  // mean and std are for another number of channels.
+  // image: uint8 [C, H, W]. float32 [C, H', W']. Error where the image is too small to crop or
+  // would become too large, or mean and std are for another number of channels.
   at::Tensor operator()(const at::Tensor& image) const;
 
  private:

@@ -43,8 +43,8 @@ class LayerRates {
  private:
   double entropy_bits(const at::Tensor& counts) const;
 
-  double plain_bits_ = 0;                                         // of a value that is not coded
-  std::vector<int64_t> kind_of_class_, table_of_class_;           // of rows of the histogram
+  double plain_bits_ = 0;                                          // of a value that is not coded
+  std::vector<int64_t> kind_of_class_, table_of_class_;            // of rows of the histogram
   std::vector<std::vector<double>> cross_entropy_, huffman_bits_;  // [tables][L]
 };
 

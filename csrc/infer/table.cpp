@@ -16,10 +16,10 @@ namespace {
 using nlohmann::json;
 using Row = std::vector<std::string>;
 
-constexpr size_t kWidth = 100;   // of the output
+constexpr size_t kWidth = 100;    // of the output
 constexpr double kPlainBits = 8;  // that savings are counted against
-constexpr std::array kHeaders = {"setting", "entropy",        "Huffman", "stream", "saved",
-                                 "top-1 % (95 %)", "agree", "SNR",     "arith"};
+constexpr std::array kHeaders = {"setting",        "entropy", "Huffman", "stream", "saved",
+                                 "top-1 % (95 %)", "agree",   "SNR",     "arith"};
 
 [[gnu::format(printf, 1, 2)]] std::string text_of(const char* format, ...) {
   char text[128];
@@ -124,7 +124,8 @@ std::string caption(const json& result) {
          ";\narith: multiply-adds against the plain network's" + told;
 }
 
-// -- Layout, as rich (14) does it ------------------------------------------------------------------
+// -- Layout, as rich (14) does it
+// ------------------------------------------------------------------
 
 // Where each code point of UTF-8 begins, and the end.
 std::vector<size_t> points_of(const std::string& text) {
@@ -170,7 +171,8 @@ std::vector<std::string> wrapped(const std::string& text, size_t width) {
     at = next;
   }
   for (std::string& line : lines) {
-    line.resize(line.find_last_not_of(' ') == std::string::npos ? 0 : line.find_last_not_of(' ') + 1);
+    line.resize(line.find_last_not_of(' ') == std::string::npos ? 0
+                                                                : line.find_last_not_of(' ') + 1);
   }
   return lines;
 }
@@ -218,14 +220,14 @@ std::string result_table(const json& result) {
     rows[i].insert(rows[i].begin(), i == 0 ? "preset" : preset(result.at("points").at(i - 1)));
   }
   const std::vector<size_t> widths = widths_of(rows);
-  const size_t width =
-      std::accumulate(widths.begin(), widths.end(), 2 * (widths.size() - 1) + 2);
+  const size_t width = std::accumulate(widths.begin(), widths.end(), 2 * (widths.size() - 1) + 2);
   std::string table;
   add_paragraphs(table, title(result), width);
   table += std::string(width, ' ') + "\n";
   for (size_t i = 0; i < rows.size(); ++i) {
     std::string line = " ";
-    for (size_t j = 0; j < widths.size(); ++j) line += (j ? "  " : "") + right(rows[i][j], widths[j]);
+    for (size_t j = 0; j < widths.size(); ++j)
+      line += (j ? "  " : "") + right(rows[i][j], widths[j]);
     table += line + " \n";
     if (i > 0) continue;
     table += " ";

@@ -1,10 +1,11 @@
 // fmtc_table FILE.json: the table that fmtc_eval prints of a result; for tests beside Python's.
+#include "infer/table.h"
+
 #include <cstdio>
 #include <exception>
 #include <nlohmann/json.hpp>
 
 #include "codec/file.h"
-#include "infer/table.h"
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
