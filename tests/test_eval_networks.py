@@ -10,6 +10,7 @@ import pytest
 import torch
 from evaluations import check_alike, check_exact, program_in, results
 
+from experiments import fig3_rate_distortion
 from fmtc.cli import main as cli
 from fmtc.cli.demo import digits_data
 from fmtc.results.result import load_result
@@ -77,6 +78,48 @@ def test_figures_of_real_networks_are_those_of_python(
     check_alike(found, expected)
 
 
+def save_digits(path: Path, count: int) -> None:
+    data = digits_data()
+    pixels = ((data.test_images[:count] + 1) * 127.5).round().to(torch.uint8)
+    np.savez(path, images=pixels, labels=data.test_labels[:count])
+
+
+def test_an_engine_needs_images_in_files(tmp_path, capsys):
+    options = [
+        "--quick",
+        "--engine",
+        "libtorch",
+        "--out",
+        str(tmp_path),
+        "--images",
+        "8",
+        "--quiet",
+    ]
+    assert fig3_rate_distortion.EXPERIMENT.main(options) == 2
+    assert "digits: --engine libtorch needs --data" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_experiment_measures_with_either_engine(build_tree, tmp_path, monkeypatch, threads):
+    program = program_in(build_tree)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text("from fmtc.cli.demo import digits_model\n")
+    save_digits(tmp_path / "digits.npz", 120)
+    options = ["--models", "net.py:digits_model", "--data", "digits.npz", "--images", "50"]
+    options += ["--preprocess", "mean=0.5,std=0.5", "--presets", "fmtc", "--weight-bits", "8"]
+    options += ["--steps", "0.002", "0.001", "--batch", "20", "--quiet", "--threads", "1"]
+    libtorch = ["--engine", "libtorch", "--program", str(program.path)]
+    with threads(1):
+        assert fig3_rate_distortion.EXPERIMENT.main([*options, "--out", "python"]) == 0
+        assert fig3_rate_distortion.EXPERIMENT.main([*options, *libtorch, "--out", "cpp"]) == 0
+    name = Path("points") / "digits_model.json"
+    found, expected = results("cpp" / name, "python" / name)
+    check_exact(found, expected)
+    check_alike(found, expected)
+    points = load_result("cpp" / name)["points"]
+    assert ["seconds_per_image" in point for point in points] == [False, True, True]
+
+
 HEADS = '''
 import torch
 from torch import nn
@@ -109,9 +152,7 @@ def test_every_output_that_counts_is_measured(outputs, build_tree, tmp_path, mon
     program = program_in(build_tree)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(HEADS)
-    data = digits_data()
-    pixels = ((data.test_images[:80] + 1) * 127.5).round().to(torch.uint8)
-    np.savez("digits.npz", images=pixels, labels=data.test_labels[:80])
+    save_digits(tmp_path / "digits.npz", 80)
     command = ["eval", "--model", "net.py:make", "--data", "digits.npz", "--calib-images", "20"]
     command += ["--preprocess", "mean=0.5,std=0.5", "--batch", "9", "--weight-bits", "8"]
     command += ["--preset", "aciq", "--bits", "5", "--exclude", "maps"]

@@ -139,8 +139,6 @@ class Program {
     std::optional<size_t> images;
     if (options_.images > 0) images = static_cast<size_t>(options_.images);
     choice_ = choose(dataset_, networks_.calibration(), images, static_cast<uint32_t>(seed));
-    std::fprintf(stderr, "%zu images, %zu of calibration left out\n", choice_.images.size(),
-                 choice_.left_out);
     Run run;
     run.path = dataset_.path();
     run.images = choice_.images.size();
@@ -201,7 +199,10 @@ class Program {
     const auto began = Clock::now();
     auto written = began;
     const size_t before = evaluation.images;
-    for (std::optional<Batch> batch = loader.next(); batch; batch = loader.next()) {
+    std::optional<Batch> batch = loader.next();
+    std::fprintf(stderr, "%zu images, %zu of calibration left out\n", choice_.images.size(),
+                 choice_.left_out);
+    for (; batch; batch = loader.next()) {
       for (const Batch::Skipped& image : batch->skipped) {
         progress.clear();
         std::fprintf(stderr, "%s skipped: %s\n", image.name.c_str(),

@@ -1,11 +1,11 @@
 """What a package says of itself, a JSON text: all that runs and measures it needs besides code.
 
-``input_shape``, ``batch``, ``preprocess``: how an image becomes an input; ``outputs``, ``measured``,
-those that count and their means over the calibration images, ``shown``, the number of the one whose
-classes are; ``point``, a point of the result schema whose figures are None until the package runs,
-whose layers are the coding points; ``counted``, for each of them what makes rates of the symbols
-that a package with statistics counts; ``calibration``, by what images it was calibrated with are
-known; ``plain``, where the plain network is, if not in the package itself.
+``input_shape``, ``batch``, ``preprocess``: how an image becomes an input. ``outputs``: shapes;
+``measured``: those that count and their means over the calibration images; ``shown``: the number of
+the one whose classes are. ``point``: of the result schema, with figures that are None until the
+package runs; its layers are the coding points. ``counted``: for each of them what makes rates of
+the symbols that a package with statistics counts. ``calibration``: by what images it was calibrated
+with are known. ``plain``: where the plain network is, if not in the package itself.
 """
 
 from __future__ import annotations
