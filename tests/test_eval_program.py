@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import find_tool
 from evaluations import Program, check_alike, check_exact, part_of, program_in, results
 from PIL import Image
 
 import fmtc
 from fmtc.cli import main as cli
-from fmtc.cli.demo import digits_data
+from fmtc.cli import packages
+from fmtc.cli.demo import digits_data, digits_model
 from fmtc.data.datasets import open_dataset, split
 from fmtc.deploy.export import network_in
 from fmtc.network.fingerprint import fingerprint
@@ -135,6 +137,34 @@ def test_there_is_no_python_in_the_process(evaluate):
     assert "libtorch_cpu" in listed.stdout and "libpython" not in listed.stdout
 
 
+@pytest.mark.slow
+def test_the_example_measures_the_same_points(here, build_tree, tmp_path, evaluate):
+    """Built against the installed library; two points, 100 images, 10 at a time."""
+    root, cmake = Path(__file__).resolve().parents[1], find_tool("cmake")
+    prefix, build = tmp_path / "installed", tmp_path / "build"
+    torch_dir = Path(torch.__file__).parent
+    for command in (
+        [cmake, "--install", build_tree, "--component", "development", "--prefix", prefix],
+        [cmake, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={find_tool('ninja')}", "-B", build,
+         "-S", root / "examples" / "cpp", f"-DCMAKE_PREFIX_PATH={prefix}",
+         f"-DTORCH_DIR={torch_dir}"],
+        [cmake, "--build", build, "--target", "curve"],
+    ):  # fmt: skip
+        made = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        assert made.returncode == 0, made.stdout + made.stderr
+    command = [build / "curve", "digits.npz", *here.packages]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=True, env=environment
+    )
+    options = ["--data", "digits.npz", "--images", 100, "--batch", 10]
+    evaluate(*here.packages, *options, "--json", tmp_path / "r.json")
+    assert done.stdout.splitlines() == [
+        f"{point['bits_per_value']['stream']:.3f} bits a value, {point['snr_db']:.2f} dB"
+        for point in load_result(tmp_path / "r.json")["points"]
+    ]
+
+
 # Values that a table shows otherwise, or not at all.
 TABLES = [
     {"setting": {"kind": "rate", "value": 1.0}},
@@ -208,8 +238,6 @@ def image_folder(tmp_path_factory) -> Path:
 
 def plain_top1(dataset) -> float:
     """Of the digits' network, with the files as grey images."""
-    from fmtc.cli.demo import digits_model
-
     files = [Path(dataset.path) / name for name in dataset.names]
     pixels = np.stack([np.asarray(Image.open(file).convert("L")) for file in files])
     x = (torch.from_numpy(pixels)[:, None].float() / 255 - 0.5) / 0.5
@@ -532,10 +560,8 @@ def test_options_that_say_nothing_to_do(options, error, here, evaluate):
 
 
 def test_packages_are_written_once(here, capsys):
-    """A point that is there is measured again where its package is gone, and no other."""
+    """By the command in a result; of which network they are can be read from them."""
     plain = here.folder / "packages" / "plain.pt2"
-    from fmtc.cli.demo import digits_model
-
     assert network_in(plain) == (fingerprint(digits_model().eval()), "cpu")
     assert network_in(here.folder / "net.py") is None and network_in("none.pt2") is None
     before = {file.name: file.stat().st_mtime_ns for file in plain.parent.iterdir()}
@@ -545,6 +571,39 @@ def test_packages_are_written_once(here, capsys):
     assert cli.main(command) == 0
     assert "kept" in capsys.readouterr().err
     assert before == {file.name: file.stat().st_mtime_ns for file in plain.parent.iterdir()}
+
+
+def test_a_point_without_its_package_is_measured_again(tmp_path, monkeypatch):
+    """And no other."""
+    written = []
+
+    def stub(compressed, path, example, **options):
+        written.append(path.name)
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(packages, "export", stub)
+    monkeypatch.setattr(packages, "export_plain", stub)
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3))\n"
+    )
+    np.savez("d.npz", images=digits(12)[0])
+    command = ["eval", "--model", "net.py:make", "--data", "d.npz", "--preprocess", "std=0.5"]
+    command += ["--calib-images", "8", "--preset", "paper", "--bits", "5", "6", "--quiet"]
+    points = ["paper-b=5.pt2", "paper-b=6.pt2"]
+    assert cli.main(command) == 0 and not written
+    assert cli.main([*command, "--export", "p"]) == 0
+    assert written == ["plain.pt2", points[0], "plain.pt2", points[1]]  # a stub is no package
+    (Path("p") / points[1]).unlink()
+    written.clear()
+    assert cli.main([*command, "--export", "p"]) == 0
+    assert written == ["plain.pt2", points[1]]
+    result = load_result("fmtc-results/result.json")
+    assert [point["setting"]["value"] for point in result["points"]] == [5, 6]
+    Path("file").write_bytes(b"")
+    assert cli.main([*command, "--export", "file"]) == 2
 
 
 def test_export_refuses_what_cannot_be_measured(tmp_path):

@@ -77,7 +77,7 @@ void Times::add(const nlohmann::json& state) {
 }
 
 void watch_coder() {
-  at::addGlobalCallback(
+  [[maybe_unused]] static const auto handle = at::addGlobalCallback(
       at::RecordFunctionCallback(began, ended).scopes({at::RecordScope::FUNCTION}));
 }
 

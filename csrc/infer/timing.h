@@ -33,7 +33,7 @@ struct CoderSeconds {
   double decode = 0;
 };
 
-// Begins to watch fmtc's operators, in the whole process.
+// Begins to watch fmtc's operators, in the whole process; once is enough.
 void watch_coder();
 // What they took since the last call.
 CoderSeconds take_coder_seconds();

@@ -14,7 +14,8 @@ namespace {
 constexpr uint32_t kEnd = 0x06054b50, kCentral = 0x02014b50, kLocal = 0x04034b50;
 constexpr uint64_t kEndBytes = 22, kCentralBytes = 46, kLocalBytes = 30, kMostComment = 0xFFFF;
 constexpr uint16_t kStored = 0, kDeflated = 8, kEncrypted = 1, kWideSizes = 1;
-constexpr uint32_t kWide = 0xFFFFFFFF;  // the size stands in an extra field
+constexpr uint64_t kMostExpansion = 1032;  // of deflate
+constexpr uint32_t kWide = 0xFFFFFFFF;     // the size stands in an extra field
 
 template <typename T>
 T number(std::span<const uint8_t> bytes, size_t at) {
@@ -25,6 +26,8 @@ T number(std::span<const uint8_t> bytes, size_t at) {
 }
 
 std::vector<uint8_t> inflated(std::span<const uint8_t> packed, uint64_t size) {
+  // Before anything is allocated for it.
+  if (size / kMostExpansion > packed.size()) throw Error("its packed bytes are damaged");
   std::vector<uint8_t> bytes(size);
   z_stream stream = {};
   if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) throw Error("no memory to unpack it");
