@@ -56,7 +56,10 @@ void Loader::run() {
       error = std::current_exception();
     }
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (error && !work->error) work->error = error;
+    if (error && slot < work->broken) {  // that of the first image, whichever thread comes first
+      work->error = error;
+      work->broken = slot;
+    }
     ++work->done;
     changed_.notify_all();
   }
@@ -75,7 +78,13 @@ std::pair<std::shared_ptr<Loader::Work>, size_t> Loader::take() {
       work->failures.resize(work->indices.size());
       std::vector<int64_t> sizes = shape_;
       sizes.insert(sizes.begin(), static_cast<int64_t>(work->indices.size()));
-      work->images = at::empty(sizes, at::kFloat);
+      try {
+        work->images = at::empty(sizes, at::kFloat);
+      } catch (const std::exception&) {
+        const std::string many = std::to_string(work->indices.size());
+        work->error =
+            std::make_exception_ptr(Error("no memory for a batch of " + many + " images"));
+      }
       ahead_.push_back(std::move(work));
       continue;
     }
@@ -85,6 +94,7 @@ std::pair<std::shared_ptr<Loader::Work>, size_t> Loader::take() {
 }
 
 void Loader::load(Work& work, size_t slot) {
+  if (!work.images.defined()) return;  // there is an error already
   const size_t index = work.indices[slot];
   at::Tensor pixels;
   try {

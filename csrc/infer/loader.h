@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <exception>
 #include <memory>
@@ -53,6 +54,7 @@ class Loader {
     at::Tensor images;
     std::vector<std::optional<std::string>> failures;  // why an image could not be decoded
     std::exception_ptr error;
+    size_t broken = SIZE_MAX;    // which image it is about
     size_t taken = 0, done = 0;  // images
   };
 
