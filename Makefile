@@ -75,7 +75,7 @@ build: $(VENV)/.installed ## Make .venv and build the extension in place
 	fi
 
 .PHONY: build-programs
-build-programs: build ## Build fmtc_codec and fmtc_infer in build/, if their libraries are there
+build-programs: build ## Build fmtc_codec, fmtc_infer and fmtc_eval in build/, if their libraries are there
 	@tree=build/cmake-$$($(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)'); \
 	$(BIN)/cmake $$tree | { grep 'is left out' || true; }; \
 	$(BIN)/cmake --build $$tree --target fmtc_programs --parallel $(MAX_JOBS) $(NO_PROGRESS)
@@ -95,7 +95,7 @@ demo: build ## Train a small network, compress it at several rates, plot (ARGS="
 
 .PHONY: test
 test: build build-programs build-emulated test-cpp ## C++ and Python tests (about 25 minutes on 2 cores)
-	$(PYTEST) -m "not slow" tests
+	$(PYTEST) -m "not slow and not long" tests
 
 .PHONY: check
 check: build lint check-sanitizers check-threads check-fuzz check-wheel check-networks ## What takes longer: lint, sanitizers, fuzzing, wheel, networks, slow tests
@@ -142,6 +142,10 @@ NETWORKS ?= torchvision/alexnet torchvision/resnet18 torchvision/googlenet torch
 check-networks: build ## Compress a dozen networks with random weights (NETWORKS: names, as 'timm/*')
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.zoo --list $(NETWORKS) --jobs $(MAX_JOBS) --again \
 	  --out build/zoo
+
+.PHONY: check-eval
+check-eval: build build-programs ## fmtc_eval beside Python on MobileNetV2 and ResNet-18 (real data; ten minutes)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m long tests
 
 .PHONY: check-fuzz
 check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECONDS=60)

@@ -6,6 +6,10 @@ weights' bits as in the paper, markers the presets.
 
     python -m experiments.fig3_rate_distortion --models resnet18 resnet50 --data imagenet/val
     python -m experiments.fig3_rate_distortion --networks networks.json --out results
+    python -m experiments.fig3_rate_distortion --engine libtorch ...
+
+With --engine libtorch each point is exported (minutes each) and measured by fmtc_eval, without
+Python; the weights alone, which no stream is made of, still in Python.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from . import libtorch
 from .common import (
     POINT_COLUMNS,
     Experiment,
@@ -43,7 +48,11 @@ def measure(store: Store, options: argparse.Namespace) -> Result:
     points = [store.baseline(weight_bits) for weight_bits in options.weight_bits]
     for preset in options.presets:
         for weight_bits in options.weight_bits:
-            points += store.points(preset, targets_of(preset, options), weight_bits)
+            targets = targets_of(preset, options)
+            if options.engine == "libtorch":
+                points += libtorch.points(store, preset, targets, weight_bits, options.program)
+            else:
+                points += store.points(preset, targets, weight_bits)
     return store.part(points)
 
 
@@ -122,6 +131,16 @@ def _concluded(rows: list[dict]) -> str:
     )
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine", choices=["python", "libtorch"], default="python",
+        help="what measures the points (default: python)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--program", metavar="FILE", help="fmtc_eval (default: of build/, or on the PATH)"
+    )
+
+
 EXPERIMENT = Experiment(
     name="fig3_rate_distortion",
     title="Rate-distortion curves",
@@ -130,6 +149,7 @@ EXPERIMENT = Experiment(
     measure=measure,
     present=present,
     conclude=conclude,
+    add_options=add_options,
 )
 
 if __name__ == "__main__":

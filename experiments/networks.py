@@ -56,13 +56,17 @@ class Network:
 
 
 class Loaded:
-    """A network in memory, and what it is calibrated and evaluated with."""
+    """A network in memory, and what it is calibrated and evaluated with.
+
+    calibrated_with: the images of calibration, where they are in files.
+    """
 
     def __init__(self, network: Network):
         self.network = network
         load = self._digits if network.model == DIGITS else self._files
         self.model: nn.Module
         self.calibration: Tensor
+        self.calibrated_with: Dataset | None = None
         self.model, self.calibration, self.test, self.skipped = load()
 
     @cached_property
@@ -94,6 +98,7 @@ class Loaded:
         dataset = open_dataset(network.data, network.labels, network.class_index, preprocess)
         chosen = split(dataset, network.calib_images, network.images, network.seed)
         calibration, test = (dataset.subset(indices) for indices in chosen)
+        self.calibrated_with = calibration
         return model, calibration.tensor()[0], test, dataset.skipped
 
 

@@ -19,6 +19,7 @@ from fmtc.calibration.compressor import Compressor
 from fmtc.codec.coders import coders
 from fmtc.errors import UsageError
 from fmtc.evaluation.evaluate import evaluate
+from fmtc.model.model import CompressedModel
 from fmtc.network.prepared import Prepared
 from fmtc.presets import Preset, get_preset
 from fmtc.results.result import environment, load_result, new_result, setting_label, write_result
@@ -65,33 +66,55 @@ class Store:
         A preset with changes must have another name, under which its points are found again.
         """
         preset = get_preset(preset)
-        # Other coders' rates are known by coding alone.
-        mode = self.mode if coders[preset.coder].tables else "stream"
+        mode = self._mode_of(preset)
+        point = self.known(preset, target, weight_bits, block)
+        if point is None:
+            compressed = self.compressed(preset, target, weight_bits, block)
+            loaded, batch = self.loaded, self.network.batch
+            point = evaluate(
+                compressed, loaded.test, reference=loaded.reference, batch=batch, mode=mode
+            )
+            self.add(point)
+        return point
+
+    def known(
+        self, preset: str | Preset, target: Target, weight_bits: int = 8, block: str = "1,1,C"
+    ) -> dict[str, Any] | None:
+        """A point that has been measured; None where it has not."""
+        preset = get_preset(preset)
         wanted = {
             "preset": preset.name,
             "weight_bits": weight_bits,
             "setting": target.setting,
             "block": block,
-            "mode": mode,
+            "mode": self._mode_of(preset),
         }
         for point in self.result["points"] if self.result else []:
             if all(point[key] == value for key, value in wanted.items()):
                 return point
+        return None
+
+    def compressed(
+        self, preset: str | Preset, target: Target, weight_bits: int = 8, block: str = "1,1,C"
+    ) -> CompressedModel:
+        """The network compressed for a point."""
         self._begin()
-        compressed = self._compressor_of(preset, weight_bits, block).compress(target)
-        loaded = self.loaded
-        point = evaluate(
-            compressed, loaded.test, reference=loaded.reference, batch=self.network.batch, mode=mode
-        )
+        return self._compressor_of(get_preset(preset), weight_bits, block).compress(target)
+
+    def add(self, point: dict[str, Any]) -> None:
+        """Keep a point that has been measured."""
         self.result["points"].append(point)
         write_result(self.result, self.path)
         rate = point["bits_per_value"]["entropy"]
         self._say(
-            f"{preset.name}, {setting_label(point['setting'])}, {weight_bits}-bit weights, block "
-            f"{block}: {rate:.3f} bits of entropy a value, {point['seconds']['calibrate']:.0f} + "
-            f"{point['seconds']['evaluate']:.0f} s"
+            f"{point['preset']}, {setting_label(point['setting'])}, {point['weight_bits']}-bit "
+            f"weights, block {point['block']}: {rate:.3f} bits of entropy a value, "
+            f"{point['seconds']['calibrate']:.0f} + {point['seconds']['evaluate']:.0f} s"
         )
-        return point
+
+    def _mode_of(self, preset: Preset) -> str:
+        """Other coders' rates are known by coding alone."""
+        return self.mode if coders[preset.coder].tables else "stream"
 
     def baseline(self, weight_bits: int) -> dict[str, Any]:
         """The point of the network with quantised weights alone; its preset and setting are None.

@@ -18,7 +18,7 @@ from .codec.codec import TensorCodec
 from .codec.coders import Coder, register_coder
 from .codec.ranges import register_range
 from .config import CompressConfig
-from .deploy.export import export, export_reference
+from .deploy.export import export, export_plain, export_reference
 from .deploy.split import Split, load_split, split
 from .errors import CalibrationError, ExportError, StorageError, StreamError, TraceError
 from .evaluation.evaluate import evaluate
@@ -73,6 +73,7 @@ __all__ = [
     "compress",
     "evaluate",
     "export",
+    "export_plain",
     "export_reference",
     "fingerprint",
     "list_presets",

@@ -14,7 +14,8 @@ from torch import nn
 import fmtc
 from fmtc import ops
 from fmtc.cli.demo import digits_data, digits_model
-from fmtc.deploy.export import METADATA_KEY, Streaming, _exported, _write
+from fmtc.deploy.export import METADATA_KEY, _exported, _write
+from fmtc.deploy.streaming import Streaming
 from fmtc.results.energy import access_joules
 
 KINDS = [TinyResidual, TinyDepthwise, TinyOdd]
@@ -130,7 +131,7 @@ def test_package_has_both_networks_and_says_what_they_are(package):
     metadata = coded.get_metadata()[METADATA_KEY]
     assert plain.get_metadata()[METADATA_KEY] == metadata
     metadata = json.loads(metadata)
-    assert metadata["schema"] == "fmtc.package/1" and metadata["device"] == "cpu"
+    assert metadata["schema"] == "fmtc.package/2" and metadata["device"] == "cpu"
     assert metadata["input_shape"] == [1, 32, 32] and metadata["outputs"] == [[10]]
     assert metadata["classes"] == list("0123456789")
     assert metadata["preprocess"] == "resize=32,crop=32,mean=0.5,std=0.5"

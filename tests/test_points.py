@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import fmtc
-from fmtc.deploy.export import Streaming
+from fmtc.deploy.streaming import Streaming
 from fmtc.network.capture import capture
 from fmtc.network.coverage import Coverage
 from fmtc.network.groups import count_reads, find_groups

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,6 +28,10 @@ class OutputNoise {
   // reference, output: [N, ...], one entry an image. Error where the mean does not fit them.
   void add(const at::Tensor& reference, const at::Tensor& output);
 
+  // Takes in what was collected of other images, as state() gives it.
+  void add(const nlohmann::json& state);
+  nlohmann::json state() const;
+
   const std::string& name() const { return name_; }
   // Mean over the images; of one number an image, of the sums. Nothing where it is not defined.
   std::optional<double> decibels() const;
@@ -37,6 +42,13 @@ class OutputNoise {
   bool single_ = true;
   std::vector<double> signal_, noise_;  // of each image
 };
+
+// KL(softmax reference || softmax output) of each image in nats: logits [N, classes] -> float64
+// [N].
+at::Tensor kl_divergence_of(const at::Tensor& reference, const at::Tensor& output);
+
+// float64 [N] to the end of the values.
+void append(std::vector<double>& values, const at::Tensor& more);
 
 // How a network's outputs compare with those of a reference, image by image.
 struct Comparison {

@@ -2,7 +2,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
-#include <malloc.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -17,6 +16,7 @@
 
 #include "codec/array.h"
 #include "codec/options.h"
+#include "infer/environment.h"
 #include "infer/image.h"
 #include "infer/package.h"
 #include "infer/preprocess.h"
@@ -129,8 +129,8 @@ class Runner {
   // Undefined for an image that cannot be read.
   at::Tensor load(const std::string& path) {
     try {
-      const at::Tensor x = preprocess_(
-          read_image(path, static_cast<int>(package_.input_shape.front()), options_.max_pixels));
+      const at::Tensor x = preprocess_(to_tensor(
+          read_image(path, static_cast<int>(package_.input_shape.front()), options_.max_pixels)));
       if (x.sizes() != at::IntArrayRef(package_.input_shape)) {
         throw Error("it does not become an input of the shape " +
                     codec::shape_text(package_.input_shape) + " by the package's preprocessing");
@@ -223,15 +223,6 @@ void write_result(const std::string& path, const nlohmann::json& result) {
   std::fflush(stdout);  // which the path may be
   const std::string text = result.dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
   codec::write_file(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-}
-
-// Every run takes tensors of the same sizes. What one frees stays with the process for the next: to
-// map and clear the pages anew costs as much as half the network.
-void keep_freed_memory() {
-#ifdef __GLIBC__
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, -1);
-#endif
 }
 
 int run(int argc, char** argv) {

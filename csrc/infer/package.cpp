@@ -5,11 +5,8 @@
 #include <c10/util/Exception.h>
 #include <torch/headeronly/version.h>
 
-#include <algorithm>
 #include <filesystem>
-#include <numeric>
 
-#include "codec/array.h"
 #include "codec/json.h"
 #include "core/status.h"
 #include "infer/image.h"
@@ -19,7 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kSchema = "fmtc.package/1";
+constexpr const char* kSchema = "fmtc.package/2";
 constexpr const char* kCompressed = "compressed";
 constexpr const char* kPlain = "plain";
 
@@ -38,13 +35,14 @@ auto with_short_errors(const std::string& what, F f) {
   }
 }
 
-json read_metadata(const std::string& path) {
+json read_metadata(const std::string& path, const char* model) {
+  if (!std::filesystem::is_regular_file(path)) throw Error(path + " is no file");
   const auto all = with_short_errors(path + " is no package", [&] {
-    return torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, kCompressed);
+    return torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, model);
   });
   const auto found = all.find("fmtc");
   if (found == all.end()) throw Error(path + " is a package, but not one that fmtc exported");
-  const json metadata = codec::parse_json(found->second, (path + " has damaged metadata").c_str());
+  json metadata = codec::parse_json(found->second, (path + " has damaged metadata").c_str());
   const std::string schema = metadata.value("schema", "");
   if (schema != kSchema) {
     throw Error(path + " has the schema '" + schema + "'; this version reads " + kSchema);
@@ -52,8 +50,7 @@ json read_metadata(const std::string& path) {
   return metadata;
 }
 
-at::Device choose_device(const std::string& path, const std::string& has,
-                         const std::string& wanted) {
+void check_device(const std::string& path, const std::string& has, const std::string& wanted) {
   if (has != "cpu" && has != "cuda") throw Error(path + " is for an unknown device, '" + has + "'");
   if (!wanted.empty() && wanted != has) {
     throw Error(path + " was compiled for the device '" + has + "', not '" + wanted +
@@ -62,30 +59,6 @@ at::Device choose_device(const std::string& path, const std::string& has,
   if (has == "cuda" && !at::hasCUDA()) {
     throw Error(path + " was compiled for CUDA, and there is no GPU or a torch without CUDA");
   }
-  return at::Device(has);
-}
-
-std::vector<CodingPoint> coding_points(const json& layers) {
-  std::vector<CodingPoint> points;
-  for (const json& layer : layers) {
-    const auto shape = layer.at("shape").get<std::vector<int64_t>>();
-    points.push_back(
-        {layer.at("name"), static_cast<int64_t>(codec::value_count(shape)), layer.at("reads")});
-  }
-  return points;
-}
-
-std::vector<MeasuredOutput> measured_outputs(const json& metadata) {
-  std::vector<MeasuredOutput> measured;
-  for (const json& output : metadata) {
-    const json& mean = output.at("mean");
-    const at::Tensor tensor =
-        mean.is_null() ? at::Tensor()
-                       : at::tensor(mean.at("values").get<std::vector<double>>(), at::kDouble)
-                             .reshape(mean.at("shape").get<std::vector<int64_t>>());
-    measured.push_back({output.at("name"), output.at("index"), tensor});
-  }
-  return measured;
 }
 
 std::vector<at::Tensor> to_cpu(std::vector<at::Tensor> tensors, size_t count) {
@@ -94,88 +67,95 @@ std::vector<at::Tensor> to_cpu(std::vector<at::Tensor> tensors, size_t count) {
   return tensors;
 }
 
-// The file's compiled code is loaded by torch, and reports errors by exceptions as well.
-auto load(const std::string& path, const char* model) {
-  return with_short_errors(path + " cannot be loaded", [&] {
-    return std::make_unique<torch::inductor::AOTIModelPackageLoader>(path, model);
-  });
+void check_status(const at::Tensor& status, const std::vector<CodingPoint>& points) {
+  const at::Tensor wrong = status.nonzero();
+  if (wrong.size(0) == 0) return;
+  const int64_t n = wrong[0][0].item<int64_t>(), i = wrong[0][1].item<int64_t>();
+  throw Error("the stream of " + points[static_cast<size_t>(i)].name +
+              " does not decode: " + message(static_cast<Status>(status[n][i].item<int32_t>())));
 }
 
 }  // namespace
 
-Package::Package(const std::string& path, const std::string& device) : path_(path) {
-  if (!std::filesystem::is_regular_file(path)) throw Error(path + " is no file");
-  std::string torch;
-  bool sizes = false;
+// The file's compiled code is loaded by torch, and reports errors by exceptions as well.
+CompiledNetwork::CompiledNetwork(const std::string& path, const char* model,
+                                 const NetworkDescription& has)
+    : path_(path), device_(has.device) {
   try {
-    const json metadata = read_metadata(path);
-    device_ = choose_device(path, metadata.at("device"), device);
-    torch = metadata.at("torch");
-    model = metadata.at("model");
-    preprocess = metadata.at("preprocess").is_null() ? "" : metadata.at("preprocess");
-    input_shape = metadata.at("input_shape").get<std::vector<int64_t>>();
-    if (!metadata.at("batch").is_null()) batch = metadata.at("batch");
-    if (!metadata.at("classes").is_null()) {
-      classes = metadata.at("classes").get<std::vector<std::string>>();
-    }
-    sizes = !input_shape.empty() && codec::value_count(input_shape) > 0 && batch >= 0 &&
-            batch <= kMaxBatch;
-    outputs_ = metadata.at("outputs").size();
-    calibration_images = metadata.at("calibration_images");
-    write_joules_per_bit = metadata.at("joules_per_bit").at("write");
-    read_joules_per_bit = metadata.at("joules_per_bit").at("read");
-    point = metadata.at("point");
-    points = coding_points(point.at("layers"));
-    measured = measured_outputs(metadata.value("measured", json::array()));
-    shown = metadata.value("shown", size_t{0});
-  } catch (const json::exception& error) {
-    throw Error(path + " has damaged metadata: " + error.what());
-  } catch (const codec::Error& error) {
-    throw Error(path + " has damaged metadata: " + error.what());
-  }
-  const bool unknown = std::any_of(measured.begin(), measured.end(),
-                                   [&](const auto& output) { return output.index >= outputs_; });
-  if (outputs_ == 0 || !sizes || points.empty() || unknown || shown >= outputs_) {
-    throw Error(path + " has damaged metadata");
-  }
-  try {
-    compressed_ = load(path, kCompressed);
+    loader_ = with_short_errors(path + " cannot be loaded", [&] {
+      return std::make_unique<torch::inductor::AOTIModelPackageLoader>(path, model);
+    });
   } catch (const Error& error) {
-    throw Error(std::string(error.what()) + " (it was compiled by torch " + torch + ", this is " +
-                TORCH_VERSION + ")");
+    throw Error(std::string(error.what()) + " (it was compiled by torch " + has.torch +
+                ", this is " + TORCH_VERSION + ")");
   }
 }
 
-int64_t Package::values() const {
-  return std::accumulate(points.begin(), points.end(), int64_t{0},
-                         [](int64_t sum, const CodingPoint& point) { return sum + point.values; });
+std::vector<at::Tensor> CompiledNetwork::run(const at::Tensor& x) {
+  return with_short_errors("the network of " + path_ + " failed",
+                           [&] { return loader_->run({x.to(device_)}); });
+}
+
+Package::Package(const std::string& path, const std::string& device)
+    : Description(read_metadata(path, kCompressed), path), path_(path) {
+  check_device(path, this->device, device);
+  compressed_ = std::make_unique<CompiledNetwork>(path, kCompressed, *this);
 }
 
 Coded Package::run(const at::Tensor& x) {
-  const std::vector<at::Tensor> results =
-      with_short_errors("the network failed", [&] { return compressed_->run({x.to(device_)}); });
-  if (results.size() != outputs_ + 2) throw Error(path_ + " has not the outputs that it names");
-  const at::Tensor used = results[outputs_].cpu(), status = results[outputs_ + 1].cpu();
+  const std::vector<at::Tensor> results = compressed_->run(x);
+  size_t histograms = 0;
+  for (const LayerRates& layer : rates) histograms += layer.coded() ? 1 : 0;
+  if (results.size() != outputs + 2 + (counts() ? 1 + histograms : 0)) {
+    throw Error(path_ + " has not the outputs that it names");
+  }
+  const at::Tensor used = results[outputs].cpu(), status = results[outputs + 1].cpu();
   if (used.size(1) != static_cast<int64_t>(points.size())) {
     throw Error(path_ + " has not the coding points that it names");
   }
-  const at::Tensor wrong = status.nonzero();
-  if (wrong.size(0) > 0) {
-    const int64_t n = wrong[0][0].item<int64_t>(), i = wrong[0][1].item<int64_t>();
-    throw Error("the stream of " + points[static_cast<size_t>(i)].name +
-                " does not decode: " + message(static_cast<Status>(status[n][i].item<int32_t>())));
-  }
-  return {to_cpu(results, outputs_), used};
+  check_status(status, points);
+  Coded coded{to_cpu(results, outputs), used, {}};
+  if (counts()) coded.counts = counted(results);
+  return coded;
 }
 
-void Package::load_plain() { plain_ = load(path_, kPlain); }
+std::vector<LayerCounts> Package::counted(const std::vector<at::Tensor>& results) const {
+  const at::Tensor bytes = results[outputs].cpu().sum(0), clamped = results[outputs + 2].cpu();
+  size_t next = outputs + 3;
+  std::vector<LayerCounts> counted;
+  for (size_t i = 0; i < points.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    const at::Tensor histogram =
+        rates[i].coded() ? results[next++].cpu().contiguous() : at::Tensor();
+    counted.push_back({histogram, clamped[at].item<int64_t>(), bytes[at].item<int64_t>()});
+  }
+  return counted;
+}
+
+void Package::load_plain() {
+  if (plain.empty()) {
+    plain_ = std::make_unique<CompiledNetwork>(path_, kPlain, *this);
+    return;
+  }
+  // A package may come from anywhere: it names a file of its own folder, nothing else.
+  const std::filesystem::path file =
+      std::filesystem::path(path_).parent_path() / std::filesystem::path(plain).filename();
+  if (!std::filesystem::is_regular_file(file)) {
+    throw Error(path_ + " needs the plain network, " + file.string() + ", which is not there");
+  }
+  const NetworkDescription other(read_metadata(file, kPlain), file);
+  if (other.network != network || other.input_shape != input_shape || other.device != device ||
+      other.outputs != outputs) {
+    throw Error(file.string() + " is not the plain network of " + path_ + "; export both again");
+  }
+  plain_ = std::make_unique<CompiledNetwork>(file, kPlain, other);
+}
 
 std::vector<at::Tensor> Package::run_plain(const at::Tensor& x) {
   if (!plain_) load_plain();
-  const std::vector<at::Tensor> results =
-      with_short_errors("the plain network failed", [&] { return plain_->run({x.to(device_)}); });
-  if (results.size() != outputs_) throw Error(path_ + " has a plain network with other outputs");
-  return to_cpu(results, outputs_);
+  const std::vector<at::Tensor> results = plain_->run(x);
+  if (results.size() != outputs) throw Error(path_ + " has a plain network with other outputs");
+  return to_cpu(results, outputs);
 }
 
 }  // namespace fmtc::infer

@@ -5,36 +5,39 @@
 
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "infer/description.h"
+
 namespace fmtc::infer {
-
-inline constexpr int64_t kMaxBatch = 1 << 16;
-
-// A tensor that the compressed network writes.
-struct CodingPoint {
-  std::string name;
-  int64_t values = 0;  // of one image
-  int64_t reads = 0;   // how often it is read after it was written
-};
-
-// One of the network's outputs that is measured.
-struct MeasuredOutput {
-  std::string name;
-  size_t index = 0;  // among all of its outputs
-  at::Tensor mean;   // float64, to be subtracted from one image's; undefined where it is not known
-};
 
 // What one batch gave, on the CPU.
 struct Coded {
   std::vector<at::Tensor> outputs;  // of the network, at least one
   at::Tensor used;                  // int64 [N, points], bytes of the streams
+  // Of all images, what each point has counted; empty where the package does not count.
+  std::vector<LayerCounts> counts;
 };
 
-// A network that fmtc.export wrote (fmtc/deploy/export.py, schema fmtc.package/1).
-class Package {
+// One compiled network of a package's.
+class CompiledNetwork {
+ public:
+  // model: its name in the package. Error where it cannot be loaded.
+  CompiledNetwork(const std::string& path, const char* model, const NetworkDescription& has);
+
+  // x: float32 [N, input_shape] on the CPU; the results are on the network's device. Error with
+  // the first line of what torch says.
+  std::vector<at::Tensor> run(const at::Tensor& x);
+
+ private:
+  std::string path_;
+  at::Device device_;
+  std::unique_ptr<torch::inductor::AOTIModelPackageLoader> loader_;
+};
+
+// A network that fmtc.export wrote (fmtc/deploy/export.py, schema fmtc.package/2).
+class Package : public Description {
  public:
   // device: "cpu", "cuda", or empty for that of the package. Error where the file is no such
   // package, is for another device or one that is not there.
@@ -43,34 +46,18 @@ class Package {
   // x: float32 [N, input_shape] on the CPU. Error where a stream does not decode.
   Coded run(const at::Tensor& x);
   // The uncompressed network's outputs, on the CPU. It is loaded before, or at the first call.
+  // Error where it is in a file beside this one and that is not there or another network's.
   void load_plain();
   std::vector<at::Tensor> run_plain(const at::Tensor& x);
 
-  bool on_cpu() const { return device_.is_cpu(); }
-  int64_t values() const;  // of all points, of one image
-
-  std::string model;  // the network's name
-  std::string preprocess;
-  std::vector<int64_t> input_shape;
-  int64_t batch = 0;  // 0: any
-  std::vector<std::string> classes;
-  int64_t calibration_images = 0;
-  // Energy of the memory that the streams are written to and read from.
-  double write_joules_per_bit = 0;
-  double read_joules_per_bit = 0;
-  // A point of the result schema in which a run fills in what it measured.
-  nlohmann::json point;
-  std::vector<CodingPoint> points;  // its layers
-  std::vector<MeasuredOutput> measured;
-  size_t shown = 0;  // of its outputs, the one whose classes are shown
+  bool on_cpu() const { return device == "cpu"; }
+  const std::string& path() const { return path_; }
 
  private:
-  using Loader = torch::inductor::AOTIModelPackageLoader;
+  std::vector<LayerCounts> counted(const std::vector<at::Tensor>& results) const;
 
   std::string path_;
-  at::Device device_ = at::kCPU;
-  size_t outputs_ = 0;
-  std::unique_ptr<Loader> compressed_, plain_;
+  std::unique_ptr<CompiledNetwork> compressed_, plain_;
 };
 
 }  // namespace fmtc::infer

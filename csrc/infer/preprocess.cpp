@@ -114,14 +114,18 @@ Preprocess::Preprocess(const std::string& text, int64_t max_pixels) {
   }
 }
 
-at::Tensor Preprocess::operator()(const Image& image) const {
-  at::Tensor x = at::empty({image.height, image.width, image.channels}, at::kByte);
-  std::ranges::copy(image.pixels(), x.mutable_data_ptr<uint8_t>());
-  x = x.permute({2, 0, 1}).contiguous();
+at::Tensor Preprocess::operator()(const at::Tensor& image) const {
+  at::Tensor x = image;
   for (const Step& step : geometry_) x = step(x);
-  const at::Tensor mean = per_channel("mean", mean_, image.channels);
-  const at::Tensor deviation = per_channel("std", std_, image.channels);
+  const at::Tensor mean = per_channel("mean", mean_, x.size(0));
+  const at::Tensor deviation = per_channel("std", std_, x.size(0));
   return (x.to(at::kFloat) / 255 - mean) / deviation;
+}
+
+at::Tensor to_tensor(const Image& image) {
+  const at::Tensor x = at::empty({image.height, image.width, image.channels}, at::kByte);
+  std::ranges::copy(image.pixels(), x.mutable_data_ptr<uint8_t>());
+  return x.permute({2, 0, 1}).contiguous();
 }
 
 }  // namespace fmtc::infer

@@ -11,6 +11,9 @@
 
 namespace fmtc::infer {
 
+// uint8 [C, H, W] of an image.
+at::Tensor to_tensor(const Image& image);
+
 // From a decoded image to a network's input, by the description in fmtc/data/preprocess.py:
 // "resize=256,crop=224,mean=0.5,std=0.5,hflip,vflip". Resizing is torch's own, so that the numbers
 // are those of Python.
@@ -19,9 +22,9 @@ class Preprocess {
   // Error names a step that is not understood. max_pixels: of what resizing makes, at most.
   Preprocess(const std::string& text, int64_t max_pixels);
 
-  // float32 [C, H', W']. Error where the image is too small to crop or would become too large, or
-  // mean and std are for another number of channels.
-  at::Tensor operator()(const Image& image) const;
+  // image: uint8 [C, H, W]. float32 [C, H', W']. Error where the image is too small to crop or
+  // would become too large, or mean and std are for another number of channels.
+  at::Tensor operator()(const at::Tensor& image) const;
 
  private:
   using Step = std::function<at::Tensor(const at::Tensor&)>;  // of uint8 [C, H, W]

@@ -1,13 +1,16 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 
 namespace fmtc::infer {
 
-// A line on standard error that says how far a run is, where that is a terminal.
+// A line on standard error that says how far a run is, how fast, and what is left, where that is a
+// terminal.
 class Progress {
  public:
-  Progress();
+  // already: what was done before this run.
+  explicit Progress(size_t already = 0);
   ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -17,6 +20,8 @@ class Progress {
 
  private:
   bool terminal_;
+  size_t already_;
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   bool shown_ = false;
 };
 

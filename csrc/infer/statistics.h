@@ -4,27 +4,19 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "infer/comparison.h"
-#include "infer/package.h"
+#include "infer/description.h"
+#include "infer/measures.h"
+#include "infer/timing.h"
 
 namespace fmtc::infer {
-
-// Seconds an image, one entry a run of a batch. What is not measured is empty.
-struct Times {
-  std::vector<double> total;    // in the compressed network
-  std::vector<double> network;  // of it, what is neither of the following
-  std::vector<double> encode, decode;
-  std::vector<double> plain;  // in the uncompressed network
-};
 
 // What a run has counted and measured.
 class Statistics {
  public:
-  explicit Statistics(const Package& package);
+  explicit Statistics(const Description& package);
 
   std::vector<std::string> skipped;  // images that could not be read
   Times times;
@@ -48,20 +40,13 @@ class Statistics {
   double bytes_written() const;
   double bytes_read() const;
   double bits_per_value() const;
-  // Over all values that the network writes, those without a coding point too.
-  double bits_per_written_value() const;
   double joules_per_image() const;
   nlohmann::json point() const;
-  // The SNR of each output that is measured, and the smallest.
-  nlohmann::json outputs() const;
-  std::optional<double> worst_decibels() const;
 
-  const Package& package_;
+  const Description& package_;
   int64_t images_ = 0;
   std::vector<int64_t> written_;  // bytes, at each coding point
-  Comparison with_plain_;         // of the output that is shown
-  Comparison first_;              // of the first that is measured
-  std::vector<OutputNoise> noise_;
+  Measures measures_;
 };
 
 }  // namespace fmtc::infer

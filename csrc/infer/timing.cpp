@@ -7,6 +7,8 @@
 #include <string_view>
 #include <utility>
 
+#include "infer/comparison.h"
+
 namespace fmtc::infer {
 namespace {
 
@@ -41,10 +43,41 @@ void ended(const at::RecordFunction&, at::ObserverContext* context) {
   }
 }
 
+nlohmann::json quantiles(const std::vector<double>& sample) {
+  if (sample.empty()) return nullptr;
+  return {{"median", quantile(sample, 0.5)}, {"p95", quantile(sample, 0.95)}};
+}
+
 }  // namespace
 
+const std::array<Times::Kind, 5> Times::kKinds = {{
+    {"total", "time", &Times::total},
+    {"network", "  network", &Times::network},
+    {"encode", "  encode", &Times::encode},
+    {"decode", "  decode", &Times::decode},
+    {"plain", "plain time", &Times::plain},
+}};
+
+nlohmann::json Times::summary() const {
+  nlohmann::json summary;
+  for (const Kind& kind : kKinds) summary[kind.key] = quantiles(this->*kind.seconds);
+  return summary;
+}
+
+nlohmann::json Times::state() const {
+  nlohmann::json state;
+  for (const Kind& kind : kKinds) state[kind.key] = this->*kind.seconds;
+  return state;
+}
+
+void Times::add(const nlohmann::json& state) {
+  for (const Kind& kind : kKinds) {
+    for (const double each : state.at(kind.key)) (this->*kind.seconds).push_back(each);
+  }
+}
+
 void watch_coder() {
-  at::addGlobalCallback(
+  [[maybe_unused]] static const auto handle = at::addGlobalCallback(
       at::RecordFunctionCallback(began, ended).scopes({at::RecordScope::FUNCTION}));
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from ..evaluation.measures import classifier
 from ..evaluation.reference import Reference
 from ..extras import require
 from ..files import check_writable
+from ..model.model import CompressedModel
 from ..network.outputs import chosen_outputs
 from ..ops.devices import copied_to, usable
 from ..results.console import console, outputs_told, result_table
@@ -27,6 +28,7 @@ from ..results.result import environment, load_result, new_result, setting_label
 from ..targets import AccuracyDrop, Target, target_of
 from .command import say
 from .options import EvalOptions
+from .packages import Packages, package_path
 from .sweep import sweep
 
 # What a point also depends on, and must be the same to put it beside older ones.
@@ -35,11 +37,12 @@ SAME_ENVIRONMENT = ("fmtc", "commit", "torch", "torchvision")
 
 class Images(NamedTuple):
     """All of a dataset, and its two parts: calibration images [N,C,H,W] with their labels [N] (or
-    None), and what this process evaluates of the others."""
+    None) and where they are from, and what this process evaluates of the others."""
 
     dataset: Dataset
     calibration: Tensor
     labels: Tensor | None
+    calibrated_with: Dataset
     test: Dataset
 
 
@@ -64,8 +67,12 @@ def _run_eval(options: EvalOptions) -> None:
         torch.set_num_threads(options.threads)
     path = Path(options.out) / "result.json"
     if distributed.is_first():
-        _check_out(path.parent)
+        _check_out("--out", path.parent)
+        if options.export is not None:
+            _check_out("--export", Path(options.export))
     earlier = None if options.fresh or not path.exists() else _resumable(path, options)
+    if earlier is not None:
+        earlier["points"] = [p for p in earlier["points"] if _is_whole(p, targets, options)]
     done = _targets_in(earlier) if earlier else []
     missing = [target for target in targets if target not in done]
     if earlier is not None and not options.quiet:
@@ -83,12 +90,20 @@ def _run_eval(options: EvalOptions) -> None:
         say(f"wrote {path} and {figure}")
 
 
-def _check_out(folder: Path) -> None:
+def _is_whole(point: dict[str, Any], targets: Sequence[Target], options: EvalOptions) -> bool:
+    """False for a point that is asked for and whose package is not there, where it shall be."""
+    target = target_of(point["setting"])
+    if options.export is None or target not in targets:
+        return True
+    return package_path(options.export, options.preset, target).exists()
+
+
+def _check_out(option: str, folder: Path) -> None:
     try:
         check_writable(folder)
     except OSError as error:
         raise UsageError(
-            f"--out {folder}: no file can be written there: {error.strerror}"
+            f"{option} {folder}: no file can be written there: {error.strerror}"
         ) from error
 
 
@@ -136,8 +151,28 @@ def _measure(
         device=device,
         batch=options.batch,
         progress=progress,
+        on_compressed=_exporter(options, images, device),
         on_point=lambda point: say(_told(point, reference)) if progress else None,
     )
+
+
+def _exporter(
+    options: EvalOptions, images: Images, device: torch.device | str
+) -> Callable[[CompressedModel, Target], object]:
+    """What writes a point's package, where that is asked for."""
+    if options.export is None:
+        return lambda compressed, target: None
+    packages = Packages(
+        folder=Path(options.export),
+        name=options.model,
+        preset=options.preset,
+        example=images.calibration[:2],
+        calibration=images.calibrated_with,
+        seed=options.seed,
+        device=device,
+        quiet=options.quiet,
+    )
+    return packages.write
 
 
 def _divided(dataset: Dataset, calib_images: int, images: int | None, seed: int) -> Images:
@@ -147,8 +182,10 @@ def _divided(dataset: Dataset, calib_images: int, images: int | None, seed: int)
         raise UsageError(
             f"{len(test_indices)} images are too few for {distributed.processes()} processes"
         )
-    calibration, labels = dataset.subset(calibration_indices).tensor()
-    return Images(dataset, calibration, labels, dataset.subset(distributed.share(test_indices)))
+    calibrated_with = dataset.subset(calibration_indices)
+    calibration, labels = calibrated_with.tensor()
+    test = dataset.subset(distributed.share(test_indices))
+    return Images(dataset, calibration, labels, calibrated_with, test)
 
 
 @torch.no_grad()

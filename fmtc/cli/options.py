@@ -65,7 +65,7 @@ The same command again goes on where it was interrupted; more targets add points
 
 DEFAULT_TARGETS: list[Target] = [SNR(10), SNR(15), SNR(20), SNR(25)]  # of presets without a b
 # Options that change no figure of a point, or are that point's own setting.
-FREE_OPTIONS = ("target", "bits", "batch", "threads", "device", "out", "fresh", "quiet")
+FREE_OPTIONS = ("target", "bits", "batch", "threads", "device", "out", "export", "fresh", "quiet")
 NOT_IN_COMMANDS = ("fresh", "quiet")
 MOST_SEED = 2**32 - 1  # of numpy's generator
 
@@ -106,6 +106,7 @@ class EvalOptions:
     threads: int | None = None
     device: str = "cpu"
     out: str = "fmtc-results"
+    export: str | None = None
     fresh: bool = False
     quiet: bool = False
 
@@ -374,6 +375,12 @@ def add_eval_options(parser: Parser) -> Parser:
         help="where the networks run after calibration, which is on the CPU (default: cpu)",
     )
     run.add_argument("--out", metavar="DIR", help="where to write (default: %(default)s)")
+    run.add_argument(
+        "--export",
+        metavar="DIR",
+        help="write a package of each point and one of the uncompressed network there, to measure "
+        "without Python: fmtc_eval DIR/PRESET-*.pt2 --data PATH; takes minutes a point",
+    )
     run.add_argument(
         "--fresh", action="store_true", help="measure again, instead of resuming OUT/result.json"
     )

@@ -12,6 +12,7 @@ from ..calibration.compressor import Compressor
 from ..evaluation.distributed import is_first
 from ..evaluation.evaluate import evaluate
 from ..evaluation.reference import Reference
+from ..model.model import CompressedModel
 from ..ops.devices import copied_to
 from ..progress import Progress, warn
 from ..results.result import write_result
@@ -29,6 +30,7 @@ def sweep(
     device: torch.device | str = "cpu",
     batch: int = 25,
     progress: Progress = False,
+    on_compressed: Callable[[CompressedModel, Target], object] = lambda compressed, target: None,
     on_point: Callable[[dict[str, Any]], object] = lambda point: None,
 ) -> dict[str, Any]:
     """Measure a point for each target and add it to `result`, which is written to `path`.
@@ -37,8 +39,9 @@ def sweep(
     target that cannot be met is left out with a warning that names the nearest.
     data: what `evaluate` takes, not the calibration images; reference: the uncompressed network on
     `data`; device: where the compressed networks run, which are calibrated where the compressor's
-    model is; batch: images at a time; on_point: called with each finished point. OSError: the file
-    cannot be written; what `evaluate` raises.
+    model is; batch: images at a time; on_compressed: called with each compressed network, in the
+    first process, before it is evaluated; on_point: with each finished point. OSError: the file
+    cannot be written; what `evaluate` and these two raise.
     """
     for target in targets:
         try:
@@ -48,6 +51,8 @@ def sweep(
                 warn(str(error))
             continue
         moved = copied_to(compressed, device)
+        if is_first():
+            on_compressed(moved, target)
         point = evaluate(moved, data, reference=reference, batch=batch, progress=progress)
         result["points"].append(point)
         if is_first():

@@ -106,6 +106,13 @@ class TensorCodec(Exact):
         return kinds
 
     @property
+    def table_of_class(self) -> torch.Tensor:
+        """The coder's table of each class, i64 [classes]: all planes of a class have the same."""
+        tables = torch.zeros(len(self.histogram), dtype=torch.int64)
+        tables[self.class_of.cpu()] = self.coder.table_of.cpu()
+        return tables
+
+    @property
     def foldable(self) -> bool:
         """True where the transform can be part of the convolutions around the tensor."""
         return self.block.is_pixel and not isinstance(self.transform, Identity)

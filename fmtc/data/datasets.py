@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,6 +56,7 @@ class Dataset:
         read: Callable[[str], Tensor],
         labels: Sequence[int] | None,
         preprocess: Preprocess,
+        stored: Callable[[str], bytes],
     ) -> None:
         self.path = str(path)
         self.names = list(names)
@@ -62,7 +64,7 @@ class Dataset:
         self.preprocess = preprocess
         self.skipped: list[str] = []
         self.folders: list[str] | None = None  # classes of an ImageFolder without a class index
-        self._read = read
+        self._read, self._stored = read, stored
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,6 +76,14 @@ class Dataset:
         if self.labels is not None:
             view.labels = [self.labels[i] for i in indices]
         return view
+
+    def contents(self) -> list[tuple[int, int]]:
+        """What images are known by under any name: bytes and CRC-32 of each as it is stored.
+
+        That is its file, or in an .npz its pixels [C, H, W]. OSError: a file is gone.
+        """
+        stored = map(self._stored, self.names)
+        return [(len(data), zlib.crc32(data)) for data in stored]
 
     def check_classes(self, num_classes: int) -> None:
         """ValueError where the labels cannot be those of a classifier of `num_classes` classes."""
@@ -254,12 +264,16 @@ def _set_labels(dataset: Dataset, labels: Sequence[int], class_index: PathLike |
 def _open_folder(
     path: Path, label_file: PathLike | None, class_index: PathLike | None, preprocess: Preprocess
 ) -> Dataset:
-    def read(name: str) -> Tensor:
-        return _read_image(path / name)
+    def make(names: Sequence[str], labels: Sequence[int] | None) -> Dataset:
+        def read(name: str) -> Tensor:
+            return _read_image(path / name)
+
+        return Dataset(
+            path, names, read, labels, preprocess, lambda name: (path / name).read_bytes()
+        )
 
     if label_file is not None:
-        names, labels = read_label_file(_find(label_file, path), path)
-        return Dataset(path, names, read, labels, preprocess)
+        return make(*read_label_file(_find(label_file, path), path))
     flat = sorted(entry.name for entry in os.scandir(path) if _is_image(entry))
     folders = sorted(e.name for e in os.scandir(path) if e.is_dir() and not e.name.startswith("."))
     members = {folder: _images_below(path / folder) for folder in folders}
@@ -269,20 +283,19 @@ def _open_folder(
             "images, or one subfolder a class"
         )
     if any(members.values()):
-        return _open_image_folder(path, members, class_index, read, preprocess)
+        return _open_image_folder(path, members, class_index, make)
     if not flat:
         raise ValueError(f"{path}: no image files ({', '.join(IMAGE_SUFFIXES)})")
     if class_index is not None:
         raise ValueError(f"{path} has no class folders for the class index {class_index} to map")
-    return Dataset(path, flat, read, None, preprocess)
+    return make(flat, None)
 
 
 def _open_image_folder(
     path: Path,
     members: dict[str, list[str]],
     class_index: PathLike | None,
-    read: Callable[[str], Tensor],
-    preprocess: Preprocess,
+    make: Callable[[Sequence[str], Sequence[int]], Dataset],
 ) -> Dataset:
     empty = [folder for folder, files in members.items() if not files]
     if empty:
@@ -297,7 +310,7 @@ def _open_image_folder(
                 raise ValueError(f"{class_index} has no class index for the folder {folder!r}")
     names = [f"{folder}/{file}" for folder, files in members.items() for file in files]
     labels = [classes[folder] for folder, files in members.items() for _ in files]
-    dataset = Dataset(path, names, read, labels, preprocess)
+    dataset = make(names, labels)
     if class_index is None:
         dataset.folders = list(members)
     return dataset
@@ -318,7 +331,11 @@ def _open_npz(path: Path, preprocess: Preprocess) -> Dataset:
     def read(name: str) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(images[int(name)]))
 
-    return Dataset(path, [str(i) for i in range(len(images))], read, labels, preprocess)
+    def stored(name: str) -> bytes:
+        return images[int(name)].tobytes()
+
+    names = [str(i) for i in range(len(images))]
+    return Dataset(path, names, read, labels, preprocess, stored)
 
 
 def _check_unpacked(path: Path) -> None:

@@ -174,10 +174,8 @@ def _bits(point: CodingPoint, counted: Counted) -> dict[str, float | None]:
         plain = float(PLAIN_BITS * counted.values)
         return {**dict.fromkeys(RATES, plain), "stream": _stream_bits(counted)}
     coder = codec.coder
-    table_of_class = torch.zeros(len(by_class), dtype=torch.int64)
-    table_of_class[codec.class_of.cpu()] = coder.table_of.cpu()  # all of a class have the same
     by_table = torch.zeros(coder.counts.shape, dtype=torch.int64)
-    by_table.index_add_(0, table_of_class, by_class)
+    by_table.index_add_(0, codec.table_of_class, by_class)
     by_kind = torch.zeros_like(by_class).index_add_(0, codec.kind_of_class, by_class)
     return {
         "entropy": _entropy_bits(by_kind),
