@@ -195,7 +195,7 @@ module fmtc_huffman_decoder #(
           end
         end
       endcase
-      if (count < 0) bad <= 1'b1;
+      if (count < 0 && state != StDone) bad <= 1'b1;
     end
   end
 
