@@ -1,8 +1,9 @@
 // Huffman sub-streams to levels, a value a cycle (docs/stream_format.md, "Huffman chunks").
 //
-// A table is what canonical codes need. With the first MAX_LENGTH = 15 bits of a code as a number,
-// the first bit read the highest,
-//   limit[l]   the first number that is no code of l bits or fewer: such codes are the numbers below
+// A table is what canonical codes need. With the next l bits as a number, the first bit read the
+// highest,
+//   limit[l]   the first number that does not begin with a code of l bits or fewer; the numbers below
+//              all do
 //   offset[l]  where the level of the code c of l bits stands: levels[offset[l] + c]
 //   levels     by ascending code; tables may lie anywhere in this memory
 // The limits of the present table are in registers, and those of the next run's are read ahead, so
@@ -21,8 +22,8 @@ module fmtc_huffman_decoder #(
     input logic clk,
     input logic rst,
 
-    // Tables, written while nothing is decoded. kind 0: limit[index] of a table, 16 bits; 1:
-    // offset[index], index 1 to 15; 2: levels[data of index bits], for all tables.
+    // Tables, written while nothing is decoded. kind 0: limit[index] of a table, 1: its
+    // offset[index], index 1 to 15; 2: levels[index], of all tables.
     input logic                    table_write,
     input logic [             1:0] table_kind,
     input logic [   TableBits-1:0] table_number,
@@ -109,16 +110,6 @@ module fmtc_huffman_decoder #(
   end
 
   // -- The length of the next code ----------------------------------------------------------------
-  logic [15:0] limit[1:Longest];  // of the present table
-  for (genvar l = 1; l <= Longest; ++l) begin : g_limit
-    logic [15:0] limits[TABLES];
-    always_ff @(posedge clk) begin
-      if (table_write && table_kind == 2'd0 && table_index[3:0] == 4'(l))
-        limits[table_number] <= table_data;
-      if (queue_ready) limit[l] <= limits[queue_table];
-    end
-  end
-
   logic [Longest-1:0] code;  // the first bit read is the highest
   for (genvar i = 0; i < Longest; ++i) begin : g_code
     assign code[Longest-1-i] = bits[i];
@@ -128,7 +119,14 @@ module fmtc_huffman_decoder #(
   // looks find that number.
   logic [Longest:1] longer;
   for (genvar l = 1; l <= Longest; ++l) begin : g_longer
-    assign longer[l] = {1'b0, code} >= limit[l];
+    logic [l:0] limits[TABLES];
+    logic [l:0] limit;  // of the present table
+    always_ff @(posedge clk) begin
+      if (table_write && table_kind == 2'd0 && table_index[3:0] == 4'(l))
+        limits[table_number] <= table_data[l:0];
+      if (queue_ready) limit <= limits[queue_table];
+    end
+    assign longer[l] = {1'b0, code[Longest-1-:l]} >= limit;
   end
   logic [3:0] length_less_1;
   assign length_less_1[3] = longer[8];

@@ -40,7 +40,7 @@ struct CanonicalTable {
       }
       offset[length] = place + before - code;
       code += static_cast<uint32_t>(levels.size()) - before;
-      limit[length] = code << (kLongest - length);
+      limit[length] = code;
       code <<= 1;
     }
   }
