@@ -69,45 +69,21 @@ module fmtc_huffman_decoder #(
   );
 
   // -- Runs ---------------------------------------------------------------------------------------
-  logic queue_valid, queue_ready, queue_last;
-  logic [TableBits-1:0] queue_table;
-  logic [COUNT_BITS-1:0] queue_count;
-
-  fmtc_fifo #(.WIDTH(TableBits + COUNT_BITS + 1), .DEPTH(4)) runs (
-      .clk, .rst,
-      .in_valid(run_valid), .in_ready(run_ready), .in_data({run_last, run_table, run_count}),
-      .out_valid(queue_valid), .out_ready(queue_ready),
-      .out_data({queue_last, queue_table, queue_count})
-  );
-
   typedef enum logic [1:0] {StRun, StCheck, StDone} state_t;
   state_t state;
-  logic run_here, last_here, one_left, none_left;
-  logic [TableBits-1:0] table_here;
-  logic [COUNT_BITS-1:0] left;
-  logic fire, run_ends, bad;
+  logic run_here, last_here, none_left, run_ends, load;
+  logic [TableBits-1:0] table_here, next_table;
+  logic fire, bad;
 
-  assign run_ends = run_here && (none_left || (fire && one_left));
-  // The run behind a sub-stream's last one waits for the check.
-  assign queue_ready = state == StRun && (!run_here || (run_ends && !last_here));
-
-  always_ff @(posedge clk) begin
-    if (rst) begin
-      run_here <= 1'b0;
-    end else if (queue_ready) begin
-      run_here <= queue_valid;
-      last_here <= queue_last;
-      table_here <= queue_table;
-      left <= queue_count;
-      one_left <= queue_count == COUNT_BITS'(1);
-      none_left <= queue_count == '0;
-    end else if (run_ends) begin
-      run_here <= 1'b0;
-    end else if (fire) begin
-      left <= left - 1'b1;
-      one_left <= left == COUNT_BITS'(2);
-    end
-  end
+  logic unused_join, unused_one_left;
+  fmtc_runs #(.TABLE_BITS(TableBits), .COUNT_BITS(COUNT_BITS)) runs (
+      .clk, .rst, .run_valid, .run_ready, .run_table, .run_count, .run_join(1'b0), .run_last,
+      .here(run_here), .none_left, .one_left(unused_one_left), .table_here,
+      .join_here(unused_join), .last_here, .ends(run_ends),
+      // The run behind a sub-stream's last one waits for the check.
+      .step(fire), .skip(state == StRun), .hold(state != StRun || (run_here && last_here)),
+      .load, .next_table
+  );
 
   // -- The length of the next code ----------------------------------------------------------------
   logic [Longest-1:0] code;  // the first bit read is the highest
@@ -124,7 +100,7 @@ module fmtc_huffman_decoder #(
     always_ff @(posedge clk) begin
       if (table_write && table_kind == 2'd0 && table_index[3:0] == 4'(l))
         limits[table_number] <= table_data[l:0];
-      if (queue_ready) limit <= limits[queue_table];
+      if (load) limit <= limits[next_table];
     end
     assign longer[l] = {1'b0, code[Longest-1-:l]} >= limit;
   end
@@ -241,5 +217,5 @@ module fmtc_huffman_decoder #(
   );
 
   logic unused;
-  assign unused = &{1'b0, always_ready, table_index, bits[15]};
+  assign unused = &{1'b0, always_ready, table_index, bits[15], unused_join, unused_one_left};
 endmodule

@@ -48,21 +48,9 @@ module fmtc_huffman_encoder #(
     output logic                  done_bad
 );
   // -- Runs ---------------------------------------------------------------------------------------
-  logic queue_valid, queue_ready, queue_join, queue_last;
-  logic [TableBits-1:0] queue_table;
-  logic [COUNT_BITS-1:0] queue_count;
-
-  fmtc_fifo #(.WIDTH(TableBits + COUNT_BITS + 2), .DEPTH(4)) runs (
-      .clk, .rst, .in_valid(run_valid), .in_ready(run_ready),
-      .in_data({run_join, run_last, run_table, run_count}),
-      .out_valid(queue_valid), .out_ready(queue_ready),
-      .out_data({queue_join, queue_last, queue_table, queue_count})
-  );
-
   logic run_here, last_here, join_here, one_left, none_left;
   logic [TableBits-1:0] table_here;
-  logic [COUNT_BITS-1:0] left;
-  logic fire, run_ends, ends_empty;
+  logic fire, ends_empty;
 
   // Codes that are begun and not yet in a word.
   localparam int Room = 8;
@@ -73,25 +61,15 @@ module fmtc_huffman_encoder #(
   assign fire = in_ready && in_valid;
   // The end of a sub-stream whose last run is empty is a code of no bits.
   assign ends_empty = run_here && none_left && last_here && room != '0;
-  assign run_ends = (run_here && none_left && (!last_here || room != '0)) || (fire && one_left);
-  assign queue_ready = !run_here || run_ends;
 
-  always_ff @(posedge clk) begin
-    if (rst) begin
-      run_here <= 1'b0;
-    end else if (queue_ready) begin
-      run_here <= queue_valid;
-      last_here <= queue_last;
-      join_here <= queue_join;
-      table_here <= queue_table;
-      left <= queue_count;
-      one_left <= queue_count == COUNT_BITS'(1);
-      none_left <= queue_count == '0;
-    end else if (fire) begin
-      left <= left - 1'b1;
-      one_left <= left == COUNT_BITS'(2);
-    end
-  end
+  logic unused_ends, unused_load;
+  logic [TableBits-1:0] unused_table;
+  fmtc_runs #(.TABLE_BITS(TableBits), .COUNT_BITS(COUNT_BITS)) runs (
+      .clk, .rst, .run_valid, .run_ready, .run_table, .run_count, .run_join, .run_last,
+      .here(run_here), .none_left, .one_left, .table_here, .join_here, .last_here,
+      .ends(unused_ends), .step(fire), .skip(!last_here || room != '0), .hold(1'b0),
+      .load(unused_load), .next_table(unused_table)
+  );
 
   logic issue;
   assign issue = fire || ends_empty;
@@ -187,5 +165,5 @@ module fmtc_huffman_encoder #(
   end
 
   logic unused;
-  assign unused = &{1'b0, always_ready};
+  assign unused = &{1'b0, always_ready, unused_ends, unused_load, unused_table};
 endmodule
