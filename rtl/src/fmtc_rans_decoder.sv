@@ -11,21 +11,22 @@
 module fmtc_rans_decoder #(
     parameter int TABLES = 4,       // a power of two, 1 to 16
     parameter int COUNT_BITS = 17,  // of a chunk's values
+    parameter int LOG2_TOTAL = 12,  // of the frequencies of any table, 8 to 12; 0: as log2_total says
     localparam int TableBits = TABLES > 1 ? $clog2(TABLES) : 1,
     localparam int ByteBits = COUNT_BITS + 3
 ) (
     input logic clk,
     input logic rst,
 
-    // Tables, written while nothing is decoded. kind 0: the symbol of slot `index`, 8 bits; 1: that of
-    // symbol `index`, its frequency - 1 and its start, 12 bits each, the frequency above; 2: the level
-    // of symbol 0. Symbol 255 is the escape.
+    // Tables, written while nothing is decoded. kind 0: the symbol of slot `index`, 8 bits; 1: of
+    // symbol `index` its frequency, 13 bits, above its start, 12 bits; 2: the level of symbol 0. Symbol
+    // 255 is the escape.
     input logic                 table_write,
     input logic [          1:0] table_kind,
     input logic [TableBits-1:0] table_number,
     input logic [         11:0] table_index,
-    input logic [         23:0] table_data,
-    input logic [          3:0] log2_total,  // 8 to 12, of all tables
+    input logic [         24:0] table_data,
+    input logic [          3:0] log2_total,
 
     input  logic                  chunk_valid,
     output logic                  chunk_ready,
@@ -39,14 +40,17 @@ module fmtc_rans_decoder #(
     input  logic [ TableBits-1:0] run_table,
     input  logic [COUNT_BITS-1:0] run_count,
 
-    // The payload's words of 4 bytes from the first on, and from the last on backwards; the last word
-    // may be half a word. Those that are not taken when the chunk is done are their source's to drop.
+    // The payload's words of 4 bytes from the first on, and from the last on backwards; `last` marks
+    // the last and the first of them. Half of the payload's last word may be beyond its end, and may be
+    // anything. Words that are not taken when the chunk is done are their source's to drop.
     input  logic        front_valid,
     output logic        front_ready,
     input  logic [31:0] front_data,
+    input  logic        front_last,
     input  logic        back_valid,
     output logic        back_ready,
     input  logic [31:0] back_data,
+    input  logic        back_last,
 
     output logic               out_valid,
     input  logic               out_ready,
@@ -79,18 +83,18 @@ module fmtc_rans_decoder #(
   logic [15:0] digit, escape;
   logic [31:0] front_head;
 
-  fmtc_rans_end #(.HALF_BITS(ByteBits - 1), .BACKWARDS(1'b0)) front (
-      .clk, .rst, .start, .halves(chunk_bytes[ByteBits-1:1]), .close(done_valid),
-      .in_valid(front_valid), .in_ready(front_ready), .in_data(front_data),
+  fmtc_rans_end #(.BACKWARDS(1'b0)) front (
+      .clk, .rst, .start, .odd(chunk_bytes[1]), .close(done_valid),
+      .in_valid(front_valid), .in_ready(front_ready), .in_data(front_data), .in_last(front_last),
       .word_valid(front_word), .word(front_head), .take_word(take_state),
       .half(digit), .take(take_digit), .reserve(fire), .release_one(retire && !take_digit),
       .at_hand(digit_at_hand)
   );
   logic unused_word, unused_here;
   logic [31:0] unused_head;
-  fmtc_rans_end #(.HALF_BITS(ByteBits - 1), .BACKWARDS(1'b1)) back (
-      .clk, .rst, .start, .halves(chunk_bytes[ByteBits-1:1]), .close(done_valid),
-      .in_valid(back_valid), .in_ready(back_ready), .in_data(back_data),
+  fmtc_rans_end #(.BACKWARDS(1'b1)) back (
+      .clk, .rst, .start, .odd(chunk_bytes[1]), .close(done_valid),
+      .in_valid(back_valid), .in_ready(back_ready), .in_data(back_data), .in_last(back_last),
       .word_valid(unused_word), .word(unused_head), .take_word(1'b0),
       .half(escape), .take(take_escape), .reserve(fire), .release_one(retire && !take_escape),
       .at_hand(escape_at_hand)
@@ -130,11 +134,12 @@ module fmtc_rans_decoder #(
   logic [11:0] slot1, slot2, slot3, slot4, slot5;
   logic [23:0] high1, high2, high3, high4, high5;
   logic [7:0] symbol2, symbol3;
-  logic [23:0] entry4, entry5;
-  // 6 and 7: the product. 8: the new state, but for a digit.
-  logic [35:0] product6, product7;
-  logic signed [25:0] rest6, rest7;
-  logic [31:0] x8;
+  logic [24:0] entry4, entry5;
+  // 6: the product. 7: the new state, but for a digit. 8: whether it takes one.
+  logic [36:0] product6;
+  logic signed [12:0] rest6;
+  logic [31:0] x7, x8;
+  logic low8;
   logic signed [15:0] base4, level5, level6, level7, level8;
   logic [7:0] symbol4;
   logic [8:4] escaped;
@@ -142,7 +147,7 @@ module fmtc_rans_decoder #(
   always_comb begin
     slot1 = x1[11:0];
     high1 = x1[31:8];
-    unique case (log2_total)
+    unique case (LOG2_TOTAL == 0 ? log2_total : 4'(LOG2_TOTAL))
       4'd8: slot1[11:8] = '0;
       4'd9: begin slot1[11:9] = '0; high1 = {1'b0, x1[31:9]}; end
       4'd10: begin slot1[11:10] = '0; high1 = {2'b0, x1[31:10]}; end
@@ -152,7 +157,7 @@ module fmtc_rans_decoder #(
   end
 
   logic [7:0] symbols[TABLES*4096];
-  logic [23:0] entries[TABLES*256];
+  logic [24:0] entries[TABLES*256];
   logic signed [15:0] bases[TABLES];
   localparam int SlotBits = $clog2(TABLES) + 12, EntryBits = $clog2(TABLES) + 8;
   always_ff @(posedge clk) begin
@@ -172,12 +177,11 @@ module fmtc_rans_decoder #(
     entry5 <= entry4;
     {slot2, slot3, slot4, slot5} <= {slot1, slot2, slot3, slot4};
     {high2, high3, high4, high5} <= {high1, high2, high3, high4};
-    // (frequency - 1) * high + high + slot - start
-    product6 <= {24'd0, entry5[23:12]} * {12'd0, high5};
-    rest6 <= $signed({2'b0, high5}) + $signed({14'b0, slot5}) - $signed({14'b0, entry5[11:0]});
-    product7 <= product6;
-    rest7 <= rest6;
-    x8 <= product7[31:0] + 32'(rest7);
+    product6 <= {24'd0, entry5[24:12]} * {13'd0, high5};
+    rest6 <= $signed({1'b0, slot5}) - $signed({1'b0, entry5[11:0]});
+    x7 <= product6[31:0] + 32'(rest6);
+    x8 <= x7;
+    low8 <= x7 < Lowest;
     // The level
     symbol4 <= symbol3;
     base4 <= bases[table3];
@@ -187,10 +191,10 @@ module fmtc_rans_decoder #(
   end
 
   logic [31:0] x_next;
-  assign take_digit = valid[8] && x8 < Lowest;
+  assign take_digit = valid[8] && low8;
   assign take_escape = valid[8] && escaped[8];
   assign retire = valid[8];
-  assign x_next = x8 < Lowest ? {x8[15:0], digit} : x8;
+  assign x_next = low8 ? {x8[15:0], digit} : x8;
 
   always_ff @(posedge clk) begin
     if (take_state || valid[8]) states[writer] <= take_state ? front_head : x_next;
@@ -269,5 +273,5 @@ module fmtc_rans_decoder #(
   assign unused_here = 1'b0;
   logic unused;
   assign unused = &{1'b0, always_ready, unused_here, unused_word, unused_head, unused_run,
-                    unused_table, product7[35:32]};
+                    unused_table, product6[36:32], log2_total};
 endmodule

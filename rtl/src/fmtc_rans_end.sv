@@ -3,19 +3,19 @@
 // Values in the decoder's ring each keep one half word reserved, until it is known whether they need
 // it; `at_hand` tells that there is another one, or that the payload has no more to give.
 module fmtc_rans_end #(
-    parameter int HALF_BITS = 19,
     parameter bit BACKWARDS = 1'b0
 ) (
     input logic clk,
     input logic rst,
 
-    input logic                 start,   // of a chunk
-    input logic [HALF_BITS-1:0] halves,  // of its payload
-    input logic                 close,   // the chunk is done: nothing more is taken, the rest dropped
+    input logic start,  // of a chunk
+    input logic odd,    // its payload ends with half a word
+    input logic close,  // the chunk is done: nothing more is taken, the rest dropped
 
     input  logic        in_valid,
     output logic        in_ready,
     input  logic [31:0] in_data,
+    input  logic        in_last,
 
     // From the front, states are taken as words before any half.
     output logic        word_valid,
@@ -31,8 +31,7 @@ module fmtc_rans_end #(
   localparam int Depth = 16;  // words
 
   logic open;
-  logic [HALF_BITS-1:0] left;        // halves to come
-  logic all_here;                    // there are none
+  logic all_here;                    // no word is to come
   logic signed [6:0] unreserved;     // halves that are here and not reserved
   logic fifo_ready, fifo_valid, second, take_second;
 
@@ -50,10 +49,10 @@ module fmtc_rans_end #(
   assign take_second = BACKWARDS ? !second : second;
   assign word_valid = fifo_valid;
 
-  // The last word of the payload has one half only, if they are odd.
+  // Half of the payload's last word may be beyond its end.
+  logic odd_here, first;
   logic [1:0] coming;
-  logic first_of_back;
-  assign coming = (BACKWARDS ? first_of_back && left[0] : left == HALF_BITS'(1)) ? 2'd1 : 2'd2;
+  assign coming = odd_here && (BACKWARDS ? first : in_last) ? 2'd1 : 2'd2;
 
   assign at_hand = unreserved > 0 || all_here;
 
@@ -64,17 +63,15 @@ module fmtc_rans_end #(
       open <= 1'b1;
     end
     if (start) begin
-      left <= halves;
-      all_here <= halves == '0;
+      all_here <= 1'b0;
       unreserved <= '0;
-      first_of_back <= 1'b1;
-      // Backwards, a word of one half has only the lower one.
-      second <= BACKWARDS && !halves[0];
+      first <= 1'b1;
+      odd_here <= odd;
+      second <= BACKWARDS && !odd;
     end else begin
       if (in_valid && in_ready) begin
-        left <= left - HALF_BITS'(coming);
-        all_here <= left == HALF_BITS'(coming);
-        first_of_back <= 1'b0;
+        all_here <= in_last;
+        first <= 1'b0;
       end
       if (take) second <= !second;
       unreserved <= unreserved + (in_valid && in_ready ? 7'($signed({1'b0, coming})) : 7'sd0) -

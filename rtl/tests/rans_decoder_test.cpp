@@ -7,6 +7,7 @@
 #include "Vrans_decoder_1.h"
 #include "Vrans_decoder_16.h"
 #include "Vrans_decoder_4.h"
+#include "Vrans_decoder_of_12.h"
 #include "bench.h"
 #include "coding_fixture.h"
 #include "core/bytes.h"
@@ -40,9 +41,17 @@ class Decoder {
               },
               {share, seed + 1}),
         front_(bench_->front_valid, bench_->front_ready,
-               [this](uint32_t word) { bench_->front_data = word; }, {share, seed + 2}),
+               [this](const Word& word) {
+                 bench_->front_data = word.data;
+                 bench_->front_last = word.last;
+               },
+               {share, seed + 2}),
         back_(bench_->back_valid, bench_->back_ready,
-              [this](uint32_t word) { bench_->back_data = word; }, {share, seed + 3}),
+              [this](const Word& word) {
+                bench_->back_data = word.data;
+                bench_->back_last = word.last;
+              },
+              {share, seed + 3}),
         levels(bench_->out_valid, bench_->out_ready,
                [this] { return static_cast<int16_t>(bench_->out_level); }, {share, seed + 4}),
         done_(bench_->done_valid, bench_->done_ready, [this] { return bench_->done_bad != 0; },
@@ -61,10 +70,10 @@ class Decoder {
     for (size_t t = 0; t * slots < book.decode.size(); ++t) {
       for (uint32_t slot = 0; slot < slots; ++slot) {
         const uint32_t entry = book.decode[t * slots + slot];
-        const uint32_t symbol = entry & 0xFF, less_1 = entry >> 8 & 0xFFF,
+        const uint32_t symbol = entry & 0xFF, frequency = (entry >> 8 & 0xFFF) + 1,
                        start = slot - (entry >> 20);
         write(0, t, slot, symbol);
-        write(1, t, symbol, less_1 << 12 | start);
+        write(1, t, symbol, frequency << 12 | start);
       }
       write(2, t, 0, static_cast<uint16_t>(book.lo + book.base[t]));
     }
@@ -78,8 +87,8 @@ class Decoder {
     while (padded.size() % 4 != 0) padded.push_back(static_cast<uint8_t>(random()));
     const size_t words = padded.size() / 4;
     for (size_t i = 0; i < words; ++i) {
-      front_.push(load_le<uint32_t>(padded.data() + 4 * i));
-      back_.push(load_le<uint32_t>(padded.data() + 4 * (words - 1 - i)));
+      front_.push({load_le<uint32_t>(padded.data() + 4 * i), 0, 4, i + 1 == words});
+      back_.push({load_le<uint32_t>(padded.data() + 4 * (words - 1 - i)), 0, 4, i + 1 == words});
     }
     for (const Run& run : runs_of(tables, first, values, cut_runs ? &random : nullptr)) {
       runs_.push(run);
@@ -121,7 +130,7 @@ class Decoder {
   size_t values_ = 0;
   Source<Chunk> chunks_;
   Source<Run> runs_;
-  Source<uint32_t> front_, back_;
+  Source<Word> front_, back_;
 
  public:
   Sink<int16_t> levels;
@@ -297,7 +306,7 @@ TEST(RansDecoder, CyclesByStates) {
     ASSERT_EQ(rans_chunk_encode(levels, 0, book.encode_tables(2730), states, payload, used),
               Status::kOk);
     payload.resize(used);
-    Decoder<Vrans_decoder_4> decoder(0, 1);
+    Decoder<Vrans_decoder_of_12> decoder(0, 1);
     decoder.load(book);
     const uint64_t before = decoder.cycles();
     ASSERT_TRUE(
