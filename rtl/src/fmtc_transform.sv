@@ -65,7 +65,7 @@ module fmtc_transform #(
   fmtc_tile #(
       .LANES(LANES), .GROUPS(GROUPS), .PIXELS(PIXELS), .BITS(IN_BITS), .BY_CHANNEL(INVERSE)
   ) tile (
-      .clk, .rst, .columns, .pixels(tile_pixels), .in_valid, .in_ready, .in_value,
+      .clk, .rst, .columns, .pixels(tile_pixels), .in_valid, .in_ready, .in_value(in_value),
       .full, .full_pixels, .release_tile, .pixel(pixel[PixelBits-2:0]), .group, .values
   );
 
