@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "coding_fixture.h"
+#include "core/words.h"
 
 namespace fmtc::rtl {
 
@@ -29,6 +30,15 @@ struct RealTensor {
   std::vector<int16_t> levels;
 
   uint64_t plane() const { return uint64_t{h} * w; }
+
+  Words words() const { return {lo, std::max<int>(1, std::bit_width(symbols - 1))}; }
+  std::vector<std::span<const int16_t>> chunks(size_t values) const {
+    std::vector<std::span<const int16_t>> chunks;
+    for (size_t first = 0; first < levels.size(); first += values) {
+      chunks.push_back(std::span(levels).subspan(first, std::min(values, levels.size() - first)));
+    }
+    return chunks;
+  }
 
   Codebook huffman_book() const {
     std::mt19937 none;
