@@ -49,6 +49,8 @@ module fmtc_ebpc_encoder #(
   logic [5:0] mark_length;
   logic [3:0] zeros;   // values 0 that have no mark yet
   logic fire, zero, last_value, ends_run;
+  logic octuple_here;  // one is full, or the chunk's last
+  logic octuple_ready, planes_busy, planes_empty, start;
 
   assign chunk_ready = state == StIdle;
   assign in_ready = state == StValues && (!mark_valid || mark_ready) && octuple_ready;
@@ -63,8 +65,6 @@ module fmtc_ebpc_encoder #(
   logic [WORD_BITS:0] difference;
   logic [6:0][WORD_BITS:0] differences;
   logic [2:0] filled;       // words of the octuple so far
-  logic octuple_here;       // it is full, or the chunk's last
-  logic octuple_ready, planes_busy, planes_empty, start;
 
   assign word = LevelBits'(in_level) - LevelBits'(lo);
   assign moved = word[WORD_BITS-1:0] << (4'(WORD_BITS) - word_bits);

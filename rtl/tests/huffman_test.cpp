@@ -356,7 +356,7 @@ void test_random(size_t tables, size_t symbols, size_t symbols_of_encoder) {
 TEST(Huffman, OneTable) { test_random<Vhuffman_decoder_1, Vhuffman_encoder_1>(1, 4096, 4096); }
 TEST(Huffman, FourTables) { test_random<Vhuffman_decoder_4, Vhuffman_encoder_4>(4, 256, 256); }
 TEST(Huffman, SixteenTables) {
-  test_random<Vhuffman_decoder_16, Vhuffman_encoder_16>(16, 256, 256);
+  test_random<Vhuffman_decoder_16, Vhuffman_encoder_16>(16, 512, 512);
 }
 
 TEST(Huffman, EncoderRefusesLevelsWithoutCode) {
@@ -416,7 +416,7 @@ TEST(Huffman, RealLevels) {
     Decoder<Vhuffman_decoder_16> decoder(0, 1);
     Encoder<Vhuffman_encoder_16> encoder(0, 1);
     decoder.load(book);
-    encoder.load(book, 256);
+    encoder.load(book, 512);
     const std::span<const int16_t> chunk(tensor.levels);
     std::vector<uint8_t> payload(huffman_chunk_bound(chunk.size(), 4));
     size_t used = 0;
