@@ -16,6 +16,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -52,13 +53,26 @@ DESIGNS: dict[str, tuple[str, dict[str, int]]] = {
 for _width in WIDTHS:
     DESIGNS[f"transform_{_width}"] = layer("fmtc_transform", _width)
     DESIGNS[f"inverse_{_width}"] = layer("fmtc_transform", _width, INVERSE=1)
+    DESIGNS[f"layer_encoder_{_width}"] = layer("fmtc_layer_encoder", _width)
+    DESIGNS[f"layer_decoder_{_width}"] = layer("fmtc_layer_decoder", _width)
 COLUMNS = ["design", "family", "lut", "memory_lut", "ff", "dsp", "block", "mhz", "cycles_a_value"]
+
+
+def files_of(module: str) -> set[Path]:
+    """The file of a module and those of the modules in it."""
+    found, names = set(), {module}
+    while names:
+        path = SOURCES / f"{names.pop()}.sv"
+        if path.exists() and path not in found:
+            found.add(path)
+            names |= set(re.findall(r"fmtc_\w+", path.read_text()))
+    return found
 
 
 def fingerprint(module: str, parameters: dict[str, int], family: str) -> str:
     """Of all that a figure depends on but the machine."""
     digest = hashlib.sha256(json.dumps([module, parameters, family]).encode())
-    for path in [*sorted(SOURCES.glob("*.sv")), ROOT / "rtl" / "synthesis.py"]:
+    for path in [*sorted(files_of(module)), ROOT / "rtl" / "synthesis.py"]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -79,7 +93,7 @@ def cycles(tests: Path, levels: Path) -> dict[str, float]:
     with tempfile.NamedTemporaryFile("r") as file:
         environment = os.environ | {"FMTC_RTL_CYCLES": file.name, "FMTC_RTL_LEVELS": str(levels)}
         for program in sorted(tests.glob("fmtc_rtl_*")):
-            if program.is_file():
+            if program.is_file() and os.access(program, os.X_OK):
                 command = [program, "--gtest_filter=*.RealLevels:*ACycle"]
                 subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
         rows = [line.split() for line in file.read().splitlines()]

@@ -22,6 +22,7 @@ module fmtc_tile #(
     input  logic            in_valid,
     output logic            in_ready,
     input  logic [BITS-1:0] in_value,
+    output logic            in_first,  // the next value is the first of a tile
 
     // The tile to read: whether there is one, and its pixels.
     output logic                       full,
@@ -41,12 +42,12 @@ module fmtc_tile #(
   logic [PixelBits-1:0] pixels_here;  // of the tile that is written
   logic [ColumnBits-1:0] column;
   logic [PixelBits-1:0] place;
-  logic first, write, last_column, last_pixel;
+  logic write, last_column, last_pixel;
 
   assign in_ready = !is_full[written];
   assign write = in_valid && in_ready;
-  assign first = column == '0 && place == '0;
-  assign pixels_here = first ? pixels : pixels_of[written];
+  assign in_first = column == '0 && place == '0;
+  assign pixels_here = in_first ? pixels : pixels_of[written];
   assign last_column = column == columns - 1'b1;
   assign last_pixel = place == pixels_here - 1'b1;
 

@@ -45,6 +45,7 @@ module fmtc_transform #(
     input  logic                        in_valid,
     output logic                        in_ready,
     input  logic signed [  IN_BITS-1:0] in_value,
+    output logic                        in_first,  // the next value is the first of a tile
 
     output logic                      out_valid,
     input  logic                      out_ready,
@@ -65,7 +66,7 @@ module fmtc_transform #(
   fmtc_tile #(
       .LANES(LANES), .GROUPS(GROUPS), .PIXELS(PIXELS), .BITS(IN_BITS), .BY_CHANNEL(INVERSE)
   ) tile (
-      .clk, .rst, .columns, .pixels(tile_pixels), .in_valid, .in_ready, .in_value(in_value),
+      .clk, .rst, .columns, .pixels(tile_pixels), .in_valid, .in_ready, .in_value(in_value), .in_first,
       .full, .full_pixels, .release_tile, .pixel(pixel[PixelBits-2:0]), .group, .values
   );
 
