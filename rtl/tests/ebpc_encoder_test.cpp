@@ -6,6 +6,7 @@
 #include "Vfmtc_ebpc_encoder.h"
 #include "bench.h"
 #include "ebpc_cases.h"
+#include "golden.h"
 #include "real.h"
 
 namespace fmtc::rtl {
@@ -132,6 +133,28 @@ TEST(EbpcEncoder, RefusesLevelsWithoutWord) {
   encoder.push(std::vector<int16_t>{1, 0, 2});
   encoder.finish();
   EXPECT_TRUE(encoder.chunks()[0].bad);
+}
+
+TEST(EbpcEncoder, WritesTheGoldenStreams) {
+  size_t written = 0;
+  for (const Golden& golden : golden_streams(Coder::kEbpc)) {
+    const Words words(golden.tables());
+    if (words.bits > 12) continue;
+    Encoder encoder(0.1, 1);
+    encoder.set(words);
+    for (uint64_t i = 0; i < golden.header.chunks(); ++i) {
+      std::vector<int16_t> levels(golden.header.chunk_values(i));
+      const auto payload = golden.payload(i);
+      if (levels.size() > 4096 || ebpc_chunk_decode(payload, words, levels) != Status::kOk) {
+        continue;
+      }
+      encoder.push(levels);
+      encoder.finish();
+      EXPECT_TRUE(std::ranges::equal(encoder.chunks()[0].payload, payload)) << golden.name;
+      ++written;
+    }
+  }
+  EXPECT_GE(written, 5u);
 }
 
 TEST(EbpcEncoder, RealLevels) {

@@ -24,8 +24,11 @@ struct Golden {
   std::span<const uint8_t> payload(uint64_t chunk) const {
     return find_chunk(header, bytes, chunk).bytes;
   }
-  ComponentTables tables() const {
-    ComponentTables tables = book.decode_tables(header.plane());
+  ComponentTables tables() const { return with_classes(book.decode_tables(header.plane())); }
+  ComponentTables encode_tables() const { return with_classes(book.encode_tables(header.plane())); }
+
+ private:
+  ComponentTables with_classes(ComponentTables tables) const {
     if (header.classes > 1) {
       tables.map = header.layout().map_size();
       tables.parts = std::span(header.positions).first(header.classes);
@@ -53,6 +56,14 @@ inline Codebook golden_book(const nlohmann::json& codec) {
       for (const auto& length : table) book.lengths.push_back(length);
     }
     const auto rows = book.lengths.size() / book.symbols;
+    book.encode_width = book.symbols;
+    book.encode.resize(book.lengths.size());
+    for (size_t t = 0; t < rows; ++t) {
+      EXPECT_EQ(
+          huffman_encode_table(std::span(book.lengths).subspan(t * book.symbols, book.symbols),
+                               std::span(book.encode).subspan(t * book.symbols, book.symbols)),
+          Status::kOk);
+    }
     const int bits = *std::max_element(book.lengths.begin(), book.lengths.end());
     book.decode_width = size_t{1} << bits;
     book.decode.resize(rows * book.decode_width);
@@ -75,6 +86,13 @@ inline Codebook golden_book(const nlohmann::json& codec) {
     const size_t width = book.symbols + 1, rows = book.frequencies.size() / width;
     book.decode.resize(rows * book.decode_width);
     book.base.resize(rows);
+    book.encode_width = width;
+    book.encode.resize(book.frequencies.size());
+    for (size_t t = 0; t < rows; ++t) {
+      EXPECT_EQ(rans_encode_table(std::span(book.frequencies).subspan(t * width, width),
+                                  std::span(book.encode).subspan(t * width, width)),
+                Status::kOk);
+    }
     for (size_t t = 0; t < rows; ++t) {
       EXPECT_EQ(rans_decode_table(
                     std::span(book.frequencies).subspan(t * width, width),

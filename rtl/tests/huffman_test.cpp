@@ -376,6 +376,32 @@ TEST(Huffman, GoldenStreams) {
   EXPECT_GE(refused, 6u);
 }
 
+TEST(Huffman, EncoderWritesTheGoldenStreams) {
+  std::mt19937 random(4);
+  size_t written = 0;
+  for (const Golden& golden : golden_streams(Coder::kHuffman)) {
+    Encoder<Vhuffman_encoder_16> encoder(0.1, 1);
+    encoder.load(golden.book, 512);
+    const StreamHeader& header = golden.header;
+    for (uint64_t i = 0; i < header.chunks(); ++i) {
+      std::vector<int16_t> levels(header.chunk_values(i));
+      const auto payload = golden.payload(i);
+      const uint64_t first = header.chunk_first(i);
+      if (huffman_chunk_decode(payload, first, golden.tables(), header.lanes(), levels) !=
+          Status::kOk) {
+        continue;
+      }
+      encoder.push(levels, first, golden.encode_tables(), header.lanes(), random);
+      encoder.finish();
+      EXPECT_FALSE(encoder.any_bad());
+      EXPECT_TRUE(std::ranges::equal(encoder.payload(header.lanes()), payload)) << golden.name;
+      encoder.clear();
+      ++written;
+    }
+  }
+  EXPECT_GE(written, 15u);
+}
+
 TEST(Huffman, RealLevels) {
   const auto tensors = real_tensors();
   if (tensors.empty()) GTEST_SKIP() << kNoRealLevels;

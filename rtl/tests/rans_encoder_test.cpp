@@ -12,6 +12,7 @@
 #include "core/bytes.h"
 #include "core/rans.h"
 #include "core/rans_value.h"
+#include "golden.h"
 #include "real.h"
 #include "runs.h"
 
@@ -230,6 +231,30 @@ TEST(RansEncoder, ReciprocalsAreExact) {
       check(0xFFFFFFFF - i);
     }
   }
+}
+
+TEST(RansEncoder, WritesTheGoldenStreams) {
+  std::mt19937 random(4);
+  size_t written = 0;
+  for (const Golden& golden : golden_streams(Coder::kRans)) {
+    Encoder<Vrans_encoder_4> encoder(0.1, 1);
+    encoder.load(golden.book);
+    const StreamHeader& header = golden.header;
+    for (uint64_t i = 0; i < header.chunks(); ++i) {
+      std::vector<int16_t> levels(header.chunk_values(i));
+      const auto payload = golden.payload(i);
+      const uint64_t first = header.chunk_first(i);
+      if (levels.size() > 4096 || rans_chunk_decode(payload, first, golden.tables(), header.lanes(),
+                                                    levels) != Status::kOk) {
+        continue;
+      }
+      encoder.push(levels, first, golden.encode_tables(), header.lanes(), &random);
+      encoder.finish();
+      EXPECT_TRUE(std::ranges::equal(encoder.payloads()[0], payload)) << golden.name;
+      ++written;
+    }
+  }
+  EXPECT_GE(written, 10u);
 }
 
 TEST(RansEncoder, RealLevels) {
