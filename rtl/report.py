@@ -1,6 +1,7 @@
-"""Area, clock and cycles of the modules of rtl/: docs/results/hardware (``make rtl-report``).
+r"""Area, clock and cycles of the modules of rtl/: docs/results/hardware (``make rtl-report``).
 
-    python rtl/report.py [--only NAME ...] [--tests build/rtl/rtl] [--levels build/rtl/levels]
+    python rtl/report.py [--only NAME ...] [--families FAMILY ...] [--tests build/rtl/rtl] \
+        [--levels build/rtl/levels]
 
 Each design is synthesised by yosys for UltraScale+, Cyclone V and ECP5, and placed and routed by
 nextpnr on an ECP5 for its clock (rtl/synthesis.py). Cycles a value are those of the testbenches
@@ -149,6 +150,7 @@ def write_figure(rows: list[list], path: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="*", default=list(DESIGNS), metavar="NAME")
+    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=FAMILIES)
     parser.add_argument("--tests", type=Path, default=ROOT / "build" / "rtl" / "rtl")
     parser.add_argument("--levels", type=Path, default=ROOT / "build" / "rtl" / "levels")
     options = parser.parse_args()
@@ -165,7 +167,7 @@ def main() -> int:
         results["cycles"] = cycles(options.tests, options.levels)
     for name in options.only:
         module, parameters = DESIGNS[name]
-        for family in FAMILIES:
+        for family in options.families:
             key, mark = f"{name} {family}", fingerprint(module, parameters, family)
             if results["area"].get(key, {}).get("fingerprint") == mark:
                 continue
