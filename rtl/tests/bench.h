@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <verilated.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
@@ -20,6 +21,13 @@ namespace fmtc::rtl {
 inline uint64_t setting(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+// What each random test works through, and of that at most in one case: in a long run the values
+// should take longer than the tables before them.
+inline uint64_t work() { return setting("FMTC_RTL_VALUES", 60000); }
+inline size_t most_values() {
+  return static_cast<size_t>(std::clamp<uint64_t>(work() / 200, 2000, 30000));
 }
 
 // Pauses at random: with probability `share` a cycle is one.

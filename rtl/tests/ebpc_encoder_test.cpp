@@ -83,7 +83,7 @@ class Encoder {
 };
 
 TEST(EbpcEncoder, RandomLevels) {
-  const uint64_t values = setting("FMTC_RTL_VALUES", 60000);
+  const uint64_t values = work();
   uint64_t done = 0;
   for (uint32_t round = 0; done < 2 * values; ++round) {
     std::mt19937 random(round + 1);

@@ -280,7 +280,7 @@ bool core_refuses(std::span<const uint8_t> payload, const Case& c) {
 
 template <typename DecoderModel, typename EncoderModel>
 void test_random(size_t tables, size_t symbols, size_t symbols_of_encoder) {
-  const uint64_t values = setting("FMTC_RTL_VALUES", 60000);
+  const uint64_t values = work();
   uint64_t done = 0;
   for (uint32_t round = 0; done < values; ++round) {
     const double share = kShares[round % std::size(kShares)];
@@ -288,7 +288,7 @@ void test_random(size_t tables, size_t symbols, size_t symbols_of_encoder) {
     Decoder<DecoderModel> decoder(share, round);
     Encoder<EncoderModel> encoder(share, round);
     for (int i = 0; i < 6; ++i) {
-      const Case c(1 + random() % tables, symbols, i == 0 ? 1 : random() % 2000, random);
+      const Case c(1 + random() % tables, symbols, i == 0 ? 1 : random() % most_values(), random);
       const auto payload = encode(c);
       encoder.load(c.book, symbols_of_encoder);
       encoder.push(c.chunk, c.first, c.book.encode_tables(c.plane), c.substreams, random);

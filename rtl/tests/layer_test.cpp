@@ -245,7 +245,7 @@ std::vector<Tile> random_tiles(const Layer& layer, size_t count, std::mt19937& r
 }
 
 TEST(Layer, ThereAndBack) {
-  const uint64_t values = setting("FMTC_RTL_VALUES", 60000);
+  const uint64_t values = work();
   uint64_t done = 0;
   for (uint32_t round = 0; done < values; ++round) {
     std::mt19937 random(round + 1);

@@ -196,13 +196,14 @@ void damage(std::vector<uint8_t>& payload, std::mt19937& random) {
 
 template <typename Model>
 void test_random(size_t tables) {
-  const uint64_t values = setting("FMTC_RTL_VALUES", 60000);
+  const uint64_t values = work();
   uint64_t done = 0;
   for (uint32_t round = 0; done < values; ++round) {
     std::mt19937 random(round + 1);
     Decoder<Model> decoder(kShares[round % std::size(kShares)], round);
     for (int i = 0; i < 4; ++i) {
-      const Case c(1 + random() % tables, i == 0 ? 1 + random() % 3 : random() % 3000, random);
+      const Case c(1 + random() % tables, i == 0 ? 1 + random() % 3 : random() % most_values(),
+                   random);
       decoder.load(c.book);
       const ComponentTables tables_of = c.book.decode_tables(c.plane);
       const auto payload = c.payload();

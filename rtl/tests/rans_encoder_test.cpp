@@ -167,7 +167,7 @@ std::vector<uint8_t> encode(std::span<const int16_t> chunk, uint64_t first,
 
 template <typename Model>
 void test_random(size_t most_tables) {
-  const uint64_t values = setting("FMTC_RTL_VALUES", 60000);
+  const uint64_t values = work();
   uint64_t done = 0;
   for (uint32_t round = 0; done < values; ++round) {
     std::mt19937 random(round + 1);
@@ -179,7 +179,7 @@ void test_random(size_t most_tables) {
       const auto lo = static_cast<int32_t>(random() % 4000) - 2000;
       const Codebook book = make_rans_codebook(counts, symbols, lo, components,
                                                8 + static_cast<int>(random() % 5), random);
-      const uint64_t plane = 1 + random() % 400;
+      const uint64_t plane = 1 + random() % (most_values() / 5);
       auto levels = draw_levels(book, counts, plane, random);
       const uint32_t rare = 1 + random() % 200;
       for (int16_t& level : levels) {

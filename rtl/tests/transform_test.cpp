@@ -227,8 +227,6 @@ void test_inverse(size_t lanes, size_t groups, uint64_t values) {
   }
 }
 
-uint64_t work() { return setting("FMTC_RTL_VALUES", 60000); }
-
 TEST(Transform, Forward16) { test_forward<Vforward_16>(16, 1, work()); }
 TEST(Transform, Forward16In4Groups) { test_forward<Vforward_16x4>(16, 4, work()); }
 TEST(Transform, Forward64) { test_forward<Vforward_64>(64, 1, work()); }
