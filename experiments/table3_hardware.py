@@ -1,10 +1,10 @@
 """Table III: memory energy and bandwidth of layers of various widths.
 
 For the layers with C channels: the energy of writing a feature map and reading it once
-(`fmtc.results.energy`), and the bandwidth of an accelerator that makes 160 million values a second, for
-8-bit quantisation (Q), Q + VLC, Q + VLC + PCA and preset fmtc. The last two run at their smallest
-rate within --kl (or --drop) of the uncompressed network. Beside the paper's energy stands that of a
-DRAM (`fmtc.results.dram`). A second table has the logic of a layer: ours of `rtl/`, as
+(`fmtc.results.energy`), and the bandwidth of an accelerator that makes 160 million values a second,
+for 8-bit quantisation (Q), Q + VLC, Q + VLC + PCA and preset fmtc. The last two run at their
+smallest rate within --kl (or --drop) of the uncompressed network. Beside the paper's energy stands
+that of a DRAM (`fmtc.results.dram`). A second table has the logic of a layer: ours of `rtl/`, as
 docs/results/hardware has it, the published LUTs and DSPs, and what the paper's repository reports.
 
     python -m experiments.table3_hardware --models resnet18 --data imagenet/val
@@ -61,8 +61,8 @@ PAPER = {
     (512, "Q+VLC"): ("182K", 9600, 23.9, 15.6, 1.05, 17.9),
     (512, "Q+VLC+PCA"): ("186K", 10051, 91.0, 49.5, 0.66, 48.4),
 }
-# ALMs and DSPs of the reports in the paper's repository: of a whole layer with its convolution core,
-# synthesised with PCA and VLC switched off in each of them. The paper's table has 43K at C = 128.
+# ALMs and DSPs of the reports in the paper's repository: of a whole layer with its convolution
+# core, synthesised with PCA and VLC switched off. The paper's table has 43K at C = 128.
 REPOSITORY = {64: (19301, 960), 128: (33122, 2240), 256: (91524, 4800)}
 # Designs of rtl/ that do what a method does to the output of a layer; none has a convolution core.
 OWN_LOGIC = {

@@ -3,8 +3,8 @@
     python rtl/real_levels.py --data ../shared/data --out build/rtl/levels
 
 writes a file for each of some coding points, as rtl/tests/real.h reads them: magic "fmtl", u32 K,
-H, W, i32 lo, u32 symbols and tables, K bytes table_of, tables * symbols i64 counts of calibration, and
-the i16 levels of one image; all little-endian.
+H, W, i32 lo, u32 symbols and tables, K bytes table_of, tables * symbols i64 counts of calibration,
+and the i16 levels of one image; all little-endian.
 """
 
 from __future__ import annotations

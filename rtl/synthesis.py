@@ -22,8 +22,8 @@ COMMANDS = {
     "ecp5": "synth_ecp5 -top {top} -json {json}",
 }
 FAMILIES = tuple(COMMANDS)
-# What a cell is worth: look-up tables, those used as memory, flip-flops, multipliers, block memories
-# of 36, 10 and 18 kbit. Inverters are left out, as they become part of look-up tables.
+# What a cell is worth: look-up tables, those used as memory, flip-flops, multipliers, block
+# memories of 36, 10 and 18 kbit. Inverters are left out, as they become part of look-up tables.
 CELLS = {
     "ultrascale+": [
         (r"LUT[1-6]", "lut", 1), (r"RAM(32M16|64M8)", "memory_lut", 8),
