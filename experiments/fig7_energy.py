@@ -1,7 +1,9 @@
 """Fig. 7: top-1 accuracy against the energy of the feature maps' memory accesses.
 
 Energy of one inference: every coding point's tensor written once and read by each of its consumers
-(`fmtc.energy`), at what each scheme writes. Quantisation alone moves b bits a value.
+(`fmtc.results.energy`), at what each scheme writes. Quantisation alone moves b bits a value. The
+table of the cheapest points also has what they save of a DRAM's energy (`fmtc.results.dram`), that
+is in standby or in power-down while nothing moves.
 
     python -m experiments.fig7_energy --models resnet18 --data imagenet/val
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from fmtc.results.dram import dram_image_joules
 from fmtc.results.energy import image_joules
 
 from .common import (
@@ -32,6 +35,9 @@ from .common import (
     table,
     targets_of,
 )
+from .common import (
+    coded as coded_rate,
+)
 from .criteria import Criterion
 from .fig4_ablation import plain_targets
 from .store import Store
@@ -50,7 +56,7 @@ def measure(store: Store, options: argparse.Namespace) -> Result:
 
 
 def _schemes(result: Result, options: argparse.Namespace) -> list[tuple[str, list[Point], list]]:
-    """Name, points and their energies in mJ."""
+    """Name, points and their energies in mJ by the paper's reckoning."""
     weight_bits = options.weight_bits[0]
     plain = points_of(result, PLAIN, weight_bits)
     fixed = [1e3 * image_joules(p["layers"], float(p["setting"]["value"])) for p in plain]
@@ -67,7 +73,7 @@ def present(results: list[Result], options: argparse.Namespace):
         criterion = Criterion.chosen(result, options, options.weight_bits[0])
         coded = points_of(result, PLAIN, options.weight_bits[0])[0]
         eight_bits = 1e3 * image_joules(coded["layers"], BASELINE_BITS)
-        rows.append([result["model"], "8 bits", rounded(eight_bits, 4), 0.0, ""])
+        rows.append([result["model"], "8 bits", rounded(eight_bits, 4), 0.0, 0.0, 0.0, ""])
         series = []
         for label, points, energies in _schemes(result, options):
             shown = near(points)
@@ -76,15 +82,30 @@ def present(results: list[Result], options: argparse.Namespace):
             series.append(curve(label, color_of(label), x, y))
             best = _least(points, energies, criterion)
             saved = None if best is None else percent(1 - best / eight_bits)
-            rows.append([result["model"], label, rounded(best, 4), saved, str(criterion)])
+            dram = [None, None]
+            if best is not None:
+                point = points[energies.index(best)]
+                fixed = float(point["setting"]["value"]) if label == "Q" else coded_rate(point)
+                dram = [_dram_saved(point, fixed, down) for down in (False, True)]
+            rows.append([result["model"], label, rounded(best, 4), saved, *dram, str(criterion)])
         panels.append(
             accuracy_panel(result["model"], "memory energy of an inference (mJ)", result, series)
         )
-    columns = ["network", "scheme", "mJ an image", "saved against 8 bits %", "where"]
+    columns = [
+        "network", "scheme", "mJ an image", "saved against 8 bits %", "DRAM saved %",
+        "DRAM with power-down saved %", "where",
+    ]  # fmt: skip
     return panels, [
         table("Points", POINT_COLUMNS, point_rows(results)),
         table("Energy of the cheapest point", columns, rows),
     ]
+
+
+def _dram_saved(point: Point, rate: str | float, power_down: bool) -> float | None:
+    """Of the energy of a DRAM, that of 8 bits a value, in per cent."""
+    coded = dram_image_joules(point["layers"], rate, power_down)
+    plain = dram_image_joules(point["layers"], BASELINE_BITS, power_down)
+    return None if coded is None or plain is None else percent(1 - coded / plain)
 
 
 def _least(points: list[Point], energies: list[float], criterion: Criterion) -> float | None:

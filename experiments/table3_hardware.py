@@ -1,10 +1,11 @@
 """Table III: memory energy and bandwidth of layers of various widths.
 
 For the layers with C channels: the energy of writing a feature map and reading it once
-(`fmtc.energy`), and the bandwidth of an accelerator that makes 160 million values a second, for
-8-bit quantisation (Q), Q + VLC, Q + VLC + PCA and preset fmtc. The last two run at their smallest
-rate within --kl (or --drop) of the uncompressed network. LUTs and DSPs are quoted from the
-paper's own synthesis; nothing here measures them.
+(`fmtc.results.energy`), and the bandwidth of an accelerator that makes 160 million values a second,
+for 8-bit quantisation (Q), Q + VLC, Q + VLC + PCA and preset fmtc. The last two run at their
+smallest rate within --kl (or --drop) of the uncompressed network. Beside the paper's energy stands
+that of a DRAM (`fmtc.results.dram`). A second table has the logic of a layer: ours of `rtl/`, as
+docs/results/hardware has it, the published LUTs and DSPs, and what the paper's repository reports.
 
     python -m experiments.table3_hardware --models resnet18 --data imagenet/val
 """
@@ -12,9 +13,12 @@ paper's own synthesis; nothing here measures them.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
+from pathlib import Path
 
+from fmtc.results.dram import tensor_joules
 from fmtc.results.energy import access_joules, bits_a_second
 from fmtc.targets import Bits
 
@@ -57,9 +61,27 @@ PAPER = {
     (512, "Q+VLC"): ("182K", 9600, 23.9, 15.6, 1.05, 17.9),
     (512, "Q+VLC+PCA"): ("186K", 10051, 91.0, 49.5, 0.66, 48.4),
 }
+# ALMs and DSPs of the reports in the paper's repository: of a whole layer with its convolution
+# core, synthesised with PCA and VLC switched off. The paper's table has 43K at C = 128.
+REPOSITORY = {64: (19301, 960), 128: (33122, 2240), 256: (91524, 4800)}
+# Designs of rtl/ that do what a method does to the output of a layer; none has a convolution core.
+OWN_LOGIC = {
+    "Q": ("quantizer",),
+    "Q+VLC": ("quantizer", "huffman_encoder"),
+    "Q+VLC+PCA": ("layer_encoder_{channels}",),
+}
+HARDWARE = (
+    Path(__file__).resolve().parent.parent / "docs" / "results" / "hardware" / "hardware.json"
+)
+LOGIC_COLUMNS = [
+    "channels", "method", "LUTs", "LUTs as memory", "FFs", "DSPs", "36-kbit blocks",
+    "MHz on an ECP5", "paper's LUTs with convolution", "paper's DSPs",
+    "ALMs of its repository, without PCA and VLC", "DSPs of its repository",
+]  # fmt: skip
 COLUMNS = [
     "network", "channels", "method", "setting", "bits", "uJ a layer", "uJ at the paper's size",
-    "Gbit/s", "saved %", "paper's uJ", "paper's energy saved %", "paper's Gbit/s",
+    "Gbit/s", "saved %", "DRAM saved %", "DRAM with power-down saved %",
+    "paper's uJ", "paper's energy saved %", "paper's Gbit/s",
     "paper's bandwidth saved %", "paper's LUTs", "paper's DSPs", "where",
 ]  # fmt: skip
 
@@ -104,7 +126,26 @@ def present(results: list[Result], options: argparse.Namespace):
         own = [_row(result, chosen[m], c, m, where) for c in widths for m in METHODS]
         panels += _panels(result["model"], own, widths)
         rows += own
-    return panels, [table("Energy and bandwidth by width", COLUMNS, rows)]
+    logic = table("Logic of a layer on UltraScale+", LOGIC_COLUMNS, _logic_rows())
+    return panels, [table("Energy and bandwidth by width", COLUMNS, rows), logic]
+
+
+def _logic_rows() -> list[list]:
+    """Ours, as far as it was measured, beside the published. Units of different families differ."""
+    measured = json.loads(HARDWARE.read_text())["area"] if HARDWARE.exists() else {}
+    rows = []
+    for (channels, method), (luts, dsps, *_) in PAPER.items():
+        names = [name.format(channels=channels) for name in OWN_LOGIC[method]]
+        areas = [measured.get(f"{name} ultrascale+", {}).get("area") for name in names]
+        clocks = [(measured.get(f"{name} ecp5", {}).get("area") or {}).get("mhz") for name in names]
+        own = [
+            None if None in areas else sum(area[kind] for area in areas)
+            for kind in ("lut", "memory_lut", "ff", "dsp", "block")
+        ]
+        slowest = None if None in clocks else rounded(min(clocks), 0)
+        alms, repository_dsps = REPOSITORY.get(channels, (None, None))
+        rows.append([channels, method, *own, slowest, luts, dsps, alms, repository_dsps])
+    return rows
 
 
 def _row(result: Result, point: Point | None, channels: int, method: str, where: str) -> list:
@@ -114,15 +155,24 @@ def _row(result: Result, point: Point | None, channels: int, method: str, where:
     head = [result["model"], channels, method]
     where = "8 bits" if method in ("Q", "Q+VLC") else where
     if point is None:
-        return [*head, *[None] * 6, *published, where]
+        return [*head, *[None] * 8, *published, where]
     bits = PLAIN_BITS if method == "Q" else width_bits(point, channels, coded(point))
     layer = 1e6 * access_joules(bits * layer_values(point, channels), reads=1)
     paper_layer = 1e6 * access_joules(bits * CHANNEL_ROWS**2 / channels, reads=1)
+    dram = [_dram_saved(bits, layer_values(point, channels), down) for down in (False, True)]
     return [
         *head, setting_of(point), rounded(bits), rounded(layer),
         rounded(paper_layer, 2), rounded(bits_a_second(bits) / 1e9), percent(1 - bits / PLAIN_BITS),
-        *published, where,
+        *dram, *published, where,
     ]  # fmt: skip
+
+
+def _dram_saved(bits: float, values: float, power_down: bool) -> float:
+    """Of the energy of a DRAM, that of 8 bits a value, in per cent."""
+    coded_joules, plain = (
+        tensor_joules(each * values, values, 1, power_down) for each in (bits, PLAIN_BITS)
+    )
+    return percent(1 - coded_joules / plain)
 
 
 def _panels(name: str, rows: list[list], widths: list[int]) -> list[dict]:

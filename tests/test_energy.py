@@ -9,7 +9,7 @@ import torchvision
 import fmtc
 from fmtc.network.capture import capture
 from fmtc.network.groups import POINTS, count_reads, find_groups
-from fmtc.results import energy
+from fmtc.results import dram, energy
 
 
 def layer(shape, reads, **rates) -> dict:
@@ -39,6 +39,59 @@ def test_image_by_hand():
                                      layer([2], 1, stream=1.0)])  # fmt: skip
 def test_what_is_not_known_has_no_energy(unknown):
     assert energy.image_joules([unknown], "stream") is None
+
+
+def test_dram_parts_by_hand():
+    """A mebibit written and read in 10 ms: 8192 bursts of 4 clocks each, 64 rows twice."""
+    bits, seconds, one = 2**20, 0.01, dram.Dram()
+    parts = dram.dram_joules(bits, bits, seconds, power_down=False)
+    burst = 4 * 2 / 1066e6
+    assert parts["write"] == pytest.approx(1.5 * (0.18 - 0.0456) * 8192 * burst)
+    assert parts["read"] == pytest.approx(1.5 * (0.22 - 0.0456) * 8192 * burst)
+    busy = 2 * 8192 * burst
+    idle = seconds - busy
+    assert parts["background"] == pytest.approx(1.5 * (0.0456 * busy + 0.033 * idle))
+    assert parts["refresh"] == pytest.approx(1.5 * (0.185 - 0.0456) * 260e-9 * seconds / 7.8e-6)
+    row = 0.060 * 50.625e-9 - 0.0456 * 37.5e-9 - 0.033 * 13.125e-9
+    assert parts["activation"] == pytest.approx(1.5 * 128 * row)
+    # A pin against 60 ohms to half the voltage, of two resistors of 120 ohms: 34 + 60 in series,
+    # and what flows through both resistors when the driver is not there is in it.
+    high = 1.5 / (1 / (1 / 34 + 1 / 120) + 120)
+    low = 1.5 / (120 + 1 / (1 / 34 + 1 / 120))
+    assert one.termination_watts() == pytest.approx(1.5 * (high + low) / 2)
+    lines = 16 * (11 + 10) / 8
+    assert parts["termination"] == pytest.approx(one.termination_watts() * lines * 8192 * burst)
+    assert parts["total"] == pytest.approx(sum(parts.values()) - parts["total"])
+    lower = dram.dram_joules(bits, bits, seconds, power_down=True)
+    assert parts["total"] - lower["total"] == pytest.approx(1.5 * (0.033 - 0.012) * idle)
+
+
+def test_dram_saves_less_than_the_paper_reckons():
+    """Half the bits are half of the accesses; the rest is there as long as the memory is."""
+    values = 64 * 56 * 56
+    assert 1 - energy.access_joules(4.25, 1) / energy.access_joules(8, 1) == pytest.approx(
+        0.469, abs=1e-3
+    )
+    for power_down, saved in ((False, 0.283), (True, 0.368)):
+        coded, plain = (
+            dram.tensor_joules(bits * values, values, 1, power_down) for bits in (4.25, 8)
+        )
+        assert 1 - coded / plain == pytest.approx(saved, abs=1e-3)
+
+
+def test_dram_in_too_short_a_time():
+    with pytest.raises(ValueError, match="take 0.00.* s .* but the time given is 0.001 s"):
+        dram.dram_joules(1e8, 0, 0.001, power_down=False)
+    # A tensor of many readers takes what moving it takes.
+    assert dram.tensor_joules(1e6, 1, 100, False) > 100 * dram.tensor_joules(1e4, 1, 1, False)
+
+
+def test_dram_of_an_image():
+    layers = [layer([2, 2, 2], 1, huffman=2.0), layer([1, 4, 4], 3, huffman=1.0)]
+    expected = dram.tensor_joules(16, 8, 1, True) + dram.tensor_joules(16, 16, 3, True)
+    assert dram.dram_image_joules(layers, "huffman", True) == pytest.approx(expected)
+    assert dram.dram_image_joules(layers, "stream", True) is None
+    assert dram.dram_image_joules([layer([2], 1, stream=1.0)], 8, False) is None
 
 
 def reads_of(model, example, points) -> dict[str, int]:

@@ -388,6 +388,24 @@ def test_table_3_of_8_bits_is_the_papers(out):
     coded_row = next(r for r in rows if (r["channels"], r["method"]) == (64, "Q+VLC"))
     assert coded_row["Gbit/s"] == pytest.approx(0.16 * coded_row["bits"], abs=1e-3)
     assert coded_row["saved %"] == pytest.approx(100 * (1 - coded_row["bits"] / 8), abs=0.06)
+    # Of a DRAM's energy less is saved, and more of it where it powers down meanwhile.
+    assert quantized[64]["DRAM saved %"] == 0
+    standby, power_down = coded_row["DRAM saved %"], coded_row["DRAM with power-down saved %"]
+    assert 0 < standby < power_down < coded_row["saved %"]
+
+
+def test_table_3_has_the_logic_of_a_layer(out):
+    """Ours adds up the designs of docs/results/hardware; the published figures stand beside it."""
+    rows = records(load_result(out / "table3_hardware.json")["tables"][1])
+    area = json.loads(table3_hardware.HARDWARE.read_text())["area"]
+    by = {(row["channels"], row["method"]): row for row in rows}
+    assert len(by) == 12
+    expected = sum(
+        area[f"{n} ultrascale+"]["area"]["lut"] for n in ("quantizer", "huffman_encoder")
+    )
+    assert by[256, "Q+VLC"]["LUTs"] == expected
+    assert by[128, "Q"]["ALMs of its repository, without PCA and VLC"] == 33122
+    assert by[64, "Q+VLC+PCA"]["paper's LUTs with convolution"] == "19.5K"
 
 
 def test_eigenvalues_needed_by_hand():

@@ -12,6 +12,7 @@ from ..codec.codec import TensorCodec
 from ..codec.counted import Counted
 from ..network.coverage import Coverage
 from ..results.console import aligned
+from ..results.dram import dram_image_joules
 from ..results.energy import image_joules
 from ..results.result import PLAIN_BITS, RATES
 from .points import CodingPoint
@@ -87,6 +88,13 @@ class Report:
     def joules_per_image(self) -> dict[str, float | None]:
         return {rate: image_joules(self.layers, rate) for rate in RATES}
 
+    def dram_joules_per_image(self, power_down: bool = False) -> dict[str, float | None]:
+        """The same for a DRAM, of which not all scales with the bits (``fmtc.results.dram``).
+
+        power_down: what it is in while nothing moves, instead of standby.
+        """
+        return {rate: dram_image_joules(self.layers, rate, power_down) for rate in RATES}
+
     def to_dict(self) -> dict:
         return {
             "values": self.values,
@@ -144,7 +152,25 @@ class Report:
             for rate, bits in self.bits_per_written_value.items()
         )
         written = f"{self.written}; over all of them, the rest at {self.uncoded_bits:g} bits: "
-        return "\n".join([head, aligned([columns, *rows]), tail, written + over_all])
+        lines = [head, aligned([columns, *rows]), tail, written + over_all, *self._energy()]
+        return "\n".join(lines)
+
+    def _energy(self) -> list[str]:
+        """A line of the energy at the rate of the streams, or of their codes; none if not known."""
+        for rate in ("stream", "huffman"):
+            kinds = (
+                self.joules_per_image[rate],
+                self.dram_joules_per_image()[rate],
+                self.dram_joules_per_image(power_down=True)[rate],
+            )
+            paper, standby, power_down = (None if j is None else 1e3 * j for j in kinds)
+            if paper is not None:
+                return [
+                    f"memory accesses for an image at the {rate} rate: {paper:.3g} mJ as the paper "
+                    f"reckons; with all of a DRAM {standby:.3g} mJ, {power_down:.3g} mJ with "
+                    "power-down"
+                ]
+        return []
 
 
 def _number(value: float | None) -> str:
