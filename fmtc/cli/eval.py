@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +19,13 @@ from ..evaluation import distributed
 from ..evaluation.measures import classifier
 from ..evaluation.reference import Reference
 from ..extras import require
-from ..files import check_writable
 from ..network.outputs import chosen_outputs
 from ..ops.devices import copied_to, usable
 from ..results.console import console, outputs_told, result_table
 from ..results.plot import rate_distortion
 from ..results.result import environment, load_result, new_result, setting_label
 from ..targets import AccuracyDrop, Target, target_of
-from .command import say
+from .command import out_folder, say
 from .options import EvalOptions
 from .sweep import sweep
 
@@ -52,7 +52,8 @@ def run_eval(options: EvalOptions) -> None:
     with distributed.process_group():
         if not distributed.is_first():
             options = replace(options, quiet=True)
-        _run_eval(options)
+        with out_folder(options.out) if distributed.is_first() else nullcontext():
+            _run_eval(options)
 
 
 def _run_eval(options: EvalOptions) -> None:
@@ -63,8 +64,6 @@ def _run_eval(options: EvalOptions) -> None:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     path = Path(options.out) / "result.json"
-    if distributed.is_first():
-        _check_out(path.parent)
     earlier = None if options.fresh or not path.exists() else _resumable(path, options)
     done = _targets_in(earlier) if earlier else []
     missing = [target for target in targets if target not in done]
@@ -81,15 +80,6 @@ def _run_eval(options: EvalOptions) -> None:
     rate_distortion(result, figure)
     if not options.quiet:
         say(f"wrote {path} and {figure}")
-
-
-def _check_out(folder: Path) -> None:
-    try:
-        check_writable(folder)
-    except OSError as error:
-        raise UsageError(
-            f"--out {folder}: no file can be written there: {error.strerror}"
-        ) from error
 
 
 def _measure(

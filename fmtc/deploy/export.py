@@ -33,7 +33,7 @@ from ..data.preprocess import parse_preprocess
 from ..errors import ExportError
 from ..evaluation.evaluate import blank_point
 from ..evaluation.measures import classifier
-from ..files import write_atomically
+from ..files import check_writable, write_atomically
 from ..model.model import CompressedModel
 from ..model.points import CodedPoint, CodingPoint, PlainPoint
 from ..network.inputs import packing_of
@@ -61,7 +61,8 @@ def export(
     on the device that it is for and that the networks are on; N is fixed, too, unless
     dynamic_batch. preprocess: how an image becomes an input (``fmtc.data.preprocess``), classes:
     names of the outputs; both are kept for who runs the package.
-    Raises ExportError that names what cannot be exported, and ValueError for bad arguments.
+    Raises ExportError that names what cannot be exported, and ValueError for bad arguments; OSError
+    where the file cannot be written, before anything is compiled if its folder is the reason.
 
     >>> fmtc.export(compressed, "m.pt2", images[:2], preprocess="resize=256,crop=224")
     """
@@ -73,6 +74,7 @@ def export(
     _check_example(compressed, example)
     if preprocess is not None:
         parse_preprocess(preprocess)  # says what is wrong with it
+    check_writable(path.parent)
     if dynamic_batch and len(example) == 1:
         example = example.expand(2, *example.shape[1:])  # a batch of one would be taken for fixed
     streaming = Streaming(compressed)
@@ -324,19 +326,16 @@ def _write(path: Path, programs: dict, metadata: dict[str, str]) -> None:
         # rounds otherwise: one level that it moves changes all that are coded after it.
         "layout_optimization": False,
     }
-    part = path.with_name(f".{path.stem}.part.pt2")
-    try:
-        # A folder of its own: in inductor's, another export would put its metadata there.
-        with tempfile.TemporaryDirectory(prefix="fmtc-export-") as folder:
-            files = {
-                name: aot_compile(
-                    program.module(),
-                    program.example_inputs[0],
-                    options={**options, "aot_inductor.output_path": os.path.join(folder, name)},
-                )
-                for name, program in programs.items()
-            }
-            package_aoti(str(part), files)  # type: ignore[arg-type]  # of aot_compile's results
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    # A folder of its own: in inductor's, another export would put its metadata there.
+    with tempfile.TemporaryDirectory(prefix="fmtc-export-") as folder:
+        files = {
+            name: aot_compile(
+                program.module(),
+                program.example_inputs[0],
+                options={**options, "aot_inductor.output_path": os.path.join(folder, name)},
+            )
+            for name, program in programs.items()
+        }
+        package = Path(folder) / "package.pt2"
+        package_aoti(str(package), files)  # type: ignore[arg-type]  # of aot_compile's results
+        write_atomically(path, package.read_bytes())
