@@ -143,6 +143,12 @@ check-networks: build ## Compress a dozen networks with random weights (NETWORKS
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.zoo --list $(NETWORKS) --jobs $(MAX_JOBS) --again \
 	  --out build/zoo
 
+KILLS ?= 200
+
+.PHONY: check-kills
+check-kills: build build-programs ## Kill what writes files at random, KILLS=200 times each scenario
+	OMP_NUM_THREADS=1 $(BIN)/python tests/kills.py --kills $(KILLS)
+
 .PHONY: check-fuzz
 check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECONDS=60)
 	@if ! command -v $(CLANG) >/dev/null; then \
