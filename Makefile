@@ -98,7 +98,7 @@ test: build build-programs build-emulated test-cpp ## C++ and Python tests (abou
 	$(PYTEST) -m "not slow" tests
 
 .PHONY: check
-check: build lint check-sanitizers check-threads check-fuzz check-wheel check-networks ## What takes longer: lint, sanitizers, fuzzing, wheel, networks, slow tests
+check: build lint check-tidy check-sanitizers check-threads check-fuzz check-wheel check-networks ## What takes longer: lint, clang-tidy, sanitizers, fuzzing, wheel, networks, slow tests
 	$(PYTEST) -m slow tests
 
 # -- Parts ------------------------------------------------------------------------------------------
@@ -219,6 +219,16 @@ lint: $(VENV)/.installed ## Check style, types and imports: ruff, mypy, import-l
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	@$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
+
+# What reads bytes: .clang-tidy says which rules. It needs the commands of a build.
+TIDY_SOURCES := csrc/(core|codec)/.*cpp csrc/infer/(image|jpeg|png|preprocess).cpp
+
+.PHONY: check-tidy
+check-tidy: build build-programs ## Check the C++ readers and coders with clang-tidy
+	@tree=build/cmake-$$($(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)'); \
+	$(BIN)/python $(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p $$tree -quiet \
+	  -j $(MAX_JOBS) $(foreach source,$(TIDY_SOURCES),'$(source)') 2>&1 \
+	  | { grep -vE '^(\[ *[0-9]+/[0-9]+\]|[0-9]+ warnings? generated|Running clang-tidy)' || true; }
 
 .PHONY: format
 format: $(VENV)/.installed ## Format all sources

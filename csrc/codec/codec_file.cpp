@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 
 #include "codec/codec_tables.h"
 #include "codec/json.h"
@@ -19,8 +21,8 @@ using nlohmann::json;
 
 constexpr int kMaxShift = 15;
 constexpr int64_t kMaxBlockSide = 255;
-const std::string kSchema = "fmtc.codec/6";
-const std::string kSchemaBefore = "fmtc.codec/5";
+constexpr std::string_view kSchema = "fmtc.codec/6";
+constexpr std::string_view kSchemaBefore = "fmtc.codec/5";
 
 // Of the description and of all tensors by name: what and where they are, and their bytes.
 uint32_t checksum(const Safetensors& file, const std::string& description) {
@@ -215,7 +217,8 @@ TensorCodec load_layer(const Layer& layer) {
 // The file
 
 [[noreturn]] void fail_of_schema(const std::string& schema) {
-  const std::string what = "it has schema '" + schema + "', this program reads '" + kSchema + "': ";
+  const std::string what =
+      "it has schema '" + schema + "', this program reads '" + std::string(kSchema) + "': ";
   if (schema == kSchemaBefore) {
     throw Error(what +
                 "load it in Python and save it again, with fmtc.load(path, model).save(path) " +

@@ -26,7 +26,7 @@ Image read_image(const std::filesystem::path& path, int channels, int64_t max_pi
   if (std::fread(first.data(), 1, first.size(), file.get()) != first.size()) {
     throw Error("it is too short for an image");
   }
-  std::rewind(file.get());
+  if (std::fseek(file.get(), 0, SEEK_SET) != 0) throw Error("it cannot be read twice");
   if (first == kPng) return read_png(file.get(), channels, max_pixels);
   if (first[0] == 0xFF && first[1] == 0xD8) return read_jpeg(file.get(), channels, max_pixels);
   throw Error("it is neither JPEG nor PNG");
