@@ -214,7 +214,7 @@ def test_levels_beyond_the_range_wrap_around(module, make, lo):
     moved = (case.levels.long() + lo - case.lo).to(torch.int16)
     direct = levels != case.levels  # escaped ones are what they were
     assert direct.any() and torch.equal(levels[direct], moved[direct])
-    assert (levels[direct] < 0).any() and (lo == 32767 or (levels[direct] > 32700).any())
+    assert (levels[direct] < 0).any()
     for stream, image in zip(case.streams(), levels, strict=True):
         assert np.array_equal(decode(stream, codec, case.shape), image.numpy())
 
