@@ -155,7 +155,7 @@ check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECOND
 	  echo "Fuzzing skipped: clang is missing. Debian and Ubuntu: apt-get install clang"; \
 	  exit 0; \
 	fi; \
-	$(CMAKE) -S . -B build/fuzz -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_PROGRAMS=OFF \
+	$(CMAKE) -S . -B build/fuzz -DFMTC_BUILD_OPS=OFF \
 	  -DFMTC_BUILD_FUZZERS=ON -DCMAKE_CXX_COMPILER=$(CLANG) \
 	  -DCMAKE_BUILD_TYPE=RelWithDebInfo | { grep -v '^-- ' || true; }; \
 	if ! grep -q '^FMTC_HAS_LIBFUZZER:.*=1' build/fuzz/CMakeCache.txt; then \
