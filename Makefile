@@ -130,7 +130,7 @@ check-threads: $(VENV)/.installed
 
 # CLANG (clang++) can be set on the command line; FUZZ_SECONDS is for all targets together.
 CLANG ?= clang++
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?= 90
 
 # A dozen of the networks in experiments.zoo, of all kinds.
 NETWORKS ?= torchvision/alexnet torchvision/resnet18 torchvision/googlenet torchvision/mobilenet_v3_small \
@@ -150,7 +150,7 @@ check-kills: build build-programs ## Kill what writes files at random, KILLS=200
 	OMP_NUM_THREADS=1 $(BIN)/python tests/kills.py --kills $(KILLS)
 
 .PHONY: check-fuzz
-check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECONDS=60)
+check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECONDS=90)
 	@if ! command -v $(CLANG) >/dev/null; then \
 	  echo "Fuzzing skipped: clang is missing. Debian and Ubuntu: apt-get install clang"; \
 	  exit 0; \
