@@ -222,7 +222,8 @@ json read_description(const Safetensors& file) {
   const std::string schema = parts.value("schema", "");
   if (schema != kSchema) fail_of_schema(schema);
   const std::string description = parts.at("description");
-  if (parts.at("checksum") != codec_checksum(file, description)) fail_damaged("its checksum is wrong");
+  if (parts.at("checksum") != codec_checksum(file, description))
+    fail_damaged("its checksum is wrong");
   return parse_json(description, "it is damaged");
 }
 
