@@ -98,7 +98,7 @@ test: build build-programs build-emulated test-cpp ## C++ and Python tests (abou
 	$(PYTEST) -m "not slow and not long" tests
 
 .PHONY: check
-check: build lint check-sanitizers check-threads check-fuzz check-rtl check-wheel check-networks ## What takes longer: lint, sanitizers, fuzzing, wheel, networks, slow tests
+check: build lint check-tidy check-sanitizers check-threads check-fuzz check-rtl check-wheel check-networks ## What takes longer: lint, clang-tidy, sanitizers, fuzzing, wheel, networks, slow tests
 	$(PYTEST) -m slow tests
 
 # -- Parts ------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ check-threads: $(VENV)/.installed
 
 # CLANG (clang++) can be set on the command line; FUZZ_SECONDS is for all targets together.
 CLANG ?= clang++
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?= 90
 
 # A dozen of the networks in experiments.zoo, of all kinds.
 NETWORKS ?= torchvision/alexnet torchvision/resnet18 torchvision/googlenet torchvision/mobilenet_v3_small \
@@ -190,13 +190,19 @@ check-networks: build ## Compress a dozen networks with random weights (NETWORKS
 check-eval: build build-programs ## fmtc_eval beside Python on MobileNetV2 and ResNet-18 (real data; ten minutes)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m long tests
 
+KILLS ?= 200
+
+.PHONY: check-kills
+check-kills: build build-programs ## Kill what writes files at random, KILLS=200 times each scenario
+	OMP_NUM_THREADS=1 $(BIN)/python tests/kills.py --kills $(KILLS)
+
 .PHONY: check-fuzz
-check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECONDS=60)
+check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECONDS=90)
 	@if ! command -v $(CLANG) >/dev/null; then \
 	  echo "Fuzzing skipped: clang is missing. Debian and Ubuntu: apt-get install clang"; \
 	  exit 0; \
 	fi; \
-	$(CMAKE) -S . -B build/fuzz -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_PROGRAMS=OFF \
+	$(CMAKE) -S . -B build/fuzz -DFMTC_BUILD_OPS=OFF \
 	  -DFMTC_BUILD_FUZZERS=ON -DCMAKE_CXX_COMPILER=$(CLANG) \
 	  -DCMAKE_BUILD_TYPE=RelWithDebInfo | { grep -v '^-- ' || true; }; \
 	if ! grep -q '^FMTC_HAS_LIBFUZZER:.*=1' build/fuzz/CMakeCache.txt; then \
@@ -260,6 +266,16 @@ lint: $(VENV)/.installed ## Check style, types and imports: ruff, mypy, import-l
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	@$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
+
+# What reads bytes: .clang-tidy says which rules. It needs the commands of a build.
+TIDY_SOURCES := csrc/(core|codec)/.*cpp csrc/infer/(image|jpeg|png|preprocess).cpp
+
+.PHONY: check-tidy
+check-tidy: build build-programs ## Check the C++ readers and coders with clang-tidy
+	@tree=build/cmake-$$($(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)'); \
+	$(BIN)/python $(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p $$tree -quiet \
+	  -j $(MAX_JOBS) $(foreach source,$(TIDY_SOURCES),'$(source)') 2>&1 \
+	  | { grep -vE '^(\[ *[0-9]+/[0-9]+\]|[0-9]+ warnings? generated|Running clang-tidy)' || true; }
 
 .PHONY: format
 format: $(VENV)/.installed ## Format all sources

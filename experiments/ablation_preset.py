@@ -12,6 +12,7 @@ Results are kept in OUT/ablation.json after every point and not measured again.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
@@ -27,7 +28,7 @@ from fmtc.calibration import placement
 from fmtc.calibration.compressor import Compressor
 from fmtc.calibration.fit import Knob
 from fmtc.calibration.sensitivity import Directions, sensitivities
-from fmtc.cli.command import Parser
+from fmtc.cli.command import Parser, out_folder
 from fmtc.cli.options import add_eval_options
 from fmtc.codec.codec import TensorCodec
 from fmtc.codec.counted import Statistics
@@ -62,9 +63,11 @@ class Variant:
 def main(arguments: list[str] | None = None) -> None:
     """Measure what is missing and print the table."""
     args = _parser().parse_args(arguments)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "ablation.json"
+    with out_folder(args.out):
+        _measure(args, Path(args.out) / "ablation.json")
+
+
+def _measure(args: argparse.Namespace, path: Path) -> None:
     points = json.loads(path.read_text()) if path.exists() and not args.fresh else {}
     model, calibration, test = model_and_images(args)
     images, _ = calibration.tensor()

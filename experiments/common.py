@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from fmtc.cli.command import Parser, main_with_errors
+from fmtc.cli.command import Parser, main_with_errors, out_folder
 from fmtc.errors import UsageError
 from fmtc.files import write_atomically
 from fmtc.network.weights import WEIGHT_BITS
@@ -109,9 +109,10 @@ class Experiment:
 
     def _run_command(self, arguments: Sequence[str] | None) -> None:
         options = self.parser().parse_args(arguments)
-        stores = stores_of(options, self.networks)
         words = sys.argv[1:] if arguments is None else arguments
-        self.run(stores, options, shlex.join(["python", "-m", f"experiments.{self.name}", *words]))
+        command = shlex.join(["python", "-m", f"experiments.{self.name}", *words])
+        with out_folder(options.out):
+            self.run(stores_of(options, self.networks), options, command)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from fmtc.cli.command import Parser, main_with_errors
+from fmtc.cli.command import Parser, main_with_errors, out_folder
 
 from . import (
     fig3_rate_distortion,
@@ -54,6 +54,11 @@ def run(arguments: Sequence[str] | None = None) -> None:
     """Network by network, so that one is in memory at a time, then every experiment's files."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(words)
+    with out_folder(options.out):
+        _run(options, shlex.join(["python", "-m", "experiments.run_all", *words]))
+
+
+def _run(options: argparse.Namespace, command: str) -> None:
     paper = list(dict.fromkeys(name for e in EXPERIMENTS for name in e.networks))
     stores = stores_of(options, paper)
     given = options.models or options.networks or options.quick
@@ -63,7 +68,6 @@ def run(arguments: Sequence[str] | None = None) -> None:
             if store in chosen[experiment.name]:
                 experiment.measure(store, _options_of(experiment, options))
         store.release()
-    command = shlex.join(["python", "-m", "experiments.run_all", *words])
     for experiment in EXPERIMENTS:
         experiment.run(chosen[experiment.name], _options_of(experiment, options), command)
 

@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 import fmtc
-from fmtc.cli.command import Parser, main_with_errors, say, whole_number
+from fmtc.cli.command import Parser, main_with_errors, out_folder, say, whole_number
 from fmtc.errors import UsageError
 from fmtc.files import write_atomically
 from fmtc.network.outputs import named_outputs, relative_difference
@@ -251,7 +251,8 @@ def _command(options: argparse.Namespace) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
         print(json.dumps(measure(options.one, options.full)))
     else:
-        run(options)
+        with out_folder(options.out):
+            run(options)
 
 
 if __name__ == "__main__":

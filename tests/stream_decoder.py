@@ -70,6 +70,11 @@ def canonical_codes(lengths) -> dict[tuple[int, int], int]:
     return codes
 
 
+def as_level(number: int) -> int:
+    """A number modulo 2**16, signed ("Levels at the end of the range")."""
+    return (number + 2**15) % 2**16 - 2**15
+
+
 def slots_of(frequencies, lo: int) -> list[tuple[int | None, int, int]]:
     """(level or None for the escape, frequency, start) of each slot of a rANS table ("Tables")."""
     *levels, escape = frequencies
@@ -81,7 +86,7 @@ def slots_of(frequencies, lo: int) -> list[tuple[int | None, int, int]]:
     if sum(frequencies) not in (2**8, 2**9, 2**10, 2**11, 2**12):
         raise ValueError("the sum of the frequencies is no power of two from 256 to 4096")
     slots = []
-    for level, f in [(lo + i, levels[i]) for i in direct] + [(None, escape)]:
+    for level, f in [(as_level(lo + i), levels[i]) for i in direct] + [(None, escape)]:
         slots += [(level, f, len(slots))] * f
     return slots
 
@@ -281,7 +286,7 @@ def huffman_chunk(payload: bytes, tables: list[int], codec: Codec, lanes: int) -
         end = position + sizes[i] if i < lanes - 1 else len(payload)
         bits = Bits(payload[position:end])
         for table in tables[i * run : (i + 1) * run]:
-            levels.append(codec.lo + huffman_symbol(bits, codes[table]))
+            levels.append(as_level(codec.lo + huffman_symbol(bits, codes[table])))
         bits.end()
         position = end
     return levels

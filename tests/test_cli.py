@@ -26,6 +26,7 @@ from fmtc.cli import sweep as sweeping
 from fmtc.cli.options import EvalOptions
 from fmtc.config import CompressConfig
 from fmtc.data import models
+from fmtc.files import kept_to_one
 from fmtc.presets import PRESETS, BitsPreset, register_preset
 from fmtc.results.result import load_result
 from fmtc.targets import SNR, AccuracyDrop, Bits, Rate
@@ -269,6 +270,33 @@ def test_interruption_keeps_what_is_finished(here, capsys, asked):
     asked.clear()
     assert evaluate("--bits", "6", "7") == 0
     assert settings_in() == [("b", 6), ("b", 7)] and asked == ["b=7"]
+
+
+def test_two_processes_do_not_write_into_one_folder(here, capsys):
+    with kept_to_one("fmtc-results"):
+        told = error_of(capsys, evaluate("--bits", "6"))
+    assert "--out fmtc-results: another process writes its results there; wait for it" in told
+    assert not Path("fmtc-results").exists()
+    assert evaluate("--bits", "6") == 0
+
+
+def test_data_that_vanish_meanwhile_are_skipped_and_named(here, capsys, monkeypatch):
+    folder = here / "images"
+    folder.mkdir()
+    for i in range(20):
+        pixels = np.random.default_rng(i).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:02}.png")
+    real = evaluation.load_model
+
+    def slow(*arguments):  # the folder has been listed by now
+        (folder / "07.png").unlink()
+        return real(*arguments)
+
+    monkeypatch.setattr(evaluation, "load_model", slow)
+    assert evaluate("--bits", "6", data="images") == 0
+    assert "skipped 1 unreadable images: " in capsys.readouterr().err
+    result = load_result("fmtc-results/result.json")
+    assert [Path(name).name for name in result["dataset"]["skipped"]] == ["07.png"]
 
 
 # Targets

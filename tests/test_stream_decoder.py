@@ -1,5 +1,7 @@
 """The decoder of stream_decoder.py, which the document alone made, beside the operators."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import stream_decoder
@@ -13,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_decoder import Codec, Damaged, decode, read_header
 from streams import from_rows, to_rows
+
+from fmtc import ops
 
 
 def rows(tensor):
@@ -195,6 +199,24 @@ def test_reads_the_examples_and_nothing_else(name):
         flipped[bit // 8] ^= 1 << bit % 8
         with pytest.raises(Damaged):
             decode(bytes(flipped), codec, levels.shape)
+
+
+@pytest.mark.parametrize("module, make", [(huffman, huffman_codec), (rans, rans_codec)])
+@pytest.mark.parametrize("lo", [32767, 32755])
+def test_levels_beyond_the_range_wrap_around(module, make, lo):
+    """No encoder writes them; all decoders make the same of them ("Levels at the end ...")."""
+    case = module.Case((2, 3, 20, 33))
+    codec = dataclasses.replace(make(case), lo=lo)
+    data, used = case.encode()
+    arguments = list(case.decode_args(data, used))
+    arguments[2] = lo
+    levels, _ = (ops.huffman_decode if module is huffman else ops.rans_decode)(*arguments)
+    moved = (case.levels.long() + lo - case.lo).to(torch.int16)
+    direct = levels != case.levels  # escaped ones are what they were
+    assert direct.any() and torch.equal(levels[direct], moved[direct])
+    assert (levels[direct] < 0).any()
+    for stream, image in zip(case.streams(), levels, strict=True):
+        assert np.array_equal(decode(stream, codec, case.shape), image.numpy())
 
 
 def test_tables_that_make_no_code_are_refused():

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 
 #include "codec/codec_tables.h"
 #include "codec/json.h"
@@ -19,21 +21,8 @@ using nlohmann::json;
 
 constexpr int kMaxShift = 15;
 constexpr int64_t kMaxBlockSide = 255;
-const std::string kSchema = "fmtc.codec/6";
-const std::string kSchemaBefore = "fmtc.codec/5";
-
-// Of the description and of all tensors by name: what and where they are, and their bytes.
-uint32_t checksum(const Safetensors& file, const std::string& description) {
-  uint32_t crc = crc32_of(description, 0);
-  for (const auto& [name, entry] : file.entries()) {
-    std::string text = name + "\n" + entry.dtype + "\n";
-    for (size_t i = 0; i < entry.shape.size(); ++i) {
-      text += (i == 0 ? "" : ",") + std::to_string(entry.shape[i]);
-    }
-    crc = crc32_of(file.bytes(name), crc32_of(text + "\n", crc));
-  }
-  return crc;
-}
+constexpr std::string_view kSchema = "fmtc.codec/6";
+constexpr std::string_view kSchemaBefore = "fmtc.codec/5";
 
 // -------------------------------------------------------------------------------------------------
 // Parts of a codec
@@ -250,7 +239,8 @@ TensorCodec load_layer(const Layer& layer) {
 // The file
 
 [[noreturn]] void fail_of_schema(const std::string& schema) {
-  const std::string what = "it has schema '" + schema + "', this program reads '" + kSchema + "': ";
+  const std::string what =
+      "it has schema '" + schema + "', this program reads '" + std::string(kSchema) + "': ";
   if (schema == kSchemaBefore) {
     throw Error(what +
                 "load it in Python and save it again, with fmtc.load(path, model).save(path) " +
@@ -267,7 +257,8 @@ json read_description(const Safetensors& file) {
   const std::string schema = parts.value("schema", "");
   if (schema != kSchema) fail_of_schema(schema);
   const std::string description = parts.at("description");
-  if (parts.at("checksum") != checksum(file, description)) fail_damaged("its checksum is wrong");
+  if (parts.at("checksum") != codec_checksum(file, description))
+    fail_damaged("its checksum is wrong");
   return parse_json(description, "it is damaged");
 }
 
@@ -289,9 +280,19 @@ size_t find_layer(const json& description, const std::string& name) {
 
 }  // namespace
 
-TensorCodec load_codec(const std::filesystem::path& path, const std::string& layer,
-                       uint64_t max_bytes) {
-  const std::vector<uint8_t> bytes = read_file(path, max_bytes);
+uint32_t codec_checksum(const Safetensors& file, const std::string& description) {
+  uint32_t crc = crc32_of(description, 0);
+  for (const auto& [name, entry] : file.entries()) {
+    std::string text = name + "\n" + entry.dtype + "\n";
+    for (size_t i = 0; i < entry.shape.size(); ++i) {
+      text += (i == 0 ? "" : ",") + std::to_string(entry.shape[i]);
+    }
+    crc = crc32_of(file.bytes(name), crc32_of(text + "\n", crc));
+  }
+  return crc;
+}
+
+TensorCodec parse_codec(std::span<const uint8_t> bytes, const std::string& layer) {
   try {
     const Safetensors file(bytes);
     const json description = read_description(file);
@@ -302,7 +303,15 @@ TensorCodec load_codec(const std::filesystem::path& path, const std::string& lay
     }
     return load_layer(Layer(file, settings, index));
   } catch (const json::exception& error) {
-    throw Error(path.string() + ": it is damaged: " + error.what());
+    throw Error(std::string("it is damaged: ") + error.what());
+  }
+}
+
+TensorCodec load_codec(const std::filesystem::path& path, const std::string& layer,
+                       uint64_t max_bytes) {
+  const std::vector<uint8_t> bytes = read_file(path, max_bytes);
+  try {
+    return parse_codec(bytes, layer);
   } catch (const Error& error) {
     throw Error(path.string() + ": " + error.what());
   }

@@ -23,7 +23,9 @@ constexpr int kRansLog2Total = 12;
 constexpr int64_t kMostTableEntries = int64_t{1} << 26;  // a few counts become a table of 16 KiB
 constexpr int64_t kMostCount = int64_t{1} << 50;  // what smoothing multiplies must not overflow
 
-int bits_for(size_t values) { return std::bit_width(std::max<size_t>(values, 2) - 1); }
+int bits_for(size_t values) {
+  return static_cast<int>(std::bit_width(std::max<size_t>(values, 2) - 1));
+}
 
 // The length limit of the Huffman codes of so many levels.
 int longest_code(size_t levels) { return std::min(kMaxCodeLength, bits_for(levels) + kHeadroom); }

@@ -1,54 +1,86 @@
 #include "codec/file.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <fstream>
+#include <random>
 #include <string>
+#include <system_error>
 
 namespace fmtc::codec {
 namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void fail_to_write(const fs::path& path) {
-  throw Error(path.string() + " cannot be written");
+[[noreturn]] void fail_to_write(const fs::path& path, int error) {
+  throw Error(path.string() + " cannot be written: " + std::generic_category().message(error));
 }
 
-// The permissions of a new file; mkstemp makes a private one.
-mode_t usual_mode() {
-  const mode_t mask = umask(0);
-  umask(mask);
-  return 0666 & ~mask;
+// The number of the open file of this process that a path stands for, as /dev/stdout does; -1 for
+// others.
+int descriptor_of(const fs::path& path) {
+  std::error_code error;
+  const fs::path folder = path.parent_path();
+  const std::string name = path.filename().string();
+  const bool is_number =
+      !name.empty() && std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; });
+  if (!is_number || name.size() > 9) return -1;
+  const fs::path open_files = "/proc/" + std::to_string(getpid()) + "/fd";
+  return fs::canonical(folder, error) == open_files && !error ? std::stoi(name) : -1;
 }
 
-// The file that a path stands for, also where a link leads to one that is not there yet.
-fs::path behind_links(fs::path path) {
+// What a path stands for: a file, also where a link leads to one that is not there yet, or one of
+// this process that is open.
+struct Target {
+  fs::path path;
+  int descriptor = -1;
+};
+
+Target behind_links(const fs::path& path) {
   constexpr int kMostLinks = 40;
   std::error_code error;
-  for (int i = 0; fs::is_symlink(path, error); ++i) {
-    const fs::path to = fs::read_symlink(path, error);
-    if (error || i == kMostLinks) fail_to_write(path);
-    path = path.parent_path() / to;
+  Target target = {path, descriptor_of(path)};
+  for (int i = 0; target.descriptor < 0 && fs::is_symlink(target.path, error); ++i) {
+    const fs::path to = fs::read_symlink(target.path, error);
+    if (error || i == kMostLinks) fail_to_write(path, error ? error.value() : ELOOP);
+    target.path = target.path.parent_path() / to;
+    target.descriptor = descriptor_of(target.path);
   }
-  return path;
+  return target;
 }
 
+// False, and errno says why, where not all was written.
 bool write_all(int file, std::span<const uint8_t> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = write(file, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
     if (written <= 0) return false;
     bytes = bytes.subspan(static_cast<size_t>(written));
   }
   return true;
 }
 
-// A temporary file in a folder, removed where it was not kept under another name.
+// A device, a pipe, or what is open already.
+void write_into(const Target& target, std::span<const uint8_t> bytes) {
+  const int file = target.descriptor >= 0 ? dup(target.descriptor)
+                                          : open(target.path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (file < 0) fail_to_write(target.path, errno);
+  const int error = write_all(file, bytes) ? 0 : errno;
+  if (close(file) != 0 || error != 0) fail_to_write(target.path, error != 0 ? error : errno);
+}
+
+// A temporary file in a folder, removed where it was not kept under another name. What fails
+// leaves the reason in errno.
 class TemporaryFile {
  public:
-  explicit TemporaryFile(const fs::path& folder)
-      : name_((folder / ".fmtc-XXXXXX").string()), file_(mkstemp(name_.data())) {}
+  explicit TemporaryFile(const fs::path& folder) : name_((folder / random_name()).string()) {
+    file_ = open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   ~TemporaryFile() {
@@ -57,9 +89,10 @@ class TemporaryFile {
     if (!kept_) unlink(name_.c_str());
   }
 
+  bool exists() const { return file_ >= 0; }
+  bool set_mode(mode_t mode) const { return fchmod(file_, mode) == 0; }
   bool fill(std::span<const uint8_t> bytes) const {
-    return file_ >= 0 && write_all(file_, bytes) && fsync(file_) == 0 &&
-           fchmod(file_, usual_mode()) == 0;
+    return write_all(file_, bytes) && fsync(file_) == 0;
   }
   bool keep_as(const fs::path& path) {
     kept_ = std::rename(name_.c_str(), path.c_str()) == 0;
@@ -67,10 +100,28 @@ class TemporaryFile {
   }
 
  private:
+  static std::string random_name() {
+    std::random_device random;
+    return ".fmtc-" + std::to_string(random()) + "-" + std::to_string(random());
+  }
+
   std::string name_;
-  int file_;
+  int file_ = -1;
   bool kept_ = false;
 };
+
+void replace(const fs::path& path, std::span<const uint8_t> bytes) {
+  struct stat earlier = {};
+  const bool exists = stat(path.c_str(), &earlier) == 0;
+  if (exists && faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0)
+    fail_to_write(path, errno);
+  const fs::path folder = path.parent_path();
+  TemporaryFile file(folder.empty() ? fs::path(".") : folder);
+  if (!file.exists() || (exists && !file.set_mode(earlier.st_mode & 07777)) || !file.fill(bytes) ||
+      !file.keep_as(path)) {
+    fail_to_write(path, errno);
+  }
+}
 
 }  // namespace
 
@@ -98,18 +149,15 @@ std::vector<uint8_t> read_file(const fs::path& path, uint64_t max_bytes) {
 void write_file(const fs::path& path, std::span<const uint8_t> bytes) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
-  if (fs::exists(status) && !fs::is_regular_file(status)) {
-    std::ofstream file(path, std::ios::binary);
-    file.write(reinterpret_cast<const char*>(bytes.data()),
-               static_cast<std::streamsize>(bytes.size()));
-    file.close();
-    if (!file) fail_to_write(path);
-    return;
-  }
-  const fs::path target = behind_links(path);
-  const fs::path folder = target.parent_path();
-  TemporaryFile file(folder.empty() ? fs::path(".") : folder);
-  if (!file.fill(bytes) || !file.keep_as(target)) fail_to_write(path);
+  const bool special = fs::exists(status) && !fs::is_regular_file(status);
+  Target target = behind_links(path);
+  if (special && target.descriptor < 0) target.path = path;  // as the system resolves it
+  if (special || target.descriptor >= 0) return write_into(target, bytes);
+  replace(target.path, bytes);
+}
+
+void check_printed() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) fail_to_write("standard output", errno);
 }
 
 }  // namespace fmtc::codec

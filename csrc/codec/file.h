@@ -20,7 +20,12 @@ uint64_t file_bytes(const std::filesystem::path& path, uint64_t max_bytes);
 std::vector<uint8_t> read_file(const std::filesystem::path& path, uint64_t max_bytes);
 
 // Writes a file as a whole or not at all, under a temporary name in the same folder and then
-// renamed. A symbolic link stays one, and a device or pipe is written into. Error where that fails.
+// renamed. A symbolic link stays one: what it points to is replaced. A file that is replaced keeps
+// its permissions, and is refused where these forbid writing. A device or pipe, and what names an
+// open file (/dev/stdout), is written into. Error where that fails. fmtc/files.py does the same.
 void write_file(const std::filesystem::path& path, std::span<const uint8_t> bytes);
+
+// Error where what was printed could not be written, as on a full disk.
+void check_printed();
 
 }  // namespace fmtc::codec

@@ -9,6 +9,7 @@
 
 #include "codec/array.h"
 #include "codec/codec_file.h"
+#include "codec/file.h"
 #include "codec/options.h"
 #include "codec/stream_file.h"
 #include "codec/tensor_codec.h"
@@ -175,7 +176,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return fmtc::codec::run(argc, argv);
+    const int result = fmtc::codec::run(argc, argv);
+    fmtc::codec::check_printed();
+    return result;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fmtc_codec: %s\n", fmtc::codec::printable(error.what()).c_str());
     return 1;

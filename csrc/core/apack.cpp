@@ -126,7 +126,8 @@ class Ranges {
   // Of so many values in a range of `size` levels, and of its slots.
   double direct_bits(double count, size_t size) const noexcept {
     const double share = count / sum_ * (1 << log2_total_) / static_cast<double>(size);
-    const auto most = static_cast<double>((1 << log2_total_) / static_cast<int>(size));
+    const int whole_slots = (1 << log2_total_) / static_cast<int>(size);
+    const auto most = static_cast<double>(whole_slots);
     const auto frequency = static_cast<size_t>(std::clamp(share + 0.5, 1.0, most));
     return count * (log2_total_ - kLog2.of[frequency]) +
            slot_bits() * static_cast<double>(frequency * size);

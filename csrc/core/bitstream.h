@@ -89,6 +89,7 @@ class BitReader {
   FMTC_HD FMTC_ALWAYS_INLINE void refill() noexcept {
     if (left() >= sizeof(buffer_)) [[likely]] {
       buffer_ |= load_le<uint64_t>(next_) << available_;
+      // To a < 64 bits, floor((63 - a) / 8) whole bytes can be added: they are then 56 + a % 8.
       next_ += (63 - available_) >> 3;
       available_ |= kBitsPerRefill;
       return;

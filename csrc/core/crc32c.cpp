@@ -28,7 +28,7 @@ constexpr size_t kTile = 1024;
 constexpr std::array<std::array<uint32_t, 256>, 4> make_shift() {
   std::array<std::array<uint32_t, 256>, 4> shift{};
   constexpr uint32_t kPower = crc::power_of_bytes(kTile);
-  for (int bit = 0; bit < 32; ++bit) {
+  for (size_t bit = 0; bit < 32; ++bit) {
     shift[bit / 8][1u << bit % 8] = crc::multiply(1u << bit, kPower);
   }
   for (auto& table : shift) {

@@ -23,7 +23,7 @@ using Planes = std::array<uint8_t, 16>;              // bit k of plane p is bit 
 
 // Bits of the length of a run of planes, minus 2: ceil(log2 word_bits), as there are word_bits + 1.
 FMTC_HD inline int run_bits(int word_bits) noexcept {
-  return std::bit_width(static_cast<uint32_t>(word_bits - 1));
+  return static_cast<int>(std::bit_width(static_cast<uint32_t>(word_bits - 1)));
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ FMTC_HD constexpr uint64_t transpose(uint64_t bytes) noexcept {
 // The planes of differences of up to 16 bits.
 FMTC_HD inline Planes planes_of(const std::array<uint32_t, kDeltas>& deltas) noexcept {
   Planes planes;
-  for (int half = 0; half < 2; ++half) {
+  for (size_t half = 0; half < 2; ++half) {
     uint64_t bytes = 0;
     for (int k = 0; k < kDeltas; ++k) {
       bytes |= uint64_t{deltas[static_cast<size_t>(k)] >> 8 * half & 0xFF} << 8 * k;
@@ -206,7 +206,7 @@ FMTC_HD inline Planes planes_of(const std::array<uint32_t, kDeltas>& deltas) noe
 // The inverse.
 FMTC_HD inline std::array<uint32_t, kDeltas> deltas_of(const Planes& planes) noexcept {
   std::array<uint32_t, kDeltas> deltas{};
-  for (int half = 0; half < 2; ++half) {
+  for (size_t half = 0; half < 2; ++half) {
     const uint64_t bytes = transpose(load_le<uint64_t>(planes.data() + 8 * half));
     for (int k = 0; k < kDeltas; ++k) {
       deltas[static_cast<size_t>(k)] |= static_cast<uint32_t>(bytes >> 8 * k & 0xFF) << 8 * half;

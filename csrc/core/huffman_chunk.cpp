@@ -22,7 +22,7 @@ constexpr size_t kGroup = 3;
 static_assert(kGroup * kMaxCodeLength <= BitReader::kBitsPerRefill);
 static_assert(kGroup * kMaxCodeLength + 7 <= BitWriter::kBitsPerFlush);
 // Sub-streams that are decoded side by side.
-constexpr int kLanesTogether = 4;
+constexpr size_t kLanesTogether = 4;
 
 // An entry from which on the code is longer than the bits of a first look-up.
 constexpr uint32_t kLongEntry = (kPairBits + 1u) << kTotalShift;
@@ -31,8 +31,20 @@ constexpr uint32_t kLongEntry = (kPairBits + 1u) << kTotalShift;
 constexpr size_t kLookups = 5;
 constexpr size_t kGroupLevels = 2 * kLookups;
 constexpr size_t kGroupBytes = 20;
+// Short codes: what a refill brings is enough for all look-ups of a group, whose entries say at
+// most kPairBits (another one goes the way of long codes).
 static_assert(kLookups * kPairBits <= UncheckedBitReader::kBitsPerRefill);
+// Long codes: a refill before brings a code's bits, one behind it those of the other look-ups.
+static_assert(kMaxCodeLength <= UncheckedBitReader::kBitsPerRefill);
+// A reader stands within its first byte, at bit 7 or before; G groups take at most G * kLookups
+// codes of kMaxCodeLength bits, and the last refill reads 64 bits from the byte where they end.
+// With kGroupBytes bytes a group, that is all within the payload: for one group by this, and each
+// other one brings more bytes than it takes.
 static_assert(kLookups * kMaxCodeLength + 64 + 7 <= 8 * kGroupBytes);
+static_assert(kLookups * kMaxCodeLength <= 8 * kGroupBytes);
+// A look-up stores two levels also where only the first counts. The j-th, from 0 on, stores them at
+// most 2 j levels behind the group's first.
+static_assert(2 * (kLookups - 1) + 2 <= kGroupLevels);
 
 // Adds lo to both symbols of an entry at once, each in its 16 bits, and stores the two levels.
 class LevelPair {
@@ -104,14 +116,14 @@ std::array<UncheckedBitReader, sizeof...(kIndex)> readers_of(
 
 // Decodes `groups` groups of kLookups look-ups in each lane, each of which gives one level or two;
 // false for bits that are no code.
-template <int kCount>
+template <size_t kCount>
 FMTC_ALWAYS_INLINE bool decode_groups(Lane* lanes, size_t groups, int32_t lo,
                                       size_t mask) noexcept {
   std::array<UncheckedBitReader, kCount> readers =
       readers_of(lanes, std::make_index_sequence<kCount>());
   const uint32_t* entries[kCount];
   int16_t* out[kCount];
-  for (int lane = 0; lane < kCount; ++lane) {
+  for (size_t lane = 0; lane < kCount; ++lane) {
     entries[lane] = lanes[lane].run.entries();
     out[lane] = lanes[lane].out;
   }
@@ -120,11 +132,11 @@ FMTC_ALWAYS_INLINE bool decode_groups(Lane* lanes, size_t groups, int32_t lo,
   bool all_codes = true;
   for (size_t group = 0; group < groups; ++group) {
 #pragma GCC unroll 4
-    for (int lane = 0; lane < kCount; ++lane) readers[lane].refill();
+    for (size_t lane = 0; lane < kCount; ++lane) readers[lane].refill();
 #pragma GCC unroll 5
     for (size_t j = 0; j < kLookups; ++j) {
 #pragma GCC unroll 4
-      for (int lane = 0; lane < kCount; ++lane) {
+      for (size_t lane = 0; lane < kCount; ++lane) {
         uint32_t entry = entries[lane][readers[lane].peek() & fast_mask];
         if (entry - 1 >= kLongEntry - 1) [[unlikely]] {
           // A longer code, or none: all bits of the table's index are needed, and what is left must
@@ -143,7 +155,7 @@ FMTC_ALWAYS_INLINE bool decode_groups(Lane* lanes, size_t groups, int32_t lo,
       }
     }
   }
-  for (int lane = 0; lane < kCount; ++lane) {
+  for (size_t lane = 0; lane < kCount; ++lane) {
     readers[lane].store(lanes[lane].reader);
     lanes[lane].run.advance(static_cast<size_t>(out[lane] - lanes[lane].out));
     lanes[lane].out = out[lane];

@@ -63,8 +63,9 @@ void add_second_codes(int bits, std::span<uint32_t> entries) noexcept {
     const uint32_t second = entries[(i & ((size_t{1} << bits) - 1)) >> length];
     const uint32_t second_length = second >> kTotalShift;
     if (second_length == 0 || length + second_length > static_cast<uint32_t>(bits)) continue;
-    entries[i] += (second & (kMaxSymbols - 1)) << kSecondShift | second_length << kLengthShift |
-                  second_length << kTotalShift;
+    const auto symbol = static_cast<uint32_t>(second & (kMaxSymbols - 1));
+    entries[i] +=
+        symbol << kSecondShift | second_length << kLengthShift | second_length << kTotalShift;
   }
 }
 

@@ -25,7 +25,9 @@ inline constexpr int kPairBits = 11;
 
 // Tables are data that a caller may have read from a file, so whatever the entries are, lengths
 // are limited to what the bit buffers can take.
-FMTC_HD FMTC_ALWAYS_INLINE int encode_length(uint32_t entry) noexcept { return entry >> 16 & 15; }
+FMTC_HD FMTC_ALWAYS_INLINE int encode_length(uint32_t entry) noexcept {
+  return static_cast<int>(entry >> 16 & 15);
+}
 FMTC_HD FMTC_ALWAYS_INLINE int total_length(uint32_t entry) noexcept {
   return static_cast<int>(entry >> kTotalShift);
 }

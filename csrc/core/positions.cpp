@@ -35,6 +35,7 @@ std::vector<Cell> arranged_cells(std::span<const uint8_t> map, const Layout& lay
 }
 
 constexpr size_t kPair = kCellSide * sizeof(int16_t);
+constexpr size_t kCellLevels = size_t{kCellSide} * kCellSide;
 
 // Copies a plane's cells one behind the other.
 void gather(const int16_t* plane, const std::vector<Cell>& cells, uint64_t width,
@@ -44,7 +45,7 @@ void gather(const int16_t* plane, const std::vector<Cell>& cells, uint64_t width
     if (cell.rows == kCellSide && cell.columns == kCellSide) {
       std::memcpy(values, row, kPair);
       std::memcpy(values + kCellSide, row + width, kPair);
-      values += kCellSide * kCellSide;
+      values += kCellLevels;
       continue;
     }
     for (uint32_t y = 0; y < cell.rows; ++y, row += width) {
@@ -61,7 +62,7 @@ void scatter(const int16_t* values, const std::vector<Cell>& cells, uint64_t wid
     if (cell.rows == kCellSide && cell.columns == kCellSide) {
       std::memcpy(row, values, kPair);
       std::memcpy(row + width, values + kCellSide, kPair);
-      values += kCellSide * kCellSide;
+      values += kCellLevels;
       continue;
     }
     for (uint32_t y = 0; y < cell.rows; ++y, row += width) {

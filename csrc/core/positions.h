@@ -47,7 +47,7 @@ struct Layout {
   FMTC_HD uint64_t values() const noexcept { return map_size() + levels(); }
   // Consecutive pieces of the arrangement that have a table each.
   FMTC_HD uint64_t segments() const noexcept {
-    return (classes > 1 ? 1 : 0) + uint64_t{components} * classes;
+    return (classes > 1 ? 1u : 0u) + uint64_t{components} * static_cast<uint64_t>(classes);
   }
 };
 

@@ -54,7 +54,7 @@ Sources::Sources(std::span<int16_t> space, uint32_t height, uint32_t width) noex
 
 void Sources::set(uint32_t index, std::span<const int16_t> levels) noexcept {
   const size_t row = 2 * row_pairs(width_);
-  int16_t* plane = space_.data() + index / 2 * 2 * plane_pairs(height_, width_) + index % 2;
+  int16_t* plane = space_.data() + size_t{index / 2} * 2 * plane_pairs(height_, width_) + index % 2;
   for (size_t h = 0; h < height_; ++h) {
     int16_t* to = plane + (h + kBorder) * row + 2 * kBorder;
     const int16_t* from = levels.data() + h * width_;

@@ -4,6 +4,9 @@
 #include "core/rans_lookup.h"
 #include "core/rans_vector.h"
 
+// Elements and vectors of a round are counted in ints, and no product of them is above 64.
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)
+
 namespace fmtc {
 namespace {
 
@@ -213,3 +216,5 @@ const RansKernels kRansAvx2 = {
      {decode_group<Avx2, 1, 8>, decode_group<Avx2, 2, 8>, decode_group<Avx2, 4, 8>}}};
 
 }  // namespace fmtc
+
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)

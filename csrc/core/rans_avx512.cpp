@@ -12,6 +12,9 @@
 #include "core/rans_lookup.h"
 #include "core/rans_vector.h"
 
+// Elements and vectors of a round are counted in ints, and no product of them is above 64.
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)
+
 namespace fmtc {
 namespace {
 
@@ -194,3 +197,5 @@ const RansKernels kRansAvx512 = {
      {nullptr, nullptr, nullptr}}};
 
 }  // namespace fmtc
+
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)

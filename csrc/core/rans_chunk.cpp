@@ -143,6 +143,9 @@ void decode_unchecked(std::span<int16_t> levels, size_t begin, size_t end, size_
 bool decode_table_run(std::span<int16_t> levels, size_t begin, size_t end, uint32_t offset,
                       std::span<const uint32_t> entries, size_t state_mask,
                       DecoderState& state) noexcept {
+  // A value takes at most a digit from the front and an escaped level from the back; and before it
+  // takes any, the 2 bytes of a digit are loaded. So with kWorst bytes a value between the two
+  // ends, they do not meet within a piece, and no load reaches beyond the back one.
   constexpr size_t kWorst = 2 * kRansDigitBytes;
   constexpr size_t kWorthwhile = 64;  // values in a piece
   ValueDecoder decoder(entries, offset, state);
@@ -190,6 +193,26 @@ bool decode_rest(std::span<int16_t> levels, size_t begin, const ComponentTables&
 }
 
 }  // namespace rans
+
+namespace {
+
+// How many values at most a state lasts until it is below kRansLowest: the slowest has a frequency
+// of M - 1 and its symbol's first slot, which makes x - floor(x / M) of x, and grows with x.
+constexpr size_t most_values_of_a_digit() {
+  size_t values = 0;
+  for (uint32_t x = 0xFFFFFFFF; x >= kRansLowest; ++values) x -= x / kMaxTotal;
+  return values;
+}
+static_assert(most_values_of_a_digit() <= kMaxValuesPerDigit);
+
+// The encoder's buffer has 4 bytes for each state, then 4 for each value: with k values still to be
+// encoded, digits begin at least 2 k bytes behind the first part and escaped levels end at least 2
+// k bytes before the end, as each value moves them by at most 2. The 2 bytes that are stored before
+// `digits` in any case, and the 2 S of vector code at a round of S values, are thus always there,
+// and in the end the states are.
+static_assert(kRansStateBytes == 2 * kRansDigitBytes);
+
+}  // namespace
 
 size_t rans_chunk_bound(size_t values, int states) noexcept {
   return kRansStateBytes * static_cast<size_t>(states) + 2 * kRansDigitBytes * values;

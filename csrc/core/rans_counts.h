@@ -26,7 +26,12 @@ struct Logarithms {
       const double z = 1.0 / (2.0 * static_cast<double>(f) + 1.0);
       double power = z;
       double sum = 0;
-      for (int k = 1; power > 1e-18; k += 2, power *= z * z) sum += power / k;
+      int k = 1;
+      while (power > 1e-18) {
+        sum += power / k;
+        k += 2;
+        power *= z * z;
+      }
       gain[f] = 2 * kLog2E * sum;
       if (f + 1 < of.size()) of[f + 1] = of[f] + gain[f];
     }

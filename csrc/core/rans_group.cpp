@@ -24,6 +24,9 @@ namespace {
 constexpr size_t kWorthwhileLanes = 3;
 constexpr size_t kTileValues = 64;  // of a chunk, decoded by one call of a kernel
 constexpr size_t kTileDigitBytes = kRansDigitBytes * kTileValues;  // bytes that they can take
+// A round of a chunk with S states reads 2 S bytes at its next digit and takes at most these, so
+// the kTileValues / S rounds of a tile stay within its kTileDigitBytes, whatever is in them.
+static_assert(kTileValues % (1 << RansKernels::kMaxLog2GroupStates) == 0);
 
 // How many of the first chunks a kernel decodes together; 1: none does.
 size_t group_size(std::span<const CodedChunk> chunks, int states,
@@ -187,8 +190,8 @@ class Group {
       decode_tile(begin, std::min(kTileValues, whole_rounds - begin));
     }
     for (size_t i = 0; i < chunks_.size(); ++i) {
-      const bool good =
-          members_[i] && members_[i]->finish(states_.data() + i * kStates, whole_rounds);
+      auto& member = members_[i];
+      const bool good = member && member->finish(states_.data() + i * kStates, whole_rounds);
       chunks_[i].status = good ? Status::kOk : Status::kBadCode;
     }
   }
@@ -198,9 +201,10 @@ class Group {
 
   void decode_tile(size_t begin, size_t values) noexcept {
     for (size_t i = 0; i < chunks_.size(); ++i) {
-      if (!members_[i]) continue;
-      members_[i]->set_tables(tile_, values);
-      members_[i]->set_digits(tile_);
+      auto& member = members_[i];
+      if (!member) continue;
+      member->set_tables(tile_, values);
+      member->set_digits(tile_);
       levels_[i] = chunks_[i].levels.data() + begin;
     }
     for (size_t lane = 0; lane < lanes_; ++lane) {
@@ -215,10 +219,11 @@ class Group {
                               levels_.data()};
     const uint32_t escaped = kernel_(rounds, values / kStates);
     for (size_t i = 0; i < chunks_.size(); ++i) {
-      if (!members_[i]) continue;
-      members_[i]->take_digits(next_[i * kStates]);
+      auto& member = members_[i];
+      if (!member) continue;
+      member->take_digits(next_[i * kStates]);
       const uint32_t of_chunk = escaped >> i * kStates & ((1u << kStates) - 1);
-      if (of_chunk != 0) members_[i]->take_escapes(tile_, std::span(levels_[i], values));
+      if (of_chunk != 0) member->take_escapes(tile_, std::span(levels_[i], values));
     }
   }
 

@@ -101,6 +101,10 @@ bool decode_rounds(const RansKernel& kernel, std::span<const uint8_t> payload, s
   const uint8_t* const payload_end = payload.data() + payload.size();
   // Where the digits of a round might reach beyond the payload, it is read from a copy that zeros
   // follow. A good payload ends before them, so a kernel does not stop for want of digits there.
+  // A kernel begins a round with digits_of_round bytes before digits_end, reads no byte behind them
+  // and takes no more. Of the payload, less than a round is left when it is copied; with zeros for
+  // one more, digits_end is within the copy, and a round that begins at the last good digit or
+  // before is decoded. One that begins behind it, which no good payload has, stops the kernel.
   std::array<uint8_t, 2 * kRansDigitBytes * kMaxStates> tail{};
   size_t in_tail = 0;
   DecodeLanes lanes;

@@ -74,7 +74,8 @@ bool codes_like_scalar(const RansKernels* kernels) noexcept {
     random = random * 1664525 + 1013904223;
     // The sum of two dice, now and then one that has no slots.
     level = static_cast<int16_t>(random >> 24 == 7 ? random >> 8
-                                                   : (random >> 28) % 6 + (random >> 16) % 6 + kLo);
+                                                   : (random >> 28) % 6 + (random >> 16) % 6 +
+                                                         static_cast<uint32_t>(kLo));
   }
   const std::array<int64_t, 2> table_of = {0, 1};
   const ComponentTables encode_tables = {kLo, kLevels + 1, encode, table_of, kPlane};

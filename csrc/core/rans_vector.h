@@ -11,6 +11,9 @@
 
 #define FMTC_INLINE __attribute__((always_inline)) inline
 
+// Elements and vectors of a round are counted in ints, and no product of them is above 64.
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)
+
 namespace fmtc {
 namespace {
 
@@ -136,6 +139,8 @@ size_t decode_rounds(RansDecodeRounds& shared, int16_t* levels, size_t rounds) {
   for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kElements);
   size_t round = 0;
   for (; round < rounds; ++round, levels += kStates) {
+    // A vector reads the 2 * kElements bytes at `digits` and takes at most these, so all vectors of
+    // a round stay within 2 * kStates bytes.
     if (state.digits_end - digits < 2 * kStates) break;
     Vector symbols[kVectors];
 #pragma GCC unroll 8
@@ -279,3 +284,5 @@ constexpr RansKernel kKernel = {encode_rounds<V, kVectors>, decode_rounds<V, kVe
 
 }  // namespace
 }  // namespace fmtc
+
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)

@@ -33,6 +33,8 @@ inline void check_pixels(int64_t height, int64_t width, int64_t max_pixels) {
   }
 }
 
+// Of an open file, at its beginning.
+Image read_image(std::FILE* file, int channels, int64_t max_pixels);
 Image read_jpeg(std::FILE* file, int channels, int64_t max_pixels);
 Image read_png(std::FILE* file, int channels, int64_t max_pixels);
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "codec/array.h"
+#include "codec/file.h"
 #include "codec/options.h"
 #include "infer/environment.h"
 #include "infer/image.h"
@@ -275,7 +276,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return fmtc::infer::run(argc, argv);
+    const int result = fmtc::infer::run(argc, argv);
+    fmtc::codec::check_printed();
+    return result;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fmtc_infer: %s\n", fmtc::codec::printable(error.what()).c_str());
     return 1;

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import platform
 import statistics
@@ -273,12 +274,13 @@ def write(result: dict, out: Path) -> None:
     write_atomically(out / "coders.json", json.dumps(result, indent=1).encode())
     columns = ("coder", "version", "values", "bits_per_value", "encode_mb_s", "decode_mb_s")
     ratios = ("encode_ratio", "decode_ratio")
-    with (out / "coders.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["data", *columns, *ratios])
-        for name, data in result["data"].items():
-            for row in data["coders"]:
-                writer.writerow([name, *(row[c] for c in columns), *(row.get(r) for r in ratios)])
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["data", *columns, *ratios])
+    for name, data in result["data"].items():
+        for row in data["coders"]:
+            writer.writerow([name, *(row[c] for c in columns), *(row.get(r) for r in ratios)])
+    write_atomically(out / "coders.csv", text.getvalue().encode())
     plot(result, out)
     print(f"written: {out}/coders.json, coders.csv, coders.png, coders.svg")
 
@@ -288,7 +290,7 @@ def plot(result: dict, out: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from fmtc.results.plot import COLORS, STYLE
+    from fmtc.results.plot import COLORS, STYLE, save_figure
 
     with matplotlib.rc_context(STYLE):
         panels = len(result["data"])
@@ -308,7 +310,7 @@ def plot(result: dict, out: Path) -> None:
             axis.set(ylabel="bits a value (dashed: entropy)", title=name)
             axis.legend(fontsize=8)
         for suffix in ("png", "svg"):
-            figure.savefig(out / f"coders.{suffix}")
+            save_figure(figure, out / f"coders.{suffix}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -295,7 +295,7 @@ def plot(result: dict[str, Any], out: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from fmtc.results.plot import COLORS, STYLE
+    from fmtc.results.plot import COLORS, STYLE, save_figure
 
     rows = result["coding"]
     panels = sorted({row["channels"] for row in rows}) or [0]
@@ -316,7 +316,7 @@ def plot(result: dict[str, Any], out: Path) -> None:
         axes[0].legend()
         figure.suptitle(result["device"])
         for suffix in ("png", "svg"):
-            figure.savefig(out / f"gpu.{suffix}")
+            save_figure(figure, out / f"gpu.{suffix}")
 
 
 def _parser() -> argparse.ArgumentParser:

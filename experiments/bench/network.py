@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import statistics
 import sys
@@ -231,10 +232,11 @@ def write(result: dict[str, Any], out: Path) -> None:
     """network.json, network.csv (the layers), network.png and network.svg."""
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "network.json", json.dumps(result, indent=1).encode())
-    with (out / "network.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["layer", "values", "plain", *STAGES])
-        writer.writeheader()
-        writer.writerows(result["layers"])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["layer", "values", "plain", *STAGES])
+    writer.writeheader()
+    writer.writerows(result["layers"])
+    write_atomically(out / "network.csv", text.getvalue().encode())
     plot(result, out)
     print(f"written: {out}/network.json, network.csv, network.png, network.svg")
 
@@ -244,7 +246,7 @@ def plot(result: dict[str, Any], out: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from fmtc.results.plot import COLORS, STYLE
+    from fmtc.results.plot import COLORS, STYLE, save_figure
 
     layers = result["layers"]
     with matplotlib.rc_context(STYLE):
@@ -263,7 +265,7 @@ def plot(result: dict[str, Any], out: Path) -> None:
         axis.set(ylabel="ms a batch", title=f"{result['model']}, stream mode, layer by layer")
         axis.legend(fontsize=8)
         for suffix in ("png", "svg"):
-            figure.savefig(out / f"network.{suffix}")
+            save_figure(figure, out / f"network.{suffix}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,10 +6,13 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from ..errors import UsageError
+from ..files import kept_to_one
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,6 +63,23 @@ def main_with_errors(name: str, command: Callable[[], None]) -> int:
         print(f"{name}: error: {message}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextmanager
+def out_folder(folder: str | Path, option: str = "--out") -> Iterator[None]:
+    """The folder of an option, made if needed and kept to this process. UsageError: it cannot be."""
+    with ExitStack() as kept:
+        try:
+            kept.enter_context(kept_to_one(folder))
+        except BlockingIOError as error:
+            raise UsageError(
+                f"{option} {folder}: {error.strerror}; wait for it, or give another folder"
+            ) from error
+        except OSError as error:
+            raise UsageError(
+                f"{option} {folder}: no file can be written there: {error.strerror}"
+            ) from error
+        yield
 
 
 def say(message: str) -> None:

@@ -22,12 +22,13 @@ from torch.nn import functional as F
 from ..calibration.compressor import Compressor
 from ..evaluation.reference import Reference
 from ..extras import require
-from ..files import check_writable, write_atomically
+from ..files import write_atomically
 from ..progress import Progress, stage
 from ..results.console import console, result_table
 from ..results.plot import rate_distortion
 from ..results.result import new_result
 from ..targets import SNR, Bits
+from .command import out_folder
 from .sweep import sweep
 
 # The points of each preset's curve, over about the same SNRs.
@@ -146,13 +147,16 @@ def cache_folder() -> Path:
 def run_demo(out: str | Path, quiet: bool = False) -> None:
     """Train or fetch the network, compress it, print a table, write result.json and a figure.
 
-    OSError: `out` cannot be written into; ImportError: a package of the extra is missing.
+    UsageError: `out` cannot be written into, or another process does; ImportError: a package of the
+    extra is missing.
     """
     for package in ("matplotlib", "rich", "sklearn", "torchvision"):
         require(package, "eval")
-    check_writable(out)
-    out = Path(out)
-    progress = not quiet
+    with out_folder(out):
+        _run_demo(Path(out), not quiet)
+
+
+def _run_demo(out: Path, progress: bool) -> None:
     model, data = digits_model(progress=progress), digits_data()
     test = (data.test_images, data.test_labels)
     reference = Reference(model, test, progress=progress)

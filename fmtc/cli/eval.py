@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,6 @@ from ..evaluation import distributed
 from ..evaluation.measures import classifier
 from ..evaluation.reference import Reference
 from ..extras import require
-from ..files import check_writable
 from ..model.model import CompressedModel
 from ..network.outputs import chosen_outputs
 from ..ops.devices import copied_to, usable
@@ -26,7 +26,7 @@ from ..results.console import console, outputs_told, result_table
 from ..results.plot import rate_distortion
 from ..results.result import environment, load_result, new_result, setting_label
 from ..targets import AccuracyDrop, Target, target_of
-from .command import say
+from .command import out_folder, say
 from .options import EvalOptions
 from .packages import Packages, package_path
 from .sweep import sweep
@@ -55,7 +55,13 @@ def run_eval(options: EvalOptions) -> None:
     with distributed.process_group():
         if not distributed.is_first():
             options = replace(options, quiet=True)
-        _run_eval(options)
+        with ExitStack() as kept:
+            if distributed.is_first():
+                kept.enter_context(out_folder(options.out))
+                packages, out = Path(options.export or options.out), Path(options.out)
+                if packages.resolve() != out.resolve():
+                    kept.enter_context(out_folder(packages, "--export"))
+            _run_eval(options)
 
 
 def _run_eval(options: EvalOptions) -> None:
@@ -66,10 +72,6 @@ def _run_eval(options: EvalOptions) -> None:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     path = Path(options.out) / "result.json"
-    if distributed.is_first():
-        _check_out("--out", path.parent)
-        if options.export is not None:
-            _check_out("--export", Path(options.export))
     earlier = None if options.fresh or not path.exists() else _resumable(path, options)
     if earlier is not None:
         earlier["points"] = [p for p in earlier["points"] if _is_whole(p, targets, options)]
@@ -96,15 +98,6 @@ def _is_whole(point: dict[str, Any], targets: Sequence[Target], options: EvalOpt
     if options.export is None or target not in targets:
         return True
     return package_path(options.export, options.preset, target).exists()
-
-
-def _check_out(option: str, folder: Path) -> None:
-    try:
-        check_writable(folder)
-    except OSError as error:
-        raise UsageError(
-            f"{option} {folder}: no file can be written there: {error.strerror}"
-        ) from error
 
 
 def _measure(

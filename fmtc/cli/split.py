@@ -19,13 +19,13 @@ from ..deploy.split import Split, layers_at
 from ..deploy.survey import FORMATS, Survey, cuts_of
 from ..errors import UsageError
 from ..evaluation.evaluate import evaluate
-from ..files import check_writable, write_atomically
+from ..files import write_atomically
 from ..network.groups import AS_IT_IS
 from ..presets import StepPreset
 from ..results.console import aligned
 from ..results.plot import experiment
 from ..targets import Agreement, parse_targets
-from .command import say
+from .command import out_folder, say
 from .options import EvalOptions
 
 DEFAULT_AGREEMENT = 0.98
@@ -41,8 +41,12 @@ def run_split(options: EvalOptions, at: Sequence[str], survey: bool, layers: Seq
         raise UsageError("give --at LAYER ..., or --survey to see where a network can be cut")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    with out_folder(options.out):
+        _run(options, at, survey, layers)
+
+
+def _run(options: EvalOptions, at: Sequence[str], survey: bool, layers: Sequence[str]) -> None:
     out = Path(options.out)
-    check_writable(out)
     preprocess = parse_preprocess(options.preprocess)
     dataset = open_dataset(options.data, options.labels, options.class_index, options.preprocess)
     model = load_model(options.model, options.weights, options.num_classes, options.seed)

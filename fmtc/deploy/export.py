@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from ..data.datasets import Dataset
 from ..data.preprocess import parse_preprocess
 from ..errors import ExportError
-from ..files import write_atomically
+from ..files import check_writable, write_atomically
 from ..model.model import CompressedModel
 from ..network.inputs import packing_of
 from ..network.outputs import tensors
@@ -69,7 +69,8 @@ def export(
     that this one then leaves out. name: of the network in results; None for its class's.
     calibration: the images that it was calibrated with, which are known again by what their files
     hold and never evaluated; seed: by which they were drawn (``fmtc.data.datasets.split``).
-    Raises ExportError that names what cannot be exported, and ValueError for bad arguments.
+    Raises ExportError that names what cannot be exported, and ValueError for bad arguments; OSError
+    where the file cannot be written, before anything is compiled if its folder is the reason.
 
     >>> fmtc.export(compressed, "m.pt2", images[:2], preprocess="resize=256,crop=224")
     """
@@ -83,6 +84,7 @@ def export(
         raise ValueError("export: statistics are for packages that take any batch")
     if plain is not None and Path(plain).resolve().parent != path.resolve().parent:
         raise ValueError(f"export: {plain} must be in the folder of {path}")
+    check_writable(path.parent)
     example = _batch(example, dynamic_batch)
     streaming = Streaming(compressed, statistics)
     programs = {COMPRESSED: _exported(streaming, example, dynamic_batch)}
@@ -226,19 +228,16 @@ def _write(path: Path, programs: dict, metadata: dict[str, str]) -> None:
         # rounds otherwise: one level that it moves changes all that are coded after it.
         "layout_optimization": False,
     }
-    part = path.with_name(f".{path.stem}.part.pt2")
-    try:
-        # A folder of its own: in inductor's, another export would put its metadata there.
-        with tempfile.TemporaryDirectory(prefix="fmtc-export-") as folder:
-            files = {
-                name: aot_compile(
-                    program.module(),
-                    program.example_inputs[0],
-                    options={**options, "aot_inductor.output_path": os.path.join(folder, name)},
-                )
-                for name, program in programs.items()
-            }
-            package_aoti(str(part), files)  # type: ignore[arg-type]  # of aot_compile's results
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    # A folder of its own: in inductor's, another export would put its metadata there.
+    with tempfile.TemporaryDirectory(prefix="fmtc-export-") as folder:
+        files = {
+            name: aot_compile(
+                program.module(),
+                program.example_inputs[0],
+                options={**options, "aot_inductor.output_path": os.path.join(folder, name)},
+            )
+            for name, program in programs.items()
+        }
+        package = Path(folder) / "package.pt2"
+        package_aoti(str(package), files)  # type: ignore[arg-type]  # of aot_compile's results
+        write_atomically(path, package.read_bytes())

@@ -71,7 +71,7 @@ def rate_distortion(result: Mapping[str, Any], path: str | Path) -> None:
         _legend(figure, curves)
         images = result["dataset"]["evaluated_images"]
         figure.suptitle(f"{result['model']}, {images:,} images", fontsize=12)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def layers(report: Mapping[str, Any], path: str | Path) -> None:
@@ -108,7 +108,7 @@ def layers(report: Mapping[str, Any], path: str | Path) -> None:
             ncols=4,
             fontsize=9,
         )
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 COLUMNS = 3  # panels in a row
@@ -139,7 +139,7 @@ def experiment(result: Mapping[str, Any], path: str | Path) -> None:
             axis.remove()
         _draw_legends(figure, axes, legends)
         figure.suptitle(figure_data["title"], fontsize=12)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def _draw_legends(figure: Figure, axes: Sequence[Axes], legends: list[dict[str, Any]]) -> None:
@@ -350,8 +350,11 @@ def _round_ticks() -> Any:
     return require("matplotlib.ticker", "eval").MaxNLocator(nbins=7, steps=[1, 2, 5, 10])
 
 
-def _save(figure: Figure, path: str | Path) -> None:
-    """As the suffix says (PNG, SVG, ...). ValueError: one that matplotlib does not know."""
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as the suffix says (PNG, SVG, ...), as a whole or not at all.
+
+    ValueError: a suffix that matplotlib does not know; OSError.
+    """
     path = Path(path)
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix.removeprefix(".") or "png")

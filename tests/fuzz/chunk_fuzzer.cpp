@@ -13,7 +13,10 @@ namespace {
 
 constexpr Coder kCoder = Coder::FMTC_FUZZ_CODER;
 constexpr int kMostLog2Lanes = kCoder == Coder::kHuffman ? 4 : kCoder == Coder::kRans ? 6 : 0;
-constexpr size_t kMostValues = 2048;
+#ifndef FMTC_FUZZ_MOST_VALUES
+#define FMTC_FUZZ_MOST_VALUES 2048
+#endif
+constexpr size_t kMostValues = FMTC_FUZZ_MOST_VALUES;
 
 using Levels = std::vector<int16_t>;
 

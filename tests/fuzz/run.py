@@ -1,7 +1,8 @@
-"""Run all fuzz targets of a build for some time in total, each from the golden streams.
+"""Run all fuzz targets of a build for some time in total, each from golden and conformance files.
 
-``python tests/fuzz/run.py build/fuzz --seconds 60``. Prints the executions; where a target fails,
-its message, and the file with the input that it can be called with again.
+``python tests/fuzz/run.py build/fuzz --seconds 60 [--corpus DIR] [TARGET ...]``. Prints executions
+and covered edges; where a target fails, its message, and the file with the input that it can be
+called with again. With --corpus a run goes on from the inputs that earlier ones found.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 GOLDEN = TESTS / "data" / "golden"
+CONFORMANCE = TESTS / "data" / "conformance"
 sys.path.insert(0, str(TESTS))
 import stream_decoder  # noqa: E402
 from stream_decoder import DCT_CM, EBPC, HUFFMAN, RANS  # noqa: E402
@@ -27,8 +29,18 @@ CHUNK_TARGETS = {
     EBPC: "ebpc_chunk",
     DCT_CM: "dct_cm_chunk",
 }
-TARGETS = ("bundle", "stream", *CHUNK_TARGETS.values(), "tables", "counts", "round_trip")
-MAX_BYTES = 512  # of an input
+LARGE_TARGETS = {HUFFMAN: "huffman_large", RANS: "rans_large"}
+FILE_TARGETS = {"npy": "npy", "safetensors": "safetensors", "codec": "codec", "image": "image"}
+TARGETS = (
+    "bundle", "stream", *CHUNK_TARGETS.values(), *LARGE_TARGETS.values(), "tables", "counts",
+    "round_trip", "stream_file", *FILE_TARGETS,
+)  # fmt: skip
+# Of an input; 512 for those that are not here.
+MAX_BYTES = {
+    "huffman_large": 1 << 16, "rans_large": 1 << 16, "npy": 1 << 12, "safetensors": 1 << 12,
+    "codec": 1 << 14, "image": 1 << 12, "stream_file": 1 << 11,
+}  # fmt: skip
+WORDS = TESTS / "fuzz"  # NAME.dict holds what a target's inputs are made of
 
 
 def codec_bytes(codec: dict) -> bytes:
@@ -70,25 +82,33 @@ def write_seeds(folder: Path) -> None:
     """A folder of seeds for each target."""
     index = json.loads((GOLDEN / "golden.json").read_text())
     for target in TARGETS:
-        (folder / target).mkdir()
+        (folder / target).mkdir(parents=True, exist_ok=True)
 
     def write(target: str, name: str, seed: bytes) -> None:
-        if len(seed) <= MAX_BYTES:
+        if len(seed) <= MAX_BYTES.get(target, 512):
             (folder / target / name).write_bytes(seed)
 
     for bundle in GOLDEN.glob("*.bundle"):
         write("bundle", bundle.stem, bundle.read_bytes())
+        write("stream_file", bundle.stem, bundle.read_bytes())
+    for kind, target in FILE_TARGETS.items():
+        for file in (CONFORMANCE / kind).iterdir():
+            write(target, file.name, file.read_bytes())
     for kind in ("valid", "malformed"):
         for name, entry in index[kind].items():
             codec = index["valid"][entry.get("of", name)]["codec"]
             stream = (GOLDEN / f"{name}.stream").read_bytes()
             prefix = bytes([codec["coder"] - 1]) + codec_bytes(codec)
             write("stream", name, prefix + stream)
+            write("stream_file", name, stream)
             if kind == "malformed":
                 continue
             write("round_trip", name, prefix + bytes([2, 9, 11, 0, 1, 0, 0, 0, 3, 2]) + stream)
             if stream_decoder.read_header(stream).payloads:
-                write(CHUNK_TARGETS[codec["coder"]], name, chunk_seed(codec, stream))
+                seed = chunk_seed(codec, stream)
+                write(CHUNK_TARGETS[codec["coder"]], name, seed)
+                if codec["coder"] in LARGE_TARGETS:
+                    write(LARGE_TARGETS[codec["coder"]], name, seed)
             for i, (target, seed) in enumerate(table_seeds(codec)):
                 write(target, f"{name}.{i}", seed)
 
@@ -99,14 +119,17 @@ def run(build: Path, target: str, seconds: int, corpus: Path) -> int:
     command = [
         str(build / "tests" / "fuzz" / f"{target}_fuzzer"),
         f"-max_total_time={seconds}",
-        f"-max_len={MAX_BYTES}",
+        f"-max_len={MAX_BYTES.get(target, 512)}",
         f"-artifact_prefix={build}/{target}-",
         "-print_final_stats=1",
         "-print_funcs=0",
         "-timeout=10",
         "-rss_limit_mb=1024",
+        "-malloc_limit_mb=256",
         str(corpus),
     ]
+    if (words := WORDS / f"{target}.dict").exists():
+        command.insert(1, f"-dict={words}")
     made = subprocess.run(command, capture_output=True, text=True)
     if made.returncode != 0:
         print("\n".join(made.stderr.splitlines()[-60:]), file=sys.stderr)
@@ -122,14 +145,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build", type=Path, help="a build with FMTC_BUILD_FUZZERS")
     parser.add_argument("--seconds", type=int, default=60, help="of all targets together")
-    args = parser.parse_args()
+    parser.add_argument("--corpus", type=Path, help="a folder to keep and to go on from")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
+    args = parser.parse_intermixed_args()
     build = args.build.resolve()
+    chosen = [target for target in args.targets or TARGETS if is_built(build, target)]
     with tempfile.TemporaryDirectory() as folder:
-        write_seeds(Path(folder))
-        print(f"{'target':14} {'executions':>12} {'':>12} {'seeds':>6} {'coverage':>9}")
-        seconds = max(1, args.seconds // len(TARGETS))
-        total = sum(run(build, target, seconds, Path(folder) / target) for target in TARGETS)
-    print(f"{'all':14} {total:12,} executions in {seconds * len(TARGETS)} s, nothing found")
+        corpus = args.corpus or Path(folder)
+        write_seeds(corpus)
+        print(f"{'target':14} {'executions':>12} {'':>12} {'inputs':>6} {'edges':>9}")
+        seconds = max(1, args.seconds // len(chosen))
+        total = sum(run(build, target, seconds, corpus / target) for target in chosen)
+    print(f"{'all':14} {total:12,} executions in {seconds * len(chosen)} s, nothing found")
+
+
+def is_built(build: Path, target: str) -> bool:
+    """Those of files need the programs' libraries; without, a line says that they are left out."""
+    if (build / "tests" / "fuzz" / f"{target}_fuzzer").exists():
+        return True
+    if target not in (*FILE_TARGETS, "stream_file"):
+        sys.exit(f"{target}_fuzzer was not built")
+    print(f"{target:14} left out: it needs nlohmann_json, CLI11, zlib, libjpeg and libpng")
+    return False
 
 
 if __name__ == "__main__":
