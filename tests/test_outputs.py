@@ -253,7 +253,10 @@ def test_each_output_reaches_the_target(kind):
     point = fmtc.evaluate(made(heads(kind), x=x), x[-16:])
     found = snrs(point)
     assert min(found.values()) > 14
-    assert max(found.values()) < 22  # and no bits are spent on what is good anyway
+    # And no bits are spent on what is good anyway; what comes out of an average over positions is, as
+    # errors of high frequencies cancel there.
+    assert max(found[name] for name in found if name != "classes") < 18
+    assert max(found.values()) < 25
 
 
 def test_balanced_outputs_take_fewer_bits(monkeypatch):

@@ -67,7 +67,7 @@ def main_with_errors(name: str, command: Callable[[], None]) -> int:
 
 @contextmanager
 def out_folder(folder: str | Path, option: str = "--out") -> Iterator[None]:
-    """The folder of an option, made if needed and kept to this process. UsageError: it cannot be."""
+    """The folder of an option, made if needed and kept to this process. Raises UsageError."""
     with ExitStack() as kept:
         try:
             kept.enter_context(kept_to_one(folder))

@@ -21,15 +21,14 @@ from ..planes import Layout
 from .archive import Archive, Scalars, Tensors, integer, number, reading, require, typed
 from .block import Block
 from .bundle import Bundle, streams_in
-from .coders import Coder, require_tables, require_tables_fit
+from .coders import Coder, require_tables, require_tables_fit, rows_of
 from .exact import Exact
-from .frequencies import FrequencyQuantizer
 from .moments import Moments
 from .plain import PlainCodec
 from .positions import PositionClasses
 from .prediction import SymbolMap
 from .quantizer import Quantizer
-from .scaled import ScaledQuantizer
+from .quantizers import unpacked_quantizer
 from .transform import Identity, Transform
 
 MOST_DIMENSIONS = 8  # of a tensor
@@ -418,8 +417,8 @@ class TensorCodec(Exact):
             require(size * block.groups(channels) == channels, f"no transform of blocks {block}")
             transform = Identity(channels)
         components = transform.components
-        quantizer = _unpacked_quantizer(layer, tensors, components)
-        require(block.is_pixel or not isinstance(quantizer, FrequencyQuantizer), "its blocks")
+        quantizer = unpacked_quantizer(layer, tensors, components)
+        require(block.is_pixel or quantizer.size == 1, "its blocks")
         require(len(quantizer.each or range(components)) == components, "a step for each component")
         symbol_map = SymbolMap.unpacked(tensors, quantizer.planes(components))
         positions = PositionClasses.unpacked(tensors, symbol_map.planes)
@@ -446,20 +445,6 @@ class TensorCodec(Exact):
             rank=rank,
             layout=Layout(channels=channel_dim),
         )
-
-
-def rows_of(data: torch.Tensor, used: torch.Tensor) -> list[bytes]:
-    """The streams in rows u8 [N, bytes], of which ``used`` [N] bytes each are one."""
-    return [
-        row[:size].cpu().numpy().tobytes() for row, size in zip(data, used.tolist(), strict=True)
-    ]
-
-
-def _unpacked_quantizer(layer: Scalars, tensors: Tensors, components: int) -> Quantizer:
-    """The kind of quantiser that an archive's layer has."""
-    if "frequencies" in tensors:
-        return FrequencyQuantizer.of_archive(layer, tensors, components)
-    return (ScaledQuantizer if "format" in layer else Quantizer).unpacked(layer)
 
 
 Codec = TensorCodec | PlainCodec

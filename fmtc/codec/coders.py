@@ -393,3 +393,10 @@ class DctCm(Coder):
         words = self.lo, self.word_bits, self.table_id
         shape = self.components, height, width
         return ops.dct_cm_decode(data, used, *words, *shape, NO_LIMIT)
+
+
+def rows_of(data: torch.Tensor, used: torch.Tensor) -> list[bytes]:
+    """The streams in rows u8 [N, bytes], of which ``used`` [N] bytes each are one."""
+    return [
+        row[:size].cpu().numpy().tobytes() for row, size in zip(data, used.tolist(), strict=True)
+    ]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..codec.codec import Codec, Symbols, TensorCodec, rows_of
+from ..codec.codec import Codec, Symbols, TensorCodec
+from ..codec.coders import rows_of
 from ..codec.counted import Counted, Statistics
 from ..codec.plain import PlainCodec
 from ..codec.transform import limited
