@@ -159,8 +159,9 @@ check-rtl: build
 	fi
 
 .PHONY: rtl-report
-rtl-report: rtl-test ## Area, clock and cycles of rtl/ for FPGAs: docs/results/hardware (ARGS="--only packer")
+rtl-report: rtl-test ## Proofs of handshakes; area, clock and cycles of rtl/ for FPGAs: docs/results/hardware (ARGS="--only packer")
 	$(PIP_INSTALL) --no-build-isolation --editable '.[rtl-report]'
+	$(BIN)/python rtl/formal/prove.py > build/rtl/proof.log || { tail -n 80 build/rtl/proof.log; exit 1; }
 	$(BIN)/python rtl/report.py $(ARGS)
 
 .PHONY: check-sanitizers
