@@ -253,7 +253,7 @@ def test_each_output_reaches_the_target(kind):
     point = fmtc.evaluate(made(heads(kind), x=x), x[-16:])
     found = snrs(point)
     assert min(found.values()) > 14
-    # And no bits are spent on what is good anyway, as is what comes out of an average over positions:
+    # No bits are spent on what is good anyway; what comes out of an average over positions is:
     # errors of high frequencies cancel there.
     assert max(found[name] for name in found if name != "classes") < 18
     assert max(found.values()) < 25
