@@ -126,7 +126,7 @@ def write_figure(rows: list[list], path: Path) -> None:
     records = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
     figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     for family in FAMILIES:
-        for kind, style in (("transform", "-o"), ("inverse", "--s")):
+        for kind, style in (("layer_encoder", "-o"), ("layer_decoder", "--s")):
             points = [
                 (int(r["design"].rsplit("_", 1)[1]), r["lut"] + r["memory_lut"], r["dsp"])
                 for r in records
