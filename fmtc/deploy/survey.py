@@ -104,7 +104,7 @@ class Survey:
             raise ValueError("a survey compares classes, and the network is no classifier")
         self._output, self._step = name, FIRST_STEP
         compressor.only([group.name for group in cuts])
-        _ = compressor.metrics
+        _ = compressor.metrics.metrics  # measured now, of all cuts
         self._classes = self.reference.outputs_of(test)[name].argmax(1)
 
     def cut(self, group: Group) -> Cut:
@@ -212,17 +212,18 @@ class Survey:
 
 
 def coarsest(agrees: Callable[[float], bool], start: float) -> float:
-    """The largest step that agrees, in factors of the square root of 2 around the start."""
-    ratio, step = math.sqrt(2), start
-    if agrees(step):
-        while step * ratio <= COARSEST and agrees(step * ratio):
-            step *= ratio
-        return step
-    while step / ratio >= FINEST:
-        step /= ratio
-        if agrees(step):
+    """The largest power of the square root of 2 that agrees, from such a start; FINEST if none."""
+    half_octave = round(2 * math.log2(start))
+    least, most = (round(2 * math.log2(step)) for step in (FINEST, COARSEST))
+    if agrees(start):
+        while half_octave < most and agrees(2.0 ** ((half_octave + 1) / 2)):
+            half_octave += 1
+        return 2.0 ** (half_octave / 2)
+    while half_octave > least:
+        half_octave -= 1
+        if agrees(2.0 ** (half_octave / 2)):
             break
-    return step
+    return 2.0 ** (half_octave / 2)
 
 
 def packed(levels: Tensor, bits: int) -> bytes:
