@@ -93,7 +93,7 @@ def crossing(network: fx.GraphModule, cut: Iterable[fx.Node]) -> list[fx.Node]:
 
 def written_by(node: fx.Node, groups: Iterable[Group]) -> str:
     """The layer whose tensor a node is a view of; the node's name where there is none."""
-    names = {group.output: group.name for group in groups}
+    names = {node: group.name for group in groups for node in (group.maker, group.output)}
     source, sources = node, [node]
     while source not in names and len(sources) == 1:
         [source] = sources
