@@ -1,9 +1,8 @@
-#include "cuda/dct.h"
-
 #include <type_traits>
 
 #include "core/dct.h"
 #include "core/quantize.h"
+#include "cuda/dct.h"
 #include "cuda/kernel.h"
 #include "cuda/reduce.h"
 
@@ -136,9 +135,8 @@ struct DequantizeDct {
     float block[kSize * kSize];
     for (int f = 0; f < kSize * kSize; ++f) {
       const int32_t place = places[at.component * kSize * kSize + f];
-      block[f] = is_plane(place, shape)
-                     ? dequantize_one(levels[at.level(shape, place)], steps[f])
-                     : 0.0f;
+      block[f] =
+          is_plane(place, shape) ? dequantize_one(levels[at.level(shape, place)], steps[f]) : 0.0f;
     }
     inverse<kSize>(block);
     Y* first = y + at.value(shape);
