@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -125,10 +126,9 @@ def _agreement(options: EvalOptions) -> float:
 
 
 def _command(options: EvalOptions, layers: Sequence[str]) -> str:
-    words = options.command_line([Agreement(_agreement(options))]).split()
-    return " ".join(
-        ["fmtc", "split", "--survey", *words[2:], *(["--cuts", *layers] * bool(layers))]
-    )
+    evaluation = options.command_line([Agreement(_agreement(options))])
+    cuts = shlex.join(["--cuts", *layers]) if layers else ""
+    return f"fmtc split --survey {evaluation.removeprefix('fmtc eval ')} {cuts}".rstrip()
 
 
 def _earlier(path: Path, options: EvalOptions) -> dict[str, Any] | None:

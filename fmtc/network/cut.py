@@ -17,15 +17,10 @@ def groups_at(groups: Sequence[Group], names: Iterable[str]) -> list[Group]:
 
     names: of groups, or paths of modules, whose output it then is. Raises ValueError for others.
     """
-    found = [_group_at(groups, name) for name in names]
+    found = {_group_at(groups, name).name for name in names}
     if not found:
         raise ValueError("a cut needs at least one layer")
-    return sorted(set_of(found), key=groups.index)
-
-
-def set_of(groups: Iterable[Group]) -> list[Group]:
-    """Each of them once."""
-    return list({group.name: group for group in groups}.values())
+    return [group for group in groups if group.name in found]
 
 
 def _group_at(groups: Sequence[Group], name: str) -> Group:
