@@ -23,6 +23,7 @@ from fmtc.model.model import CompressedModel
 from fmtc.network.prepared import Prepared
 from fmtc.presets import Preset, get_preset
 from fmtc.results.result import environment, load_result, new_result, setting_label, write_result
+from fmtc.results.spectrum import eigenvalues_needed
 from fmtc.targets import Bits, Target
 
 from .networks import Loaded, Network
@@ -235,19 +236,6 @@ def spectrum_of(covariances: list[torch.Tensor]) -> dict[str, list[float]]:
 
     covariances: f64 [n, n] each, on any scale. Between two eigenvalues the share is interpolated.
     """
-    total = torch.zeros(len(ENERGIES), dtype=torch.float64)
-    for covariance in covariances:
-        eigenvalues = torch.linalg.eigvalsh(covariance).flip(0).clamp(min=0)
-        energy = torch.cat([eigenvalues.new_zeros(1), eigenvalues.cumsum(0)])
-        energy = energy / energy[-1].clamp(min=torch.finfo(energy.dtype).tiny)
-        total += _interpolated(torch.tensor(ENERGIES, dtype=torch.float64), energy)
-    return {"energy": list(ENERGIES), "eigenvalues": (total / len(covariances)).tolist()}
-
-
-def _interpolated(wanted: torch.Tensor, energy: torch.Tensor) -> torch.Tensor:
-    """Where in 0...1 the cumulative energy f64 [n + 1] first reaches each wanted share."""
-    count = len(energy) - 1
-    last = torch.searchsorted(energy, wanted * (1 - 1e-12)).clamp(1, count)
-    below, above = energy[last - 1], energy[last]
-    inside = ((wanted - below) / (above - below).clamp(min=1e-300)).clamp(0, 1)
-    return (last - 1 + inside) / count
+    needed = [eigenvalues_needed(torch.linalg.eigvalsh(c), ENERGIES) for c in covariances]
+    mean = torch.tensor(needed, dtype=torch.float64).mean(0)
+    return {"energy": list(ENERGIES), "eigenvalues": mean.tolist()}

@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 # Names on PyPI of packages that are imported under another one.
-PROJECTS = {"PIL": "pillow", "sklearn": "scikit-learn"}
+PROJECTS = {"PIL": "pillow", "sklearn": "scikit-learn", "vl_convert": "vl-convert-python"}
 
 
 def require(module: str, extra: str) -> Any:

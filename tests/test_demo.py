@@ -90,6 +90,9 @@ def test_network_can_be_traced():
     assert len(adds) == 3
 
 
+WRITTEN = {"result.json", "rate_distortion.png", "report.html"}
+
+
 def test_demo_writes_a_result_and_a_figure(cache, tmp_path, capsys, monkeypatch):
     curves = {"paper": (Bits(5), Bits(8)), "fmtc": (SNR(12), SNR(25))}
     monkeypatch.setattr(demo, "CURVES", curves)
@@ -100,7 +103,7 @@ def test_demo_writes_a_result_and_a_figure(cache, tmp_path, capsys, monkeypatch)
     for shown in ("stream", "paper", "b = 8", "fmtc", "25 dB"):
         assert shown in printed.out
     result = load_result(tmp_path / "out" / "result.json")
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"result.json", "rate_distortion.png"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == WRITTEN
     assert result["dataset"]["evaluated_images"] == 500 and result["reference"]["top1"] >= 0.97
     for preset, targets in curves.items():
         points = [point for point in result["points"] if point["preset"] == preset]

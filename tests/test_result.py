@@ -109,7 +109,7 @@ def test_schema_is_itself_valid_and_strict():
     assert len(found) >= 9
     for node in found:
         assert node["additionalProperties"] is False
-        optional = {"skipped", "spectrum", "seconds_per_image", "kl_interval"}
+        optional = {"skipped", "spectrum", "seconds_per_image", "kl_interval", "histogram"}
         assert set(node["required"]) >= set(node["properties"]) - optional
 
 

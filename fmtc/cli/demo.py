@@ -25,10 +25,12 @@ from ..extras import require
 from ..files import write_atomically
 from ..progress import Progress, stage
 from ..results.console import console, result_table
+from ..results.page import PAGE_PACKAGES
 from ..results.plot import rate_distortion
 from ..results.result import new_result
 from ..targets import SNR, Bits
 from .command import out_folder
+from .report import write_report
 from .sweep import sweep
 
 # The points of each preset's curve, over about the same SNRs.
@@ -150,7 +152,7 @@ def run_demo(out: str | Path, quiet: bool = False) -> None:
     UsageError: `out` cannot be written into, or another process does; ImportError: a package of the
     extra is missing.
     """
-    for package in ("matplotlib", "rich", "sklearn", "torchvision"):
+    for package in ("matplotlib", "rich", "sklearn", "torchvision", *PAGE_PACKAGES):
         require(package, "eval")
     with out_folder(out):
         _run_demo(Path(out), not quiet)
@@ -186,7 +188,13 @@ def _run_demo(out: Path, progress: bool) -> None:
     figure = out / "rate_distortion.png"
     rate_distortion(result, figure)
     console().print(result_table(result))
-    print(f"wrote {out / 'result.json'} and {figure}")
+    page = out / "report.html"
+    write_report([out / "result.json"], page)
+    print(f"wrote {out / 'result.json'}, {figure} and {page}")
+    if progress:
+        print(
+            f"Open {page} in a browser; `fmtc eval --help` tells how to measure your own network."
+        )
 
 
 def _training_batches(data: Digits, epochs: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:

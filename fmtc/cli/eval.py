@@ -23,12 +23,14 @@ from ..model.model import CompressedModel
 from ..network.outputs import chosen_outputs
 from ..ops.devices import copied_to, usable
 from ..results.console import console, outputs_told, result_table
+from ..results.page import PAGE_PACKAGES
 from ..results.plot import rate_distortion
 from ..results.result import environment, load_result, new_result, setting_label
 from ..targets import AccuracyDrop, Target, target_of
 from .command import out_folder, say
 from .options import EvalOptions
 from .packages import Packages, package_path
+from .report import write_report
 from .sweep import sweep
 
 # What a point also depends on, and must be the same to put it beside older ones.
@@ -65,7 +67,8 @@ def run_eval(options: EvalOptions) -> None:
 
 
 def _run_eval(options: EvalOptions) -> None:
-    for package in ("matplotlib", "rich"):  # with which it ends
+    # With which it ends.
+    for package in ("matplotlib", "rich", *(PAGE_PACKAGES if options.html else ())):
         require(package, "eval")
     targets = options.targets()
     options.config()
@@ -88,8 +91,13 @@ def _run_eval(options: EvalOptions) -> None:
     console().print(result_table(result))
     figure = path.with_name("rate_distortion.png")
     rate_distortion(result, figure)
+    written = [str(path), str(figure)]
+    if options.html:
+        page = path.with_name("report.html")
+        write_report([path], page)
+        written.append(str(page))
     if not options.quiet:
-        say(f"wrote {path} and {figure}")
+        say(f"wrote {', '.join(written[:-1])} and {written[-1]}")
 
 
 def _is_whole(point: dict[str, Any], targets: Sequence[Target], options: EvalOptions) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from .. import __version__
 from .command import Parser, main_with_errors
@@ -34,6 +35,7 @@ examples:
   fmtc demo                                  see it work in a minute, nothing to download
   fmtc eval --model resnet18 --data val/     a torchvision network on your own images
   fmtc split --model resnet18 --data val/ --survey   where to cut it, and what crosses
+  fmtc report fmtc-results/result.json       one page of HTML, with charts, to look at
   fmtc plot fmtc-results/result.json         draw the figure again
   fmtc info                                  versions and build flags, for bug reports
 
@@ -64,6 +66,7 @@ def build_parser() -> Parser:
     _add_demo(commands)
     _add_eval(commands)
     _add_split(commands)
+    _add_report(commands)
     _add_plot(commands)
     _add_info(commands)
     return parser
@@ -74,8 +77,8 @@ def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
         "demo",
         help="train a small network on digits and compress it",
         description="Train a small residual network on scikit-learn's digits (once, some seconds), "
-        "compress it at several rates with real streams, print a table, and write result.json and "
-        "rate_distortion.png. Nothing is downloaded.",
+        "compress it at several rates with real streams, print a table, and write result.json, "
+        "rate_distortion.png and report.html. Nothing is downloaded.",
     )
     demo.add_argument(
         "--out", default="fmtc-demo", metavar="DIR", help="where to write (default: %(default)s)"
@@ -123,6 +126,28 @@ def _add_split(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     add_eval_options(parser)
     parser.set_defaults(run=_split, out="fmtc-split")
+
+
+def _add_report(commands: argparse._SubParsersAction[Parser]) -> None:
+    report = commands.add_parser(
+        "report",
+        help="write results as one page of HTML to look at",
+        description="Write one self-contained page of HTML (about 1 MB, nothing is loaded from "
+        "anywhere) from results of fmtc eval, fmtc demo, fmtc_eval or an experiment: curves "
+        "with intervals, where the bits go layer by layer, histograms and eigenvalues of a layer, "
+        "energy, what is coded, environment and command.",
+        epilog="examples:\n  fmtc report fmtc-results/result.json\n"
+        "  fmtc report ours/result.json paper/result.json -o both.html",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    report.add_argument("results", nargs="+", metavar="RESULT.json")
+    report.add_argument(
+        "-o",
+        "--out",
+        metavar="FILE",
+        help="where to write (default: report.html beside the first result)",
+    )
+    report.set_defaults(run=_report)
 
 
 def _add_plot(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -175,6 +200,12 @@ def _demo(args: argparse.Namespace) -> None:
     from .demo import run_demo
 
     run_demo(args.out, quiet=args.quiet)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from .report import run_report
+
+    run_report(args.results, args.out or str(Path(args.results[0]).with_name("report.html")))
 
 
 def _plot(args: argparse.Namespace) -> None:

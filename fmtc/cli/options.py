@@ -65,8 +65,9 @@ The same command again goes on where it was interrupted; more targets add points
 
 DEFAULT_TARGETS: list[Target] = [SNR(10), SNR(15), SNR(20), SNR(25)]  # of presets without a b
 # Options that change no figure of a point, or are that point's own setting.
-FREE_OPTIONS = ("target", "bits", "batch", "threads", "device", "out", "export", "fresh", "quiet")
-NOT_IN_COMMANDS = ("fresh", "quiet")
+FREE_OPTIONS = ("target", "bits", "batch", "threads", "device", "out", "export", "html",
+                "fresh", "quiet")  # fmt: skip
+NOT_IN_COMMANDS = ("html", "fresh", "quiet")
 MOST_SEED = 2**32 - 1  # of numpy's generator
 
 
@@ -107,6 +108,7 @@ class EvalOptions:
     device: str = "cpu"
     out: str = "fmtc-results"
     export: str | None = None
+    html: bool = False
     fresh: bool = False
     quiet: bool = False
 
@@ -380,6 +382,9 @@ def add_eval_options(parser: Parser) -> Parser:
         metavar="DIR",
         help="write a package of each point and one of the uncompressed network there, to measure "
         "without Python: fmtc_eval DIR/PRESET-*.pt2 --data PATH; takes minutes a point",
+    )
+    run.add_argument(
+        "--html", action="store_true", help="also write OUT/report.html, a page to look at"
     )
     run.add_argument(
         "--fresh", action="store_true", help="measure again, instead of resuming OUT/result.json"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..results.plot import experiment, layers, rate_distortion
-from ..results.result import is_experiment, load_result
+from ..results.result import is_experiment, load_result, setting_label
 from ..targets import target_of
 
 
@@ -32,7 +32,9 @@ def run_plot(file: str, out: str | None, setting: str | None) -> None:
         rate_distortion(result, figure)
     else:
         figure = Path(out or Path(file).with_name("layers.png"))
-        layers(_point_with(result, setting, file), figure)
+        point = _point_with(result, setting, file)
+        title = f"{result['model']}, preset {point['preset']}, {setting_label(point['setting'])}"
+        layers(point, figure, title)
     print(f"wrote {figure}")
 
 

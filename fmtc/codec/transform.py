@@ -55,16 +55,22 @@ class Transform(Exact):
     """y = T (x - mean) and back x = V y + mean, a matrix pair for each channel group.
 
     matrices: f32 [k, n] each, inverses: f32 [n, k], means: f64 [n]; k <= n components are kept.
+    energies: f64 [G*n], the variances of all components that there were, of those left out, too;
+    None where they are not known, as in a codec that was saved.
     """
+
+    energies: torch.Tensor | None
 
     def __init__(
         self,
         matrices: Sequence[torch.Tensor],
         inverses: Sequence[torch.Tensor],
         means: Sequence[torch.Tensor],
+        energies: torch.Tensor | None = None,
     ):
         super().__init__()
         self.groups = len(matrices)
+        self.hold("energies", energies)
         for g, (matrix, inverse, mean) in enumerate(zip(matrices, inverses, means, strict=True)):
             self.hold(f"matrix{g}", matrix)
             self.hold(f"inverse{g}", inverse)
@@ -101,9 +107,11 @@ class Transform(Exact):
     @classmethod
     def pca(cls, moments: Moments) -> Transform:
         """The eigenbasis of each channel group's covariance, components by falling variance."""
-        bases = [ops.pca(m2 / count.clamp(min=1))[1].float() for count, _, m2 in moments.parts]
+        found = [ops.pca(m2 / count.clamp(min=1)) for count, _, m2 in moments.parts]
+        bases = [basis.float() for _, basis in found]
         matrices = [basis.T.contiguous() for basis in bases]
-        return cls(matrices, bases, [mean for _, mean, _ in moments.parts])
+        means = [mean for _, mean, _ in moments.parts]
+        return cls(matrices, bases, means, torch.cat([energies for energies, _ in found]))
 
     @classmethod
     def weighted_klt(cls, moments: Moments, metric: torch.Tensor) -> Transform:
@@ -119,8 +127,9 @@ class Transform(Exact):
         if not len(root):  # nothing depends on this tensor
             channels = len(mean)
             return cls([torch.zeros(1, channels)], [torch.zeros(channels, 1)], [mean])
-        _, basis = ops.pca(root @ (m2 / count.clamp(min=1)) @ root.T)
-        return cls([(basis.T @ root).float()], [(inverse @ basis).float()], [mean])
+        energies, basis = ops.pca(root @ (m2 / count.clamp(min=1)) @ root.T)
+        energies = F.pad(energies, (0, len(mean) - len(energies)))
+        return cls([(basis.T @ root).float()], [(inverse @ basis).float()], [mean], energies)
 
     @classmethod
     def dct(cls, channels: int, block: Block) -> Transform:
@@ -142,6 +151,7 @@ class Transform(Exact):
             [m[k] for m, k in zip(self.matrices, masks, strict=True)],
             [v[:, k] for v, k in zip(self.inverses, masks, strict=True)],
             self.means,
+            self.energies,
         )
 
     def strongest(self, share: float) -> Transform:
@@ -157,6 +167,7 @@ class Transform(Exact):
             [quantize_rows(matrix, bits) for matrix in self.matrices],
             [quantize_rows(inverse, bits) for inverse in self.inverses],
             self.means,
+            self.energies,
         )
 
     def forward(self, blocks: torch.Tensor) -> torch.Tensor:

@@ -23,8 +23,6 @@ from .measures import Measures
 from .packed import for_model
 from .reference import Reference, of_all_processes, run
 
-LAYER_KEYS = ("name", "shape", "components", "values", "reads", "step", "mse", "bits_per_value")
-
 
 def evaluate(
     model: nn.Module,
@@ -186,10 +184,11 @@ def blank_point(compressed: CompressedModel) -> dict[str, Any]:
 
 
 def _layer(layer: Mapping[str, Any]) -> dict[str, Any]:
-    entry = {key: layer[key] for key in LAYER_KEYS}
-    entry["shape"] = list(entry["shape"])
-    entry["bits_per_value"] = _rates(entry["bits_per_value"])
-    return entry
+    return {
+        **layer,
+        "shape": list(layer["shape"]),
+        "bits_per_value": _rates(layer["bits_per_value"]),
+    }
 
 
 def _rates(bits_per_value: Mapping[str, float | None]) -> dict[str, float | None]:

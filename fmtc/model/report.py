@@ -15,7 +15,10 @@ from ..results.console import aligned
 from ..results.dram import dram_image_joules
 from ..results.energy import image_joules
 from ..results.result import PLAIN_BITS, RATES
+from ..results.spectrum import drawn_histogram, eigenvalues_needed
 from .points import CodingPoint
+
+ENERGIES = tuple(i / 20 for i in range(10, 20)) + (0.98, 0.99, 0.995, 0.999)  # of the spectra
 
 
 @dataclass
@@ -27,13 +30,14 @@ class Report:
     ``entropy_classes`` one for each class of components, ``cross_entropy`` under the calibrated
     tables, ``huffman`` the calibrated code lengths (both count what is escaped as the nearest level
     in the tables), ``stream`` the bytes produced, all side information included (None where no
-    stream was made). layers: the same for each layer, with the step, the number of kept
-    components, how often it is read, and ``mse``, the mean squared error of the decoded
-    calibration tensors. joules_per_image: energy of writing and reading them at each of these
-    rates, see ``fmtc.results.energy``. Where positions have classes, their map is among the symbols
-    of all these rates. written: what share of all that an image makes the network write this speaks
-    of; uncoded_bits: of a value of the rest, in ``bits_per_written_value``.
-    nan_values: those that were NaN, and became finite.
+    stream was made). layers: the same for each layer, with the step, the number of kept components,
+    how often it is read, ``mse``, the mean squared error of the decoded calibration tensors, and
+    what is drawn of it, None where it is not known: ``histogram`` of its symbols and ``spectrum``
+    (``fmtc.results.spectrum``). joules_per_image: energy of writing and reading them at each of
+    these rates, see ``fmtc.results.energy``. Where positions have classes, their map is among the
+    symbols of all these rates. written: what share of all that an image makes the network write
+    this speaks of; uncoded_bits: of a value of the rest, in ``bits_per_written_value``. nan_values:
+    those that were NaN, and became finite.
     """
 
     values: int
@@ -116,7 +120,7 @@ class Report:
         """Bar chart of bits per value by layer, as a PNG or SVG file."""
         from ..results.plot import layers
 
-        layers(self.to_dict(), path)
+        layers(self.to_dict(), path, "Bits per value, layer by layer")
 
     def __str__(self) -> str:
         source = "calibration images" if self.calibration else "images run through the network"
@@ -224,6 +228,17 @@ def _stream_bits(counted: Counted) -> float | None:
 def _layer(name: str, point: CodingPoint, counted: Counted, bits: dict) -> dict:
     codec = point.codec
     values = counted.values
+    histogram = spectrum = None
+    if isinstance(codec, TensorCodec):
+        if counted.histogram is not None:
+            histogram = drawn_histogram(counted.histogram.sum(0), codec.coder.lo)
+        energies = codec.transform.energies
+        if energies is not None:
+            needed = eigenvalues_needed(energies.cpu(), ENERGIES)
+            spectrum = {
+                "energy": list(ENERGIES),
+                "eigenvalues": [round(share, 4) for share in needed],
+            }
     return {
         "name": name,
         "shape": list(counted.shape),
@@ -235,4 +250,6 @@ def _layer(name: str, point: CodingPoint, counted: Counted, bits: dict) -> dict:
         "bits_per_value": {
             rate: None if b is None or not values else b / values for rate, b in bits.items()
         },
+        "histogram": histogram,
+        "spectrum": spectrum,
     }

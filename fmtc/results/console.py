@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..extras import require
@@ -80,14 +80,14 @@ def result_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def saving(point: dict[str, Any]) -> float | None:
+def saving(point: Mapping[str, Any]) -> float | None:
     """Share of the plain 8 bits a value that is saved: by the stream, or the codes without one."""
     rates = point["bits_per_value"]
     rate = rates["huffman"] if rates["stream"] is None else rates["stream"]
     return None if rate is None else 1 - rate / PLAIN_BITS
 
 
-def multiply_add_ratio(point: dict[str, Any]) -> float | None:
+def multiply_add_ratio(point: Mapping[str, Any]) -> float | None:
     """Multiply-adds of the compressed network against the plain one's; None where not known."""
     counts = point["multiply_adds"]
     return counts["compressed"] / counts["plain"] if counts["plain"] else None

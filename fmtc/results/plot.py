@@ -26,9 +26,9 @@ COLORS = (
 GREY = "#6b6b6b"
 # Line and marker of each rate, in the order drawn.
 RATE_STYLES: dict[str, dict[str, Any]] = {
-    "entropy": {"label": "entropy", "linestyle": "-", "marker": "o"},
-    "huffman": {"label": "Huffman", "linestyle": "--", "marker": "s"},
-    "stream": {"label": "stream", "linestyle": ":", "marker": "^"},
+    "entropy": {"label": "entropy", "linestyle": "--", "marker": "o"},
+    "huffman": {"label": "Huffman", "linestyle": ":", "marker": "s"},
+    "stream": {"label": "stream", "linestyle": "-", "marker": "^"},
 }
 STYLE = {
     "font.size": 10,
@@ -70,11 +70,12 @@ def rate_distortion(result: Mapping[str, Any], path: str | Path) -> None:
             _finish(axis, measure, result)
         _legend(figure, curves)
         images = result["dataset"]["evaluated_images"]
-        figure.suptitle(f"{result['model']}, {images:,} images", fontsize=12)
+        preset = f", preset {next(iter(curves))}" if len(curves) == 1 else ""
+        figure.suptitle(f"{result['model']}{preset}, {images:,} images", fontsize=12)
         save_figure(figure, path)
 
 
-def layers(report: Mapping[str, Any], path: str | Path) -> None:
+def layers(report: Mapping[str, Any], path: str | Path, title: str = "") -> None:
     """Bits per value of each layer, in execution order.
 
     report: a point of a result, or a report's dictionary. ValueError: it has no layers.
@@ -108,6 +109,7 @@ def layers(report: Mapping[str, Any], path: str | Path) -> None:
             ncols=4,
             fontsize=9,
         )
+        figure.suptitle(title, fontsize=11)
         save_figure(figure, path)
 
 
@@ -268,7 +270,7 @@ def _draw_curve(axis: Axes, points: list[Mapping[str, Any]], measure: str, color
             if p["bits_per_value"][rate] is not None and p[measure] is not None
         )
         if drawn:
-            filled = color if rate == "entropy" else "white"
+            filled = color if rate == "stream" else "white"
             axis.plot(*zip(*drawn, strict=True), color=color, markerfacecolor=filled, **style)
     if measure == "top1":
         _draw_intervals(axis, points, color)
@@ -288,16 +290,18 @@ def _draw_intervals(axis: Axes, points: list[Mapping[str, Any]], color: str) -> 
 
 
 def _name_settings(axis: Axes, points: list[Mapping[str, Any]]) -> None:
-    """Write each point's setting beside its SNR on the curve of the entropy."""
+    """Write each point's setting to the lower right of its rates, where a rising curve is not."""
     for point in points:
-        rate, snr, setting = point["bits_per_value"]["entropy"], point["snr_db"], point["setting"]
-        if rate is not None and snr is not None:
+        known = [point["bits_per_value"][rate] for rate in RATE_STYLES]
+        rates = [rate for rate in known if rate is not None]
+        if rates and point["snr_db"] is not None:
             axis.annotate(
-                setting_label(setting),
-                (rate, snr),
-                xytext=(-6, 3),
+                setting_label(point["setting"]),
+                (max(rates), point["snr_db"]),
+                xytext=(6, -3),
                 textcoords="offset points",
-                ha="right",
+                ha="left",
+                va="top",
                 fontsize=8,
                 color=GREY,
             )
@@ -331,7 +335,7 @@ def _legend(figure: Figure, curves: Mapping[str, list[Mapping[str, Any]]]) -> No
     color = GREY if len(curves) > 1 else COLORS[0]
     for rate, style in RATE_STYLES.items():
         if any(point["bits_per_value"][rate] is not None for point in points):
-            filled = color if rate == "entropy" else "white"
+            filled = color if rate == "stream" else "white"
             handles.append(line([], [], color=color, markerfacecolor=filled, **style))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
 

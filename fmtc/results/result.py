@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def new_experiment(
     }
 
 
-def is_experiment(result: dict[str, Any]) -> bool:
+def is_experiment(result: Mapping[str, Any]) -> bool:
     """True for a document of `new_experiment`."""
     return "experiment" in result
 
