@@ -1,11 +1,29 @@
 """Small networks for the tests, and torchvision's with lively batch norms."""
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import nn
 
 from fmtc.network.outputs import tensors
+
+
+def latin(*lists: list) -> list[tuple]:
+    """Of all combinations those of a Latin square: one of the last list for each of the others.
+
+    Of three lists, each value of one still meets each of another where the first two are longer
+    than the last; of two, each is met once. For tests that take long, where a fault that only one
+    combination of all shows is not to be expected.
+    """
+    sizes = [len(values) for values in lists]
+    chosen = [
+        places
+        for places in product(*map(range, sizes))
+        if (sum(places[:-1]) - places[-1]) % sizes[-1] == 0
+    ]
+    return [tuple(values[i] for values, i in zip(lists, p, strict=True)) for p in chosen]
 
 
 def randomize_norms(model: nn.Module) -> nn.Module:

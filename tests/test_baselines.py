@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, latin, tiny
 
 import fmtc
 from fmtc import ops
@@ -266,9 +266,9 @@ def outputs_and_counts(compressed, x):
     return output, [point.counted.histogram for point in compressed.points.values()]
 
 
-@pytest.mark.parametrize("preset", BASELINES)
-@pytest.mark.parametrize("kind", [TinyResidual, TinyDepthwise, TinyOdd])
-@pytest.mark.parametrize("bits", [2, 4, 8, 10])
+@pytest.mark.parametrize(
+    "preset,bits,kind", latin(BASELINES, [2, 4, 8, 10], [TinyResidual, TinyDepthwise, TinyOdd])
+)
 def test_stream_equals_simulate_bit_for_bit_also_when_loaded(preset, kind, bits, tmp_path):
     model, x = tiny(kind), images(3, seed=1)
     weight_bits = {2: 4, 4: 32, 8: 8, 10: 32}[bits]

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, latin, tiny
 
 import fmtc
 from fmtc import ops
@@ -22,8 +22,7 @@ def bits_of(preset):
     return {**WIDTHS, "apack": 8}[preset.removesuffix("-vlc")]
 
 
-@pytest.mark.parametrize("preset", FORMATS)
-@pytest.mark.parametrize("kind", [TinyResidual, TinyDepthwise, TinyOdd])
+@pytest.mark.parametrize("preset,kind", latin(FORMATS, [TinyResidual, TinyDepthwise, TinyOdd]))
 def test_stream_equals_simulate_bit_for_bit_also_when_loaded(preset, kind, tmp_path):
     model, x = tiny(kind), images(3, seed=1)
     compressed = fmtc.compress(model, images(8), preset)

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
-from networks import TinyDepthwise, TinyOdd, TinyParts, TinyResidual, images, tiny
+from networks import TinyDepthwise, TinyOdd, TinyParts, TinyResidual, images, latin, tiny
 from torch import fx, nn
 
 import fmtc
@@ -424,9 +424,15 @@ def assert_as_before(model, before):
         assert after[what] == before[what], what
 
 
-@each_kind
-@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-@pytest.mark.parametrize("preset,weight_bits", [("fmtc", 32), ("fmtc", 8), ("paper", 32)])
+@pytest.mark.parametrize(
+    "kind,preset,weight_bits,training",
+    [
+        (kind, *setting, training)
+        for kind, setting, training in latin(
+            KINDS, [("fmtc", 32), ("fmtc", 8), ("paper", 32)], [False, True]
+        )
+    ],
+)
 def test_the_users_model_and_images_stay_as_they_were(
     kind, training, preset, weight_bits, tmp_path
 ):
