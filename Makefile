@@ -98,7 +98,7 @@ test: build build-programs build-emulated test-cpp ## C++ and Python tests (abou
 	$(PYTEST) -m "not slow and not long" tests
 
 .PHONY: check
-check: build lint check-tidy check-sanitizers check-threads check-fuzz check-rtl check-wheel check-networks ## What takes longer: lint, clang-tidy, sanitizers, fuzzing, wheel, networks, slow tests
+check: build lint check-tidy check-sanitizers check-threads check-fuzz check-rtl check-wheel check-networks docs ## What takes longer: lint, clang-tidy, sanitizers, fuzzing, wheel, networks, documentation, slow tests
 	$(PYTEST) -m slow tests
 
 # -- Parts ------------------------------------------------------------------------------------------
@@ -213,6 +213,15 @@ check-fuzz: $(VENV)/.installed ## Fuzz every decoder with libFuzzer (FUZZ_SECOND
 	fi; \
 	$(BIN)/cmake --build build/fuzz --parallel $(MAX_JOBS); \
 	$(BIN)/python tests/fuzz/run.py build/fuzz --seconds $(FUZZ_SECONDS)
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.installed
+	$(PIP_INSTALL) --no-build-isolation --editable '.[docs]'
+	@touch $@
+
+# A warning fails it: a link that leads nowhere, a notebook that does not run.
+.PHONY: docs
+docs: build $(VENV)/.docs ## Build the documentation, notebooks executed: build/docs/docs/index.html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -c docs . build/docs
 
 .PHONY: bench-core
 bench-core: $(VENV)/.installed ## Speed of the core's loops (ARGS="--benchmark_filter=rans")

@@ -38,21 +38,21 @@ def evaluate(
     """Measure a model on images: one point of the result schema, as a dictionary.
 
     model: a `CompressedModel`, whose statistics are reset first and then reported, or any module,
-        whose rates are None.
+    whose rates are None.
     data: images [N, C, H, W]; (images, labels [N]); an iterable of batches of either or of
-        dictionaries, such as a DataLoader, a list or a generator; or a `fmtc.data` Dataset. It is
-        gone through once, and both networks run on each batch.
+    dictionaries, such as a DataLoader, a list or a generator; or a `fmtc.data` Dataset. It is
+    gone through once, and both networks run on each batch.
     reference: the uncompressed network, or its `Reference`, which remembers outputs that several
-        evaluations need. Default: the compressed model's own; a plain model is its own reference.
+    evaluations need. Default: the compressed model's own; a plain model is its own reference.
     batch: images at a time, where `data` does not bring its own batches. No figure depends on it.
     mode: "stream" or "simulate" for this evaluation; None keeps the compressed model's mode.
     progress: True shows a bar where this takes longer than 2 s, on a terminal; a function is called
-        with ("evaluate", images done, images or None).
+    with ("evaluate", images done, images or None).
     input_fn: batch -> images or (images, labels), for other shapes of batch.
     outputs: which of the network's outputs count: names or patterns of them ("boxes", "head.*";
-        those of a tuple are "0", "1", ...), or a function that takes the whole output to a tensor,
-        a tuple or a dictionary of tensors. Default: those of the reference or else of the
-        compressed model, and all where these do not say either.
+    those of a tuple are "0", "1", ...), or a function that takes the whole output to a tensor,
+    a tuple or a dictionary of tensors. Default: those of the reference or else of the
+    compressed model, and all where these do not say either.
 
     Accuracies are fractions; they are None without labels or where no output is [n, classes], of
     which the first counts. `outputs` has the SNR of each output and `snr_db` that of the worst:
