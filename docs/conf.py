@@ -1,7 +1,7 @@
 """Sphinx: `make docs` builds build/docs from the Markdown of the whole repository.
 
-The source is the root, so that a link from one file to another is the same here and where people read
-the repository.
+The source is the root, so that a link from one file to another is the same here and where people
+read the repository.
 """
 
 import fmtc
@@ -17,7 +17,8 @@ extensions = [
 ]
 root_doc = "docs/index"
 include_patterns = [
-    "docs/**", "notebooks/*.ipynb", "rtl/README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
+    "docs/**", "notebooks/*.ipynb", "rtl/README.md",
+    "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
 ]  # fmt: skip
 exclude_patterns = [".venv*", "build", "dist", "**/.ipynb_checkpoints"]
 html_theme = "furo"
