@@ -241,7 +241,7 @@ define wheel_tests
 	cp tests/conftest.py tests/streams.py tests/test_ops*.py build/wheel-tests
 	cd build/wheel-tests && $(1) -c 'import fmtc, torch; from fmtc import ops; \
 	  print("wheel", fmtc.__file__, "torch", torch.__version__, ops.build_info())'
-	cd build/wheel-tests && $(1) -m pytest -q -c /dev/null --rootdir . .
+	cd build/wheel-tests && $(1) -m pytest -q -n $(MAX_JOBS) --dist loadfile -c /dev/null --rootdir . .
 endef
 
 .PHONY: wheel

@@ -255,6 +255,38 @@ def test_seconds_of_calibration_are_those_of_calibration(here, monkeypatch):
         assert 0 < point["seconds"]["calibrate"] < 1000
 
 
+@pytest.mark.parametrize(
+    "words, meant",
+    [
+        (["evl"], "eval"),
+        (["eval", "--model", "x", "--data", "y", "--presset", "fmtc"], "--preset"),
+        (["eval", "--model", "x", "--data", "y", "--preset", "papr"], "paper"),
+    ],
+)
+def test_what_was_probably_meant_is_named(words, meant, capsys):
+    assert cli.main(words) == 2
+    assert f"; did you mean {meant}? (see '" in capsys.readouterr().err
+
+
+def test_nothing_is_guessed_where_nothing_is_near(capsys):
+    assert cli.main(["--zzzzqq"]) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
+def test_shell_completion(tmp_path):
+    """As bash asks for it: what may stand behind `fmtc ev`."""
+    pytest.importorskip("argcomplete")
+    line, answer = "fmtc ev", tmp_path / "answer"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
+    asked |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_IFS": " "}
+    path = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, "-m", "fmtc"]
+    subprocess.run(
+        command, env={**os.environ, **asked, "PYTHONPATH": path}, check=False, timeout=60
+    )
+    assert answer.read_text().split() == ["eval"]
+
+
 def test_progress_is_lines_where_nobody_watches(here, capsys):
     """No bars in a log: what is not a terminal gets a line for each point."""
     command = ["eval", "--model", "net.py:make", "--data", "data.npz", "--preset", "paper"]
@@ -262,7 +294,7 @@ def test_progress_is_lines_where_nobody_watches(here, capsys):
     assert cli.main(command) == 0
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(":")[0] for line in lines[:2]] == ["b = 5", "b = 6"]
-    assert len(lines) == 3 and lines[2].startswith("wrote ")
+    assert len(lines) == 4 and lines[2].startswith("wrote ") and "fmtc report" in lines[3]
 
 
 def test_interruption_keeps_what_is_finished(here, capsys, asked):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,7 +21,28 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises UsageError instead of leaving the program."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see '{self.prog} --help')")
+        raise UsageError(f"{message}{self._meant(message)} (see '{self.prog} --help')")
+
+    def _meant(self, message: str) -> str:
+        """What was probably meant by a choice or an option that there is not; else nothing."""
+        wrong = re.search(r"invalid choice: '([^']*)'|unrecognized arguments: (-\S+)", message)
+        if wrong is None:
+            return ""
+        choices = [str(name) for action in self._actions for name in action.choices or ()]
+        known = choices if wrong[1] is not None else self._options()
+        near = difflib.get_close_matches(wrong[1] or wrong[2], known, n=1)
+        return f"; did you mean {near[0]}?" if near else ""
+
+    def _options(self) -> list[str]:
+        """Its options and those of its commands."""
+        commands = [
+            command
+            for action in self._actions
+            if isinstance(action.choices, dict)
+            for command in action.choices.values()
+        ]
+        options = [option for command in commands for option in command._options()]
+        return [*self._option_string_actions, *options]
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -98,6 +98,8 @@ def _run_eval(options: EvalOptions) -> None:
         written.append(str(page))
     if not options.quiet:
         say(f"wrote {', '.join(written[:-1])} and {written[-1]}")
+        if not options.html:
+            say(f"next: fmtc report {path}, a page with every layer; more targets add points")
 
 
 def _is_whole(point: dict[str, Any], targets: Sequence[Target], options: EvalOptions) -> bool:

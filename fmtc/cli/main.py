@@ -1,12 +1,16 @@
 """The command `fmtc`: its commands, and how it reports errors.
 
 Errors of use are one line on stderr and exit code 2; FMTC_DEBUG=1 shows where they came from.
+Completion is argcomplete's, where that is installed: eval "$(register-python-argcomplete fmtc)".
 """
+# PYTHON_ARGCOMPLETE_OK
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .. import __version__
@@ -39,17 +43,31 @@ examples:
   fmtc plot fmtc-results/result.json         draw the figure again
   fmtc info                                  versions and build flags, for bug reports
 
-'fmtc COMMAND --help' explains each command. FMTC_DEBUG=1 shows a traceback for every error."""
+'fmtc COMMAND --help' explains each command. Exit codes: 0; 2 for an error, which is one line;
+130 when interrupted (what was finished is saved); 141 when nobody reads the output any more.
+FMTC_DEBUG=1 shows a traceback for every error. Completion in bash, with argcomplete installed:
+eval "$(register-python-argcomplete fmtc)"."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 2 for an error of use, 130 when interrupted."""
 
     def command() -> None:
-        args = build_parser().parse_args(argv)
+        parser = build_parser()
+        _complete(parser)
+        args = parser.parse_args(argv)
         args.run(args)
 
     return main_with_errors("fmtc", command)
+
+
+def _complete(parser: Parser) -> None:
+    """Answer a shell that asks for completions, where argcomplete is installed."""
+    if "_ARGCOMPLETE" in os.environ:
+        with suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
 
 
 def build_parser() -> Parser:
