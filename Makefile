@@ -244,10 +244,14 @@ define wheel_tests
 	cd build/wheel-tests && $(1) -m pytest -q -n $(MAX_JOBS) --dist loadfile -c /dev/null --rootdir . .
 endef
 
+# Libraries that come with torch, which a wheel does not bring.
+TORCHS := --exclude 'libtorch*' --exclude 'libc10*' --exclude 'libcud*'
+
 .PHONY: wheel
-wheel: $(VENV)/.installed ## Build dist/*.whl against the torch of constraints.txt
-	rm -rf dist build/lib.* build/bdist.*
-	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist .
+wheel: $(VENV)/.installed ## Build dist/*.whl against the torch of constraints.txt, for other Linuxes with that glibc
+	rm -rf dist build/lib.* build/bdist.* build/wheelhouse
+	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir build/wheelhouse .
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair $(TORCHS) --wheel-dir dist build/wheelhouse/fmtc-*.whl
 	@ls -l dist
 
 .PHONY: check-wheel
@@ -270,11 +274,12 @@ mutants: build ## What the tests would not notice (ARGS="--sample 100 --seed 0")
 	$(BIN)/python tests/mutants.py $(ARGS)
 
 .PHONY: lint
-lint: $(VENV)/.installed ## Check style, types and imports: ruff, mypy, import-linter, clang-format
+lint: $(VENV)/.installed ## Check style, types and imports: ruff, mypy, import-linter, clang-format, workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
 
 # What reads bytes: .clang-tidy says which rules. It needs the commands of a build.
