@@ -30,7 +30,7 @@ model = TwoHeads().eval()
 images = nn.functional.interpolate(torch.randn(16, 3, 8, 8), size=(64, 64), mode="bicubic")
 
 # A step needs no search, unlike fmtc.SNR(15); more images would say which components are empty.
-compressed = fmtc.compress(model, images, target=fmtc.Step(0.05), outputs=["masks"])
+compressed = fmtc.compress(model, images, target=fmtc.Step(0.005), outputs=["masks"])
 outputs = compressed(images[:2])
 print({name: tuple(tensor.shape) for name, tensor in outputs.items()})
 point = fmtc.evaluate(compressed, images[:8])
