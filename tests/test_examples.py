@@ -15,7 +15,7 @@ PRINTED = {
     "timm_network": [
         r"paper, b = 8: \d\.\d\d bits",
         r"fmtc: \d\.\d\d bits",
-        r"4\d tensors are coded",
+        r"\d\d tensors are coded",
     ],
     "segmentation": [r"'masks': \(2, 4, 64, 64\)", r"masks: \d+\.\d dB", r"\(1, 4, 96, 128\)"],
     "tensor_to_bytes": [r"error 0\.0\d+ \(step 0\.05\)", "the same: True", "cut off: the bundle"],
@@ -27,8 +27,6 @@ PRINTED = {
 
 PRIVATE = r"from fmtc(?!\.data\.zarr import)|import fmtc\.|fmtc\.\w*\._|fmtc\._"
 NEEDS = {"timm_network": "timm", "features_in_zarr": "zarr"}
-# What an example of few images, so that it is quick, is rightly told.
-FEW = "too few calibration samples"
 
 
 def test_all_examples_are_run():
@@ -51,5 +49,4 @@ def test_example(name, tmp_path):
     for pattern in PRINTED[name]:
         assert re.search(pattern, done.stdout), (pattern, done.stdout)
     assert not list(tmp_path.iterdir())
-    warned = [line for line in done.stderr.splitlines() if "Warning" in line]
-    assert all(FEW in line for line in warned)
+    assert "Warning" not in done.stderr

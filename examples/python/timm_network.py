@@ -3,8 +3,8 @@
     pip install timm
     python examples/python/timm_network.py
 
-Weights are random here; `pretrained=True` downloads them. Any of timm's names may stand here:
-`python -m experiments.zoo` has tried many (docs/networks.md).
+Weights are random here; `pretrained=True` downloads them. Any of timm's names may stand in the
+place of its smallest: `python -m experiments.zoo` has tried many (docs/networks.md).
 """
 
 import timm
@@ -14,12 +14,12 @@ from torch import nn
 import fmtc
 
 torch.manual_seed(0)
-model = timm.create_model("mobilenetv3_small_050", pretrained=False).eval()
-images = nn.functional.interpolate(torch.randn(24, 3, 8, 8), size=(64, 64), mode="bicubic")
+model = timm.create_model("test_efficientnet", pretrained=False).eval()
+images = nn.functional.interpolate(torch.randn(64, 3, 8, 8), size=(128, 128), mode="bicubic")
 
 for name, compressed in {
     "paper, b = 8": fmtc.compress(model, images, "paper", bits=8),
-    "fmtc": fmtc.compress(model, images, target=fmtc.Step(0.05)),
+    "fmtc": fmtc.compress(model, images, target=fmtc.Step(0.005)),
 }.items():
     point = fmtc.evaluate(compressed, images[:8])
     bits = point["bits_per_value"]["stream"]
