@@ -31,6 +31,7 @@ suppress_warnings = ["myst.header"]  # changes begin with a version
 myst_ref_domains: list[str] = []
 
 nb_execution_mode = "force"
+nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 
