@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 # Names on PyPI of packages that are imported under another one.
-PROJECTS = {"PIL": "pillow", "sklearn": "scikit-learn"}
+PROJECTS = {"prometheus_client": "prometheus-client", "PIL": "pillow", "sklearn": "scikit-learn"}
 
 
 def require(module: str, extra: str) -> Any:
