@@ -294,7 +294,10 @@ def test_health_and_metrics(parts):
 @pytest.fixture(scope="module")
 def server(folder):
     """`fmtc serve` as a process, and its URL."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+    }
     words = ["make.safetensors", "--model", "net.py:make", "--port", "0", "--seconds", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "fmtc", "serve", *words, "--threads", "1"],

@@ -81,7 +81,10 @@ class Service:
     def __init__(self, parts: Split, options: ServeOptions):
         self.parts, self.options = parts, options
         self.present = 0  # requests that are computed, wait or arrive
-        self.pool = ThreadPoolExecutor(options.workers, thread_name_prefix="tail")
+        # OpenMP has a number of threads for each thread that calls it.
+        self.pool = ThreadPoolExecutor(
+            options.workers, "tail", torch.set_num_threads, (torch.get_num_threads(),)
+        )
         self.metrics = Metrics(self)
         self._outputs = self._warmed()
 
@@ -342,7 +345,12 @@ def serve(
     """
     app = application(parts, options)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=1024) as listening:
+    # asyncio sends at once only on sockets that say TCP, as those of create_server do not; others
+    # wait 40 ms between the head of an answer and its body.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(1024)
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -350,12 +358,12 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        name = f"[{host}]" if ":" in host else host
-        if ready is not None:
-            ready(f"http://{name}:{listening.getsockname()[1]}")
         # uvicorn stops at SIGTERM and then raises it again, for who was there before: nobody.
         before = signal.signal(signal.SIGTERM, lambda *_: None)
         try:
+            if ready is not None:
+                name = f"[{host}]" if ":" in host else host
+                ready(f"http://{name}:{listening.getsockname()[1]}")
             uvicorn.Server(config).run(sockets=[listening])
         finally:
             signal.signal(signal.SIGTERM, before)

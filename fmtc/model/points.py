@@ -115,8 +115,9 @@ class CodedPoint(CodingPoint):
         if not streams:
             return like.shape[1:]
         positions = self.codec.positions_of(streams, max_values)
-        planes = torch.empty(1, self.codec.channels, *positions, device="meta")
-        shape, layout = self._shape(planes, like.shape), self.layout
+        layout = self.layout
+        planes = torch.empty(1, like.shape[layout.channels], *positions, device="meta")
+        shape = self._shape(planes, like.shape)
         places = [n for d, n in enumerate(shape) if d not in (layout.batch, layout.channels)]
         if layout.windows * math.prod(places) != math.prod(positions):
             return planes.shape[1:]
