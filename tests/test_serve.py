@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import images
+from networks import SERVED_NET, images
 from PIL import Image
 
 import fmtc
@@ -44,32 +44,6 @@ from fmtc.deploy.serve import (  # noqa: E402
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-NET = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
-        self.b = nn.Sequential(nn.Conv2d(8, 6, 3, stride=2, padding=1), nn.ReLU())
-        self.c = nn.Linear(6, 10)
-
-    def forward(self, x):
-        return self.c(self.b(self.a(x)).mean((2, 3)))
-
-class Two(Net):
-    def forward(self, x):
-        y = self.b(self.a(x))
-        return {"map": y, "classes": self.c(y.mean((2, 3)))}
-
-def make(kind=Net):
-    torch.manual_seed(0)
-    return kind().eval()
-
-def make_two():
-    return make(Two)
-"""
 PREPROCESS = "mean=0.5,std=0.25"
 
 
@@ -77,7 +51,7 @@ PREPROCESS = "mean=0.5,std=0.25"
 def folder(tmp_path_factory) -> Path:
     """net.py, what was split of it, and pictures, of which one is damaged."""
     folder = tmp_path_factory.mktemp("serve")
-    (folder / "net.py").write_text(NET)
+    (folder / "net.py").write_text(SERVED_NET)
     for name, at in (("make", "a"), ("make_two", "a")):
         model = load_model(f"{folder}/net.py:{name}")
         parts = fmtc.split(model, at, images(24, size=16), fmtc.Step(0.004))
