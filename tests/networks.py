@@ -157,6 +157,16 @@ def make(kind=Net):
     torch.manual_seed(0)
     return kind().eval()
 
+class Forked(Net):
+    # Behind b also a is read.
+    def forward(self, x):
+        y = self.a(x)
+        z = self.b(y)
+        return {"map": z + y[:, :6, ::2, ::2], "classes": self.c(z.mean((2, 3)))}
+
 def make_two():
     return make(Two)
+
+def make_forked():
+    return make(Forked)
 """

@@ -11,6 +11,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[1] / "examples" / "python"
 PRINTED = {
     "own_coder": [r"zlib: \d\.\d+ bits", r"rans: \d\.\d+ bits", "saved and loaded with coder zlib"],
+    "sc2bench_codec": [r"\d\.\d\d bits a value", r"(9\d|100)% of the images keep their class"],
     "own_preset": [", percentile\n", r"4 bits, percentile: \d+\.\d dB", "bits per value over"],
 }
 
