@@ -43,7 +43,7 @@ def test_hard_dependencies_are_few():
     hard = {re.split(r"[<>= ;]", line)[0] for line in project["dependencies"]}
     assert hard == {"torch", "numpy", "safetensors", "tqdm"}
     extra = project["optional-dependencies"]["eval"]
-    served = {"fastapi", "uvicorn", "prometheus-client", "httpx"}
+    served = {"fastapi", "uvicorn", "prometheus-client", "httpx", "httptools"}
     assert set(project["optional-dependencies"]["serve"]) == served
     names = {PROJECTS.get(name, name) for name in LATER if "torch." not in name}
     assert set(extra) == names

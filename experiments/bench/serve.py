@@ -16,6 +16,7 @@ import argparse
 import http.client
 import io
 import json
+import os
 import random
 import re
 import statistics
@@ -118,6 +119,11 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return 1024 * int(re.search(r"VmRSS:\s+(\d+)", status)[1])  # type: ignore[index]
 
+    def processor(self) -> float:
+        """Seconds of processors that it has had."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> int:
         self.process.terminate()
         return self.process.wait(60)
@@ -170,11 +176,11 @@ def measure(args: argparse.Namespace, parts: fmtc.Split, images: torch.Tensor, f
             count = args.requests // args.rounds
             bodies = [rng.choice(right) for _ in range(count)]
             bodies = [damaged(b, rng) if rng.random() < args.damaged else b for b in bodies]
-            loop = loop_rate(
+            loop, loop_took = loop_rate(
                 parts, [rng.choice(right).data for _ in range(args.loop // args.rounds)]
             )
             shares = [bodies[i :: args.clients] for i in range(args.clients)]
-            began = time.perf_counter()
+            began, before = time.perf_counter(), server.processor()
             with ThreadPoolExecutor(args.clients) as pool:
                 clients = list(pool.map(lambda share: Client(server, share).run(), shares))
             seconds = time.perf_counter() - began
@@ -182,8 +188,10 @@ def measure(args: argparse.Namespace, parts: fmtc.Split, images: torch.Tensor, f
             for client in clients:
                 outcomes += client.outcomes
                 latencies += client.seconds
-            memory = server.memory()
-            rounds.append({"loop": loop, "served": answered / seconds, "memory": memory})
+            memory, took = server.memory(), (server.processor() - before) / answered
+            served = answered / seconds
+            rounds.append({"loop": loop, "served": served, "memory": memory, "processor": took})
+            rounds[-1]["loop_processor"] = loop_took
             print(f"loop {loop:.1f}/s, served {answered / seconds:.1f}/s, "
                   f"{memory / 2**20:.0f} MiB", file=sys.stderr)  # fmt: skip
         code = server.stop()
@@ -202,21 +210,27 @@ def measure(args: argparse.Namespace, parts: fmtc.Split, images: torch.Tensor, f
     }
 
 
-def loop_rate(parts: fmtc.Split, bodies: list[bytes]) -> float:
-    """Images a second of the tail called in a loop."""
-    began = time.perf_counter()
+def loop_rate(parts: fmtc.Split, bodies: list[bytes]) -> tuple[float, float]:
+    """Images a second of the tail called in a loop, and seconds of processors for each."""
+    began, before = time.perf_counter(), time.process_time()
     for data in bodies:
         parts.tail(data)
-    return len(bodies) / (time.perf_counter() - began)
+    took = time.process_time() - before
+    return len(bodies) / (time.perf_counter() - began), took / len(bodies)
 
 
 def told(result: dict) -> str:
     rounds, latency = result["rounds"], result["latency"]
     loop, served = (statistics.median(r[what] for r in rounds) for what in ("loop", "served"))
+    alone, there = (
+        1000 * statistics.median(r[what] for r in rounds)
+        for what in ("loop_processor", "processor")
+    )
     outcomes = ", ".join(f"{count} {what}" for what, count in sorted(result["outcomes"].items()))
     return (
         f"tail in a loop {loop:.1f} images/s, served {served:.1f}: {result['ratio']:.1%} "
-        f"(medians of {len(rounds)} rounds)\n"
+        f"(medians of {len(rounds)} rounds); of processors {alone:.2f} ms an image in the loop, "
+        f"{there:.2f} ms served\n"
         f"{outcomes}; {result['wrong']} wrong; an answer takes {1000 * latency['median']:.1f} ms "
         f"(most: {1000 * latency['most']:.0f})\n"
         f"memory {rounds[-1]['memory'] / 2**20:.0f} MiB, {result['growth'] / 2**20:+.1f} MiB since "
