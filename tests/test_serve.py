@@ -260,6 +260,7 @@ def test_health_and_metrics(parts):
             'fmtc_requests_total{status="200"} 1.0', 'fmtc_requests_total{status="400"} 1.0',
             'fmtc_requests_total{status="406"} 1.0', "fmtc_images_total 2.0",
             "fmtc_tail_seconds_count 1.0", "fmtc_present_requests 0.0",
+            f"fmtc_received_bytes_total {2 * len(data) - 1:.1f}",
         ):  # fmt: skip
             assert f"\n{line}\n" in text
         assert here.get("/infer").status_code == 405

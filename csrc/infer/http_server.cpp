@@ -1,11 +1,11 @@
 #include "infer/http_server.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <httplib.h>
 #include <pthread.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <map>
@@ -170,6 +170,7 @@ class Service {
   }
 
   std::vector<at::Tensor> computed(const std::string& body) {
+    at::init_num_threads();  // as many for this thread as --threads said to the first
     const std::lock_guard alone(gate_.computing);
     const auto began = Clock::now();
     const std::span bundle(reinterpret_cast<const uint8_t*>(body.data()), body.size());

@@ -185,6 +185,7 @@ class Service:
         most, kept, length = self.options.max_body, bytearray(), 0
         async for chunk in request.stream():
             length += len(chunk)
+            self.metrics.received.inc(len(chunk))
             if length > DRAINED_BODIES * most:
                 break
             if length > most:
@@ -285,7 +286,6 @@ def application(parts: Split, options: ServeOptions | None = None) -> Any:
             service.metrics.requests.labels(500).inc()
             raise  # for the log; the answer is a 500 that says nothing
         service.metrics.requests.labels(response.status_code).inc()
-        service.metrics.received.inc(int(request.headers.get("content-length") or 0))
         return response
 
     return app
