@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -346,6 +347,38 @@ def test_remote_tail(parts, server):
     assert caught.value.status == 400
     with pytest.raises(RemoteError, match=r"'9x9' are not served.*\(422\)"):
         tail(data, size=(9, 9))
+
+
+@pytest.mark.parametrize(
+    "status, body, message",
+    [
+        (200, b"hello", "this is no answer of fmtc"),
+        (200, b"[1]", "this is no answer of fmtc"),
+        (404, b"", "this is no answer of fmtc"),
+        (500, b'{"error": "its log says why"}', r"its log says why \(500\)"),
+        (200, b"{}", "holds no outputs"),
+        (200, b'{"outputs": {"y": {"shape": [3], "values": [1, "x", 2]}}}', "holds no outputs"),
+        (200, b'{"outputs": {"y": {"shape": [3], "values": [1, 2]}}}', "holds no outputs"),
+        (200, b"x" * 2000, "more than 1000 bytes"),
+    ],
+)
+def test_answers_that_are_none(monkeypatch, status, body, message):
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+    monkeypatch.setattr("fmtc.deploy.remote.MOST_ANSWER", 1000)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(RemoteError, match=message):
+            RemoteTail(f"http://127.0.0.1:{server.server_port}")(b"data")
+        server.shutdown()
 
 
 def test_a_body_that_does_not_arrive(server):

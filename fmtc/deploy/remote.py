@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ..extras import require
 
+MOST_ANSWER = 2**30  # bytes
 MOST_WAITING = 60.0  # seconds, whatever Retry-After says
 
 
@@ -45,10 +47,13 @@ class RemoteTail:
         """The network's outputs, float32. Raises RemoteError."""
         parameters = {"size": "x".join(map(str, size))} if size else {}
         answer = self._asked("POST", "/infer", content=data, params=parameters)
-        return {
-            name: torch.tensor(_numbers(output["values"])).reshape(output["shape"])
-            for name, output in answer["outputs"].items()
-        }
+        try:
+            return {
+                name: torch.tensor(_numbers(output["values"])).reshape(output["shape"])
+                for name, output in answer["outputs"].items()
+            }
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+            raise RemoteError(f"{self.url}: the answer holds no outputs") from None
 
     def health(self) -> dict[str, Any]:
         """What is served. Raises RemoteError."""
@@ -61,7 +66,8 @@ class RemoteTail:
         for attempt in range(self.retries + 1):
             last = attempt == self.retries
             try:
-                answer = self._client.request(method, path, **request)
+                with self._client.stream(method, path, **request) as answer:
+                    content = self._read(answer)
             except self._httpx.HTTPError as error:
                 if last or isinstance(error, self._httpx.UnsupportedProtocol):
                     raise RemoteError(f"{self.url}: {error or type(error).__name__}") from None
@@ -70,14 +76,23 @@ class RemoteTail:
             if answer.status_code != 503 or last:
                 break
             time.sleep(_waiting(answer.headers.get("retry-after")))
+        status = answer.status_code
         try:
-            content = answer.json()
-            if answer.is_success:
-                return content
-            sentence = content["error"]
-        except (ValueError, KeyError, TypeError):
+            document = json.loads(content)
+            if answer.is_success and isinstance(document, dict):
+                return document
+            sentence = document["error"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             sentence = "this is no answer of fmtc; is the URL that of `fmtc serve`?"
-        raise RemoteError(f"{self.url}: {sentence} ({answer.status_code})", answer.status_code)
+        raise RemoteError(f"{self.url}: {sentence} ({status})", status)
+
+    def _read(self, answer: Any) -> bytes:
+        content = bytearray()
+        for part in answer.iter_bytes():
+            content += part
+            if len(content) > MOST_ANSWER:
+                raise RemoteError(f"{self.url}: an answer of more than {MOST_ANSWER} bytes")
+        return bytes(content)
 
 
 def _waiting(header: str | None) -> float:
