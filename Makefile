@@ -191,6 +191,17 @@ check-networks: build ## Compress a dozen networks with random weights (NETWORKS
 check-eval: build build-programs ## fmtc_eval beside Python on MobileNetV2 and ResNet-18 (real data; ten minutes)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m long tests
 
+# sc2bench wants numpy < 2. Without the versions of torch and torchvision pip tries them one by one.
+SC2BENCH := .venv-sc2bench
+
+.PHONY: check-sc2bench
+check-sc2bench: build ## The codec of examples/python in the real sc2bench, in an environment of its own
+	test -x $(SC2BENCH)/bin/pip || $(BIN)/python -m venv $(SC2BENCH)
+	$(SC2BENCH)/bin/python -m pip --disable-pip-version-check install --quiet sc2bench 'numpy<2' \
+	  safetensors tqdm $$($(BIN)/python -c 'import torch, torchvision; \
+	    print(*(f"{m.__name__}=={m.__version__.split(chr(43))[0]}" for m in (torch, torchvision)))')
+	PYTHONPATH=$(CURDIR) $(SC2BENCH)/bin/python tests/check_sc2bench.py
+
 KILLS ?= 200
 
 .PHONY: check-kills

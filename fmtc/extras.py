@@ -6,7 +6,12 @@ import importlib
 from typing import Any
 
 # Names on PyPI of packages that are imported under another one.
-PROJECTS = {"PIL": "pillow", "sklearn": "scikit-learn", "vl_convert": "vl-convert-python"}
+PROJECTS = {
+    "PIL": "pillow",
+    "prometheus_client": "prometheus-client",
+    "sklearn": "scikit-learn",
+    "vl_convert": "vl-convert-python",
+}
 
 
 def require(module: str, extra: str) -> Any:

@@ -149,3 +149,42 @@ def images(n: int = 6, size: int = 12, seed: int = 0) -> torch.Tensor:
 def first_tensor(output) -> torch.Tensor:
     """What tests compare of networks with several outputs."""
     return tensors(output)[0]
+
+
+# The file of a network for programs that are told of it by --model.
+SERVED_NET = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+        self.b = nn.Sequential(nn.Conv2d(8, 6, 3, stride=2, padding=1), nn.ReLU())
+        self.c = nn.Linear(6, 10)
+
+    def forward(self, x):
+        return self.c(self.b(self.a(x)).mean((2, 3)))
+
+class Two(Net):
+    def forward(self, x):
+        y = self.b(self.a(x))
+        return {"map": y, "classes": self.c(y.mean((2, 3)))}
+
+def make(kind=Net):
+    torch.manual_seed(0)
+    return kind().eval()
+
+class Forked(Net):
+    # Behind b also a is read.
+    def forward(self, x):
+        y = self.a(x)
+        z = self.b(y)
+        return {"map": z + y[:, :6, ::2, ::2], "classes": self.c(z.mean((2, 3)))}
+
+def make_two():
+    return make(Two)
+
+def make_forked():
+    return make(Forked)
+"""

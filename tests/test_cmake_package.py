@@ -45,7 +45,7 @@ HEADERS = {
 INFER_HEADERS = {
     *("choice.h", "comparison.h", "dataset.h", "description.h", "evaluated_point.h"),
     *("evaluation.h", "image.h", "labels.h", "loader.h", "measures.h", "package.h"),
-    *("preprocess.h", "rates.h", "runner.h", "table.h", "timing.h"),
+    *("preprocess.h", "rates.h", "runner.h", "split_package.h", "table.h", "timing.h"),
 }
 
 

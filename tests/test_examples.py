@@ -21,6 +21,7 @@ PRINTED = {
     "tensor_to_bytes": [r"error 0\.0\d+ \(step 0\.05\)", "the same: True", "cut off: the bundle"],
     "split_inference": [r"\d\.\d\d KiB an image; as floats 32 KiB", r"\n2\d\.\d dB"],
     "features_in_zarr": [r"\d\.\d times smaller", r"error 0\.00\d+ of values"],
+    "sc2bench_codec": [r"\d\.\d\d bits a value", r"(9\d|100)% of the images keep their class"],
     "own_preset": [", percentile\n", r"4 bits, percentile: \d+\.\d dB", "bits per value over"],
 }
 

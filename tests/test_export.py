@@ -14,7 +14,7 @@ from torch import nn
 import fmtc
 from fmtc import ops
 from fmtc.cli.demo import digits_data, digits_model
-from fmtc.deploy.export import METADATA_KEY, _exported, _write
+from fmtc.deploy.packages import METADATA_KEY, exported, write_package
 from fmtc.deploy.streaming import Streaming
 from fmtc.results.energy import access_joules
 
@@ -55,7 +55,7 @@ def test_the_graph_computes_what_stream_mode_computes(kind, preset):
 def test_exported_graphs_take_any_batch(block):
     compressed = compressed_tiny(TinyDepthwise, "paper", block=block, exclude=["stem"])
     streaming = Streaming(compressed)
-    graph = _exported(streaming, images(2), dynamic_batch=True).module()
+    graph = exported(streaming, (images(2),), dynamic_batch=True).module()
     for n in (1, 2, 5):
         x = images(n, seed=n)
         with torch.no_grad():
@@ -66,7 +66,7 @@ def test_exported_graphs_take_any_batch(block):
 @pytest.mark.parametrize("preset", ["mxfp4", "nvfp4-vlc", "int6-token-vlc", "apack"])
 def test_exported_graphs_of_formats(preset):
     streaming = Streaming(fmtc.compress(tiny(TinyDepthwise), images(), preset))
-    graph = _exported(streaming, images(2), dynamic_batch=True).module()
+    graph = exported(streaming, (images(2),), dynamic_batch=True).module()
     for n in (1, 3):
         x = images(n, seed=n)
         with torch.no_grad():
@@ -76,7 +76,7 @@ def test_exported_graphs_of_formats(preset):
 
 def test_exported_graphs_keep_the_values_of_a_lane():
     streaming = Streaming(compressed_tiny(lane_values=512))
-    graph = _exported(streaming, images(2), dynamic_batch=True)
+    graph = exported(streaming, (images(2),), dynamic_batch=True)
     encoders = [node for node in graph.graph.nodes if "rans_encode" in str(node.target)]
     assert encoders and all(512 in node.args for node in encoders)
 
@@ -171,7 +171,7 @@ def test_levels_of_a_package_are_those_of_eager_mode(tmp_path):
     )
     x = digits_data().test_images[:200]
     model = WithLevels(compressed)
-    _write(tmp_path / "levels.pt2", {"compressed": _exported(model, x, True)}, {})
+    write_package(tmp_path / "levels.pt2", {"compressed": exported(model, (x,), True)}, {})
     with torch.no_grad():
         output, used, _, *levels = model(x)
     got_output, got_used, status, *got_levels = load(tmp_path / "levels.pt2", "compressed")(x)

@@ -43,6 +43,8 @@ def test_hard_dependencies_are_few():
     hard = {re.split(r"[<>= ;]", line)[0] for line in project["dependencies"]}
     assert hard == {"torch", "numpy", "safetensors", "tqdm"}
     extra = project["optional-dependencies"]["eval"]
+    served = {"fastapi", "uvicorn", "prometheus-client", "httpx", "httptools"}
+    assert set(project["optional-dependencies"]["serve"]) == served
     names = {PROJECTS.get(name, name) for name in LATER if "torch." not in name}
     assert {re.split(r"[<>= ;]", line)[0] for line in extra} == names
 
@@ -73,6 +75,8 @@ print(compressed.report())
         ("scikit-learn", ["demo"]),
         ("altair", ["demo"]),
         ("vl-convert-python", ["eval", "--html", "--model", "resnet18", "--data", "nowhere"]),
+        ("fastapi", ["serve", "parts.safetensors", "--model", "resnet18"]),
+        ("httpx", ["send", "parts.safetensors", "--model", "resnet18", "--url", "x", "d.npz"]),
     ],
 )
 def test_commands_say_what_to_install(tmp_path, missing, arguments):
@@ -84,7 +88,8 @@ def test_commands_say_what_to_install(tmp_path, missing, arguments):
     done = python(code, *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"fmtc: error: {missing} is needed for this and cannot be ")
-    assert done.stderr.endswith("; install it with: pip install 'fmtc[eval]'\n")
+    extra = "serve" if arguments[0] in ("serve", "send") else "eval"
+    assert done.stderr.endswith(f"; install it with: pip install 'fmtc[{extra}]'\n")
     assert done.stderr.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["d.npz"]
 

@@ -24,8 +24,9 @@ import fmtc
 from fmtc.cli.demo import digits_data
 from fmtc.data.models import load_model
 from fmtc.data.preprocess import parse_preprocess
-from fmtc.deploy.export import COMPRESSED, METADATA_KEY, _exported, _write
+from fmtc.deploy.export import COMPRESSED
 from fmtc.deploy.metadata import package_metadata
+from fmtc.deploy.packages import METADATA_KEY, exported, write_package
 from fmtc.deploy.streaming import Streaming
 from fmtc.evaluation.snr import image_snr_db
 from fmtc.results.energy import image_joules
@@ -571,11 +572,11 @@ def mobilenet(shared_data, tmp_path_factory) -> Compiled:
     )
     compressed = fmtc.compress(model, x[:24], target=fmtc.Step(0.0007))
     streaming = WithStreams(compressed)
-    programs = {COMPRESSED: _exported(streaming, x[:2], dynamic_batch=True)}
+    programs = {COMPRESSED: exported(streaming, (x[:2],), dynamic_batch=True)}
     metadata = package_metadata(compressed, streaming, x[:2], preprocess=preprocess)
     metadata["outputs"] *= 1 + 2 * len(compressed.points)
     path = tmp_path_factory.mktemp("mobilenet") / "m.pt2"
-    _write(path, programs, {METADATA_KEY: json.dumps(metadata)})
+    write_package(path, programs, {METADATA_KEY: json.dumps(metadata)})
     return Compiled(compressed, path, files[24:], x[24:])
 
 

@@ -140,6 +140,31 @@ def test_what_is_no_cut(at, message):
         split(tiny(), at, images(24))
 
 
+def test_a_transform_that_is_folded_into_the_tail():
+    """The tail's convolution reads components, of which there are fewer than channels."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 24, 3, padding=1), nn.Conv2d(24, 8, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    ).eval()  # fmt: skip
+    parts = split(model, "0", images(48), fmtc.SNR(15))
+    [point] = parts.graphs(()).points.values()
+    assert point.inverse_folded and point.codec.components < 24
+    x = images(3, seed=4)
+    assert torch.equal(parts.tail(parts.head(x)), parts.compressed(x))
+    with pytest.raises(fmtc.StreamError, match="where the tail takes"):
+        parts.tail(parts.head(images(1, size=20)))
+
+
+def test_what_a_header_names_is_not_decoded(parts, monkeypatch):
+    """A right stream of a huge image is refused before anything is allocated for it."""
+    [codec] = parts.compressed.codecs.values()
+    data = bytes(fmtc.Bundle({"first.3": codec.streams(torch.zeros(1, 12, 500, 500))}))
+    monkeypatch.setattr(type(codec), "levels_of", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(fmtc.StreamError, match=r"a tensor of \[4, 500, 500\] where"):
+        parts.tail(data)
+
+
 def test_a_network_in_parts_is_refused():
     with pytest.raises(ValueError, match="captured in parts cannot be split"):
         split(tiny(TinyParts), "one", images(24))

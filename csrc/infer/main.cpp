@@ -23,6 +23,12 @@
 #include "infer/preprocess.h"
 #include "infer/progress.h"
 #include "infer/reference.h"
+#ifdef FMTC_HAS_HTTPLIB
+#include "infer/http_server.h"
+#endif
+#ifdef FMTC_HAS_CURL
+#include "infer/split_run.h"
+#endif
 #include "infer/statistics.h"
 #include "infer/timing.h"
 
@@ -32,7 +38,20 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
+#ifdef FMTC_HAS_CURL
+constexpr bool kCanSend = true;
+#else
+constexpr bool kCanSend = false;
+#endif
+#ifdef FMTC_HAS_HTTPLIB
+constexpr bool kCanListen = true;
+#else
+constexpr bool kCanListen = false;
+#endif
+
 struct Options {
+  std::string head, url, tail, host = "127.0.0.1";
+  int64_t listen = -1, max_body = int64_t{1} << 24, max_images = 64, waiting = 32;
   std::string model, labels, device, json, reference;
   std::vector<std::string> paths;
   int64_t topk = 5, batch = 0, threads = 0, repeat = 1;
@@ -226,11 +245,83 @@ void write_result(const std::string& path, const nlohmann::json& result) {
   codec::write_file(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
 }
 
+// The halves of a split network (fmtc.export of fmtc.split's parts), on two machines.
+void add_split_options(CLI::App& app, Options& options) {
+  app.add_option("--head", options.head, "Package of a head, head.pt2, instead of MODEL");
+  app.add_option("--send", options.url, "URL of the service that has the tail");
+  app.add_option("--tail", options.tail, "Package of a tail, tail.pt2, to be served");
+  app.add_option("--listen", options.listen, "Port to serve it at (0: a free one)")
+      ->check(codec::whole_number(0, 65535));
+  app.add_option("--host", options.host, "Address to serve it at (127.0.0.1)");
+  app.add_option("--max-body", options.max_body, "Bytes of a request (2^24)")
+      ->check(codec::whole_number(1, codec::kMostSize));
+  app.add_option("--max-images", options.max_images, "Images of a request (64)")
+      ->check(codec::whole_number(1, kMaxBatch));
+  app.add_option("--waiting", options.waiting, "Requests that may wait (32)")
+      ->check(codec::whole_number(1, 1 << 10));
+}
+
+void check_together(const Options& options) {
+  if (options.head.empty() != options.url.empty()) {
+    throw Error("--head and --send belong together");
+  }
+  if (options.tail.empty() != (options.listen < 0)) {
+    throw Error("--tail and --listen belong together");
+  }
+  if (!options.head.empty() && !options.tail.empty()) {
+    throw Error("--head and --tail are for two processes");
+  }
+  if (!options.tail.empty() && !options.model.empty()) {
+    throw Error("--tail takes no images: its service is sent them");
+  }
+  if (options.tail.empty() && options.model.empty()) {
+    throw Error("name a package and images; --help says more");
+  }
+  if (options.head.empty() && options.tail.empty() && options.paths.empty()) {
+    throw Error("name images, or folders of them, behind " + options.model);
+  }
+}
+
+void send(const Options& options) {
+  if (!kCanSend) {
+    throw Error(
+        "this fmtc_infer was built without libcurl, which --send needs (apt-get install "
+        "libcurl4-openssl-dev, then build again)");
+  }
+#ifdef FMTC_HAS_CURL
+  SendOptions what{options.head, options.url, options.device, options.json, {}, {}};
+  std::vector<std::string> paths{options.model};
+  paths.insert(paths.end(), options.paths.begin(), options.paths.end());
+  what.files = find_images(paths);
+  if (!options.labels.empty()) what.classes = read_lines(options.labels, options.max_bytes);
+  what.topk = options.topk;
+  what.batch = options.batch;
+  what.max_pixels = options.max_pixels;
+  run_send(what);
+#endif
+}
+
+void listen(const Options& options) {
+  if (!kCanListen) {
+    throw Error(
+        "this fmtc_infer was built without cpp-httplib, which --listen needs (apt-get "
+        "install libcpp-httplib-dev, then build again)");
+  }
+#ifdef FMTC_HAS_HTTPLIB
+  Tail tail(options.tail, options.device);
+  ServeOptions limits{options.host, static_cast<int>(options.listen),
+                      static_cast<uint64_t>(options.max_body), options.max_images, options.waiting};
+  serve(tail, limits,
+        [](const std::string& url) { std::fprintf(stderr, "fmtc_infer: %s\n", url.c_str()); });
+  std::fprintf(stderr, "fmtc_infer: stopped\n");
+#endif
+}
+
 int run(int argc, char** argv) {
   CLI::App app("A compressed network (fmtc.export) on images.");
   Options options;
-  app.add_option("MODEL", options.model, "Package (.pt2)")->required();
-  app.add_option("PATH", options.paths, "JPEG and PNG files, or folders of them")->required();
+  app.add_option("MODEL", options.model, "Package (.pt2)");
+  app.add_option("PATH", options.paths, "JPEG and PNG files, or folders of them");
   app.add_option("--labels", options.labels, "Names of the classes, one a line");
   app.add_option("--topk", options.topk, "Classes to print (5)")
       ->check(codec::whole_number(1, 1 << 20));
@@ -250,13 +341,23 @@ int run(int argc, char** argv) {
   app.add_option("--max-bytes", options.max_bytes, "Of the files of --check and --labels (2^32)")
       ->check(codec::whole_number(1, codec::kMostSize));
   app.add_flag("--plain", options.plain, "Run the uncompressed network, too, and compare");
+  add_split_options(app, options);
   CLI11_PARSE(app, argc, argv);
+  check_together(options);
 
   keep_freed_memory();
   const c10::InferenceMode inference;
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
   const fs::path folder = fs::path(options.json).parent_path();
   if (!folder.empty() && !fs::is_directory(folder)) throw Error(folder.string() + " is no folder");
+  if (!options.tail.empty()) {
+    listen(options);
+    return 0;
+  }
+  if (!options.head.empty()) {
+    send(options);
+    return 0;
+  }
   const std::vector<std::string> files = find_images(options.paths);
   Package package(options.model, options.device);
   Runner runner(options, package);

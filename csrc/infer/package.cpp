@@ -35,32 +35,6 @@ auto with_short_errors(const std::string& what, F f) {
   }
 }
 
-json read_metadata(const std::string& path, const char* model) {
-  if (!std::filesystem::is_regular_file(path)) throw Error(path + " is no file");
-  const auto all = with_short_errors(path + " is no package", [&] {
-    return torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, model);
-  });
-  const auto found = all.find("fmtc");
-  if (found == all.end()) throw Error(path + " is a package, but not one that fmtc exported");
-  json metadata = codec::parse_json(found->second, (path + " has damaged metadata").c_str());
-  const std::string schema = metadata.value("schema", "");
-  if (schema != kSchema) {
-    throw Error(path + " has the schema '" + schema + "'; this version reads " + kSchema);
-  }
-  return metadata;
-}
-
-void check_device(const std::string& path, const std::string& has, const std::string& wanted) {
-  if (has != "cpu" && has != "cuda") throw Error(path + " is for an unknown device, '" + has + "'");
-  if (!wanted.empty() && wanted != has) {
-    throw Error(path + " was compiled for the device '" + has + "', not '" + wanted +
-                "'; export it with an example on that one");
-  }
-  if (has == "cuda" && !at::hasCUDA()) {
-    throw Error(path + " was compiled for CUDA, and there is no GPU or a torch without CUDA");
-  }
-}
-
 std::vector<at::Tensor> to_cpu(std::vector<at::Tensor> tensors, size_t count) {
   tensors.resize(count);
   for (at::Tensor& tensor : tensors) tensor = tensor.cpu();
@@ -77,6 +51,32 @@ void check_status(const at::Tensor& status, const std::vector<CodingPoint>& poin
 
 }  // namespace
 
+json read_metadata(const std::string& path, const char* model, const char* expected) {
+  if (!std::filesystem::is_regular_file(path)) throw Error(path + " is no file");
+  const auto all = with_short_errors(path + " is no package", [&] {
+    return torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, model);
+  });
+  const auto found = all.find("fmtc");
+  if (found == all.end()) throw Error(path + " is a package, but not one that fmtc exported");
+  json metadata = codec::parse_json(found->second, (path + " has damaged metadata").c_str());
+  const std::string schema = metadata.value("schema", "");
+  if (schema != expected) {
+    throw Error(path + " has the schema '" + schema + "'; this reads " + expected);
+  }
+  return metadata;
+}
+
+void check_device(const std::string& path, const std::string& has, const std::string& wanted) {
+  if (has != "cpu" && has != "cuda") throw Error(path + " is for an unknown device, '" + has + "'");
+  if (!wanted.empty() && wanted != has) {
+    throw Error(path + " was compiled for the device '" + has + "', not '" + wanted +
+                "'; export it with an example on that one");
+  }
+  if (has == "cuda" && !at::hasCUDA()) {
+    throw Error(path + " was compiled for CUDA, and there is no GPU or a torch without CUDA");
+  }
+}
+
 // The file's compiled code is loaded by torch, and reports errors by exceptions as well.
 CompiledNetwork::CompiledNetwork(const std::string& path, const char* model,
                                  const NetworkDescription& has)
@@ -91,19 +91,20 @@ CompiledNetwork::CompiledNetwork(const std::string& path, const char* model,
   }
 }
 
-std::vector<at::Tensor> CompiledNetwork::run(const at::Tensor& x) {
+std::vector<at::Tensor> CompiledNetwork::run(std::vector<at::Tensor> inputs) {
+  for (at::Tensor& input : inputs) input = input.to(device_);
   return with_short_errors("the network of " + path_ + " failed",
-                           [&] { return loader_->run({x.to(device_)}); });
+                           [&] { return loader_->run(inputs); });
 }
 
 Package::Package(const std::string& path, const std::string& device)
-    : Description(read_metadata(path, kCompressed), path), path_(path) {
+    : Description(read_metadata(path, kCompressed, kSchema), path), path_(path) {
   check_device(path, this->device, device);
   compressed_ = std::make_unique<CompiledNetwork>(path, kCompressed, *this);
 }
 
 Coded Package::run(const at::Tensor& x) {
-  const std::vector<at::Tensor> results = compressed_->run(x);
+  const std::vector<at::Tensor> results = compressed_->run({x});
   size_t histograms = 0;
   for (const LayerRates& layer : rates) histograms += layer.coded() ? 1 : 0;
   if (results.size() != outputs + 2 + (counts() ? 1 + histograms : 0)) {
@@ -143,7 +144,7 @@ void Package::load_plain() {
   if (!std::filesystem::is_regular_file(file)) {
     throw Error(path_ + " needs the plain network, " + file.string() + ", which is not there");
   }
-  const NetworkDescription other(read_metadata(file, kPlain), file);
+  const NetworkDescription other(read_metadata(file, kPlain, kSchema), file);
   if (other.network != network || other.input_shape != input_shape || other.device != device ||
       other.outputs != outputs) {
     throw Error(file.string() + " is not the plain network of " + path_ + "; export both again");
@@ -153,7 +154,7 @@ void Package::load_plain() {
 
 std::vector<at::Tensor> Package::run_plain(const at::Tensor& x) {
   if (!plain_) load_plain();
-  const std::vector<at::Tensor> results = plain_->run(x);
+  const std::vector<at::Tensor> results = plain_->run({x});
   if (results.size() != outputs) throw Error(path_ + " has a plain network with other outputs");
   return to_cpu(results, outputs);
 }

@@ -20,15 +20,23 @@ struct Coded {
   std::vector<LayerCounts> counts;
 };
 
+// What a package says of itself for one of its models. Error where the file is no package of fmtc
+// or has another schema.
+nlohmann::json read_metadata(const std::string& path, const char* model, const char* expected);
+
+// Error where a package for the device `has` cannot run here, or not on the one that is wanted
+// (empty: any).
+void check_device(const std::string& path, const std::string& has, const std::string& wanted);
+
 // One compiled network of a package's.
 class CompiledNetwork {
  public:
   // model: its name in the package. Error where it cannot be loaded.
   CompiledNetwork(const std::string& path, const char* model, const NetworkDescription& has);
 
-  // x: float32 [N, input_shape] on the CPU; the results are on the network's device. Error with
-  // the first line of what torch says.
-  std::vector<at::Tensor> run(const at::Tensor& x);
+  // inputs: on the CPU; the results are on the network's device. Error with the first line of what
+  // torch says.
+  std::vector<at::Tensor> run(std::vector<at::Tensor> inputs);
 
  private:
   std::string path_;

@@ -16,6 +16,13 @@ from pathlib import Path
 from .. import __version__
 from .command import Parser, main_with_errors
 from .options import EVAL_DESCRIPTION, EVAL_EXAMPLES, EvalOptions, add_eval_options
+from .service_options import (
+    SEND_DESCRIPTION,
+    SERVE_DESCRIPTION,
+    SERVE_EXAMPLES,
+    add_send_options,
+    add_serve_options,
+)
 
 DESCRIPTION = """\
 Compress the feature maps that a network writes between its layers, with real streams, and measure
@@ -84,6 +91,8 @@ def build_parser() -> Parser:
     _add_demo(commands)
     _add_eval(commands)
     _add_split(commands)
+    _add_serve(commands)
+    _add_send(commands)
     _add_report(commands)
     _add_plot(commands)
     _add_info(commands)
@@ -144,6 +153,30 @@ def _add_split(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     add_eval_options(parser)
     parser.set_defaults(run=_split, out="fmtc-split")
+
+
+def _add_serve(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="serve the tail of a split network over HTTP",
+        description=SERVE_DESCRIPTION,
+        epilog=SERVE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_serve_options(parser)
+    parser.set_defaults(run=_serve)
+
+
+def _add_send(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = commands.add_parser(
+        "send",
+        help="run the head of a split network on images and have them classified elsewhere",
+        description=SEND_DESCRIPTION,
+        epilog=SERVE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_send_options(parser)
+    parser.set_defaults(run=_send)
 
 
 def _add_report(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -212,6 +245,18 @@ def _split(args: argparse.Namespace) -> None:
     from .split import run_split
 
     run_split(EvalOptions.of(args), args.at, args.survey, args.cuts)
+
+
+def _serve(args: argparse.Namespace) -> None:
+    from .serve import run_serve
+
+    run_serve(args)
+
+
+def _send(args: argparse.Namespace) -> None:
+    from .serve import run_send
+
+    run_send(args)
 
 
 def _demo(args: argparse.Namespace) -> None:

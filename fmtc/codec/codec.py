@@ -250,6 +250,13 @@ class TensorCodec(Exact):
             return torch.empty(0, planes, 0, 0, dtype=torch.int16, device=self.device), (0, 0)
         return self._levels(streams, sizes), (sizes[2], sizes[3])
 
+    def positions_of(self, streams: Sequence[Bytes], max_values: int = MAX_VALUES) -> list[int]:
+        """H and W of the planes of at least one image, by its header: nothing is decoded.
+
+        max_values and what is raised: as for ``decode``.
+        """
+        return list(self._positions(self._opened(streams, max_values)[1]))
+
     def _positions(self, sizes: tuple[int, ...]) -> tuple[int, int]:
         """H and W of the planes of streams of these sizes."""
         height, width, *crop = sizes

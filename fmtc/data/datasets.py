@@ -24,7 +24,7 @@ from ..limits import MAX_BYTES
 from .labels import check_label_array, check_labels, read_class_index, read_label_file
 from .preprocess import Preprocess, parse_preprocess
 
-__all__ = ["Dataset", "Preprocess", "open_dataset", "parse_preprocess", "split"]
+__all__ = ["Dataset", "Preprocess", "open_dataset", "open_images", "parse_preprocess", "split"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 DECODER_THREADS = 2
@@ -222,6 +222,30 @@ def open_dataset(
     if num_classes is not None:
         dataset.check_classes(num_classes)
     return dataset.require_readable()
+
+
+def open_images(paths: Sequence[PathLike], preprocess: Preprocess) -> Dataset:
+    """Image files, and all images of folders and below, in this order; names are paths.
+
+    FileNotFoundError: a path that is not there; ValueError: a folder without images.
+    """
+    names: list[str] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileNotFoundError(f"no such file or folder: {path}")
+        found = [str(path / name) for name in _images_below(path)] if path.is_dir() else [str(path)]
+        if not found:
+            raise ValueError(f"{path}: no image files ({', '.join(IMAGE_SUFFIXES)})")
+        names += found
+    where = str(paths[0]) if len(paths) == 1 else f"{len(names)} images"
+    return Dataset(
+        where,
+        names,
+        lambda n: _read_image(Path(n)),
+        None,
+        preprocess,
+        lambda n: Path(n).read_bytes(),
+    )
 
 
 def split(

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -30,21 +30,21 @@ from torch import Tensor, nn
 
 from ..data.datasets import Dataset
 from ..data.preprocess import parse_preprocess
-from ..errors import ExportError
 from ..files import check_writable, write_atomically
 from ..model.model import CompressedModel
-from ..network.inputs import packing_of
 from ..network.outputs import tensors
+from .export_split import export_split
 from .metadata import SCHEMA, measured_outputs, package_metadata, plain_metadata, shown_output
+from .packages import METADATA_KEY, check_example, exported, with_batch, write_package
+from .split import Split
 from .streaming import Flat, Streaming
 
 REFERENCE_SCHEMA = "fmtc.reference/1"
-METADATA_KEY = "fmtc"
 COMPRESSED, PLAIN = "compressed", "plain"
 
 
 def export(
-    compressed: CompressedModel,
+    compressed: CompressedModel | Split,
     path: str | os.PathLike,
     example: Tensor,
     *,
@@ -58,6 +58,10 @@ def export(
     seed: int = 0,
 ) -> None:
     """Write a compressed network as an AOTInductor package; compiling takes minutes.
+
+    Of what ``fmtc.split`` gave, path is a folder: its head.pt2 and tail.pt2 are written, for
+    ``fmtc_infer --head`` and ``--tail`` (``fmtc.deploy.export_split``), and what is for fmtc_eval
+    is refused.
 
     path: ends in .pt2. example: float32 [N, ...], an input of the size that the package shall take,
     on the device that it is for and that the networks are on; N is fixed, too, unless
@@ -74,10 +78,16 @@ def export(
 
     >>> fmtc.export(compressed, "m.pt2", images[:2], preprocess="resize=256,crop=224")
     """
+    if isinstance(compressed, Split):
+        if statistics or any(given is not None for given in (plain, name, calibration)):
+            raise ValueError("export: a split network takes nothing that is for fmtc_eval")
+        options: dict[str, Any] = {"preprocess": preprocess, "classes": classes}
+        export_split(compressed, path, example, dynamic_batch=dynamic_batch, **options)
+        return
     path = _package_path(path)
     if not isinstance(compressed, CompressedModel):
         raise ValueError(f"export: expected a compressed model, got {type(compressed).__name__}")
-    _check_example(compressed.reference, example)
+    check_example(compressed.reference, example)
     if preprocess is not None:
         parse_preprocess(preprocess)  # says what is wrong with it
     if statistics and not dynamic_batch:
@@ -85,11 +95,11 @@ def export(
     if plain is not None and Path(plain).resolve().parent != path.resolve().parent:
         raise ValueError(f"export: {plain} must be in the folder of {path}")
     check_writable(path.parent)
-    example = _batch(example, dynamic_batch)
+    example = with_batch(example, dynamic_batch)
     streaming = Streaming(compressed, statistics)
-    programs = {COMPRESSED: _exported(streaming, example, dynamic_batch)}
+    programs = {COMPRESSED: exported(streaming, (example,), dynamic_batch)}
     if plain is None:
-        programs[PLAIN] = _exported(Flat(compressed.reference), example, dynamic_batch)
+        programs[PLAIN] = exported(Flat(compressed.reference), (example,), dynamic_batch)
     metadata = package_metadata(
         compressed,
         streaming,
@@ -102,7 +112,7 @@ def export(
         calibration=calibration,
         seed=seed,
     )
-    _write(path, programs, {METADATA_KEY: json.dumps(metadata)})
+    write_package(path, programs, {METADATA_KEY: json.dumps(metadata)})
 
 
 def export_plain(
@@ -119,11 +129,11 @@ def export_plain(
     """
     path = _package_path(path)
     model = model.reference if isinstance(model, CompressedModel) else model
-    _check_example(model, example)
-    example = _batch(example, dynamic_batch)
+    check_example(model, example)
+    example = with_batch(example, dynamic_batch)
     metadata = plain_metadata(model, example, None if dynamic_batch else len(example))
-    program = _exported(Flat(model), example, dynamic_batch)
-    _write(path, {PLAIN: program}, {METADATA_KEY: json.dumps(metadata)})
+    program = exported(Flat(model), (example,), dynamic_batch)
+    write_package(path, {PLAIN: program}, {METADATA_KEY: json.dumps(metadata)})
 
 
 def network_in(path: str | os.PathLike) -> tuple[str, str] | None:
@@ -158,7 +168,7 @@ def export_reference(
 
     >>> fmtc.export_reference(compressed, "reference.safetensors", images)
     """
-    _check_example(compressed.reference, images)
+    check_example(compressed.reference, images)
     streaming, plain = Streaming(compressed), compressed.reference
     parts: dict[str, list[Tensor]] = {"output": [], "plain": [], "used": []}
     with torch.no_grad():
@@ -180,64 +190,3 @@ def _package_path(path: str | os.PathLike) -> Path:
     if path.suffix != ".pt2":
         raise ValueError(f"export: the package must be named *.pt2, not {path.name!r}")
     return path
-
-
-def _check_example(model: nn.Module, example: Tensor) -> None:
-    if packing_of(model) is not None:
-        raise ExportError("export: a package holds networks of one input; this one takes several")
-    if not isinstance(example, Tensor) or example.dtype != torch.float32 or not example.numel():
-        kind = getattr(example, "dtype", type(example).__name__)
-        raise ValueError(f"export: the example must be a float32 tensor with images, got {kind}")
-    try:
-        with torch.no_grad():
-            model(example[:1])
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"export: the network does not take the example {list(example.shape)}: {error}"
-        ) from error
-
-
-def _batch(example: Tensor, dynamic_batch: bool) -> Tensor:
-    if dynamic_batch and len(example) == 1:
-        example = example.expand(2, *example.shape[1:])  # a batch of one would be taken for fixed
-    return example.contiguous()
-
-
-@torch.no_grad()
-def _exported(model: nn.Module, example: Tensor, dynamic_batch: bool):
-    shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic_batch else None
-    try:
-        return torch.export.export(model.eval(), (example,), dynamic_shapes=shapes)
-    except Exception as error:  # torch.export raises what it likes
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise ExportError(
-            f"export: torch.export cannot express the network: {type(error).__name__}: {first}"
-        ) from error
-
-
-def _write(path: Path, programs: dict, metadata: dict[str, str]) -> None:
-    """Compile the programs and put them into one file, which is there as a whole or not at all."""
-    from torch._inductor import aot_compile
-    from torch._inductor.package import package_aoti
-
-    options = {
-        "aot_inductor.package": True,
-        "aot_inductor.metadata": metadata,
-        "cpp.dynamic_threads": True,  # as many as where it runs, not as here
-        # Convolutions as in eager mode give the very same levels. Channels last gains little and
-        # rounds otherwise: one level that it moves changes all that are coded after it.
-        "layout_optimization": False,
-    }
-    # A folder of its own: in inductor's, another export would put its metadata there.
-    with tempfile.TemporaryDirectory(prefix="fmtc-export-") as folder:
-        files = {
-            name: aot_compile(
-                program.module(),
-                program.example_inputs[0],
-                options={**options, "aot_inductor.output_path": os.path.join(folder, name)},
-            )
-            for name, program in programs.items()
-        }
-        package = Path(folder) / "package.pt2"
-        package_aoti(str(package), files)  # type: ignore[arg-type]  # of aot_compile's results
-        write_atomically(path, package.read_bytes())

@@ -215,14 +215,15 @@ class Tail:
             )
         tensors = []
         for (name, point), like in zip(made.points.items(), made.like, strict=True):
-            tensor = point.decode(bundle[name], like, max_values)
-            if tensor.shape[1:] != like.shape[1:]:
+            streams = bundle[name]
+            shape = point.decoded_shape(streams, like, max_values)
+            if shape != like.shape[1:]:
                 raise StreamError(
-                    f"{name}: a tensor of {list(tensor.shape[1:])} where the tail takes "
+                    f"{name}: a tensor of {list(shape)} where the tail takes "
                     f"{list(like.shape[1:])}; of images of another size say so: "
                     "tail(data, size=(H, W))"
                 )
-            tensors.append(tensor)
+            tensors.append(point.decode(streams, like, max_values))
         return made.tail(*tensors, (bundle.images, *made.input_shape))
 
 

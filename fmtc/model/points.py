@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -103,6 +104,24 @@ class CodedPoint(CodingPoint):
         levels, crop = self.codec.levels_of(streams, max_values)
         planes = self.dequantize(levels, crop, like.dtype)
         return self.layout.restored(planes, self._shape(planes, like.shape))
+
+    def decoded_shape(
+        self, streams: Sequence[Bytes], like: torch.Tensor, max_values: int
+    ) -> torch.Size:
+        """Of what ``decode`` would give, but for images, by the streams' headers alone.
+
+        That of the planes where a tensor like this cannot have such positions.
+        """
+        if not streams:
+            return like.shape[1:]
+        positions = self.codec.positions_of(streams, max_values)
+        layout = self.layout
+        planes = torch.empty(1, like.shape[layout.channels], *positions, device="meta")
+        shape = self._shape(planes, like.shape)
+        places = [n for d, n in enumerate(shape) if d not in (layout.batch, layout.channels)]
+        if layout.windows * math.prod(places) != math.prod(positions):
+            return planes.shape[1:]
+        return layout.restored(planes, shape).shape[1:]
 
     def simulate(self, x: torch.Tensor) -> torch.Tensor:
         """What leaves the point for the streams of what comes to it, without making them."""
