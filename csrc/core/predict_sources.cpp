@@ -36,11 +36,15 @@ FMTC_MULTIVERSION void cross_row(const CrossRow& row) noexcept {
   }
 }
 
-void sum_row(const CrossRow& row) noexcept {
+void sum_rows(CrossRow row, size_t height) noexcept {
 #if defined(FMTC_X86_KERNELS)
-  if (cpu_simd() >= Simd::kAvx2) return cross_row_avx2(row);
+  if (cpu_simd() >= Simd::kAvx2) return cross_rows_avx2(row, height);
 #endif
-  cross_row(row);
+  for (size_t h = 0; h < height; ++h) {
+    cross_row(row);
+    row.pairs += row.row;
+    row.cross += row.width;
+  }
 }
 
 }  // namespace
@@ -69,7 +73,7 @@ bool Sources::tell(std::span<const int16_t> coefficients,
   if (used == 0) return false;
   const size_t sources = (used + kWindow - 1) / kWindow;  // those behind have zeros
   std::array<int32_t, kMostSources / 2 * kWindow> factors;
-  CrossRow row = {space_.data(),     2 * row_pairs(width_), 2 * plane_pairs(height_, width_),
+  const CrossRow row = {space_.data(),     2 * row_pairs(width_), 2 * plane_pairs(height_, width_),
                   (sources + 1) / 2, factors.data(),        width_,
                   cross.data()};
   for (size_t i = 0; i < row.count * kWindow; ++i) {
@@ -78,11 +82,7 @@ bool Sources::tell(std::span<const int16_t> coefficients,
     factors[i] = static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint16_t>(high)) << 16 |
                                       static_cast<uint16_t>(coefficients[first]));
   }
-  for (size_t h = 0; h < height_; ++h) {
-    sum_row(row);
-    row.pairs += row.row;
-    row.cross += width_;
-  }
+  sum_rows(row, height_);
   return true;
 }
 

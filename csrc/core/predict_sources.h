@@ -55,6 +55,7 @@ struct CrossRow {
   size_t width;
   uint32_t* cross;  // [width]
 };
-void cross_row_avx2(const CrossRow& row) noexcept;
+// That row and those below it, `height` in all.
+void cross_rows_avx2(CrossRow row, size_t height) noexcept;
 
 }  // namespace fmtc

@@ -51,7 +51,7 @@ std::tuple<Tensor, Tensor> decode_point(
   const Tensor buffers = torch::stable::contiguous(bytes);
   const Tensor sizes = torch::stable::contiguous(used);
   const int64_t images = bytes.size(0), buffer = bytes.size(1);
-  const Tensor x = empty(std::array<int64_t, 4>{images, channels, shape.height, shape.width},
+  const Tensor x = reused(std::array<int64_t, 4>{images, channels, shape.height, shape.width},
                          ScalarType::Float);
   const Tensor status = torch::stable::empty({images}, ScalarType::Int);
   const auto values_of_image = static_cast<int64_t>(coding.header.layout().levels());

@@ -45,7 +45,7 @@ std::tuple<Tensor, Tensor, Tensor> simulate_point(
   const int64_t images = x.size(0);
   const auto levels_of_image = symbols.levels() * static_cast<int64_t>(layout.plane());
   const Tensor y =
-      empty(std::array<int64_t, 4>{images, made.channels, made.height, made.width},
+      reused(std::array<int64_t, 4>{images, made.channels, made.height, made.width},
             ScalarType::Float);
   const Tensor counted = counts.zeros();
   std::mutex mutex;
