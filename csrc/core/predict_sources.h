@@ -49,7 +49,8 @@ class Sources {
 // A row of such sums, as the kernels of core/predict_sources.cpp take it.
 struct CrossRow {
   const int16_t* pairs;    // of the first two sources, at the upper left corner of the row's window
-  size_t row, plane;       // numbers between rows, and between pairs of sources
+  size_t row;              // numbers between rows
+  const size_t* planes;    // [count], numbers from `pairs` to each pair of sources
   size_t count;            // pairs of sources
   const int32_t* factors;  // [count, kWindow], two coefficients each, the first in the low half
   size_t width;

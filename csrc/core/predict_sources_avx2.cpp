@@ -19,7 +19,7 @@ inline void sum_rows(const CrossRow& row, size_t begin, __m256i* sums) noexcept 
   for (size_t r = 0; r < kRows; ++r) sums[r] = _mm256_setzero_si256();
   const int32_t* factors = row.factors;
   for (size_t pair = 0; pair < row.count; ++pair, factors += kWindow) {
-    const int16_t* plane = row.pairs + pair * row.plane + 2 * begin;
+    const int16_t* plane = row.pairs + row.planes[pair] + 2 * begin;
     for (size_t x = 0; x < kSide; ++x) {
       __m256i factor[kSide];
       for (size_t y = 0; y < kSide; ++y) factor[y] = _mm256_set1_epi32(factors[y * kSide + x]);

@@ -44,9 +44,9 @@ struct Encoding {
   std::span<uint8_t> bytes;
   std::span<int64_t> used;
   std::span<int64_t> total;  // [num_groups, num_symbols]
-  std::mutex mutex;          // of clamped and total
+  std::mutex mutex = {};     // of clamped and total
   int64_t clamped = 0;
-  NoCodeImage no_code;
+  NoCodeImage no_code = {};
 
   uint32_t height() const { return coding.header.height; }
   uint32_t width() const { return coding.header.width; }
