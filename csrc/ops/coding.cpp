@@ -81,8 +81,8 @@ Coding make_coding(const char* op, Coder coder, const TableArgument& argument, i
                    int64_t lane_values) {
   check_dtype(op, argument.name, argument.entries, ScalarType::Int);
   check_dim(op, argument.name, argument.entries, 2, "[T, entries]");
-  const Tensor table_entries = torch::stable::contiguous(argument.entries);
-  const Tensor component_table = torch::stable::contiguous(table_of);
+  const Tensor table_entries = contiguous_of(argument.entries);
+  const Tensor component_table = contiguous_of(table_of);
   check_table_of(op, argument, component_table, components, classes);
   check_between(op, "lo", lo, std::numeric_limits<int16_t>::min(), kMax<int16_t>);
   const StreamHeader header = checked_header(op, coder, components, height, width, table_id, crop_h,

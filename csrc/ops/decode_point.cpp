@@ -35,7 +35,7 @@ std::tuple<Tensor, Tensor> decode_point(
   Coding coding = make_coding(kOp, rans ? Coder::kRans : Coder::kHuffman,
                               {"decode_table", decode_table}, symbols_from, table_of, table_id,
                               planes, height, width, 0, 0, rans ? classes_of(table_of, planes) : 1);
-  const Tensor bases = rans ? torch::stable::contiguous(*base) : decode_table;
+  const Tensor bases = rans ? contiguous_of(*base) : decode_table;
   if (rans) {
     check_rans_decode_table(kOp, coding, bases, bytes);
   } else {
@@ -48,8 +48,8 @@ std::tuple<Tensor, Tensor> decode_point(
   const int64_t channels =
       point_channels(kOp, transform, /*columns=*/true, quantizer, symbols.levels());
   const ImageShape shape = {channels, height * size - crop_h, width * size - crop_w};
-  const Tensor buffers = torch::stable::contiguous(bytes);
-  const Tensor sizes = torch::stable::contiguous(used);
+  const Tensor buffers = contiguous_of(bytes);
+  const Tensor sizes = contiguous_of(used);
   const int64_t images = bytes.size(0), buffer = bytes.size(1);
   const Tensor x = reused(std::array<int64_t, 4>{images, channels, shape.height, shape.width},
                          ScalarType::Float);
@@ -77,7 +77,7 @@ std::tuple<Tensor, Tensor> decode_point(
             for_each_torch);
       });
   check_status(kOp, made);
-  return {torch::stable::to(x, result), status};
+  return {converted(x, result), status};
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kTogether = int64_t{1} << 17;
 
 Tensor contiguous_or_empty(const std::optional<Tensor>& tensor, ScalarType dtype) {
-  return tensor ? torch::stable::contiguous(*tensor) : torch::stable::empty({0}, dtype);
+  return tensor ? contiguous_of(*tensor) : torch::stable::empty({0}, dtype);
 }
 
 Status quantize_all(std::span<const float> x, float step, int64_t lo, int64_t hi,
@@ -97,12 +97,12 @@ PointQuantizer::PointQuantizer(const char* op, const std::optional<Tensor>& plac
 
 PointSymbols::PointSymbols(const char* op, const Tensor& coefficients, const Tensor& shifts,
                            int64_t planes)
-    : coefficients_(torch::stable::contiguous(coefficients)),
+    : coefficients_(contiguous_of(coefficients)),
       prediction_(checked_prediction(op, coefficients_)) {
   check_dtype(op, "shifts", shifts, ScalarType::Long);
   check_dim(op, "shifts", shifts, 1, "[P]");
   check_size(op, "shifts", shifts, 0, coefficients.size(0), "dimension 0 of coefficients");
-  const Tensor each = torch::stable::contiguous(shifts);
+  const Tensor each = contiguous_of(shifts);
   for (const int64_t shift : values<int64_t>(each)) {
     check_between(op, "a shift", shift, 0, 15);
     if (shift > 0) split_.push_back(levels());
@@ -339,7 +339,7 @@ Status for_image_groups(int64_t images, int64_t together,
 Tensor float_images(const char* op, const Tensor& x) {
   check_real(op, "x", x);
   check_dim(op, "x", x, 4, "[N, C, H, W]");
-  return torch::stable::contiguous(torch::stable::to(x, ScalarType::Float));
+  return contiguous_of(converted(x, ScalarType::Float));
 }
 
 }  // namespace fmtc::ops

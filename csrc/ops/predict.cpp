@@ -9,10 +9,10 @@ namespace {
 
 Tensor predict(const Tensor& levels, const Tensor& coefficients) {
   check_predict(kPredict, "levels", levels, coefficients);
-  const Tensor factors = torch::stable::contiguous(coefficients);
+  const Tensor factors = contiguous_of(coefficients);
   const Prediction prediction = prediction_of(kPredict, factors);
   const Tensor output = torch::stable::empty(levels.sizes(), ScalarType::Short);
-  const Tensor input = torch::stable::contiguous(levels);
+  const Tensor input = contiguous_of(levels);
   check_status(kPredict, predict_images(prediction, values<int16_t>(input), levels.size(0),
                                         static_cast<uint32_t>(levels.size(2)),
                                         static_cast<uint32_t>(levels.size(3)),
@@ -22,10 +22,10 @@ Tensor predict(const Tensor& levels, const Tensor& coefficients) {
 
 Tensor unpredict(const Tensor& residuals, const Tensor& coefficients) {
   check_predict(kUnpredict, "residuals", residuals, coefficients);
-  const Tensor factors = torch::stable::contiguous(coefficients);
+  const Tensor factors = contiguous_of(coefficients);
   const Prediction prediction = prediction_of(kUnpredict, factors);
   const Tensor output = torch::stable::empty(residuals.sizes(), ScalarType::Short);
-  const Tensor input = torch::stable::contiguous(residuals);
+  const Tensor input = contiguous_of(residuals);
   check_status(kUnpredict, unpredict_images(prediction, values<int16_t>(input), residuals.size(0),
                                             static_cast<uint32_t>(residuals.size(2)),
                                             static_cast<uint32_t>(residuals.size(3)),

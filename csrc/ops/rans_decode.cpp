@@ -17,7 +17,7 @@ std::tuple<Tensor, Tensor> rans_decode(const Tensor& bytes, const Tensor& used, 
   Coding coding =
       make_coding(kOp, Coder::kRans, {"decode_table", decode_table}, lo, table_of, table_id,
                   channels, height, width, 0, 0, classes_of(table_of, channels));
-  const Tensor bases = torch::stable::contiguous(base);
+  const Tensor bases = contiguous_of(base);
   check_rans_decode_table(kOp, coding, bases, bytes);
   return decode_batch(kOp, coding, bytes, used, max_values);
 }

@@ -86,7 +86,7 @@ std::tuple<Tensor, Tensor, Tensor> simulate_point(
         return Status::kOk;
       });
   check_status(kOp, status);
-  return {torch::stable::to(y, x.scalar_type()), scalar(clamped), counted};
+  return {converted(y, x.scalar_type()), scalar(clamped), counted};
 }
 
 }  // namespace

@@ -245,7 +245,7 @@ void decode_images(const Coding& coding, std::span<const uint8_t> bytes, int64_t
 std::tuple<Tensor, Tensor> encode_on_host(const char* op, const Coding& coding,
                                           const Tensor& levels, int64_t buffer, NoCode no_code,
                                           const std::optional<Tensor>& maps) {
-  Tensor input = torch::stable::contiguous(levels);
+  Tensor input = contiguous_of(levels);
   std::optional<Arranged> arranged;
   if (maps.has_value()) {
     arranged = arrange_images(op, input, *maps, coding.header.classes);
@@ -276,8 +276,8 @@ std::tuple<Tensor, Tensor> encode_on_host(const char* op, const Coding& coding,
 
 std::tuple<Tensor, Tensor> decode_on_host(const Coding& coding, const Tensor& bytes,
                                           const Tensor& used) {
-  const Tensor buffers = torch::stable::contiguous(bytes);
-  const Tensor sizes = torch::stable::contiguous(used);
+  const Tensor buffers = contiguous_of(bytes);
+  const Tensor sizes = contiguous_of(used);
   const StreamHeader& expected = coding.header;
   const int64_t images = bytes.size(0);
   std::vector<Stream> streams =
