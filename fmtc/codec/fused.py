@@ -11,10 +11,14 @@ import torch
 
 from .. import ops
 from ..limits import NO_LIMIT
-from ..ops import UNLIMITED, Limits, PointClasses, PointCounts, PointLevels, PointSymbols
+from ..ops import UNLIMITED, Limits
 
 if TYPE_CHECKING:
     from .codec import TensorCodec
+
+
+Product = tuple[torch.Tensor | None, torch.Tensor | None]  # a matrix and an offset
+NO_PRODUCT: Product = (None, None)
 
 
 def fuses(codec: TensorCodec, x: torch.Tensor, folded: bool = False) -> bool:
@@ -45,10 +49,12 @@ def encode(
     """
     tables = codec.coder.point_tables(True)
     assert tables is not None
-    x, levels = _before(codec, x, forward_folded)
-    of_levels = levels, codec.quantizer.lo, codec.quantizer.hi, _symbols(codec), _classes(codec)
-    lanes = codec.coder.lane_values
-    return ops.encode_point(x, *of_levels, tables, crop, lanes, _counts(codec, counting))
+    x, product = _before(codec, x, forward_folded)
+    coder, symbols_from, table_of, table, _, table_id = tables
+    of_levels = *product, *_quantizer(codec), codec.quantizer.lo, codec.quantizer.hi
+    of_coder = coder, symbols_from, table_of, table, table_id, *crop, codec.coder.lane_values
+    of_symbols = *_symbols(codec), *_classes(codec)
+    return ops.encode_point(x, *of_levels, *of_symbols, *of_coder, *_counts(codec, counting))
 
 
 def decode(
@@ -68,21 +74,13 @@ def decode(
     """
     tables = codec.coder.point_tables(False)
     assert tables is not None
-    inverse, mean = _back(codec, inverse_folded)
-    fused = inverse is not None
-    levels = PointLevels(inverse, mean, *codec.quantizer.frequencies, codec.quantizer.step)
-    x, status = ops.decode_point(
-        data,
-        used,
-        size,
-        tables,
-        _symbols(codec),
-        levels,
-        _crop_of_quantizer(codec, crop),
-        limits if fused else UNLIMITED,
-        dtype if fused or inverse_folded else torch.float32,
-        NO_LIMIT,
-    )
+    product = _back(codec, inverse_folded)
+    fused = product[0] is not None
+    of_levels = *_symbols(codec), *product, *_quantizer(codec)
+    within = limits if fused else UNLIMITED
+    made = dtype if fused or inverse_folded else torch.float32
+    of_values = *_crop_of_quantizer(codec, crop), *within, made, NO_LIMIT
+    x, status = ops.decode_point(data, used, *size, *tables, *of_levels, *of_values)
     return _after(codec, x, crop, inverse_folded, fused, limits, dtype), status
 
 
@@ -97,52 +95,41 @@ def simulate(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What ``decode`` gives of the streams of ``encode``, clamped values and histogram."""
     dtype = x.dtype
-    x, levels = _before(codec, x, forward_folded)
-    inverse, mean = _back(codec, inverse_folded)
-    fused = inverse is not None
+    x, product = _before(codec, x, forward_folded)
+    back = _back(codec, inverse_folded)
+    fused = back[0] is not None
     if not fused and not inverse_folded:
         x = x.float()  # what is transformed afterwards
-    y, clamped, counts = ops.simulate_point(
-        x,
-        levels,
-        codec.quantizer.lo,
-        codec.quantizer.hi,
-        (inverse, mean),
-        _symbols(codec),
-        _classes(codec),
-        limits if fused else UNLIMITED,
-        codec.coder.lo,
-        _counts(codec, counting),
-    )
+    of_levels = *product, *back, *_quantizer(codec), codec.quantizer.lo, codec.quantizer.hi
+    of_symbols = *_symbols(codec), *_classes(codec), *(limits if fused else UNLIMITED)
+    counts = codec.coder.lo, *_counts(codec, counting)
+    y, clamped, counted = ops.simulate_point(x, *of_levels, *of_symbols, *counts)
     if y.dtype != dtype and (fused or inverse_folded):
         y = y.to(dtype)
-    return _after(codec, y, crop, inverse_folded, fused, limits, dtype), clamped, counts
+    return _after(codec, y, crop, inverse_folded, fused, limits, dtype), clamped, counted
 
 
 def _in_one_pass(codec: TensorCodec) -> bool:
     return codec.transform.in_one_pass(codec.quantizer)
 
 
-def _before(
-    codec: TensorCodec, x: torch.Tensor, folded: bool
-) -> tuple[torch.Tensor, PointLevels]:
-    """What goes into the operator for planes x, and how it makes levels of it."""
-    transform, quantizer = codec.transform, codec.quantizer
-    matrix = offset = None
-    if not folded:
-        x = codec.block.split(x)
-        if _in_one_pass(codec):
-            matrix, offset = transform.product
-        else:
-            x = transform.forward(x)
-    return x, PointLevels(matrix, offset, *quantizer.frequencies, quantizer.step)
+def _before(codec: TensorCodec, x: torch.Tensor, folded: bool) -> tuple[torch.Tensor, Product]:
+    """What goes into the operator for planes x, and the matrix and offset that it applies."""
+    if folded:
+        return x, NO_PRODUCT
+    x = codec.block.split(x)
+    if _in_one_pass(codec):
+        return x, codec.transform.product
+    return codec.transform.forward(x), NO_PRODUCT
 
 
-def _back(codec: TensorCodec, folded: bool) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+def _back(codec: TensorCodec, folded: bool) -> Product:
     """The matrix and offset that the operator applies on the way back."""
-    if folded or not _in_one_pass(codec):
-        return None, None
-    return codec.transform.product_back
+    return NO_PRODUCT if folded or not _in_one_pass(codec) else codec.transform.product_back
+
+
+def _quantizer(codec: TensorCodec) -> tuple[torch.Tensor | None, torch.Tensor | None, float]:
+    return *codec.quantizer.frequencies, codec.quantizer.step
 
 
 def _crop_of_quantizer(codec: TensorCodec, crop: tuple[int, int]) -> tuple[int, int]:
@@ -167,17 +154,15 @@ def _after(
     return codec.block.join(x, codec.channels, crop)
 
 
-def _symbols(codec: TensorCodec) -> PointSymbols:
+def _symbols(codec: TensorCodec) -> tuple[torch.Tensor, torch.Tensor, int]:
     of = codec.symbol_map
-    return PointSymbols(of.coefficients, of.shifts, of.planes)
+    return of.coefficients, of.shifts, of.planes
 
 
-def _classes(codec: TensorCodec) -> PointClasses:
+def _classes(codec: TensorCodec) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     of = codec.position_classes
-    return PointClasses(None, None) if of is None else PointClasses(of.weights, of.thresholds)
+    return (None, None) if of is None else (of.weights, of.thresholds)
 
 
-def _counts(codec: TensorCodec, counting: bool) -> PointCounts:
-    if not counting:
-        return PointCounts()
-    return PointCounts(codec.class_of, *codec.histogram.shape)
+def _counts(codec: TensorCodec, counting: bool) -> tuple[torch.Tensor | None, int, int]:
+    return (codec.class_of, *codec.histogram.shape) if counting else (None, 0, 0)

@@ -24,10 +24,6 @@ from . import fakes as fakes  # noqa: E402
 from .bundles import BUNDLE_MAGIC, BundleReader, make_bundle  # noqa: E402, F401
 from .dct import dct_quantize, dequantize_dct  # noqa: E402, F401
 from .points import (  # noqa: E402, F401
-    PointClasses,
-    PointCounts,
-    PointLevels,
-    PointSymbols,
     PointTables,
     decode_point,
     encode_point,
