@@ -46,10 +46,13 @@ class Streaming(nn.Module):
 
 
 class _Notes:
-    """What the coding points of one call say, by name; counting: how often their levels occur."""
+    """What the coding points of one call say, by name; counting: how often their levels occur.
+
+    keeps_levels: the levels, too, which only tests need.
+    """
 
     def __init__(self, counting: bool):
-        self.counting = counting
+        self.counting, self.keeps_levels = counting, False
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.levels: dict[str, Tensor] = {}  # of coded points: int16 [N, K, H, W]
         self.streams: dict[str, Tensor] = {}  # of coded points: uint8 [N, bytes], the first used
@@ -82,6 +85,8 @@ class _StreamingPoint(nn.Module):
 
     def _coded(self, point: CodedPoint, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         coded = point.stream(x, self.notes.counting)
+        if self.notes.keeps_levels:
+            self.notes.levels[self.name], _ = point.quantize(x)
         self.notes.clamped[self.name], self.notes.streams[self.name] = coded.clamped, coded.data
         if coded.histogram is not None:
             self.notes.histograms[self.name] = coded.histogram
