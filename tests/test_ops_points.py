@@ -1,4 +1,4 @@
-"""encode_point, decode_point and simulate_point against the single operators one after the other."""
+"""encode_point, decode_point and simulate_point against the single operators, one by one."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ class Point:
         self.coefficients = coefficients.to(torch.int16)
         self.shifts = torch.zeros(levels, dtype=torch.int64)
         if split:
-            self.shifts[:: 3] = torch.randint(1, 6, (len(self.shifts[::3]),), generator=g)
+            self.shifts[::3] = torch.randint(1, 6, (len(self.shifts[::3]),), generator=g)
         self.planes = levels + int((self.shifts > 0).sum())
         segments = 1 + self.planes * self.classes if self.classes > 1 else self.planes
         self.table_of = torch.randint(0, 4, (segments,), generator=g)
@@ -62,7 +62,9 @@ class Point:
             tables = ops.rans_tables(ops.rans_frequencies(counts, 12))
             self.encode_table, self.decode_table, self.base = tables
         else:
-            self.encode_table, self.decode_table = ops.huffman_tables(ops.huffman_lengths(counts, 12))
+            self.encode_table, self.decode_table = ops.huffman_tables(
+                ops.huffman_lengths(counts, 12)
+            )
             self.base = None
         self.groups = torch.randint(0, 3, (segments,), generator=g)
         self.crop = (0, 0)

@@ -44,8 +44,8 @@ def encode(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Streams of planes x [N, C, H, W]: bytes, used, the number of clamped values and a histogram.
 
-    As ``ops.encode_point`` returns them. crop: as for ``TensorCodec.encode_levels``. forward_folded:
-    x is transformed already. counting: whether the histogram of ``TensorCodec.count`` is made.
+    As ``ops.encode_point`` returns them. crop: as for ``TensorCodec.encode_levels``.
+    forward_folded: x is transformed already. counting: whether the histogram of ``TensorCodec.count`` is made.
     """
     tables = codec.coder.point_tables(True)
     assert tables is not None

@@ -188,7 +188,9 @@ class Transform(Exact):
         """``quantizer.quantize(self.forward(blocks))``, in one pass where one operator does it."""
         if not self.in_one_pass(quantizer):
             return quantizer.quantize(self.forward(blocks))
-        return ops.transform_quantize(blocks, *self.product, quantizer.step, quantizer.lo, quantizer.hi)
+        return ops.transform_quantize(
+            blocks, *self.product, quantizer.step, quantizer.lo, quantizer.hi
+        )
 
     def from_levels(
         self,

@@ -60,8 +60,8 @@ def encode_point(
     To levels of P planes: matrix, offset: f32, as for ``transform_quantize``; or places, steps: as
     for ``dct_quantize``, without a matrix; or neither. step: of all that has no steps; lo, hi: of
     the levels.
-    To symbols: coefficients: i16 [P, 3 + 9 * sources] as for ``predict``. shifts: i64 [P], 0..15: of
-    a difference, the low bits that become a plane of their own behind those of all components.
+    To symbols: coefficients: i16 [P, 3 + 9 * sources] as for ``predict``. shifts: i64 [P], 0..15:
+    of a difference, the low bits that become a plane of their own behind those of all components.
     planes: P and those of low bits.
     To classes of positions: weights: i32 [planes] as for ``position_activity``; thresholds: i64
     [classes - 1], sorted, of which a cell's class is how many its activity reaches; None without.
