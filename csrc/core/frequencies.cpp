@@ -210,9 +210,9 @@ Status dct_quantize(std::span<const float> y, const ComponentShape& shape,
             if (of[f] < 0) continue;
             const int64_t to = (image * frequencies.planes + of[f]) * blocks.rows + first;
             int64_t in_band = 0;
-            quantize(std::span<const float>(values).subspan(f * count, count),
-                     frequencies.steps[f], lo, hi,
-                     levels.subspan(static_cast<size_t>(to * blocks.columns), count), in_band);
+            quantize(std::span<const float>(values).subspan(f * count, count), frequencies.steps[f],
+                     lo, hi, levels.subspan(static_cast<size_t>(to * blocks.columns), count),
+                     in_band);
             here += in_band;
           }
         }

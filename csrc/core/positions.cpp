@@ -85,8 +85,8 @@ bool weights_valid(std::span<const int32_t> weights) noexcept {
 // Positions whose sums are made together; they stay in the L1 cache.
 constexpr uint64_t kTogether = 2048;
 
-// What goes on at each position of the rows from y on, summed up for their cells. sums: a number for
-// each position of these rows.
+// What goes on at each position of the rows from y on, summed up for their cells. sums: a number
+// for each position of these rows.
 void activity_of_rows(std::span<const int16_t> levels, uint32_t height, uint32_t width,
                       std::span<const int32_t> weights, uint64_t y, std::span<int32_t> sums,
                       std::span<int64_t> cells) noexcept {

@@ -86,8 +86,8 @@ bool Sources::tell(std::span<const int16_t> coefficients,
     if (any) planes[count++] = first / kWindow * plane_pairs(height_, width_);
   }
   if (count == 0) return false;
-  const CrossRow row = {space_.data(), 2 * row_pairs(width_), planes.data(), count,
-                        factors.data(), width_, cross.data()};
+  const CrossRow row = {space_.data(), 2 * row_pairs(width_), planes.data(), count, factors.data(),
+                        width_,        cross.data()};
   sum_rows(row, height_);
   return true;
 }

@@ -25,14 +25,13 @@ inline void sum_rows(const CrossRow& row, size_t begin, __m256i* sums) noexcept 
       for (size_t y = 0; y < kSide; ++y) factor[y] = _mm256_set1_epi32(factors[y * kSide + x]);
 #pragma GCC unroll 8
       for (size_t from = 0; from < kRows + kSide - 1; ++from) {
-        const __m256i two = _mm256_loadu_si256(
-            reinterpret_cast<const __m256i*>(plane + from * row.row + 2 * x));
+        const __m256i two =
+            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(plane + from * row.row + 2 * x));
 #pragma GCC unroll 8
         for (size_t y = 0; y < kSide; ++y) {
           if (from < y || from - y >= kRows) continue;
           // Both products and their sum are modulo 2^32, as the scalar code's.
-          sums[from - y] =
-              _mm256_add_epi32(sums[from - y], _mm256_madd_epi16(two, factor[y]));
+          sums[from - y] = _mm256_add_epi32(sums[from - y], _mm256_madd_epi16(two, factor[y]));
         }
       }
     }

@@ -105,7 +105,7 @@ class Images {
   const Prediction& prediction_;
   int64_t count_;
   uint32_t height_, width_;
-  size_t space_;  // numbers of the sources of an image
+  size_t space_;                // numbers of the sources of an image
   std::span<int16_t> sources_;  // [N, space_]
 };
 
@@ -161,9 +161,8 @@ Status unpredict_checked(const Prediction& prediction, std::span<const int16_t> 
       for (int64_t k = 0; k < all.most(); ++k) {
         const Status made = make(n, k, 1);
         if (made != Status::kOk) return made;
-        all.of(n).set(static_cast<uint32_t>(k),
-                      planes(std::span<const int16_t>(levels), all.first_plane(n) + k, 1,
-                             all.plane()));
+        all.of(n).set(static_cast<uint32_t>(k), planes(std::span<const int16_t>(levels),
+                                                       all.first_plane(n) + k, 1, all.plane()));
       }
       return Status::kOk;
     });

@@ -35,8 +35,8 @@ struct Prediction {
 
 // residuals of levels, and levels of residuals.
 //   levels, residuals  [images, K, height, width], sharing no memory
-// kBadArgument for sizes, kOutOfRange where coefficients exceed the limit, kOutOfMemory. The way back
-// takes the sources of an image one after the other, all else in any order.
+// kBadArgument for sizes, kOutOfRange where coefficients exceed the limit, kOutOfMemory. The way
+// back takes the sources of an image one after the other, all else in any order.
 Status predict_images(const Prediction& prediction, std::span<const int16_t> levels, int64_t images,
                       uint32_t height, uint32_t width, std::span<int16_t> residuals,
                       const ForEach& for_each = for_each_serial);

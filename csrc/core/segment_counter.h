@@ -27,7 +27,7 @@ class SegmentCounter {
   std::span<const int64_t> groups_;
   int16_t lo_, hi_;
   size_t symbols_;  // of a histogram
-  size_t part_;              // counters of a part
+  size_t part_;     // counters of a part
   int parts_;
   uint64_t counted_ = 0;
   std::span<uint32_t> counts_;  // [parts, part]

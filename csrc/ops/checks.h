@@ -166,8 +166,8 @@ inline void check_group_values(const char* op, const Tensor& groups, int64_t num
   }
 }
 
-// The tensor itself where it is contiguous, or of this dtype: asking torch costs a microsecond, and a
-// coding point has a dozen tensors.
+// The tensor itself where it is contiguous, or of this dtype: asking torch costs a microsecond, and
+// a coding point has a dozen tensors.
 inline Tensor contiguous_of(const Tensor& tensor) {
   return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
 }

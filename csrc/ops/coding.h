@@ -61,8 +61,9 @@ Coding make_word_coding(const char* op, Coder coder, int64_t lo, int64_t word_bi
 [[noreturn]] void throw_no_word(const char* op, const Coding& coding,
                                 std::span<const int16_t> levels, int64_t image);
 
-// Bytes of the buffer that an operator makes for one stream, at least stream_bound(header). Kept free
-// of branches on the shape, so that the fakes in fmtc/ops give the same number for symbolic ones.
+// Bytes of the buffer that an operator makes for one stream, at least stream_bound(header). Kept
+// free of branches on the shape, so that the fakes in fmtc/ops give the same number for symbolic
+// ones.
 int64_t rans_buffer_bytes(const StreamHeader& header);
 int64_t huffman_buffer_bytes(const StreamHeader& header, int64_t lane_values);
 
@@ -92,7 +93,8 @@ std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, co
 // levels must be int16 [N, K, H, W].
 void check_levels(const char* op, const Tensor& levels);
 
-// Streams as decoders take them: bytes uint8 [N, bytes], used int64 [N], of at most max_values levels.
+// Streams as decoders take them: bytes uint8 [N, bytes], used int64 [N], of at most max_values
+// levels.
 void check_coded(const char* op, const Coding& coding, const Tensor& bytes, const Tensor& used,
                  int64_t max_values);
 

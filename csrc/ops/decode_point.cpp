@@ -52,7 +52,7 @@ std::tuple<Tensor, Tensor> decode_point(
   const Tensor sizes = contiguous_of(used);
   const int64_t images = bytes.size(0), buffer = bytes.size(1);
   const Tensor x = reused(std::array<int64_t, 4>{images, channels, shape.height, shape.width},
-                         ScalarType::Float);
+                          ScalarType::Float);
   const Tensor status = torch::stable::empty({images}, ScalarType::Int);
   const auto values_of_image = static_cast<int64_t>(coding.header.layout().levels());
   const Status made = for_image_groups(
@@ -67,8 +67,8 @@ std::tuple<Tensor, Tensor> decode_point(
                       mutable_values<int32_t>(status).subspan(from, many), for_each_torch);
         std::span<const int16_t> levels;
         const Status of_levels =
-            symbols.levels_of(coded, count, coding.header.height, coding.header.width,
-                              space.levels, levels, for_each_torch);
+            symbols.levels_of(coded, count, coding.header.height, coding.header.width, space.levels,
+                              levels, for_each_torch);
         if (of_levels != Status::kOk) return of_levels;
         return dequantize_images(
             levels, count, shape, transform, quantizer, limits.least, limits.most,

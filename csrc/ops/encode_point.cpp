@@ -65,8 +65,8 @@ Status Encoding::encode(int64_t first, int64_t images, std::optional<SegmentCoun
                                   outside, for_each_torch);
   if (status != Status::kOk) return status;
   std::span<const int16_t> planes, arranged;
-  status = symbols.symbols_of(levels, images, height(), width(), space.symbols, planes,
-                              for_each_torch);
+  status =
+      symbols.symbols_of(levels, images, height(), width(), space.symbols, planes, for_each_torch);
   if (status != Status::kOk) return status;
   std::vector<Layout> layouts(static_cast<size_t>(images), coding.header.layout());
   status = arrange_symbols(classes, planes, layouts, space, arranged, for_each_torch);
@@ -82,11 +82,10 @@ Status Encoding::encode(int64_t first, int64_t images, std::optional<SegmentCoun
     clamped += outside;
   }
   int64_t failed = 0;
-  status = encode_images(coding.tables, headers, arranged,
-                         bytes.subspan(static_cast<size_t>(first * buffer),
-                                       static_cast<size_t>(images * buffer)),
-                         buffer, used.subspan(static_cast<size_t>(first), headers.size()),
-                         for_each_torch, failed);
+  status = encode_images(
+      coding.tables, headers, arranged,
+      bytes.subspan(static_cast<size_t>(first * buffer), static_cast<size_t>(images * buffer)),
+      buffer, used.subspan(static_cast<size_t>(first), headers.size()), for_each_torch, failed);
   if (status == Status::kNoCode) no_code.note(first + failed, row(arranged, failed, size));
   return status;
 }
@@ -94,14 +93,15 @@ Status Encoding::encode(int64_t first, int64_t images, std::optional<SegmentCoun
 Coding coding_of(const std::string& coder, int64_t symbols_from, const Tensor& table_of,
                  const Tensor& encode_table, int64_t table_id, const ImageShape& levels,
                  int64_t crop_h, int64_t crop_w, int classes, int64_t lane_values) {
-  STD_TORCH_CHECK(coder == "rans" || (coder == "huffman" && classes == 1),
-                  "fmtc::encode_point: coder must be rans, or huffman without classes of positions, ",
-                  "but is ", coder);
+  STD_TORCH_CHECK(
+      coder == "rans" || (coder == "huffman" && classes == 1),
+      "fmtc::encode_point: coder must be rans, or huffman without classes of positions, ",
+      "but is ", coder);
   const bool rans = coder == "rans";
-  Coding coding = make_coding(kOp, rans ? Coder::kRans : Coder::kHuffman,
-                              {"encode_table", encode_table}, symbols_from, table_of, table_id,
-                              levels.channels, levels.height, levels.width, crop_h, crop_w, classes,
-                              lane_values);
+  Coding coding =
+      make_coding(kOp, rans ? Coder::kRans : Coder::kHuffman, {"encode_table", encode_table},
+                  symbols_from, table_of, table_id, levels.channels, levels.height, levels.width,
+                  crop_h, crop_w, classes, lane_values);
   if (rans) {
     check_rans_encode_table(kOp, coding, encode_table);
   } else {
@@ -126,8 +126,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> encode_point(
   const PointQuantizer quantizer(kOp, places, steps, symbols.levels(), step);
   const PointClasses classes(kOp, weights, thresholds, planes);
   const ImageShape shape = {x.size(1), x.size(2), x.size(3)};
-  const int64_t size = check_point_shapes(kOp, shape.channels, transform, quantizer,
-                                          symbols.levels());
+  const int64_t size =
+      check_point_shapes(kOp, shape.channels, transform, quantizer, symbols.levels());
   const ImageShape coded = {planes, (shape.height + size - 1) / size,
                             (shape.width + size - 1) / size};
   const Coding coding = coding_of(coder, symbols_from, table_of, encode_table, table_id, coded,
@@ -140,9 +140,20 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> encode_point(
   const Tensor bytes = zeros(std::array<int64_t, 2>{images, buffer}, ScalarType::Byte);
   const Tensor used = torch::stable::empty({images}, ScalarType::Long);
   const Tensor counted = counts.zeros();
-  Encoding encoding{shape, transform, quantizer, std::move(symbols), classes, counts, coding, lo, hi,
-                    values<float>(input), buffer, mutable_values<uint8_t>(bytes),
-                    mutable_values<int64_t>(used), mutable_values<int64_t>(counted)};
+  Encoding encoding{shape,
+                    transform,
+                    quantizer,
+                    std::move(symbols),
+                    classes,
+                    counts,
+                    coding,
+                    lo,
+                    hi,
+                    values<float>(input),
+                    buffer,
+                    mutable_values<uint8_t>(bytes),
+                    mutable_values<int64_t>(used),
+                    mutable_values<int64_t>(counted)};
   const Status status = for_image_groups(
       images, images_together(images, static_cast<int64_t>(coding.header.values())),
       [&](int64_t first, int64_t count) {

@@ -22,9 +22,9 @@ constexpr size_t kAlwaysFresh = size_t{32} << 20;
 // From here on fresh zeros are better than clearing memory.
 constexpr size_t kWorthFreshZeros = size_t{1} << 20;
 
-// Blocks for results of a size that the C library gives back to the system when they are freed, kept
-// for the next result: fresh pages cost more than what is written to them. As few as a network's
-// largest tensors, whatever it has done before.
+// Blocks for results of a size that the C library gives back to the system when they are freed,
+// kept for the next result: fresh pages cost more than what is written to them. As few as a
+// network's largest tensors, whatever it has done before.
 class Pool {
  public:
   static constexpr size_t kSmallest = size_t{256} << 10;

@@ -13,7 +13,8 @@
 namespace fmtc::ops {
 namespace {
 
-// Levels that go through the stages together: two bytes each, and two to four such arrays at a time.
+// Levels that go through the stages together: two bytes each, and two to four such arrays at a
+// time.
 constexpr int64_t kTogether = int64_t{1} << 17;
 
 Tensor contiguous_or_empty(const std::optional<Tensor>& tensor, ScalarType dtype) {
@@ -29,9 +30,9 @@ Status quantize_all(std::span<const float> x, float step, int64_t lo, int64_t hi
     const auto first = static_cast<size_t>(begin * kGrain);
     const auto count = static_cast<size_t>(std::min(end * kGrain, all)) - first;
     int64_t here = 0;
-    failures.add(begin, fmtc::quantize(x.subspan(first, count), step, static_cast<int32_t>(lo),
-                                       static_cast<int32_t>(hi), levels.subspan(first, count),
-                                       here));
+    failures.add(begin,
+                 fmtc::quantize(x.subspan(first, count), step, static_cast<int32_t>(lo),
+                                static_cast<int32_t>(hi), levels.subspan(first, count), here));
     outside += here;
   });
   clamped = outside;
@@ -168,9 +169,8 @@ Status PointSymbols::levels_of(std::span<const int16_t> symbols, int64_t images,
                                        static_cast<uint16_t>(low[p]));
       }
     }
-    const Status status =
-        unpredict_images(prediction_, residuals, 1, height, width,
-                         row(made, n, static_cast<int64_t>(size)), for_each);
+    const Status status = unpredict_images(prediction_, residuals, 1, height, width,
+                                           row(made, n, static_cast<int64_t>(size)), for_each);
     if (status != Status::kOk) return status;
   }
   return Status::kOk;

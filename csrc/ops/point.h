@@ -61,8 +61,8 @@ class PointSymbols {
   int64_t levels() const { return static_cast<int64_t>(shifts_.size()); }  // P
   int64_t planes() const { return levels() + static_cast<int64_t>(split_.size()); }
 
-  // Symbols [images, planes, height, width] of levels [images, P, height, width]: in `space`, or the
-  // levels themselves. May throw std::bad_alloc.
+  // Symbols [images, planes, height, width] of levels [images, P, height, width]: in `space`, or
+  // the levels themselves. May throw std::bad_alloc.
   Status symbols_of(std::span<const int16_t> levels, int64_t images, uint32_t height,
                     uint32_t width, Buffer<int16_t>& space, std::span<const int16_t>& symbols,
                     const ForEach& for_each) const;
@@ -100,8 +100,8 @@ struct PointCounts {
   Tensor zeros() const;
 };
 
-// The channels outside of a point whose levels have P planes: the columns of a forward transform, the
-// rows of one back (`back`), or what the quantiser has. Checks that all fit together.
+// The channels outside of a point whose levels have P planes: the columns of a forward transform,
+// the rows of one back (`back`), or what the quantiser has. Checks that all fit together.
 int64_t point_channels(const char* op, const PointMatrix& matrix, bool back,
                        const PointQuantizer& quantizer, int64_t levels);
 // The same of a forward transform, for x with so many channels; returns quantizer.size().
@@ -136,8 +136,8 @@ Status arrange_symbols(const PointClasses& classes, std::span<const int16_t> sym
 // Images that go through the stages together, of so many values each: as many as a cache holds.
 int64_t images_together(int64_t images, int64_t values);
 
-// Calls body(first, images) for groups of images, on torch's threads, and returns the first failure.
-// body may throw std::bad_alloc.
+// Calls body(first, images) for groups of images, on torch's threads, and returns the first
+// failure. body may throw std::bad_alloc.
 Status for_image_groups(int64_t images, int64_t together,
                         const std::function<Status(int64_t, int64_t)>& body);
 

@@ -31,8 +31,8 @@ inline void check_predict(const char* op, const char* name, const Tensor& values
       "and 9 for each of up to ", kMostSources, " sources, but is ", coefficients.size(1));
 }
 
-// The prediction of contiguous coefficients, checked, which must outlive it. Throws where they exceed
-// the limit.
+// The prediction of contiguous coefficients, checked, which must outlive it. Throws where they
+// exceed the limit.
 Prediction prediction_of(const char* op, const Tensor& contiguous);
 
 }  // namespace fmtc::ops

@@ -30,7 +30,8 @@ std::tuple<Tensor, Tensor> rans_encode(const Tensor& levels, int64_t lo, const T
 
 }  // namespace
 
-// A digit and an escaped level a value, 32 states and the directory entry of each chunk, the header.
+// A digit and an escaped level a value, 32 states and the directory entry of each chunk, the
+// header.
 int64_t rans_buffer_bytes(const StreamHeader& header) {
   return 4 * static_cast<int64_t>(header.values()) + 136 * static_cast<int64_t>(header.chunks()) +
          static_cast<int64_t>(kMaxFieldBytes + kChecksumBytes);

@@ -30,8 +30,8 @@ std::tuple<Tensor, Tensor, Tensor> simulate_point(
   const PointQuantizer quantizer(kOp, places, steps, symbols.levels(), step);
   const PointClasses classes(kOp, weights, thresholds, planes);
   const ImageShape shape = {x.size(1), x.size(2), x.size(3)};
-  const int64_t size = check_point_shapes(kOp, shape.channels, forward, quantizer,
-                                          symbols.levels());
+  const int64_t size =
+      check_point_shapes(kOp, shape.channels, forward, quantizer, symbols.levels());
   const ImageShape made = {point_channels(kOp, back, true, quantizer, symbols.levels()),
                            shape.height, shape.width};
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
@@ -44,9 +44,8 @@ std::tuple<Tensor, Tensor, Tensor> simulate_point(
                            static_cast<int64_t>(layout.segments()));
   const int64_t images = x.size(0);
   const auto levels_of_image = symbols.levels() * static_cast<int64_t>(layout.plane());
-  const Tensor y =
-      reused(std::array<int64_t, 4>{images, made.channels, made.height, made.width},
-            ScalarType::Float);
+  const Tensor y = reused(std::array<int64_t, 4>{images, made.channels, made.height, made.width},
+                          ScalarType::Float);
   const Tensor counted = counts.zeros();
   std::mutex mutex;
   int64_t clamped = 0;

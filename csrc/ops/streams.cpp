@@ -17,8 +17,8 @@ namespace {
 // The chunks of all images that are encoded, as tasks, and what they were coded to.
 struct Batch {
   const ComponentTables& tables;
-  std::span<const StreamHeader> headers;  // of each image
-  std::span<const int16_t> values;        // of each image, header.values()
+  std::span<const StreamHeader> headers;     // of each image
+  std::span<const int16_t> values;           // of each image, header.values()
   std::vector<std::vector<uint8_t>>& bytes;  // [images * chunks]
   std::vector<ChunkPayload> payloads;        // [images * chunks], of these bytes
 
@@ -263,9 +263,9 @@ std::tuple<Tensor, Tensor> encode_on_host(const char* op, const Coding& coding,
   const Tensor bytes = zeros(shape, ScalarType::Byte);
   const Tensor used = torch::stable::empty({images}, ScalarType::Long);
   int64_t failed = 0;
-  const Status status = encode_images(coding.tables, headers, values<int16_t>(input),
-                                      mutable_values<uint8_t>(bytes), buffer,
-                                      mutable_values<int64_t>(used), for_each_torch, failed);
+  const Status status =
+      encode_images(coding.tables, headers, values<int16_t>(input), mutable_values<uint8_t>(bytes),
+                    buffer, mutable_values<int64_t>(used), for_each_torch, failed);
   if (status == Status::kNoCode && no_code != nullptr) {
     const auto size = static_cast<int64_t>(coding.header.values());
     no_code(coding, row(values<int16_t>(input), failed, size), failed);
@@ -280,9 +280,8 @@ std::tuple<Tensor, Tensor> decode_on_host(const Coding& coding, const Tensor& by
   const Tensor sizes = contiguous_of(used);
   const StreamHeader& expected = coding.header;
   const int64_t images = bytes.size(0);
-  std::vector<Stream> streams =
-      open_streams(coding, values<uint8_t>(buffers), bytes.size(1), values<int64_t>(sizes),
-                   for_each_torch);
+  std::vector<Stream> streams = open_streams(coding, values<uint8_t>(buffers), bytes.size(1),
+                                             values<int64_t>(sizes), for_each_torch);
   const bool all_open = std::ranges::all_of(streams, is_open);
   // Levels of streams that could not be opened are never touched.
   const std::array<int64_t, 4> shape = {images, expected.components, expected.height,

@@ -47,9 +47,8 @@ struct Limits {
 inline Limits check_limits(const char* op, std::optional<double> least,
                            std::optional<double> most) {
   const Limits limits(least, most);
-  STD_TORCH_CHECK(limits.least <= limits.most, "fmtc::", op,
-                  ": least must not exceed most, but ", limits.least, " and ", limits.most,
-                  " were given");
+  STD_TORCH_CHECK(limits.least <= limits.most, "fmtc::", op, ": least must not exceed most, but ",
+                  limits.least, " and ", limits.most, " were given");
   return limits;
 }
 

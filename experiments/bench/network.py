@@ -256,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--repeats", type=int, default=9, metavar="N", help="turns (9)")
     clocks = ["perf_counter", "process_time"]
     run.add_argument("--clock", default=clocks[0], choices=clocks,
-                     help="time, or CPU time where others use the machine (perf_counter)")  # fmt: skip
+                     help="time, or CPU time where others run (perf_counter)")  # fmt: skip
     run.add_argument("--compare", metavar="CHECKOUT", help="another one, built, to run beside")
     run.add_argument("--out", metavar="DIR", help="where to write JSON, CSV, PNG and SVG")
     return parser

@@ -5,7 +5,7 @@ They are for the CPU; for all else there are the stages one by one, which give t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 Product = tuple[torch.Tensor | None, torch.Tensor | None]  # a matrix and an offset
+Parameters = tuple[Any, ...]  # of an operator, in its order
 NO_PRODUCT: Product = (None, None)
 
 
@@ -45,7 +46,8 @@ def encode(
     """Streams of planes x [N, C, H, W]: bytes, used, the number of clamped values and a histogram.
 
     As ``ops.encode_point`` returns them. crop: as for ``TensorCodec.encode_levels``.
-    forward_folded: x is transformed already. counting: whether the histogram of ``TensorCodec.count`` is made.
+    forward_folded: x is transformed already. counting: whether the histogram of
+    ``TensorCodec.count`` is made.
     """
     tables = codec.coder.point_tables(True)
     assert tables is not None
@@ -54,7 +56,8 @@ def encode(
     of_levels = *product, *_quantizer(codec), codec.quantizer.lo, codec.quantizer.hi
     of_coder = coder, symbols_from, table_of, table, table_id, *crop, codec.coder.lane_values
     of_symbols = *_symbols(codec), *_classes(codec)
-    return ops.encode_point(x, *of_levels, *of_symbols, *of_coder, *_counts(codec, counting))
+    parameters: Parameters = (*of_levels, *of_symbols, *of_coder, *_counts(codec, counting))
+    return ops.encode_point(x, *parameters)
 
 
 def decode(
@@ -80,7 +83,8 @@ def decode(
     within = limits if fused else UNLIMITED
     made = dtype if fused or inverse_folded else torch.float32
     of_values = *_crop_of_quantizer(codec, crop), *within, made, NO_LIMIT
-    x, status = ops.decode_point(data, used, *size, *tables, *of_levels, *of_values)
+    parameters: Parameters = (*size, *tables, *of_levels, *of_values)
+    x, status = ops.decode_point(data, used, *parameters)
     return _after(codec, x, crop, inverse_folded, fused, limits, dtype), status
 
 
@@ -103,7 +107,8 @@ def simulate(
     of_levels = *product, *back, *_quantizer(codec), codec.quantizer.lo, codec.quantizer.hi
     of_symbols = *_symbols(codec), *_classes(codec), *(limits if fused else UNLIMITED)
     counts = codec.coder.lo, *_counts(codec, counting)
-    y, clamped, counted = ops.simulate_point(x, *of_levels, *of_symbols, *counts)
+    parameters: Parameters = (*of_levels, *of_symbols, *counts)
+    y, clamped, counted = ops.simulate_point(x, *parameters)
     if y.dtype != dtype and (fused or inverse_folded):
         y = y.to(dtype)
     return _after(codec, y, crop, inverse_folded, fused, limits, dtype), clamped, counted

@@ -141,6 +141,7 @@ class CodedPoint(CodingPoint):
         """The stream of each image of what comes to the point."""
         planes = self.layout.planes(x)
         crop = self.codec.tile.crop(*planes.shape[2:])
+        histogram: torch.Tensor | None
         if self._fuses(planes):
             made = fused.encode(self.codec, planes, crop, self.forward_folded, self.counting)
             data, used, clamped, histogram = made
@@ -207,7 +208,7 @@ class CodedPoint(CodingPoint):
     def _count(
         self,
         x: torch.Tensor,
-        histogram: torch.Tensor,
+        histogram: torch.Tensor | None,
         clamped: torch.Tensor,
         used: torch.Tensor | None,
     ) -> None:

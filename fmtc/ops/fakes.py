@@ -254,8 +254,8 @@ def _size_of_blocks(places: Tensor | None) -> int:
 @library.register_fake("fmtc::encode_point")
 def _(
     x, matrix, offset, places, steps, step, lo, hi, coefficients, shifts, planes, weights,
-    thresholds, coder, symbols_from, table_of, encode_table, table_id, crop_h=0, crop_w=0, lane_values=0,
-    groups=None, num_groups=0, num_symbols=0,
+    thresholds, coder, symbols_from, table_of, encode_table, table_id, crop_h=0, crop_w=0,
+    lane_values=0, groups=None, num_groups=0, num_symbols=0,
 ):  # fmt: skip
     images, _, height, width = x.shape
     size = _size_of_blocks(places)
