@@ -26,6 +26,8 @@ class Layout:
         [N, C, L] and [N, L, C] become [N, C, 1, L], [N, C, D, H, W] becomes [N, C, D H, W], and
         windows are rows.
         """
+        if self == USUAL and x.dim() == 4:
+            return x
         x = x.movedim((self.batch, self.channels), (0, 1))
         if self.windows > 1:
             x = x.unflatten(0, (-1, self.windows)).movedim(1, 2)
@@ -35,6 +37,8 @@ class Layout:
 
     def restored(self, planes: Tensor, shape: torch.Size) -> Tensor:
         """The tensor of this layout whose planes [N, K, H, W] are; shape: as it was, but for K."""
+        if self == USUAL and len(shape) == 4:
+            return planes
         positions = [n for d, n in enumerate(shape) if d not in (self.batch, self.channels)]
         if self.windows > 1:
             x = planes.reshape(*planes.shape[:2], self.windows, *positions)
@@ -51,3 +55,6 @@ class Layout:
         """Whether positions stay in their order when dimensions are permuted so."""
         places = [d for d in order if d not in (self.batch, self.channels)]
         return places == sorted(places)
+
+
+USUAL = Layout()  # of maps [N, C, H, W], which are planes

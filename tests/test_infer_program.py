@@ -530,6 +530,10 @@ def test_bad_files_are_refused(package, folder, run, tmp_path):
 class WithStreams(Streaming):
     """Gives the levels and the streams of every coding point, too, as further outputs."""
 
+    def __init__(self, compressed):
+        super().__init__(compressed)
+        self.notes.keeps_levels = True
+
     def forward(self, x):
         *outputs, used, status = super().forward(x)
         levels = (self.notes.levels[name] for name in self.names)

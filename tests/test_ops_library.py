@@ -49,6 +49,9 @@ OPERATORS = {
     "ebpc_decode",
     "dct_cm_encode",
     "dct_cm_decode",
+    "encode_point",
+    "decode_point",
+    "simulate_point",
 }
 # The arguments that operators change; all others are functional.
 CHANGED = {"accumulate_": ["total"]}

@@ -22,7 +22,8 @@ from fmtc.calibration.compressor import Compressor
 from fmtc.calibration.fit import Knob
 from fmtc.calibration.reuse import is_invertible
 from fmtc.codec.archive import Archive
-from fmtc.codec.codec import TensorCodec
+from fmtc.codec.coders import rows_of
+from fmtc.model.points import CodedPoint
 from fmtc.network.fold import plain_convolution
 from fmtc.network.groups import AFTER, BEFORE
 from fmtc.presets import get_preset
@@ -61,20 +62,19 @@ def listen(compressed):
     """Bytes of all streams that the network makes from now on, by layer."""
     streams = {name: [] for name in compressed.points}
 
-    def wrap(codec, into):
-        encode = codec.encode_symbols
+    def wrap(point, into):
+        stream = point.stream
 
-        def spy(symbols, crop=(0, 0)):
-            data, used = encode(symbols, crop)
-            for row, size in zip(data, used.tolist(), strict=True):
-                into.append(row[:size].numpy().tobytes())
-            return data, used
+        def spy(x, counting):
+            coded = stream(x, counting)
+            into.extend(rows_of(coded.data, coded.used))
+            return coded
 
-        codec.encode_symbols = spy
+        point.stream = spy
 
-    for name, codec in compressed.codecs.items():
-        if isinstance(codec, TensorCodec):
-            wrap(codec, streams[name])
+    for name, point in compressed.points.items():
+        if isinstance(point, CodedPoint):
+            wrap(point, streams[name])
     return streams
 
 

@@ -7,6 +7,7 @@
 #include <new>
 #include <vector>
 
+#include "core/buffer.h"
 #include "core/dct.h"
 #include "core/multiversion.h"
 #include "core/quantize.h"
@@ -16,56 +17,57 @@ namespace {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// One row of blocks. rows [kSize][blocks * kSize] -> frequencies [kSize * kSize][blocks].
-template <int kSize>
-FMTC_ALWAYS_INLINE void transform_rows(float* rows, int64_t blocks, float* frequencies) noexcept {
-  const int64_t width = blocks * kSize;
-  for (int64_t x = 0; x < width; ++x) {
+// Blocks that are transformed together: their values stay in the L1 cache.
+constexpr int64_t kTogether = 256;
+
+// The transform of kSize values each, of which value i of block b is at [i * stride + b], in place.
+template <int kSize, bool kForward>
+FMTC_ALWAYS_INLINE void transform_lines(float* values, int64_t blocks, int64_t stride) noexcept {
+  for (int64_t b = 0; b < blocks; ++b) {
     float in[kSize], out[kSize];
-    for (int i = 0; i < kSize; ++i) in[i] = rows[i * width + x];
-    Dct<kSize>::forward(in, out);
-    for (int i = 0; i < kSize; ++i) rows[i * width + x] = out[i];
+    for (int i = 0; i < kSize; ++i) in[i] = values[i * stride + b];
+    if (kForward) {
+      Dct<kSize>::forward(in, out);
+    } else {
+      Dct<kSize>::inverse(in, out);
+    }
+    for (int i = 0; i < kSize; ++i) values[i * stride + b] = out[i];
+  }
+}
+
+// values [kSize y][kSize x][blocks] -> frequencies [kSize fy][kSize fx][blocks], in place.
+template <int kSize>
+FMTC_ALWAYS_INLINE void transform_forward(float* values, int64_t blocks) noexcept {
+  for (int x = 0; x < kSize; ++x) {
+    transform_lines<kSize, true>(values + x * blocks, blocks, kSize * blocks);
   }
   for (int fy = 0; fy < kSize; ++fy) {
-    for (int64_t block = 0; block < blocks; ++block) {
-      float out[kSize];
-      Dct<kSize>::forward(rows + fy * width + block * kSize, out);
-      for (int fx = 0; fx < kSize; ++fx) frequencies[(fy * kSize + fx) * blocks + block] = out[fx];
-    }
+    transform_lines<kSize, true>(values + fy * kSize * blocks, blocks, blocks);
   }
 }
 
 // The way back.
 template <int kSize>
-FMTC_ALWAYS_INLINE void transform_back(const float* frequencies, int64_t blocks,
-                                       float* rows) noexcept {
-  const int64_t width = blocks * kSize;
+FMTC_ALWAYS_INLINE void transform_back(float* values, int64_t blocks) noexcept {
   for (int fy = 0; fy < kSize; ++fy) {
-    for (int64_t block = 0; block < blocks; ++block) {
-      float in[kSize];
-      for (int fx = 0; fx < kSize; ++fx) in[fx] = frequencies[(fy * kSize + fx) * blocks + block];
-      Dct<kSize>::inverse(in, rows + fy * width + block * kSize);
-    }
+    transform_lines<kSize, false>(values + fy * kSize * blocks, blocks, blocks);
   }
-  for (int64_t x = 0; x < width; ++x) {
-    float in[kSize], out[kSize];
-    for (int i = 0; i < kSize; ++i) in[i] = rows[i * width + x];
-    Dct<kSize>::inverse(in, out);
-    for (int i = 0; i < kSize; ++i) rows[i * width + x] = out[i];
+  for (int x = 0; x < kSize; ++x) {
+    transform_lines<kSize, false>(values + x * blocks, blocks, kSize * blocks);
   }
 }
 
-FMTC_MULTIVERSION void transform_rows_2(float* rows, int64_t blocks, float* out) noexcept {
-  transform_rows<2>(rows, blocks, out);
+FMTC_MULTIVERSION void transform_forward_2(float* values, int64_t blocks) noexcept {
+  transform_forward<2>(values, blocks);
 }
-FMTC_MULTIVERSION void transform_rows_4(float* rows, int64_t blocks, float* out) noexcept {
-  transform_rows<4>(rows, blocks, out);
+FMTC_MULTIVERSION void transform_forward_4(float* values, int64_t blocks) noexcept {
+  transform_forward<4>(values, blocks);
 }
-FMTC_MULTIVERSION void transform_back_2(const float* in, int64_t blocks, float* rows) noexcept {
-  transform_back<2>(in, blocks, rows);
+FMTC_MULTIVERSION void transform_back_2(float* values, int64_t blocks) noexcept {
+  transform_back<2>(values, blocks);
 }
-FMTC_MULTIVERSION void transform_back_4(const float* in, int64_t blocks, float* rows) noexcept {
-  transform_back<4>(in, blocks, rows);
+FMTC_MULTIVERSION void transform_back_4(float* values, int64_t blocks) noexcept {
+  transform_back<4>(values, blocks);
 }
 
 // Whether each of the planes has one place, and no other number is there.
@@ -121,37 +123,58 @@ std::span<const int32_t> places_of(const Frequencies& frequencies, int64_t compo
   return frequencies.places.subspan(static_cast<size_t>(component) * count, count);
 }
 
-// Rows of a component that one row of blocks holds, completed.
-void take_rows(const float* plane, const ComponentShape& shape, const Blocks& blocks, int64_t row,
-               float* rows) {
-  const int64_t width = blocks.columns * blocks.size, first = row * blocks.size;
-  const int64_t last = (blocks.columns - 1) * blocks.size;  // where the last block begins
-  for (int64_t i = 0; i < blocks.size; ++i) {
-    const int64_t y = first + mirrored(i, shape.height - first);
-    float* to = rows + i * width;
-    std::copy_n(plane + y * shape.width, shape.width, to);
-    for (int64_t x = shape.width; x < width; ++x)
-      to[x] = to[last + mirrored(x - last, shape.width - last)];
-  }
-}
-
-void put_rows(const float* rows, const ComponentShape& shape, const Blocks& blocks, int64_t row,
-              float* plane) {
-  const int64_t width = blocks.columns * blocks.size;
-  const int64_t count = std::min(blocks.size, shape.height - row * blocks.size);
-  for (int64_t i = 0; i < count; ++i) {
-    std::copy_n(rows + i * width, shape.width, plane + (row * blocks.size + i) * shape.width);
-  }
-}
-
-// Space for one row of blocks: its values, and their frequencies.
-struct Scratch {
-  std::vector<float> rows, frequencies;
-
-  explicit Scratch(const Blocks& blocks)
-      : rows(static_cast<size_t>(blocks.size * blocks.columns * blocks.size)),
-        frequencies(rows.size()) {}
+// Some rows of blocks of a component: those from `first` on.
+struct Band {
+  int64_t first, rows;
 };
+
+// The rows of blocks that are transformed together.
+int64_t rows_together(const Blocks& blocks) {
+  return std::clamp<int64_t>(kTogether / std::max<int64_t>(blocks.columns, 1), 1, blocks.rows);
+}
+
+// The values of a band's blocks, [y of the block][x of the block][block], completed.
+template <int kSize>
+void take_blocks(const float* plane, const ComponentShape& shape, const Blocks& blocks,
+                 const Band& band, float* values) {
+  const int64_t stride = band.rows * blocks.columns;
+  const int64_t whole = shape.width / kSize;  // blocks of a row that need nothing
+  for (int64_t row = 0; row < band.rows; ++row) {
+    const int64_t top = (band.first + row) * kSize;
+    for (int64_t i = 0; i < kSize; ++i) {
+      const float* from = plane + (top + mirrored(i, shape.height - top)) * shape.width;
+      float* to = values + i * kSize * stride + row * blocks.columns;
+      for (int64_t b = 0; b < whole; ++b) {
+        for (int64_t x = 0; x < kSize; ++x) to[x * stride + b] = from[b * kSize + x];
+      }
+      if (whole == blocks.columns) continue;
+      const int64_t left = whole * kSize;
+      for (int64_t x = 0; x < kSize; ++x) {
+        to[x * stride + whole] = from[left + mirrored(x, shape.width - left)];
+      }
+    }
+  }
+}
+
+// The way back, of what is there.
+template <int kSize>
+void put_blocks(const float* values, const ComponentShape& shape, const Blocks& blocks,
+                const Band& band, float* plane) {
+  const int64_t stride = band.rows * blocks.columns;
+  const int64_t whole = shape.width / kSize, left = whole * kSize;
+  for (int64_t row = 0; row < band.rows; ++row) {
+    const int64_t top = (band.first + row) * kSize;
+    const int64_t count = std::min<int64_t>(kSize, shape.height - top);
+    for (int64_t i = 0; i < count; ++i) {
+      const float* from = values + i * kSize * stride + row * blocks.columns;
+      float* to = plane + (top + i) * shape.width;
+      for (int64_t b = 0; b < whole; ++b) {
+        for (int64_t x = 0; x < kSize; ++x) to[b * kSize + x] = from[x * stride + b];
+      }
+      for (int64_t x = left; x < shape.width; ++x) to[x] = from[(x - left) * stride + whole];
+    }
+  }
+}
 
 }  // namespace
 
@@ -164,27 +187,33 @@ Status dct_quantize(std::span<const float> y, const ComponentShape& shape,
   try {
     if (!valid(shape, frequencies, y.size(), levels.size())) return Status::kBadArgument;
     const Blocks blocks(shape, frequencies);
-    const auto columns = static_cast<size_t>(blocks.columns);
-    const auto transform = blocks.size == 2 ? transform_rows_2 : transform_rows_4;
+    const bool small = blocks.size == 2;
+    const auto take = small ? take_blocks<2> : take_blocks<4>;
+    const auto transform = small ? transform_forward_2 : transform_forward_4;
     std::atomic<int64_t> outside = 0;
     for_each(levels.empty() ? 0 : shape.images * shape.components, [&](int64_t begin, int64_t end) {
-      Scratch scratch(blocks);
+      thread_local Buffer<float> space;
+      const int64_t together = rows_together(blocks);
+      const std::span<float> values =
+          space.take(static_cast<size_t>(together * blocks.columns * frequencies.count()));
       int64_t here = 0;
       for (int64_t task = begin; task < end; ++task) {
         const int64_t image = task / shape.components, component = task % shape.components;
         const auto of = places_of(frequencies, component);
         if (std::ranges::all_of(of, [](int32_t place) { return place < 0; })) continue;
-        for (int64_t row = 0; row < blocks.rows; ++row) {
-          take_rows(y.data() + task * shape.plane(), shape, blocks, row, scratch.rows.data());
-          transform(scratch.rows.data(), blocks.columns, scratch.frequencies.data());
+        for (int64_t first = 0; first < blocks.rows; first += together) {
+          const Band band = {first, std::min(together, blocks.rows - first)};
+          const auto count = static_cast<size_t>(band.rows * blocks.columns);
+          take(y.data() + task * shape.plane(), shape, blocks, band, values.data());
+          transform(values.data(), static_cast<int64_t>(count));
           for (size_t f = 0; f < of.size(); ++f) {
             if (of[f] < 0) continue;
-            const int64_t to = (image * frequencies.planes + of[f]) * blocks.rows + row;
-            int64_t in_row = 0;
-            quantize(std::span<const float>(scratch.frequencies).subspan(f * columns, columns),
-                     frequencies.steps[f], lo, hi,
-                     levels.subspan(static_cast<size_t>(to) * columns, columns), in_row);
-            here += in_row;
+            const int64_t to = (image * frequencies.planes + of[f]) * blocks.rows + first;
+            int64_t in_band = 0;
+            quantize(std::span<const float>(values).subspan(f * count, count), frequencies.steps[f],
+                     lo, hi, levels.subspan(static_cast<size_t>(to * blocks.columns), count),
+                     in_band);
+            here += in_band;
           }
         }
       }
@@ -202,26 +231,32 @@ Status dequantize_dct(std::span<const int16_t> levels, const ComponentShape& sha
   try {
     if (!valid(shape, frequencies, y.size(), levels.size())) return Status::kBadArgument;
     const Blocks blocks(shape, frequencies);
-    const auto columns = static_cast<size_t>(blocks.columns);
-    const auto transform = blocks.size == 2 ? transform_back_2 : transform_back_4;
+    const bool small = blocks.size == 2;
+    const auto put = small ? put_blocks<2> : put_blocks<4>;
+    const auto transform = small ? transform_back_2 : transform_back_4;
     for_each(y.empty() ? 0 : shape.images * shape.components, [&](int64_t begin, int64_t end) {
-      Scratch scratch(blocks);
+      thread_local Buffer<float> space;
+      const int64_t together = rows_together(blocks);
+      const std::span<float> values =
+          space.take(static_cast<size_t>(together * blocks.columns * frequencies.count()));
       for (int64_t task = begin; task < end; ++task) {
         const int64_t image = task / shape.components, component = task % shape.components;
         const auto of = places_of(frequencies, component);
-        for (int64_t row = 0; row < blocks.rows; ++row) {
+        for (int64_t first = 0; first < blocks.rows; first += together) {
+          const Band band = {first, std::min(together, blocks.rows - first)};
+          const auto count = static_cast<size_t>(band.rows * blocks.columns);
           for (size_t f = 0; f < of.size(); ++f) {
-            const auto to = std::span(scratch.frequencies).subspan(f * columns, columns);
+            const auto to = values.subspan(f * count, count);
             if (of[f] < 0) {
               std::ranges::fill(to, 0.0f);
               continue;
             }
-            const int64_t from = (image * frequencies.planes + of[f]) * blocks.rows + row;
-            dequantize(levels.subspan(static_cast<size_t>(from) * columns, columns),
+            const int64_t from = (image * frequencies.planes + of[f]) * blocks.rows + first;
+            dequantize(levels.subspan(static_cast<size_t>(from * blocks.columns), count),
                        frequencies.steps[f], to);
           }
-          transform(scratch.frequencies.data(), blocks.columns, scratch.rows.data());
-          put_rows(scratch.rows.data(), shape, blocks, row, y.data() + task * shape.plane());
+          transform(values.data(), static_cast<int64_t>(count));
+          put(values.data(), shape, blocks, band, y.data() + task * shape.plane());
         }
       }
     });

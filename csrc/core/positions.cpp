@@ -72,35 +72,41 @@ void scatter(const int16_t* values, const std::vector<Cell>& cells, uint64_t wid
   }
 }
 
-// Adds a component's share to the activity of each position of a row.
+// Adds a component's share to the activity of each position.
 FMTC_MULTIVERSION
-void add_activity(const int16_t* row, size_t width, int32_t weight, int32_t* sums) noexcept {
-  for (size_t x = 0; x < width; ++x) sums[x] += activity_of(row[x], weight);
+void add_activity(const int16_t* levels, size_t count, int32_t weight, int32_t* sums) noexcept {
+  for (size_t i = 0; i < count; ++i) sums[i] += activity_of(levels[i], weight);
 }
 
 bool weights_valid(std::span<const int32_t> weights) noexcept {
   return std::ranges::all_of(weights, [](int32_t w) { return w >= 0 && w <= kMaxWeight; });
 }
 
-// What goes on at each position of the rows y and y + 1, summed up for the row's cells.
-void activity_of_cells(std::span<const int16_t> levels, uint32_t height, uint32_t width,
-                       std::span<const int32_t> weights, uint64_t y, std::span<int32_t> sums,
-                       std::span<int64_t> cells) noexcept {
-  const uint64_t rows = std::min<uint64_t>(kCellSide, height - y);
+// Positions whose sums are made together; they stay in the L1 cache.
+constexpr uint64_t kTogether = 2048;
+
+// What goes on at each position of the rows from y on, summed up for their cells. sums: a number
+// for each position of these rows.
+void activity_of_rows(std::span<const int16_t> levels, uint32_t height, uint32_t width,
+                      std::span<const int32_t> weights, uint64_t y, std::span<int32_t> sums,
+                      std::span<int64_t> cells) noexcept {
   const uint64_t plane = uint64_t{height} * width;
   std::ranges::fill(sums, 0);
   for (size_t k = 0; k < weights.size(); ++k) {
     if (weights[k] == 0) continue;
-    for (uint64_t row = y; row < y + rows; ++row) {
-      add_activity(levels.data() + k * plane + row * width, width, weights[k], sums.data());
-    }
+    add_activity(levels.data() + k * plane + y * width, sums.size(), weights[k], sums.data());
   }
-  for (size_t c = 0; c < cells.size(); ++c) {
-    const uint64_t x = c * kCellSide;
-    const uint64_t columns = std::min<uint64_t>(kCellSide, width - x);
-    int64_t sum = 0;
-    for (uint64_t i = x; i < x + columns; ++i) sum += sums[i];
-    cells[c] = sum / static_cast<int64_t>(rows * columns);
+  size_t cell = 0;
+  for (uint64_t begin = 0; begin < sums.size(); begin += uint64_t{kCellSide} * width) {
+    const uint64_t rows = std::min<uint64_t>(kCellSide, (sums.size() - begin) / width);
+    for (uint64_t x = 0; x < width; x += kCellSide) {
+      const uint64_t columns = std::min<uint64_t>(kCellSide, width - x);
+      int64_t sum = 0;
+      for (uint64_t row = 0; row < rows; ++row) {
+        for (uint64_t i = x; i < x + columns; ++i) sum += sums[begin + row * width + i];
+      }
+      cells[cell++] = sum / static_cast<int64_t>(rows * columns);
+    }
   }
 }
 
@@ -115,11 +121,15 @@ Status position_activity(std::span<const int16_t> levels, uint32_t height, uint3
   }
   if (!weights_valid(weights)) return Status::kOutOfRange;
   try {
-    std::vector<int32_t> sums(width);
-    const auto cells = static_cast<size_t>(layout.map_width());
-    for (uint64_t row = 0; row < layout.map_height(); ++row) {
-      activity_of_cells(levels, height, width, weights, row * kCellSide, sums,
-                        activity.subspan(row * cells, cells));
+    const uint64_t pairs = std::max<uint64_t>(kTogether / kCellSide / std::max(width, 1u), 1);
+    const uint64_t band = pairs * kCellSide;  // rows that are made together
+    std::vector<int32_t> space(std::min<uint64_t>(band, height) * width);
+    const uint64_t cells = layout.map_width();
+    for (uint64_t y = 0; y < height && width > 0; y += band) {
+      const uint64_t rows = std::min<uint64_t>(band, height - y);
+      const auto map_rows = (rows + 1) / kCellSide;
+      activity_of_rows(levels, height, width, weights, y, std::span(space).first(rows * width),
+                       activity.subspan(y / kCellSide * cells, map_rows * cells));
     }
   } catch (const std::bad_alloc&) {
     return Status::kOutOfMemory;

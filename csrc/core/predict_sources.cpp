@@ -25,7 +25,7 @@ FMTC_MULTIVERSION void cross_row(const CrossRow& row) noexcept {
   std::fill_n(cross, row.width, 0U);
   for (size_t pair = 0; pair < row.count; ++pair) {
     for (size_t tap = 0; tap < kWindow; ++tap) {
-      const int16_t* __restrict q = row.pairs + pair * row.plane + tap / 3 * row.row + tap % 3 * 2;
+      const int16_t* __restrict q = row.pairs + row.planes[pair] + tap / 3 * row.row + tap % 3 * 2;
       const int32_t factor = row.factors[pair * kWindow + tap];
       const int32_t first = static_cast<int16_t>(factor), second = factor >> 16;
       for (size_t w = 0; w < row.width; ++w) {
@@ -36,11 +36,15 @@ FMTC_MULTIVERSION void cross_row(const CrossRow& row) noexcept {
   }
 }
 
-void sum_row(const CrossRow& row) noexcept {
+void sum_rows(CrossRow row, size_t height) noexcept {
 #if defined(FMTC_X86_KERNELS)
-  if (cpu_simd() >= Simd::kAvx2) return cross_row_avx2(row);
+  if (cpu_simd() >= Simd::kAvx2) return cross_rows_avx2(row, height);
 #endif
-  cross_row(row);
+  for (size_t h = 0; h < height; ++h) {
+    cross_row(row);
+    row.pairs += row.row;
+    row.cross += row.width;
+  }
 }
 
 }  // namespace
@@ -64,25 +68,27 @@ void Sources::set(uint32_t index, std::span<const int16_t> levels) noexcept {
 
 bool Sources::tell(std::span<const int16_t> coefficients,
                    std::span<uint32_t> cross) const noexcept {
-  size_t used = coefficients.size();
-  while (used > 0 && coefficients[used - 1] == 0) --used;
-  if (used == 0) return false;
-  const size_t sources = (used + kWindow - 1) / kWindow;  // those behind have zeros
+  // Pairs of which one tells something.
   std::array<int32_t, kMostSources / 2 * kWindow> factors;
-  CrossRow row = {space_.data(),     2 * row_pairs(width_), 2 * plane_pairs(height_, width_),
-                  (sources + 1) / 2, factors.data(),        width_,
-                  cross.data()};
-  for (size_t i = 0; i < row.count * kWindow; ++i) {
-    const size_t first = i / kWindow * 2 * kWindow + i % kWindow, second = first + kWindow;
-    const int16_t high = second < coefficients.size() ? coefficients[second] : int16_t{0};
-    factors[i] = static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint16_t>(high)) << 16 |
-                                      static_cast<uint16_t>(coefficients[first]));
+  std::array<size_t, kMostSources / 2> planes;
+  size_t count = 0;
+  for (size_t first = 0; first < coefficients.size(); first += 2 * kWindow) {
+    int32_t* const of_pair = factors.data() + count * kWindow;
+    bool any = false;
+    for (size_t tap = 0; tap < kWindow; ++tap) {
+      const size_t second = first + kWindow + tap;
+      const int16_t low = coefficients[first + tap];
+      const int16_t high = second < coefficients.size() ? coefficients[second] : int16_t{0};
+      of_pair[tap] = static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint16_t>(high)) << 16 |
+                                          static_cast<uint16_t>(low));
+      any = any || of_pair[tap] != 0;
+    }
+    if (any) planes[count++] = first / kWindow * plane_pairs(height_, width_);
   }
-  for (size_t h = 0; h < height_; ++h) {
-    sum_row(row);
-    row.pairs += row.row;
-    row.cross += width_;
-  }
+  if (count == 0) return false;
+  const CrossRow row = {space_.data(), 2 * row_pairs(width_), planes.data(), count, factors.data(),
+                        width_,        cross.data()};
+  sum_rows(row, height_);
   return true;
 }
 

@@ -49,12 +49,14 @@ class Sources {
 // A row of such sums, as the kernels of core/predict_sources.cpp take it.
 struct CrossRow {
   const int16_t* pairs;    // of the first two sources, at the upper left corner of the row's window
-  size_t row, plane;       // numbers between rows, and between pairs of sources
+  size_t row;              // numbers between rows
+  const size_t* planes;    // [count], numbers from `pairs` to each pair of sources
   size_t count;            // pairs of sources
   const int32_t* factors;  // [count, kWindow], two coefficients each, the first in the low half
   size_t width;
   uint32_t* cross;  // [width]
 };
-void cross_row_avx2(const CrossRow& row) noexcept;
+// That row and those below it, `height` in all.
+void cross_rows_avx2(CrossRow row, size_t height) noexcept;
 
 }  // namespace fmtc

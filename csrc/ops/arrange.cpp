@@ -16,7 +16,7 @@ namespace {
 std::tuple<Tensor, Tensor> arrange_levels(const Tensor& levels, const Tensor& classes,
                                           int64_t num_classes) {
   check_arrange(levels, classes, num_classes);
-  const Tensor input = torch::stable::contiguous(levels);
+  const Tensor input = contiguous_of(levels);
   const auto [values, positions] =
       arrange_images(kArrange, input, classes, static_cast<int>(num_classes));
   return {values, positions};
@@ -26,7 +26,7 @@ std::tuple<Tensor, Tensor> arrange_levels(const Tensor& levels, const Tensor& cl
 
 Arranged arrange_images(const char* op, const Tensor& levels, const Tensor& maps, int classes) {
   const Layout layout = check_maps(op, levels, maps, classes);
-  const Tensor classes_of_cells = torch::stable::contiguous(maps);
+  const Tensor classes_of_cells = contiguous_of(maps);
   const auto size = static_cast<int64_t>(layout.values());
   const Arranged result = {empty(std::array<int64_t, 2>{levels.size(0), size}, ScalarType::Short),
                            torch::stable::empty({levels.size(0), classes}, ScalarType::Long)};

@@ -21,7 +21,7 @@ std::tuple<Tensor, Tensor, Tensor> channel_moments(const Tensor& x) {
   check_channel_moments(x);
   const bool is_double = x.scalar_type() == ScalarType::Double;
   const ScalarType dtype = is_double ? ScalarType::Double : ScalarType::Float;
-  const Tensor planes = torch::stable::contiguous(torch::stable::to(x, dtype));
+  const Tensor planes = contiguous_of(converted(x, dtype));
   const int64_t channels = x.size(1);
   const Tensor mean = torch::stable::empty({channels}, ScalarType::Double);
   const Tensor m2 = torch::stable::empty({channels, channels}, ScalarType::Double);

@@ -166,6 +166,15 @@ inline void check_group_values(const char* op, const Tensor& groups, int64_t num
   }
 }
 
+// The tensor itself where it is contiguous, or of this dtype: asking torch costs a microsecond, and
+// a coding point has a dozen tensors.
+inline Tensor contiguous_of(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
+inline Tensor converted(const Tensor& tensor, ScalarType dtype) {
+  return tensor.scalar_type() == dtype ? tensor : torch::stable::to(tensor, dtype);
+}
+
 inline Tensor scalar(int64_t value) {
   const Tensor result = torch::stable::empty({}, ScalarType::Long);
   *result.mutable_data_ptr<int64_t>() = value;

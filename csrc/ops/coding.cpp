@@ -81,8 +81,8 @@ Coding make_coding(const char* op, Coder coder, const TableArgument& argument, i
                    int64_t lane_values) {
   check_dtype(op, argument.name, argument.entries, ScalarType::Int);
   check_dim(op, argument.name, argument.entries, 2, "[T, entries]");
-  const Tensor table_entries = torch::stable::contiguous(argument.entries);
-  const Tensor component_table = torch::stable::contiguous(table_of);
+  const Tensor table_entries = contiguous_of(argument.entries);
+  const Tensor component_table = contiguous_of(table_of);
   check_table_of(op, argument, component_table, components, classes);
   check_between(op, "lo", lo, std::numeric_limits<int16_t>::min(), kMax<int16_t>);
   const StreamHeader header = checked_header(op, coder, components, height, width, table_id, crop_h,
@@ -130,6 +130,12 @@ void check_levels(const char* op, const Tensor& levels) {
   check_dim(op, "levels", levels, 4, "[N, K, H, W]");
 }
 
+void check_coded(const char* op, const Coding& coding, const Tensor& bytes, const Tensor& used,
+                 int64_t max_values) {
+  check_bytes(op, bytes, used);
+  check_images(op, coding.header, bytes.size(0), max_values);
+}
+
 std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, const Tensor& levels,
                                         int64_t buffer, [[maybe_unused]] NoCode no_code,
                                         const std::optional<Tensor>& maps) {
@@ -145,8 +151,7 @@ std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, co
 
 std::tuple<Tensor, Tensor> decode_batch(const char* op, const Coding& coding, const Tensor& bytes,
                                         const Tensor& used, int64_t max_values) {
-  check_bytes(op, bytes, used);
-  check_images(op, coding.header, bytes.size(0), max_values);
+  check_coded(op, coding, bytes, used, max_values);
 #if defined(FMTC_EMULATE_CUDA)
   return decode_on_device(op, coding, bytes, used);
 #elif defined(FMTC_WITH_CUDA)

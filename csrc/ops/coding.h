@@ -61,6 +61,25 @@ Coding make_word_coding(const char* op, Coder coder, int64_t lo, int64_t word_bi
 [[noreturn]] void throw_no_word(const char* op, const Coding& coding,
                                 std::span<const int16_t> levels, int64_t image);
 
+// Bytes of the buffer that an operator makes for one stream, at least stream_bound(header). Kept
+// free of branches on the shape, so that the fakes in fmtc/ops give the same number for symbolic
+// ones.
+int64_t rans_buffer_bytes(const StreamHeader& header);
+int64_t huffman_buffer_bytes(const StreamHeader& header, int64_t lane_values);
+
+// Throws for the first of an image's levels that has no Huffman code.
+[[noreturn]] void throw_no_code(const char* op, const Coding& coding,
+                                std::span<const int16_t> levels, int64_t image);
+
+// What is only true of the tables of an encoder, or a decoder, with rANS or Huffman codes; throws
+// where it is not. `levels` or `bytes`: where the operator runs.
+void check_rans_encode_table(const char* op, const Coding& coding, const Tensor& levels);
+void check_huffman_encode_table(const char* op, const Coding& coding);
+// base: int64 [T], which must be contiguous and outlive the coding, whose tables get it.
+void check_rans_decode_table(const char* op, Coding& coding, const Tensor& base,
+                             const Tensor& bytes);
+void check_huffman_decode_table(const char* op, const Coding& coding);
+
 // The streams of levels int16 [N, K, H, W]: bytes uint8 [N, buffer] with zeros behind each stream,
 // and used int64 [N].
 //   maps     with classes of positions, those of each image's cells, uint8 [N, H', W']
@@ -73,6 +92,11 @@ std::tuple<Tensor, Tensor> encode_batch(const char* op, const Coding& coding, co
 
 // levels must be int16 [N, K, H, W].
 void check_levels(const char* op, const Tensor& levels);
+
+// Streams as decoders take them: bytes uint8 [N, bytes], used int64 [N], of at most max_values
+// levels.
+void check_coded(const char* op, const Coding& coding, const Tensor& bytes, const Tensor& used,
+                 int64_t max_values);
 
 // levels int16 [N, K, H, W] and status int32 [N] of such streams. Throws, before anything is
 // allocated, where these are more than max_values levels.

@@ -13,9 +13,9 @@ namespace {
 std::tuple<Tensor, Tensor> dct_quantize(const Tensor& y, const Tensor& places, int64_t planes,
                                         const Tensor& steps, int64_t lo, int64_t hi) {
   const int64_t size = check_dct_quantize(y, places, planes, steps, lo, hi);
-  const Tensor input = torch::stable::contiguous(torch::stable::to(y, ScalarType::Float));
-  const Tensor table = torch::stable::contiguous(places);
-  const Tensor each = torch::stable::contiguous(steps);
+  const Tensor input = contiguous_of(converted(y, ScalarType::Float));
+  const Tensor table = contiguous_of(places);
+  const Tensor each = contiguous_of(steps);
   const Frequencies frequencies = frequencies_of(kDctQuantize, size, planes, table, each);
   const ComponentShape shape = {y.size(0), y.size(1), y.size(2), y.size(3)};
   const std::array<int64_t, 4> of_levels = {shape.images, planes, (shape.height + size - 1) / size,

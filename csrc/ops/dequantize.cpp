@@ -40,9 +40,9 @@ Tensor to_double(const Tensor& levels, double step) {
 
 Tensor dequantize(const Tensor& levels, double step, const std::string& dtype) {
   const ScalarType result = check_dequantize(levels, step, dtype);
-  const Tensor input = torch::stable::contiguous(levels);
+  const Tensor input = contiguous_of(levels);
   if (result == ScalarType::Double) return to_double(input, step);
-  return torch::stable::to(to_float(input, step), result);
+  return converted(to_float(input, step), result);
 }
 
 }  // namespace

@@ -14,16 +14,16 @@ Tensor dequantize_dct(const Tensor& levels, const Tensor& places, int64_t height
                       const Tensor& steps, const std::string& dtype) {
   ScalarType result;
   const int64_t size = check_dequantize_dct(levels, places, height, width, steps, dtype, result);
-  const Tensor input = torch::stable::contiguous(levels);
-  const Tensor table = torch::stable::contiguous(places);
-  const Tensor each = torch::stable::contiguous(steps);
+  const Tensor input = contiguous_of(levels);
+  const Tensor table = contiguous_of(places);
+  const Tensor each = contiguous_of(steps);
   const Frequencies frequencies = frequencies_of(kDequantizeDct, size, levels.size(1), table, each);
   const ComponentShape shape = {levels.size(0), places.size(0), height, width};
   const std::array<int64_t, 4> of_y = {shape.images, shape.components, height, width};
   const Tensor y = empty(of_y, ScalarType::Float);
   check_status(kDequantizeDct, fmtc::dequantize_dct(values<int16_t>(input), shape, frequencies,
                                                     mutable_values<float>(y), for_each_torch));
-  return torch::stable::to(y, result);
+  return converted(y, result);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ Tensor dequantize_scaled(const Tensor& levels, const std::string& format, int64_
                          double layer_scale, const std::string& dtype) {
   ScalarType result;
   const Scaled scaled = check_dequantize_scaled(levels, format, block, layer_scale, dtype, result);
-  const Tensor input = torch::stable::contiguous(levels);
+  const Tensor input = contiguous_of(levels);
   const int64_t planes = levels.size(1), plane = levels.size(2) * levels.size(3);
   const uint64_t c = channels_of(static_cast<uint64_t>(planes), scaled.block);
   const auto channels = static_cast<int64_t>(c);
@@ -27,7 +27,7 @@ Tensor dequantize_scaled(const Tensor& levels, const std::string& format, int64_
                   return fmtc::dequantize_scaled(row(in, image, planes * plane), c, scaled, first,
                                                  count, row(out, image, channels * plane));
                 });
-  return torch::stable::to(y, result);
+  return converted(y, result);
 }
 
 }  // namespace

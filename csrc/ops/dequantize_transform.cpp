@@ -17,9 +17,9 @@ Tensor dequantize_transform(const Tensor& levels, const Tensor& matrix, const Te
                             const std::string& dtype) {
   const Limits limits(least, most);
   const ScalarType result = check_dequantize_transform(levels, matrix, offset, step, limits, dtype);
-  const Tensor input = torch::stable::contiguous(levels);
-  const Tensor rows = torch::stable::contiguous(matrix);
-  const Tensor offsets = torch::stable::contiguous(offset);
+  const Tensor input = contiguous_of(levels);
+  const Tensor rows = contiguous_of(matrix);
+  const Tensor offsets = contiguous_of(offset);
   const std::array<int64_t, 4> shape = {levels.size(0), matrix.size(0), levels.size(2),
                                         levels.size(3)};
   const Tensor x = empty(shape, ScalarType::Float);
@@ -28,7 +28,7 @@ Tensor dequantize_transform(const Tensor& levels, const Tensor& matrix, const Te
                    values<int16_t>(input), levels.size(0), levels.size(2) * levels.size(3),
                    {values<float>(rows), values<float>(offsets)}, static_cast<float>(step),
                    limits.least, limits.most, mutable_values<float>(x), for_each_torch));
-  return torch::stable::to(x, result);
+  return converted(x, result);
 }
 
 }  // namespace

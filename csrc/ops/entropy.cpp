@@ -12,7 +12,7 @@ namespace {
 
 Tensor entropy(const Tensor& counts) {
   check_entropy(counts);
-  const Tensor input = torch::stable::contiguous(counts);
+  const Tensor input = contiguous_of(counts);
   const int64_t symbols = counts.size(counts.dim() - 1);
   const Tensor bits =
       torch::stable::empty(counts.sizes().slice(0, counts.dim() - 1), ScalarType::Double);

@@ -39,9 +39,9 @@ Planes planes_of(const Tensor& levels) {
 Tensor histogram(const Tensor& levels, int64_t lo, int64_t hi, const Tensor& groups,
                  int64_t num_groups) {
   check_histogram(levels, lo, hi, groups, num_groups);
-  const Tensor group_of = torch::stable::contiguous(groups);
+  const Tensor group_of = contiguous_of(groups);
   check_group_values(kOp, group_of, num_groups);
-  const Tensor input = torch::stable::contiguous(levels);
+  const Tensor input = contiguous_of(levels);
   const Planes planes = planes_of(input);
   const int64_t symbols = hi - lo + 1;
   const Tensor counts = torch::stable::empty({num_groups, symbols}, ScalarType::Long);

@@ -16,15 +16,18 @@ std::tuple<Tensor, Tensor> huffman_decode(const Tensor& bytes, const Tensor& use
                                           int64_t width, int64_t max_values) {
   const Coding coding = make_coding(kOp, Coder::kHuffman, {"decode_table", decode_table}, lo,
                                     table_of, table_id, channels, height, width);
-  STD_TORCH_CHECK(std::has_single_bit(coding.tables.width) && coding.tables.width >= 2 &&
-                      coding.tables.width <= size_t{1} << kMaxCodeLength,
-                  "fmtc::huffman_decode: dimension 1 of decode_table must be a power of two from 2 "
-                  "to 32768, but is ",
-                  decode_table.size(1));
+  check_huffman_decode_table(kOp, coding);
   return decode_batch(kOp, coding, bytes, used, max_values);
 }
 
 }  // namespace
+
+void check_huffman_decode_table(const char* op, const Coding& coding) {
+  const size_t width = coding.tables.width;
+  STD_TORCH_CHECK(std::has_single_bit(width) && width >= 2 && width <= size_t{1} << kMaxCodeLength,
+                  "fmtc::", op, ": dimension 1 of decode_table must be a power of two from 2 to ",
+                  "32768, but is ", width);
+}
 
 FMTC_REGISTER(huffman_decode)
 

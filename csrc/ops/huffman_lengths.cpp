@@ -15,7 +15,7 @@ Tensor huffman_lengths(const Tensor& counts, int64_t max_length) {
   check_dim(kOp, "counts", counts, 2, "[T, L]");
   check_between(kOp, "max_length", max_length, 1, kMaxCodeLength);
   check_between(kOp, "dimension 1 of counts", counts.size(1), 1, kMaxSymbols);
-  const Tensor input = torch::stable::contiguous(counts);
+  const Tensor input = contiguous_of(counts);
   const Tensor lengths = torch::stable::empty(counts.sizes(), ScalarType::Byte);
   const int64_t symbols = counts.size(1);
   const auto in = values<int64_t>(input);

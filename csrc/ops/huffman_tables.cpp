@@ -24,7 +24,7 @@ std::tuple<Tensor, Tensor> huffman_tables(const Tensor& lengths) {
   check_dtype(kOp, "lengths", lengths, ScalarType::Byte);
   check_dim(kOp, "lengths", lengths, 2, "[T, L]");
   check_between(kOp, "dimension 1 of lengths", lengths.size(1), 1, kMaxSymbols);
-  const Tensor input = torch::stable::contiguous(lengths);
+  const Tensor input = contiguous_of(lengths);
   const auto in = values<uint8_t>(input);
   const int bits = table_bits(in);
   STD_TORCH_CHECK(bits <= kMaxCodeLength, "fmtc::huffman_tables: lengths must be at most ",

@@ -6,6 +6,10 @@
 
 #include <torch/csrc/stable/device.h>
 
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -17,6 +21,83 @@ namespace {
 constexpr size_t kAlwaysFresh = size_t{32} << 20;
 // From here on fresh zeros are better than clearing memory.
 constexpr size_t kWorthFreshZeros = size_t{1} << 20;
+
+// Blocks for results of a size that the C library gives back to the system when they are freed,
+// kept for the next result: fresh pages cost more than what is written to them. As few as a
+// network's largest tensors, whatever it has done before.
+class Pool {
+ public:
+  static constexpr size_t kSmallest = size_t{256} << 10;
+  static constexpr size_t kMostKept = size_t{64} << 20;
+
+  // At least `bytes`, which become what the block has; nullptr where there is no memory.
+  void* take(size_t& bytes) {
+    bytes = rounded(bytes);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      const auto found = std::ranges::find(free_, bytes, &Block::bytes);
+      if (found != free_.end()) {
+        void* const data = found->data;
+        kept_ -= bytes;
+        free_.erase(found);
+        return data;
+      }
+    }
+    return std::aligned_alloc(kAlignment, bytes);
+  }
+
+  void give_back(void* data, size_t bytes) {
+    std::vector<void*> too_old;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (bytes > kMostKept) {
+        too_old.push_back(data);
+      } else {
+        free_.push_back({data, bytes});
+        kept_ += bytes;
+        while (kept_ > kMostKept) {  // the one that nobody has wanted for longest
+          too_old.push_back(free_.front().data);
+          kept_ -= free_.front().bytes;
+          free_.erase(free_.begin());
+        }
+      }
+    }
+    for (void* const one : too_old) std::free(one);
+  }
+
+ private:
+  static constexpr size_t kAlignment = 64;
+  struct Block {
+    void* data;
+    size_t bytes;
+  };
+
+  // To an eighth of a power of two, so that few sizes are many results'.
+  static size_t rounded(size_t bytes) {
+    const size_t unit = std::max(std::bit_floor(bytes) / 8, kAlignment);
+    return (bytes + unit - 1) / unit * unit;
+  }
+
+  std::mutex mutex_;
+  std::vector<Block> free_;  // the one that was given back last is the last
+  size_t kept_ = 0;
+};
+
+// Never destroyed: tensors may be freed after all else.
+Pool& pool() {
+  static Pool& one = *new Pool;
+  return one;
+}
+
+// A contiguous tensor over `data`, which `free` gives back.
+template <typename Free>
+Tensor over(void* data, std::span<const int64_t> sizes, ScalarType dtype, Free free) {
+  std::vector<int64_t> strides(sizes.size(), 1);
+  for (size_t i = sizes.size(); i-- > 1;) strides[i - 1] = strides[i] * sizes[i];
+  return torch::stable::from_blob(
+      data, {sizes.data(), sizes.size()}, {strides.data(), strides.size()},
+      torch::stable::Device(torch::headeronly::DeviceType::CPU), dtype, free);
+}
 
 size_t bytes_of(std::span<const int64_t> sizes, ScalarType dtype) {
   size_t bytes = dtype == ScalarType::Byte ? 1 : dtype == ScalarType::Short ? 2 : 4;
@@ -40,12 +121,7 @@ std::optional<Tensor> map(std::span<const int64_t> sizes, ScalarType dtype, size
   void* const data = reinterpret_cast<void*>(aligned);
   // Only a wish: where it is not met, the pages are small.
   if (bytes >= kAlwaysFresh) madvise(data, bytes, MADV_HUGEPAGE);
-  std::vector<int64_t> strides(sizes.size(), 1);
-  for (size_t i = sizes.size(); i-- > 1;) strides[i - 1] = strides[i] * sizes[i];
-  return torch::stable::from_blob(data, {sizes.data(), sizes.size()},
-                                  {strides.data(), strides.size()},
-                                  torch::stable::Device(torch::headeronly::DeviceType::CPU), dtype,
-                                  [mapped, length](void*) { munmap(mapped, length); });
+  return over(data, sizes, dtype, [mapped, length](void*) { munmap(mapped, length); });
 #else
   return std::nullopt;
 #endif
@@ -59,6 +135,14 @@ Tensor empty(std::span<const int64_t> sizes, ScalarType dtype) {
     if (const auto tensor = map(sizes, dtype, bytes)) return *tensor;
   }
   return torch::stable::empty({sizes.data(), sizes.size()}, dtype);
+}
+
+Tensor reused(std::span<const int64_t> sizes, ScalarType dtype) {
+  size_t bytes = bytes_of(sizes, dtype);
+  if (bytes < Pool::kSmallest || bytes > Pool::kMostKept) return empty(sizes, dtype);
+  void* const data = pool().take(bytes);
+  if (data == nullptr) return empty(sizes, dtype);
+  return over(data, sizes, dtype, [bytes](void* block) { pool().give_back(block, bytes); });
 }
 
 Tensor zeros(std::span<const int64_t> sizes, ScalarType dtype) {

@@ -13,8 +13,8 @@ std::tuple<Tensor, Tensor, Tensor> merge_moments(const Tensor& count_a, const Te
                                                  const Tensor& m2_a, const Tensor& count_b,
                                                  const Tensor& mean_b, const Tensor& m2_b) {
   const int64_t channels = check_merge_moments({count_a, mean_a, m2_a}, {count_b, mean_b, m2_b});
-  const Moments a = {count_a, torch::stable::contiguous(mean_a), torch::stable::contiguous(m2_a)};
-  const Moments b = {count_b, torch::stable::contiguous(mean_b), torch::stable::contiguous(m2_b)};
+  const Moments a = {count_a, contiguous_of(mean_a), contiguous_of(m2_a)};
+  const Moments b = {count_b, contiguous_of(mean_b), contiguous_of(m2_b)};
   const Tensor mean = torch::stable::empty({channels}, ScalarType::Double);
   const Tensor m2 = torch::stable::empty({channels, channels}, ScalarType::Double);
   int64_t count = 0;

@@ -28,7 +28,7 @@ std::tuple<Tensor, Tensor> pca(const Tensor& covariance) {
   check_pca(covariance);
   const int64_t batch = covariance.dim() == 3 ? covariance.size(0) : 1;
   const int64_t channels = covariance.size(covariance.dim() - 1);
-  const Tensor input = torch::stable::contiguous(covariance);
+  const Tensor input = contiguous_of(covariance);
   const Tensor basis = torch::stable::empty(covariance.sizes(), ScalarType::Double);
   const Tensor eigenvalues =
       torch::stable::empty(covariance.sizes().slice(0, covariance.dim() - 1), ScalarType::Double);
@@ -48,7 +48,7 @@ std::tuple<Tensor, Tensor> pca(const Tensor& covariance) {
   for_each_task(batch, failures, [&](int64_t i) { return check_finite(row(in, i, size)); });
   check_of_batch(failures.task(), failures.status());
   const auto [found, vectors] = eigh(input);
-  const Tensor columns = torch::stable::contiguous(vectors);
+  const Tensor columns = contiguous_of(vectors);
   const auto found_values = values<double>(found);
   const auto found_vectors = values<double>(columns);
   for_each_task(batch, failures, [&](int64_t i) {

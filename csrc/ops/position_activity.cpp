@@ -11,8 +11,8 @@ constexpr const char* kOp = kPositionActivity;
 
 Tensor position_activity(const Tensor& levels, const Tensor& weights) {
   const Layout layout = check_position_activity(levels, weights);
-  const Tensor input = torch::stable::contiguous(levels);
-  const Tensor factors = torch::stable::contiguous(weights);
+  const Tensor input = contiguous_of(levels);
+  const Tensor factors = contiguous_of(weights);
   const auto rows = static_cast<int64_t>(layout.map_height());
   const auto columns = static_cast<int64_t>(layout.map_width());
   const Tensor activity = torch::stable::empty({levels.size(0), rows, columns}, ScalarType::Long);

@@ -47,10 +47,10 @@ struct Segments {
 Tensor position_histogram(const Tensor& levels, const Tensor& classes, int64_t num_classes,
                           int64_t lo, int64_t hi, const Tensor& groups, int64_t num_groups) {
   check_position_histogram(levels, num_classes, lo, hi, groups, num_groups);
-  const Tensor group_of = torch::stable::contiguous(groups);
+  const Tensor group_of = contiguous_of(groups);
   check_group_values(kOp, group_of, num_groups);
-  const auto [arranged, positions] = arrange_images(kOp, torch::stable::contiguous(levels), classes,
-                                                    static_cast<int>(num_classes));
+  const auto [arranged, positions] =
+      arrange_images(kOp, contiguous_of(levels), classes, static_cast<int>(num_classes));
   const auto values_of_all = mutable_values<int16_t>(arranged);
   const auto positions_of_all = values<int64_t>(positions);
   const Segments segments{

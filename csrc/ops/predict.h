@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/predict_sources.h"
+#include "core/prediction.h"
 #include "ops/checks.h"
 
 namespace fmtc::ops {
@@ -8,8 +8,7 @@ namespace fmtc::ops {
 inline constexpr const char* kPredict = "predict";
 inline constexpr const char* kUnpredict = "unpredict";
 
-// Coefficients of a component: three of its own neighbours, then a window of each source.
-inline constexpr int64_t kOwn = 3;
+inline constexpr auto kOwn = static_cast<int64_t>(kOwnCoefficients);
 inline int64_t predict_sources(const Tensor& coefficients) {
   return (coefficients.size(1) - kOwn) / static_cast<int64_t>(kWindow);
 }
@@ -31,5 +30,9 @@ inline void check_predict(const char* op, const char* name, const Tensor& values
       "fmtc::", op, ": dimension 1 of coefficients must be 3 (left, above, above-left) ",
       "and 9 for each of up to ", kMostSources, " sources, but is ", coefficients.size(1));
 }
+
+// The prediction of contiguous coefficients, checked, which must outlive it. Throws where they
+// exceed the limit.
+Prediction prediction_of(const char* op, const Tensor& contiguous);
 
 }  // namespace fmtc::ops

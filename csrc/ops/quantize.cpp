@@ -41,7 +41,7 @@ std::tuple<Tensor, Tensor> quantize(const Tensor& y, double step, int64_t lo, in
   check_quantize(y, step, lo, hi);
   const bool is_double = y.scalar_type() == ScalarType::Double;
   const ScalarType dtype = is_double ? ScalarType::Double : ScalarType::Float;
-  const Tensor input = torch::stable::contiguous(torch::stable::to(y, dtype));
+  const Tensor input = contiguous_of(converted(y, dtype));
   const Tensor levels = empty({y.sizes().data(), y.sizes().size()}, ScalarType::Short);
   const int64_t clamped = is_double ? quantize_values<double>(input, step, lo, hi, levels)
                                     : quantize_values<float>(input, step, lo, hi, levels);

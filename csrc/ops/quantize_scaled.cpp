@@ -16,7 +16,7 @@ std::tuple<Tensor, Tensor> quantize_scaled(const Tensor& y, const std::string& f
                                            int64_t block, double layer_scale, int64_t lo,
                                            int64_t hi) {
   const Scaled scaled = check_quantize_scaled(y, format, block, layer_scale, lo, hi);
-  const Tensor input = torch::stable::contiguous(torch::stable::to(y, ScalarType::Float));
+  const Tensor input = contiguous_of(converted(y, ScalarType::Float));
   const int64_t channels = y.size(1), plane = y.size(2) * y.size(3);
   const auto c = static_cast<uint64_t>(channels);
   const int64_t planes = channels + static_cast<int64_t>(scales_of(c, scaled.block));

@@ -10,14 +10,6 @@ namespace {
 
 constexpr const char* kOp = "rans_encode";
 
-// Bytes for one stream, at least stream_bound(header): a digit and an escaped level a value, 32
-// states and the directory entry of each chunk, the header. Kept free of branches, so that the fake
-// in fmtc/ops gives the same number for symbolic shapes.
-int64_t buffer_bytes(const StreamHeader& header) {
-  return 4 * static_cast<int64_t>(header.values()) + 136 * static_cast<int64_t>(header.chunks()) +
-         static_cast<int64_t>(kMaxFieldBytes + kChecksumBytes);
-}
-
 std::tuple<Tensor, Tensor> rans_encode(const Tensor& levels, int64_t lo, const Tensor& table_of,
                                        const Tensor& encode_table, int64_t table_id, int64_t crop_h,
                                        int64_t crop_w, const std::optional<Tensor>& classes,
@@ -32,16 +24,27 @@ std::tuple<Tensor, Tensor> rans_encode(const Tensor& levels, int64_t lo, const T
   const Coding coding = make_coding(kOp, Coder::kRans, {"encode_table", encode_table}, lo, table_of,
                                     table_id, levels.size(1), levels.size(2), levels.size(3),
                                     crop_h, crop_w, count, lane_values);
-  check_between(kOp, "dimension 1 of encode_table", encode_table.size(1), 2, kMaxSymbols + 1);
-  STD_TORCH_CHECK(
-      on_device(levels) || check_encode_tables(coding.header, coding.tables) == Status::kOk,
-      "fmtc::rans_encode: encode_table must be one of rans_tables: the last entry of a "
-      "table ends at its sum of frequencies, the same power of two from 256 to 4096 "
-      "for all");
-  return encode_batch(kOp, coding, levels, buffer_bytes(coding.header), nullptr, classes);
+  check_rans_encode_table(kOp, coding, levels);
+  return encode_batch(kOp, coding, levels, rans_buffer_bytes(coding.header), nullptr, classes);
 }
 
 }  // namespace
+
+// A digit and an escaped level a value, 32 states and the directory entry of each chunk, the
+// header.
+int64_t rans_buffer_bytes(const StreamHeader& header) {
+  return 4 * static_cast<int64_t>(header.values()) + 136 * static_cast<int64_t>(header.chunks()) +
+         static_cast<int64_t>(kMaxFieldBytes + kChecksumBytes);
+}
+
+void check_rans_encode_table(const char* op, const Coding& coding, const Tensor& levels) {
+  check_between(op, "dimension 1 of encode_table", static_cast<int64_t>(coding.tables.width), 2,
+                kMaxSymbols + 1);
+  STD_TORCH_CHECK(
+      on_device(levels) || check_encode_tables(coding.header, coding.tables) == Status::kOk,
+      "fmtc::", op, ": encode_table must be one of rans_tables: the last entry of a table ends at ",
+      "its sum of frequencies, the same power of two from 256 to 4096 for all");
+}
 
 FMTC_REGISTER(rans_encode)
 

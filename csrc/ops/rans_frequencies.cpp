@@ -14,7 +14,7 @@ Tensor frequencies_of(const char* op, const Tensor& counts, int64_t log2_total,
   check_dim(op, "counts", counts, 2, "[T, L]");
   check_between(op, "log2_total", log2_total, kMinLog2Total, kMaxLog2Total);
   check_between(op, "dimension 1 of counts", counts.size(1), 1, kMaxSymbols);
-  const Tensor input = torch::stable::contiguous(counts);
+  const Tensor input = contiguous_of(counts);
   const int64_t tables = counts.size(0), levels = counts.size(1);
   const Tensor frequencies = torch::stable::empty({tables, levels + 1}, ScalarType::Int);
   const auto in = values<int64_t>(input);

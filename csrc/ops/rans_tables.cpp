@@ -33,7 +33,7 @@ std::tuple<Tensor, Tensor, Tensor> rans_tables(const Tensor& frequencies) {
   check_dtype(kOp, "frequencies", frequencies, ScalarType::Int);
   check_dim(kOp, "frequencies", frequencies, 2, "[T, L + 1]");
   check_between(kOp, "dimension 1 of frequencies", frequencies.size(1), 2, kMaxSymbols + 1);
-  const Tensor input = torch::stable::contiguous(frequencies);
+  const Tensor input = contiguous_of(frequencies);
   const auto in = values<int32_t>(input);
   const int64_t tables = frequencies.size(0), entries = frequencies.size(1);
   const int64_t slots = int64_t{1} << common_log2_total(in, tables, entries);

@@ -79,4 +79,25 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
       "dct_cm_decode(Tensor bytes, Tensor used, int lo, int word_bits, int table_id, "
       "SymInt channels, SymInt height, SymInt width, int max_values=268435456) "
       "-> (Tensor levels, Tensor status)");
+  // What a coding point does, in one call each way.
+  m.def(
+      "encode_point(Tensor x, Tensor? matrix, Tensor? offset, Tensor? places, Tensor? steps, "
+      "float step, int lo, int hi, Tensor coefficients, Tensor shifts, int planes, "
+      "Tensor? weights, Tensor? thresholds, str coder, int symbols_from, Tensor table_of, "
+      "Tensor encode_table, int table_id, SymInt crop_h=0, SymInt crop_w=0, int lane_values=0, "
+      "Tensor? groups=None, int num_groups=0, int num_symbols=0) "
+      "-> (Tensor bytes, Tensor used, Tensor clamped, Tensor counts)");
+  m.def(
+      "decode_point(Tensor bytes, Tensor used, SymInt height, SymInt width, str coder, "
+      "int symbols_from, Tensor table_of, Tensor decode_table, Tensor? base, int table_id, "
+      "Tensor coefficients, Tensor shifts, int planes, Tensor? matrix, Tensor? offset, "
+      "Tensor? places, Tensor? steps, float step, SymInt crop_h=0, SymInt crop_w=0, "
+      "float? least=None, float? most=None, str dtype=\"float32\", int max_values=268435456) "
+      "-> (Tensor x, Tensor status)");
+  m.def(
+      "simulate_point(Tensor x, Tensor? matrix, Tensor? offset, Tensor? inverse, Tensor? mean, "
+      "Tensor? places, Tensor? steps, float step, int lo, int hi, Tensor coefficients, "
+      "Tensor shifts, int planes, Tensor? weights, Tensor? thresholds, float? least=None, "
+      "float? most=None, int symbols_from=0, Tensor? groups=None, int num_groups=0, "
+      "int num_symbols=0) -> (Tensor y, Tensor clamped, Tensor counts)");
 }

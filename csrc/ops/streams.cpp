@@ -5,6 +5,7 @@
 #include <new>
 #include <vector>
 
+#include "core/buffer.h"
 #include "core/positions.h"
 #include "ops/arrange.h"
 #include "ops/memory.h"
@@ -15,32 +16,26 @@ namespace {
 
 // The chunks of all images that are encoded, as tasks, and what they were coded to.
 struct Batch {
-  const Coding& coding;
-  std::vector<StreamHeader> headers;  // of each image
-  std::span<const int16_t> levels;    // or arrangements, header.values() an image
-  int64_t images;
-  std::vector<std::vector<uint8_t>> bytes;  // [images * chunks]
-  std::vector<ChunkPayload> payloads;       // [images * chunks], of these bytes
+  const ComponentTables& tables;
+  std::span<const StreamHeader> headers;     // of each image
+  std::span<const int16_t> values;           // of each image, header.values()
+  std::vector<std::vector<uint8_t>>& bytes;  // [images * chunks]
+  std::vector<ChunkPayload> payloads;        // [images * chunks], of these bytes
 
-  Batch(const Coding& coding, const Tensor& levels)
-      : coding(coding),
-        headers(static_cast<size_t>(levels.size(0)), coding.header),
-        levels(values<int16_t>(levels)),
-        images(levels.size(0)),
-        bytes(static_cast<size_t>(images * chunks())),
-        payloads(bytes.size()) {}
-
-  int64_t chunks() const { return static_cast<int64_t>(coding.header.chunks()); }
-  const StreamHeader& header(int64_t n) const { return headers[static_cast<size_t>(n)]; }
-  // positions: of each class of each image, [images * classes]
-  void set_positions(std::span<const int64_t> positions) {
-    for (int64_t n = 0; n < images; ++n) {
-      std::ranges::copy(row(positions, n, coding.header.classes),
-                        headers[static_cast<size_t>(n)].positions.begin());
-    }
+  Batch(const ComponentTables& tables, std::span<const StreamHeader> headers,
+        std::span<const int16_t> values, std::vector<std::vector<uint8_t>>& bytes)
+      : tables(tables),
+        headers(headers),
+        values(values),
+        bytes(bytes),
+        payloads(headers.size() * headers.front().chunks()) {
+    if (bytes.size() < payloads.size()) bytes.resize(payloads.size());
   }
+
+  int64_t chunks() const { return static_cast<int64_t>(headers.front().chunks()); }
+  const StreamHeader& header(int64_t n) const { return headers[static_cast<size_t>(n)]; }
   std::span<const int16_t> image(int64_t n) const {
-    return row(levels, n, static_cast<int64_t>(coding.header.values()));
+    return row(values, n, static_cast<int64_t>(headers.front().values()));
   }
 };
 
@@ -48,51 +43,61 @@ struct Batch {
 // bound is about ten times the payload, and memory that is touched for the first time costs more
 // than coding.
 Status encode_task(Batch& batch, int64_t task) {
-  thread_local std::vector<uint8_t> space;
+  thread_local Buffer<uint8_t> space;
   const auto index = static_cast<size_t>(task);
   const auto chunk = static_cast<uint64_t>(task % batch.chunks());
   const int64_t image = task / batch.chunks();
   const StreamHeader& header = batch.header(image);
-  space.resize(std::max(space.size(), chunk_bound(header, chunk)));
   ChunkPayload& payload = batch.payloads[index];
-  const Status status =
-      encode_chunk(header, batch.image(image), batch.coding.tables, chunk, space, payload);
+  const Status status = encode_chunk(header, batch.image(image), batch.tables, chunk,
+                                     space.take(chunk_bound(header, chunk)), payload);
   if (status != Status::kOk) return status;
   batch.bytes[index].assign(payload.bytes.begin(), payload.bytes.end());
   payload.bytes = batch.bytes[index];
   return Status::kOk;
 }
 
-void encode_chunks(const char* op, Batch& batch, NoCode no_code) {
-  if (batch.chunks() == 0) return;
+// Encodes all chunks; `failed` becomes the image of the first that could not be.
+Status encode_chunks(Batch& batch, const ForEach& for_each, int64_t& failed) {
+  if (batch.chunks() == 0) return Status::kOk;
   Failures failures;
-  for_each_task(batch.images * batch.chunks(), failures, [&](int64_t task) {
-    try {
-      return encode_task(batch, task);
-    } catch (const std::bad_alloc&) {
-      return Status::kOutOfMemory;
+  for_each(static_cast<int64_t>(batch.payloads.size()), [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      try {
+        failures.add(task, encode_task(batch, task));
+      } catch (const std::bad_alloc&) {
+        failures.add(task, Status::kOutOfMemory);
+      }
     }
   });
-  if (failures.status() == Status::kNoCode && no_code != nullptr) {
-    const int64_t n = failures.task() / batch.chunks();
-    no_code(batch.coding, batch.image(n), n);
-  }
-  check_status(op, failures.status());
+  if (failures.status() != Status::kOk) failed = failures.task() / batch.chunks();
+  return failures.status();
 }
 
 // Makes a stream of each image's chunks in `bytes` [images, buffer], which holds zeros.
-void finish_streams(const char* op, const Batch& batch, std::span<uint8_t> bytes, int64_t buffer,
-                    std::span<int64_t> used) {
-  Failures failures;
+Status finish_streams(const Batch& batch, std::span<uint8_t> bytes, int64_t buffer,
+                      std::span<int64_t> used, const ForEach& for_each) {
   const std::span<const ChunkPayload> payloads(batch.payloads);
-  for_each_task(batch.images, failures, [&](int64_t n) {
-    size_t size = 0;
-    const Status status = finish_stream(batch.header(n), row(payloads, n, batch.chunks()),
-                                        row(bytes, n, buffer), size);
-    used[static_cast<size_t>(n)] = static_cast<int64_t>(size);
-    return status;
+  Failures failures;
+  for_each(static_cast<int64_t>(batch.headers.size()), [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      size_t size = 0;
+      failures.add(n, finish_stream(batch.header(n), row(payloads, n, batch.chunks()),
+                                    row(bytes, n, buffer), size));
+      used[static_cast<size_t>(n)] = static_cast<int64_t>(size);
+    }
   });
-  check_status(op, failures.status());
+  return failures.status();
+}
+
+// What payloads are kept in from call to call, as far as it is little.
+std::vector<std::vector<uint8_t>>& payload_space() {
+  constexpr size_t kMostKept = size_t{8} << 20;
+  thread_local std::vector<std::vector<uint8_t>> space;
+  size_t kept = 0;
+  for (const auto& one : space) kept += one.capacity();
+  if (kept > kMostKept) space.clear();
+  return space;
 }
 
 // One stream of the batch that is decoded. What is wrong with it goes into its status; the others
@@ -116,10 +121,11 @@ Stream open(std::span<const uint8_t> buffer, int64_t used, const StreamHeader& e
 
 // Opening looks at all bytes of a stream with one chunk, so it is done on all threads.
 std::vector<Stream> open_streams(const Coding& coding, std::span<const uint8_t> bytes,
-                                 int64_t buffer, std::span<const int64_t> used) {
+                                 int64_t buffer, std::span<const int64_t> used,
+                                 const ForEach& for_each) {
   std::vector<Stream> streams(used.size());
   const auto images = static_cast<int64_t>(used.size());
-  torch::stable::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) {
+  for_each(images, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
       const auto i = static_cast<size_t>(n);
       streams[i] = open(row(bytes, n, buffer), used[i], coding.header);
@@ -153,10 +159,10 @@ Tasks chunk_tasks(std::vector<Stream>& streams, std::span<int16_t> levels,
 // Decodes all chunks, each thread as many that follow each other; a stream gets the status of its
 // first damaged chunk.
 void decode_all(std::vector<Stream>& streams, const ComponentTables& tables,
-                std::span<int16_t> levels, int64_t values_of_image) {
+                std::span<int16_t> levels, int64_t values_of_image, const ForEach& for_each) {
   Tasks tasks = chunk_tasks(streams, levels, values_of_image);
   const auto count = static_cast<int64_t>(tasks.chunks.size());
-  torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+  for_each(count, [&](int64_t begin, int64_t end) {
     const auto all = std::span(tasks.chunks);
     decode_chunks(tables,
                   all.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)));
@@ -171,9 +177,10 @@ bool is_open(const Stream& stream) { return stream.status == Status::kOk; }
 
 // Back from arrangements to levels, for the streams that could be decoded.
 void restore_batch(std::vector<Stream>& streams, std::span<const int16_t> arranged,
-                   std::span<int16_t> levels, const StreamHeader& expected) {
+                   std::span<int16_t> levels, const StreamHeader& expected,
+                   const ForEach& for_each) {
   const auto images = static_cast<int64_t>(streams.size());
-  torch::stable::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) {
+  for_each(images, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
       Stream& stream = streams[static_cast<size_t>(n)];
       if (stream.status != Status::kOk) continue;
@@ -186,66 +193,102 @@ void restore_batch(std::vector<Stream>& streams, std::span<const int16_t> arrang
 
 // Fills the levels [images, K, H, W] of streams that could be opened; with 0 those of which a chunk
 // then turns out to be damaged.
-void decode_opened(const Coding& coding, std::vector<Stream>& streams, const Tensor& levels) {
+void decode_opened(const Coding& coding, std::vector<Stream>& streams, std::span<int16_t> levels,
+                   const ForEach& for_each) {
   const StreamHeader& expected = coding.header;
   const auto values_of_image = static_cast<int64_t>(expected.values());
   const auto levels_of_image = static_cast<int64_t>(expected.layout().levels());
-  const auto all_levels = mutable_values<int16_t>(levels);
   std::vector<Stream*> opened;
   for (Stream& stream : streams) {
     if (is_open(stream)) opened.push_back(&stream);
   }
   if (opened.empty()) return;
   if (expected.classes > 1) {
-    const std::array<int64_t, 2> shape = {static_cast<int64_t>(streams.size()), values_of_image};
-    const Tensor coded = empty(shape, ScalarType::Short);
-    decode_all(streams, coding.tables, mutable_values<int16_t>(coded), values_of_image);
-    restore_batch(streams, values<int16_t>(coded), all_levels, expected);
+    thread_local Buffer<int16_t> space;
+    const std::span<int16_t> coded = space.take(streams.size() * expected.values());
+    decode_all(streams, coding.tables, coded, values_of_image, for_each);
+    restore_batch(streams, coded, levels, expected, for_each);
   } else {
-    decode_all(streams, coding.tables, all_levels, values_of_image);
+    decode_all(streams, coding.tables, levels, values_of_image, for_each);
   }
   for (const Stream* stream : opened) {
     const int64_t n = stream - streams.data();
-    if (!is_open(*stream)) std::ranges::fill(row(all_levels, n, levels_of_image), int16_t{0});
+    if (!is_open(*stream)) std::ranges::fill(row(levels, n, levels_of_image), int16_t{0});
   }
 }
 
 }  // namespace
 
+Status encode_images(const ComponentTables& tables, std::span<const StreamHeader> headers,
+                     std::span<const int16_t> values, std::span<uint8_t> bytes, int64_t buffer,
+                     std::span<int64_t> used, const ForEach& for_each, int64_t& failed) {
+  if (headers.empty()) return Status::kOk;
+  Batch batch(tables, headers, values, payload_space());
+  const Status status = encode_chunks(batch, for_each, failed);
+  return status != Status::kOk ? status : finish_streams(batch, bytes, buffer, used, for_each);
+}
+
+void decode_images(const Coding& coding, std::span<const uint8_t> bytes, int64_t buffer,
+                   std::span<const int64_t> used, std::span<int16_t> levels,
+                   std::span<int32_t> status, const ForEach& for_each) {
+  std::vector<Stream> streams = open_streams(coding, bytes, buffer, used, for_each);
+  const auto levels_of_image = static_cast<int64_t>(coding.header.layout().levels());
+  for (size_t n = 0; n < streams.size(); ++n) {
+    if (is_open(streams[n])) continue;
+    std::ranges::fill(row(levels, static_cast<int64_t>(n), levels_of_image), int16_t{0});
+  }
+  decode_opened(coding, streams, levels, for_each);
+  std::ranges::transform(streams, status.begin(),
+                         [](const Stream& s) { return static_cast<int32_t>(s.status); });
+}
+
 std::tuple<Tensor, Tensor> encode_on_host(const char* op, const Coding& coding,
                                           const Tensor& levels, int64_t buffer, NoCode no_code,
                                           const std::optional<Tensor>& maps) {
-  Tensor input = torch::stable::contiguous(levels);
+  Tensor input = contiguous_of(levels);
   std::optional<Arranged> arranged;
   if (maps.has_value()) {
     arranged = arrange_images(op, input, *maps, coding.header.classes);
     input = arranged->values;
   }
-  Batch batch(coding, input);
-  if (arranged.has_value()) batch.set_positions(values<int64_t>(arranged->positions));
-  encode_chunks(op, batch, no_code);
-  const std::array<int64_t, 2> shape = {batch.images, buffer};
+  const int64_t images = levels.size(0);
+  std::vector<StreamHeader> headers(static_cast<size_t>(images), coding.header);
+  if (arranged.has_value()) {
+    for (int64_t n = 0; n < images; ++n) {
+      std::ranges::copy(row(values<int64_t>(arranged->positions), n, coding.header.classes),
+                        headers[static_cast<size_t>(n)].positions.begin());
+    }
+  }
+  const std::array<int64_t, 2> shape = {images, buffer};
   const Tensor bytes = zeros(shape, ScalarType::Byte);
-  const Tensor used = torch::stable::empty({batch.images}, ScalarType::Long);
-  finish_streams(op, batch, mutable_values<uint8_t>(bytes), buffer, mutable_values<int64_t>(used));
+  const Tensor used = torch::stable::empty({images}, ScalarType::Long);
+  int64_t failed = 0;
+  const Status status =
+      encode_images(coding.tables, headers, values<int16_t>(input), mutable_values<uint8_t>(bytes),
+                    buffer, mutable_values<int64_t>(used), for_each_torch, failed);
+  if (status == Status::kNoCode && no_code != nullptr) {
+    const auto size = static_cast<int64_t>(coding.header.values());
+    no_code(coding, row(values<int16_t>(input), failed, size), failed);
+  }
+  check_status(op, status);
   return {bytes, used};
 }
 
 std::tuple<Tensor, Tensor> decode_on_host(const Coding& coding, const Tensor& bytes,
                                           const Tensor& used) {
-  const Tensor buffers = torch::stable::contiguous(bytes);
-  const Tensor sizes = torch::stable::contiguous(used);
+  const Tensor buffers = contiguous_of(bytes);
+  const Tensor sizes = contiguous_of(used);
   const StreamHeader& expected = coding.header;
   const int64_t images = bytes.size(0);
-  std::vector<Stream> streams =
-      open_streams(coding, values<uint8_t>(buffers), bytes.size(1), values<int64_t>(sizes));
+  std::vector<Stream> streams = open_streams(coding, values<uint8_t>(buffers), bytes.size(1),
+                                             values<int64_t>(sizes), for_each_torch);
   const bool all_open = std::ranges::all_of(streams, is_open);
   // Levels of streams that could not be opened are never touched.
   const std::array<int64_t, 4> shape = {images, expected.components, expected.height,
                                         expected.width};
   const Tensor levels =
       all_open ? empty(shape, ScalarType::Short) : zeros(shape, ScalarType::Short);
-  decode_opened(coding, streams, levels);
+  decode_opened(coding, streams, mutable_values<int16_t>(levels), for_each_torch);
   const Tensor status = torch::stable::empty({images}, ScalarType::Int);
   for (int64_t n = 0; n < images; ++n) {
     const Status result = streams[static_cast<size_t>(n)].status;

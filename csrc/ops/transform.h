@@ -44,6 +44,14 @@ struct Limits {
   float least, most;
 };
 
+inline Limits check_limits(const char* op, std::optional<double> least,
+                           std::optional<double> most) {
+  const Limits limits(least, most);
+  STD_TORCH_CHECK(limits.least <= limits.most, "fmtc::", op, ": least must not exceed most, but ",
+                  limits.least, " and ", limits.most, " were given");
+  return limits;
+}
+
 // Returns the dtype that `dtype` names.
 inline ScalarType check_dequantize_transform(const Tensor& levels, const Tensor& matrix,
                                              const Tensor& offset, double step,
@@ -52,9 +60,7 @@ inline ScalarType check_dequantize_transform(const Tensor& levels, const Tensor&
   check_transform(kDequantizeTransform, "levels", levels, matrix, offset);
   STD_TORCH_CHECK(std::isfinite(static_cast<float>(step)), "fmtc::dequantize_transform: step must ",
                   "be finite in float32, but is ", step);
-  STD_TORCH_CHECK(limits.least <= limits.most,
-                  "fmtc::dequantize_transform: least must not exceed most, but ", limits.least,
-                  " and ", limits.most, " were given");
+  check_limits(kDequantizeTransform, limits.least, limits.most);
   return check_real_name(kDequantizeTransform, "dtype", dtype);
 }
 

@@ -15,9 +15,9 @@ std::tuple<Tensor, Tensor> transform_quantize(const Tensor& x, const Tensor& mat
                                               const Tensor& offset, double step, int64_t lo,
                                               int64_t hi) {
   check_transform_quantize(x, matrix, offset, step, lo, hi);
-  const Tensor input = torch::stable::contiguous(torch::stable::to(x, ScalarType::Float));
-  const Tensor rows = torch::stable::contiguous(matrix);
-  const Tensor offsets = torch::stable::contiguous(offset);
+  const Tensor input = contiguous_of(converted(x, ScalarType::Float));
+  const Tensor rows = contiguous_of(matrix);
+  const Tensor offsets = contiguous_of(offset);
   const std::array<int64_t, 4> shape = {x.size(0), matrix.size(0), x.size(2), x.size(3)};
   const Tensor levels = empty(shape, ScalarType::Short);
   int64_t clamped = 0;

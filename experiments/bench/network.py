@@ -3,11 +3,15 @@
     python -m experiments.bench.network --model resnet18 --weights FILE --num-classes 10 \
         --data cifar10_test.npz --preprocess resize=224,mean=.485/.456/.406,std=.229/.224/.225
     python -m experiments.bench.network --model mobilenet_v2 --data FOLDER --batches 1 8 --threads 1
+    python -m experiments.bench.network ... --compare ../other --clock process_time
 
-The network is compressed with preset fmtc (at 15 dB by default) and run on batches of its images
-in turns: the user's own model, simulate mode (the same output without streams) and stream mode
-(every tensor encoded and decoded). Times are medians over the turns, ratios medians within a turn.
-The table of layers is of stream mode with the last of --batches and the first of --threads.
+The network is compressed with preset fmtc (at 15 dB by default), or its codecs are loaded, and run
+on batches of its images in turns: the user's own model, simulate mode (the same output without
+streams) and stream mode (every tensor encoded and decoded). Times are medians over the turns,
+ratios medians within a turn. The table of stages has each stage by its own operator; the coding
+points run them as two. The table of layers is of stream mode with the last of --batches and the
+first of --threads. How much a ratio says depends on the allocator, which is named: with glibc's
+half of the plain network's time can be page faults.
 """
 
 from __future__ import annotations
@@ -16,12 +20,12 @@ import argparse
 import csv
 import io
 import json
+import os
+import platform
 import statistics
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,36 +33,45 @@ import torch
 from torch import nn
 
 import fmtc
+from fmtc import ops
 from fmtc.data.datasets import open_dataset, split
 from fmtc.data.models import load_model
 from fmtc.files import write_atomically
-from fmtc.model.points import CodedPoint
 from fmtc.results.console import console
 from fmtc.targets import parse_targets
 
 from .coders import machine, machine_line, table_of
+from .compare import compare
+from .stages import PARTS, STAGES, Clock, by_layer, by_stage
 
 MODES = ("plain", "simulate", "stream")
-# What a layer's time is made of, in the order of the tensor. The transform, where it is not part of
-# the convolution, is made with the quantiser, and the way back with an activation that follows.
-STAGES = ("conv", "quantize", "symbols", "count", "encode", "decode", "dequantize")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Compress, measure, print the tables, write JSON, CSV and a figure."""
     args = _parser().parse_args(arguments)
     model, calibration, images = _load(args)
-    print(f"compressing at {args.target} with {len(calibration)} images", file=sys.stderr)
-    compressed = fmtc.compress(model, calibration, target=parse_targets(args.target)[0])
+    compressed = _compressed(args, model, calibration)
+    clock = getattr(time, args.clock)
     runs = []
     for threads in args.threads:
         torch.set_num_threads(threads)
         for batch in args.batches:
-            runs.append(measure(model, compressed, images[:batch], args.repeats))
+            run = measure(model, compressed, images[:batch], args.repeats, clock)
+            few = max(args.repeats // 3, 1)
+            runs.append(run | {"stages": by_stage(compressed, images[:batch], few, clock)})
     torch.set_num_threads(args.threads[0])
-    layers = by_layer(model, compressed, images[: args.batches[-1]], args.repeats)
+    layers = by_layer(model, compressed, images[: args.batches[-1]], args.repeats, clock)
+    compared = []
+    if args.compare:
+        settings = [(batch, threads) for threads in args.threads for batch in args.batches]
+        network = [args.model, args.weights, args.num_classes, args.seed]
+        by = network, images, settings, args.repeats, args.clock
+        compared = compare(Path(args.compare), compressed, *by)
     result = {
-        "machine": machine(),
+        "machine": machine() | running_with(),
+        "clock": args.clock,
+        "compared": compared,
         "command": " ".join(sys.argv[1:]),
         "model": args.model,
         "setting": compressed.setting,
@@ -70,6 +83,30 @@ def main(arguments: list[str] | None = None) -> None:
     print_result(result)
     if args.out:
         write(result, Path(args.out))
+
+
+def running_with() -> dict[str, str]:
+    """The allocator, and the instruction sets that torch and fmtc use."""
+    allocator = os.environ.get("LD_PRELOAD") or platform.libc_ver()[0] or "unknown"
+    settings = [f"{k}={v}" for k, v in os.environ.items() if k.startswith(("MALLOC_", "GLIBC_TUN"))]
+    info = ops.build_info()
+    return {
+        "allocator": " ".join([allocator, *settings]),
+        "torch_simd": torch.backends.cpu.get_cpu_capability(),
+        "fmtc_simd": f"{info['simd']}, coder {info['coder_simd']}",
+    }
+
+
+def _compressed(
+    args: argparse.Namespace, model: nn.Module, calibration: torch.Tensor
+) -> fmtc.CompressedModel:
+    if args.codec:
+        return fmtc.load(args.codec, model)
+    preset = args.preset.split("=")
+    if len(preset) == 2:
+        return fmtc.compress(model, calibration, preset[0], bits=int(preset[1]))
+    print(f"compressing at {args.target} with {len(calibration)} images", file=sys.stderr)
+    return fmtc.compress(model, calibration, preset[0], target=parse_targets(args.target)[0])
 
 
 def _load(args: argparse.Namespace) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
@@ -85,7 +122,7 @@ def _load(args: argparse.Namespace) -> tuple[nn.Module, torch.Tensor, torch.Tens
 
 @torch.no_grad()
 def measure(
-    model: nn.Module, compressed: fmtc.CompressedModel, x: torch.Tensor, repeats: int
+    model: nn.Module, compressed: fmtc.CompressedModel, x: torch.Tensor, repeats: int, clock: Clock
 ) -> dict[str, Any]:
     """Seconds of one batch in each mode, the modes in turns, after one turn that is not counted."""
     seconds: dict[str, list[float]] = {mode: [] for mode in MODES}
@@ -94,9 +131,9 @@ def measure(
             run: Callable = model
             if mode != "plain":
                 compressed.mode, run = mode, compressed
-            start = time.perf_counter()
+            start = clock()
             run(x)
-            elapsed = time.perf_counter() - start
+            elapsed = clock() - start
             if turn > 0:
                 seconds[mode].append(elapsed)
     times = {mode: statistics.median(values) for mode, values in seconds.items()}
@@ -108,95 +145,6 @@ def measure(
     }
     threads = torch.get_num_threads()
     return {"batch": len(x), "threads": threads, "seconds": times, "times_plain": ratios}
-
-
-@torch.no_grad()
-def by_layer(
-    model: nn.Module, compressed: fmtc.CompressedModel, x: torch.Tensor, repeats: int
-) -> list[dict[str, Any]]:
-    """Seconds of each layer's stages in stream mode, and of the plain convolution; medians."""
-    compressed.mode = "stream"
-    compressed.reset_statistics()
-    plain, coded = [], []
-    for turn in range(repeats + 1):
-        for runs, timed, network in (
-            (plain, timed_convolutions(model, ""), model),
-            (coded, timed_stages(compressed), compressed),
-        ):
-            with timed as seconds:
-                network(x)
-            if turn > 0:
-                runs.append(seconds)
-
-    def median(runs: list[dict], key: tuple[str, str]) -> float:
-        return statistics.median(run[key] for run in runs)
-
-    return [
-        {
-            "layer": name,
-            "values": len(x) * torch.Size(point.counted.shape).numel(),
-            "plain": median(plain, (name, "conv")),
-            **{stage: median(coded, (name, stage)) for stage in STAGES},
-        }
-        for name, point in compressed.points.items()
-    ]
-
-
-Seconds = defaultdict[tuple[str, str], float]  # by layer and stage
-
-
-@contextmanager
-def timed_convolutions(network: nn.Module, prefix: str) -> Iterator[Seconds]:
-    """The time in each convolution below ``prefix``, by the rest of its name."""
-    seconds: Seconds = defaultdict(float)
-    with ExitStack() as stack:
-        for path, module in network.named_modules():
-            if isinstance(module, nn.Conv2d) and path.startswith(prefix):
-                key = path.removeprefix(prefix), "conv"
-                stack.enter_context(_timed(module, "forward", seconds, key))
-        yield seconds
-
-
-@contextmanager
-def timed_stages(compressed: fmtc.CompressedModel) -> Iterator[Seconds]:
-    """The time in each stage of each layer."""
-    with ExitStack() as stack:
-        folded = timed_convolutions(compressed.network, "fmtc_folded.")
-        seconds = stack.enter_context(folded)
-        for name, point in compressed.points.items():
-            if not isinstance(point, CodedPoint):
-                continue
-            codec = point.codec
-            for owner, method, stage in (
-                (point, "quantize", "quantize"),
-                (codec, "symbols", "symbols"),
-                (codec, "count", "count"),
-                (codec, "encode_symbols", "encode"),
-                (codec, "decode_levels", "decode"),
-                (point, "dequantize", "dequantize"),
-            ):
-                stack.enter_context(_timed(owner, method, seconds, (name, stage)))
-        yield seconds
-
-
-@contextmanager
-def _timed(owner: Any, method: str, seconds: Seconds, key: tuple[str, str]) -> Iterator[None]:
-    """The time of each call of a method is added to ``seconds[key]``."""
-    original = getattr(owner, method)
-
-    def timed(*args, **kwargs):
-        start = time.perf_counter()
-        try:
-            return original(*args, **kwargs)
-        finally:
-            seconds[key] += time.perf_counter() - start
-
-    # In the instance, where it hides the class's own; some are frozen dataclasses.
-    object.__setattr__(owner, method, timed)
-    try:
-        yield
-    finally:
-        object.__delattr__(owner, method)
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -212,19 +160,35 @@ def print_result(result: dict[str, Any]) -> None:
         ratios = (f"{run['times_plain'][mode]:.2f} x" for mode in MODES[1:])
         table.add_row(str(run["batch"]), str(run["threads"]), *times, *ratios)
     console().print(table)
+    stages = table_of("Stages by their own operators, ms", "batch", "threads", *STAGES)
+    for run in result["runs"]:
+        times = (f"{1e3 * run['stages'][stage]:.1f}" for stage in STAGES)
+        stages.add_row(str(run["batch"]), str(run["threads"]), *times)
+    console().print(stages)
+    if result["compared"]:
+        compared = table_of(
+            "Two checkouts, ms", "mode", "batch", "threads", "here", "other", "ratio"
+        )
+        for row in result["compared"]:
+            setting = row["mode"], str(row["batch"]), str(row["threads"])
+            times = (f"{1e3 * row[of]:.1f}" for of in ("here", "other"))
+            compared.add_row(*setting, *times, f"{row['ratio']:.2f}")
+        console().print(compared)
     layers = table_of(
-        "Stream mode, ms (plain: the model's own convolution)", "layer", "plain", *STAGES
+        "Stream mode, ms (plain: the model's own convolution)", "layer", "plain", *PARTS
     )
     rows = [*result["layers"], _sum(result["layers"])]
     for row in rows:
-        times = (f"{1e3 * row[key]:.2f}" for key in ("plain", *STAGES))
+        times = (f"{1e3 * row[key]:.2f}" for key in ("plain", *PARTS))
         layers.add_row(row["layer"], *times)
     console().print(layers)
+    names = "allocator", "torch_simd", "fmtc_simd"
     print(machine_line(result["machine"]))
+    print(", ".join(f"{name} {result['machine'][name]}" for name in names), result["clock"])
 
 
 def _sum(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    keys = ("values", "plain", *STAGES)
+    keys = ("values", "plain", *PARTS)
     return {"layer": "all", **{key: sum(row[key] for row in rows) for key in keys}}
 
 
@@ -233,7 +197,7 @@ def write(result: dict[str, Any], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "network.json", json.dumps(result, indent=1).encode())
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["layer", "values", "plain", *STAGES])
+    writer = csv.DictWriter(text, ["layer", "values", "plain", *PARTS])
     writer.writeheader()
     writer.writerows(result["layers"])
     write_atomically(out / "network.csv", text.getvalue().encode())
@@ -253,7 +217,7 @@ def plot(result: dict[str, Any], out: Path) -> None:
         figure = Figure(figsize=(max(6.4, 0.22 * len(layers)), 4.8), layout="constrained", dpi=150)
         axis = figure.subplots()
         base = [0.0] * len(layers)
-        for i, stage in enumerate(STAGES):
+        for i, stage in enumerate(PARTS):
             heights = [1e3 * row[stage] for row in layers]
             axis.bar(range(len(layers)), heights, 0.8, base, color=COLORS[i % len(COLORS)],
                      label=stage)  # fmt: skip
@@ -283,11 +247,17 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument("--preprocess", metavar="STEPS")
     network.add_argument("--calib-images", type=int, default=32, metavar="N", help="(32)")
     network.add_argument("--target", default="snr_db=15", metavar="KIND=VALUE", help="(snr_db=15)")
+    network.add_argument("--preset", default="fmtc", metavar="NAME[=BITS]", help="(fmtc)")
+    network.add_argument("--codec", metavar="FILE", help="saved codecs instead of compressing")
     network.add_argument("--seed", type=int, default=0, help="of split and probes (0)")
     run = parser.add_argument_group("run")
     run.add_argument("--batches", type=int, nargs="+", default=[1, 8], metavar="N", help="(1 8)")
     run.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="(1 2)")
     run.add_argument("--repeats", type=int, default=9, metavar="N", help="turns (9)")
+    clocks = ["perf_counter", "process_time"]
+    run.add_argument("--clock", default=clocks[0], choices=clocks,
+                     help="time, or CPU time where others run (perf_counter)")  # fmt: skip
+    run.add_argument("--compare", metavar="CHECKOUT", help="another one, built, to run beside")
     run.add_argument("--out", metavar="DIR", help="where to write JSON, CSV, PNG and SVG")
     return parser
 

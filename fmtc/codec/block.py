@@ -63,6 +63,10 @@ class Block:
         """Rows and columns of padding that complete the last blocks."""
         return -height % self.h, -width % self.w
 
+    def cover(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of blocks that cover so many positions."""
+        return -(-height // self.h), -(-width // self.w)
+
     def split(self, x: torch.Tensor) -> torch.Tensor:
         """[N, C, H, W] -> [N, G*n, H', W']."""
         if self.is_pixel:

@@ -135,6 +135,19 @@ class Coder(Exact):
         symbol = torch.arange(counts.shape[1], device=counts.device)
         return counts * ((first <= symbol) & (symbol <= last))
 
+    def __init_subclass__(cls) -> None:
+        """One that codes otherwise is not what ``point_tables`` of its base says."""
+        own = vars(cls)
+        if ("encode" in own or "decode_unchecked" in own) and "point_tables" not in own:
+            cls.point_tables = Coder.point_tables  # type: ignore[method-assign]
+
+    def point_tables(self, encoding: bool) -> ops.PointTables | None:
+        """The tables with which ``ops.encode_point`` or ``decode_point`` code what this one codes.
+
+        None where they do not know it: it is then given the levels of ``encode``.
+        """
+        return None
+
     def build(self) -> None:
         """Make what ``encode`` and ``decode_unchecked`` need, with ``hold`` where it is tensors."""
 
@@ -288,6 +301,10 @@ class Huffman(Coder):
         shape = self.components, height, width
         return ops.huffman_decode(data, used, *tables, self.table_id, *shape, NO_LIMIT)
 
+    def point_tables(self, encoding):
+        table = self.encode_table if encoding else self.decode_table
+        return ops.PointTables("huffman", self.lo, self.table_of, table, None, self.table_id)
+
 
 @register_coder
 class Fixed(Huffman):
@@ -343,6 +360,10 @@ class Rans(Coder):
         tables = self.lo, self.table_of, self.decode_table, self.base
         shape = self.components, height, width
         return ops.rans_decode(data, used, *tables, self.table_id, *shape, NO_LIMIT)
+
+    def point_tables(self, encoding):
+        table = self.encode_table if encoding else self.decode_table
+        return ops.PointTables("rans", self.lo, self.table_of, table, self.base, self.table_id)
 
     def cross_entropy_bits(self) -> torch.Tensor:
         """-log2 of a level's share of the slots; of an escaped one, the escape's and 16 bits."""

@@ -82,11 +82,16 @@ class Statistics(Exact):
         images, _, rows, columns = shape
         values = images * self.channels * rows * columns
         streamed = values if stream_bytes is not None else 0
-        numbers = [images, images * rows, values, 0, 0, streamed, 0]
-        part = torch.stack([clamped.new_full((), number) for number in numbers])
-        part[CLAMPED], part[NANS] = clamped, nans
-        if stream_bytes is not None:
-            part[STREAM_BYTES] = stream_bytes
+        if torch.compiler.is_compiling() or clamped.is_cuda:
+            numbers = [images, images * rows, values, 0, 0, streamed, 0]
+            part = torch.stack([clamped.new_full((), number) for number in numbers])
+            part[CLAMPED], part[NANS] = clamped, nans
+            if stream_bytes is not None:
+                part[STREAM_BYTES] = stream_bytes
+        else:  # what needs no waiting, in one tensor
+            size = 0 if stream_bytes is None else int(stream_bytes)
+            found = [images, images * rows, values, int(clamped), int(nans), streamed, size]
+            part = torch.tensor(found)
         ops.accumulate_(self.totals, part)
         if histogram is not None:
             ops.accumulate_(self.histogram, histogram)

@@ -74,6 +74,14 @@ class FrequencyQuantizer(Quantizer):
     def one_step(self) -> bool:
         return False
 
+    @property
+    def fuses(self) -> bool:
+        return True
+
+    @property
+    def frequencies(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.places, self.steps
+
     def planes(self, components: int) -> int:
         return len(self.coded)
 

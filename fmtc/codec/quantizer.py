@@ -81,6 +81,16 @@ class Quantizer(Exact):
         """True where a level of any component is a multiple of ``step``."""
         return self.each is None
 
+    @property
+    def fuses(self) -> bool:
+        """Whether operators of whole coding points know it, by ``step`` and ``frequencies``."""
+        return type(self) is Quantizer and self.each is None
+
+    @property
+    def frequencies(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Places and steps of frequencies, as ``ops.dct_quantize`` takes them, or None twice."""
+        return None, None
+
     def planes(self, components: int) -> int:
         """How many planes of levels so many components have."""
         return components

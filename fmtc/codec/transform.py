@@ -60,6 +60,10 @@ class Transform(Exact):
     """
 
     energies: torch.Tensor | None
+    matrix0: torch.Tensor
+    offset32_0: torch.Tensor
+    inverse0: torch.Tensor
+    mean32_0: torch.Tensor
 
     def __init__(
         self,
@@ -192,10 +196,11 @@ class Transform(Exact):
         self, blocks: torch.Tensor, quantizer: Quantizer
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """``quantizer.quantize(self.forward(blocks))``, in one pass where one operator does it."""
-        if not self._in_one_pass(quantizer):
+        if not self.in_one_pass(quantizer):
             return quantizer.quantize(self.forward(blocks))
-        product = self.matrices[0], self._all("offset32_")[0]
-        return ops.transform_quantize(blocks, *product, quantizer.step, quantizer.lo, quantizer.hi)
+        return ops.transform_quantize(
+            blocks, *self.product, quantizer.step, quantizer.lo, quantizer.hi
+        )
 
     def from_levels(
         self,
@@ -209,14 +214,28 @@ class Transform(Exact):
 
         crop: of the quantiser's blocks.
         """
-        if not self._in_one_pass(quantizer):
-            y = quantizer.dequantize(levels, crop=crop)
-            return limited(self.inverse(y), limits).to(dtype)
-        product = self.inverses[0], self._all("mean32_")[0]
+        if not self.in_one_pass(quantizer):
+            return self.back(quantizer.dequantize(levels, crop=crop), limits, dtype)
+        product = self.product_back
         return ops.dequantize_transform(levels, *product, quantizer.step, *limits, dtype)
 
-    def _in_one_pass(self, quantizer: Quantizer) -> bool:
+    def back(self, y: torch.Tensor, limits: Limits, dtype: torch.dtype) -> torch.Tensor:
+        """``self.inverse(y)`` within limits, of this dtype."""
+        return limited(self.inverse(y), limits).to(dtype)
+
+    def in_one_pass(self, quantizer: Quantizer) -> bool:
+        """Whether one operator transforms and quantises, with ``product`` and ``product_back``."""
         return self.groups == 1 and quantizer.one_step
+
+    @property
+    def product(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Matrix and offset of the one group, f32, as operators take them."""
+        return self.matrix0, self.offset32_0
+
+    @property
+    def product_back(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those of the way back."""
+        return self.inverse0, self.mean32_0
 
     def packed(self) -> Tensors:
         """The tensors of an archive's layer."""

@@ -46,10 +46,13 @@ class Streaming(nn.Module):
 
 
 class _Notes:
-    """What the coding points of one call say, by name; counting: how often their levels occur."""
+    """What the coding points of one call say, by name; counting: how often their levels occur.
+
+    keeps_levels: the levels, too, which only tests need.
+    """
 
     def __init__(self, counting: bool):
-        self.counting = counting
+        self.counting, self.keeps_levels = counting, False
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.levels: dict[str, Tensor] = {}  # of coded points: int16 [N, K, H, W]
         self.streams: dict[str, Tensor] = {}  # of coded points: uint8 [N, bytes], the first used
@@ -81,18 +84,13 @@ class _StreamingPoint(nn.Module):
         return point.layout.restored(y, x.shape)
 
     def _coded(self, point: CodedPoint, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        codec = point.codec
-        crop = codec.tile.crop(*x.shape[2:])
-        levels, clamped = point.quantize(x)
-        coded = codec.symbols(levels)
-        data, used = codec.encode_symbols(coded, crop)
-        self.notes.levels[self.name], self.notes.clamped[self.name] = levels, clamped
-        self.notes.streams[self.name] = data
-        if self.notes.counting:
-            self.notes.histograms[self.name] = codec.count(coded)
-        symbols, status = codec.coder.decode_unchecked(data, used, *levels.shape[2:])
-        y = point.dequantize(codec.symbol_map.levels(symbols), crop, x.dtype)
-        return y, used, status
+        coded = point.stream(x, self.notes.counting)
+        if self.notes.keeps_levels:
+            self.notes.levels[self.name], _ = point.quantize(x)
+        self.notes.clamped[self.name], self.notes.streams[self.name] = coded.clamped, coded.data
+        if coded.histogram is not None:
+            self.notes.histograms[self.name] = coded.histogram
+        return coded.y, coded.used, coded.status
 
     def _plain(self, codec: PlainCodec, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         levels, clamped = codec.quantizer.quantize(x)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from ..codec.codec import Codec, Symbols, TensorCodec
+from .. import ops
+from ..codec import fused
+from ..codec.codec import Codec, TensorCodec
 from ..codec.coders import rows_of
 from ..codec.counted import Counted, Statistics
 from ..codec.plain import PlainCodec
@@ -50,6 +53,21 @@ class CodingPoint(nn.Module):
         self.statistics.reset()
 
 
+class Streamed(NamedTuple):
+    """What became of a tensor: y as it leaves the point, and what was measured on the way.
+
+    data: u8 [N, bytes], of which used i64 [N] each are a stream. status: i32 [N], what decoding it
+    said. clamped: i64 [], how many values were. histogram: of the symbols, None if nobody asked.
+    """
+
+    y: torch.Tensor
+    data: torch.Tensor
+    used: torch.Tensor
+    status: torch.Tensor
+    clamped: torch.Tensor
+    histogram: torch.Tensor | None
+
+
 class CodedPoint(CodingPoint):
     """quantise -> [encode -> decode] -> dequantise, with the transforms that are not folded.
 
@@ -69,29 +87,72 @@ class CodedPoint(CodingPoint):
         self.limits: Limits = UNLIMITED
 
     def pass_planes(self, x: torch.Tensor) -> torch.Tensor:
-        crop = self.codec.tile.crop(*x.shape[2:])
         if self.mode == "float":
-            return self._transformed(x, crop)
-        levels, clamped = self.quantize(x)
-        streams = self.mode == "stream"
-        if streams or self.counting:
-            symbols = self.codec.symbols(levels)
+            return self._transformed(x, self.codec.tile.crop(*x.shape[2:]))
+        if self.mode == "stream":
+            coded = self.stream(x, self.counting)
+            ops.check_status(coded.status)
+            y, clamped, histogram, used = coded.y, coded.clamped, coded.histogram, coded.used
+        else:
+            y, clamped, histogram = self._simulated(x, self.counting)
             used = None
-            if streams:
-                data, used = self.codec.encode_symbols(symbols, crop)
-                levels = self.codec.decode_levels(data, used, *symbols.planes.shape[2:])
-            if self.counting:
-                self._count(x, symbols, clamped, used)
-        return self.dequantize(levels, crop, x.dtype)
+        if histogram is not None:
+            self._count(x, histogram, clamped, used)
+        return y
+
+    def stream(self, x: torch.Tensor, counting: bool) -> Streamed:
+        """What becomes of planes [N, C, H, W], really made streams and decoded; nothing raises.
+
+        By one operator each way where they know the codec and the tensor.
+        """
+        codec, crop = self.codec, self.codec.tile.crop(*x.shape[2:])
+        size = codec.tile.cover(*x.shape[2:])
+        if self._fuses(x):
+            made = fused.encode(codec, x, crop, self.forward_folded, counting)
+            data, used, clamped, histogram = made
+            y, status = fused.decode(
+                codec, data, used, size, crop, self.inverse_folded, self.limits, x.dtype
+            )
+            return Streamed(y, data, used, status, clamped, histogram if counting else None)
+        levels, clamped = self.quantize(x)
+        symbols = codec.symbols(levels)
+        data, used = codec.encode_symbols(symbols, crop)
+        counted = codec.count(symbols) if counting else None
+        decoded, status = codec.coder.decode_unchecked(data, used, *levels.shape[2:])
+        y = self.dequantize(codec.symbol_map.levels(decoded), crop, x.dtype)
+        return Streamed(y, data, used, status, clamped, counted)
+
+    def _simulated(
+        self, x: torch.Tensor, counting: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The same y without streams, how many values were clamped, and a histogram if counting."""
+        codec, crop = self.codec, self.codec.tile.crop(*x.shape[2:])
+        if self._fuses(x):
+            folded = self.forward_folded, self.inverse_folded
+            y, clamped, counts = fused.simulate(codec, x, crop, *folded, self.limits, counting)
+            return y, clamped, counts if counting else None
+        levels, clamped = self.quantize(x)
+        counted = codec.count(codec.symbols(levels)) if counting else None
+        return self.dequantize(levels, crop, x.dtype), clamped, counted
+
+    def _fuses(self, x: torch.Tensor) -> bool:
+        return fused.fuses(self.codec, x, self.forward_folded or self.inverse_folded)
 
     def encode(self, x: torch.Tensor) -> list[bytes]:
         """The stream of each image of what comes to the point."""
         planes = self.layout.planes(x)
-        levels, clamped = self.quantize(planes)
-        symbols = self.codec.symbols(levels)
-        data, used = self.codec.encode_symbols(symbols, self.codec.tile.crop(*planes.shape[2:]))
+        crop = self.codec.tile.crop(*planes.shape[2:])
+        histogram: torch.Tensor | None
+        if self._fuses(planes):
+            made = fused.encode(self.codec, planes, crop, self.forward_folded, self.counting)
+            data, used, clamped, histogram = made
+        else:
+            levels, clamped = self.quantize(planes)
+            symbols = self.codec.symbols(levels)
+            data, used = self.codec.encode_symbols(symbols, crop)
+            histogram = self.codec.count(symbols) if self.counting else None
         if self.counting:
-            self._count(planes, symbols, clamped, used)
+            self._count(planes, histogram, clamped, used)
         return rows_of(data, used)
 
     def decode(self, streams: Sequence[Bytes], like: torch.Tensor, max_values: int) -> torch.Tensor:
@@ -125,9 +186,7 @@ class CodedPoint(CodingPoint):
 
     def simulate(self, x: torch.Tensor) -> torch.Tensor:
         """What leaves the point for the streams of what comes to it, without making them."""
-        planes = self.layout.planes(x)
-        levels, _ = self.quantize(planes)
-        made = self.dequantize(levels, self.codec.tile.crop(*planes.shape[2:]), x.dtype)
+        made, *_ = self._simulated(self.layout.planes(x), False)
         return self.layout.restored(made, x.shape)
 
     def shape_of(self, x: torch.Tensor) -> list[int]:
@@ -166,11 +225,14 @@ class CodedPoint(CodingPoint):
         return y.to(x.dtype)
 
     def _count(
-        self, x: torch.Tensor, symbols: Symbols, clamped: torch.Tensor, used: torch.Tensor | None
+        self,
+        x: torch.Tensor,
+        histogram: torch.Tensor | None,
+        clamped: torch.Tensor,
+        used: torch.Tensor | None,
     ) -> None:
         stream_bytes = None if used is None else used.sum()
-        nans = nans_of(x, clamped)
-        self.statistics.add(x.shape, clamped, nans, self.codec.count(symbols), stream_bytes)
+        self.statistics.add(x.shape, clamped, nans_of(x, clamped), histogram, stream_bytes)
 
 
 class PlainPoint(CodingPoint):

@@ -23,6 +23,12 @@ _ops = torch.ops.fmtc
 from . import fakes as fakes  # noqa: E402
 from .bundles import BUNDLE_MAGIC, BundleReader, make_bundle  # noqa: E402, F401
 from .dct import dct_quantize, dequantize_dct  # noqa: E402, F401
+from .points import (  # noqa: E402, F401
+    PointTables,
+    decode_point,
+    encode_point,
+    simulate_point,
+)
 from .scaled import dequantize_scaled, quantize_scaled  # noqa: E402, F401
 from .streams import Bytes, build_info, check_expected, check_status, stream_info  # noqa: E402, F401
 from .words import dct_cm_decode, dct_cm_encode, ebpc_decode, ebpc_encode  # noqa: E402, F401

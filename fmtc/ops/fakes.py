@@ -238,3 +238,64 @@ def _(levels, lo, word_bits, table_id, crop_h=0, crop_w=0, lane_values=0):
 @library.register_fake("fmtc::dct_cm_decode")
 def _(bytes, used, lo, word_bits, table_id, channels, height, width, max_values=0):
     return _fake_levels(bytes, channels, height, width)
+
+
+def _fake_counts(like: Tensor, groups: Tensor | None, num_groups: int, num_symbols: int) -> Tensor:
+    shape = (0, 0) if groups is None else (num_groups, num_symbols)
+    return like.new_empty(shape, dtype=torch.int64)
+
+
+def _size_of_blocks(places: Tensor | None) -> int:
+    if places is None:
+        return 1
+    return 2 if places.shape[1] == 4 else 4
+
+
+@library.register_fake("fmtc::encode_point")
+def _(
+    x, matrix, offset, places, steps, step, lo, hi, coefficients, shifts, planes, weights,
+    thresholds, coder, symbols_from, table_of, encode_table, table_id, crop_h=0, crop_w=0,
+    lane_values=0, groups=None, num_groups=0, num_symbols=0,
+):  # fmt: skip
+    images, _, height, width = x.shape
+    size = _size_of_blocks(places)
+    rows, columns = (height + size - 1) // size, (width + size - 1) // size
+    levels = x.new_empty(images, planes, rows, columns, dtype=torch.int16)
+    if coder == "rans":
+        lanes, of_value, of_chunk = _RANS_LANES, 4, 8 + 4 * _RANS_LANES
+        chunk_values = lanes * (lane_values or _RANS_LANE_VALUES)
+    else:
+        lanes = _HUFFMAN_LANES if lane_values else _HUFFMAN_LANES_OF_ITS_OWN
+        of_value, of_chunk = 2, 8 + 4 * lanes
+        chunk_values = lanes * (lane_values or _HUFFMAN_LANE_VALUES)
+    bound = _buffer_bytes(levels, of_value, chunk_values, of_chunk, weights is not None)
+    clamped = x.new_empty((), dtype=torch.int64)
+    counts = _fake_counts(x, groups, num_groups, num_symbols)
+    return *_fake_streams(levels, bound), clamped, counts
+
+
+@library.register_fake("fmtc::decode_point")
+def _(
+    bytes, used, height, width, coder, symbols_from, table_of, decode_table, base, table_id,
+    coefficients, shifts, planes, matrix, offset, places, steps, step, crop_h=0, crop_w=0,
+    least=None, most=None, dtype="float32", max_values=0,
+):  # fmt: skip
+    channels = matrix.shape[0] if matrix is not None else shifts.shape[0]
+    channels = places.shape[0] if places is not None else channels
+    size = _size_of_blocks(places)
+    shape = bytes.shape[0], channels, height * size - crop_h, width * size - crop_w
+    x = bytes.new_empty(shape, dtype=getattr(torch, dtype))
+    return x, bytes.new_empty(bytes.shape[0], dtype=torch.int32)
+
+
+@library.register_fake("fmtc::simulate_point")
+def _(
+    x, matrix, offset, inverse, mean, places, steps, step, lo, hi, coefficients, shifts, planes,
+    weights, thresholds, least=None, most=None, symbols_from=0, groups=None, num_groups=0,
+    num_symbols=0,
+):  # fmt: skip
+    images, _, height, width = x.shape
+    channels = inverse.shape[0] if inverse is not None else shifts.shape[0]
+    channels = places.shape[0] if places is not None else channels
+    counts = _fake_counts(x, groups, num_groups, num_symbols)
+    return x.new_empty(images, channels, height, width), x.new_empty((), dtype=torch.int64), counts
