@@ -40,7 +40,7 @@ class Program:
             assert running.returncode == 0, said
         else:
             last = said.splitlines()[-1]
-            assert running.returncode == 1 and last.startswith("fmtc_eval: "), said
+            assert running.returncode == 2 and last.startswith("fmtc_eval: "), said
             assert re.search(error, last), last
         return out, said
 

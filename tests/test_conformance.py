@@ -150,7 +150,7 @@ def test_python_and_the_programs_judge_alike(kind, name, commands):
     of_python = PYTHON[kind](path)
     assert (of_python is not None) == (not name.startswith("bad"))
     done = subprocess.run(commands(kind, path), capture_output=True)
-    assert done.returncode == (0 if expected(name) else 1), done.stderr
+    assert done.returncode == (0 if expected(name) else 2), done.stderr
     if not expected(name):
         assert re.fullmatch(rb"(read|fmtc_codec): .+\n", done.stderr, re.DOTALL)
     elif kind != "codec":
@@ -232,5 +232,5 @@ def test_error_messages_have_no_control_characters(commands, tmp_path):
     header = b'{"a\\u001b[31m\\u009b":5}'
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     done = subprocess.run(commands("safetensors", path), capture_output=True)
-    assert done.returncode == 1 and b"\x1b" not in done.stderr
+    assert done.returncode == 2 and b"\x1b" not in done.stderr
     assert io.TextIOWrapper(io.BytesIO(done.stderr), "utf-8").read()

@@ -70,7 +70,7 @@ class Program:
         )
         if done.returncode == 0:
             return
-        assert done.returncode == 1 and done.stderr.startswith("fmtc_codec: "), done
+        assert done.returncode == 2 and done.stderr.startswith("fmtc_codec: "), done
         code = next((c for c in errno.errorcode if os.strerror(c) in done.stderr), None)
         raise OSError(code, done.stderr)
 
@@ -272,7 +272,7 @@ def test_what_cannot_be_printed_is_said(build_tree):
     with open("/dev/full", "w") as full:
         command = [program, "info", golden / "one-image.bundle"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE)
-    assert done.returncode == 1 and b"standard output cannot be written" in done.stderr
+    assert done.returncode == 2 and b"standard output cannot be written" in done.stderr
 
 
 # -- Folders ---------------------------------------------------------------------------------------

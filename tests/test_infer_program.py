@@ -59,7 +59,7 @@ def run(program):
         if error is None:
             assert done.returncode == 0, done.stderr
         else:
-            assert done.returncode == 1, done
+            assert done.returncode == 2, done
             last = done.stderr.splitlines()[-1]
             assert last.startswith("fmtc_infer: ") and re.search(error, last), done.stderr
         return done
@@ -446,7 +446,7 @@ def test_numbers_outside_their_range_are_refused_in_a_sentence(option, wrong, pr
     command = [program, "m.pt2", "x.png", option, wrong]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     sentence = rf"{option}: expected a whole number from 1 to \d{{4,13}}, not '{wrong}'\n"
-    assert done.returncode not in (0, 1) and re.match(sentence, done.stderr), done.stderr
+    assert done.returncode == 2 and re.match(sentence, done.stderr), done.stderr
 
 
 def test_a_result_is_written_into_devices_and_pipes(package, folder, run, tmp_path):

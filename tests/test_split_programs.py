@@ -259,7 +259,7 @@ def test_the_service_in_cpp_refuses_damage_and_foreign_bundles(url, folder, part
 )
 def test_what_the_program_says(program, folder, words, message):
     done = subprocess.run([program, *words], capture_output=True, text=True, cwd=folder, timeout=60)
-    assert done.returncode == 1
+    assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith("fmtc_infer: ") and message in last
 
@@ -267,7 +267,7 @@ def test_what_the_program_says(program, folder, words, message):
 def test_a_port_that_is_taken(program, folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = run(program, "--tail", folder / "tail.pt2", "--listen", port, code=1)
+        done = run(program, "--tail", folder / "tail.pt2", "--listen", port, code=2)
     assert "it is taken, or not of this machine" in done.stderr
 
 

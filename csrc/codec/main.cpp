@@ -167,7 +167,7 @@ int run(int argc, char** argv) {
   add_max_bytes(command, options);
   command->callback([&] { info(options); });
 
-  CLI11_PARSE(app, argc, argv);
+  if (const auto status = parsed(app, argc, argv)) return *status;
   return 0;
 }
 
@@ -181,6 +181,6 @@ int main(int argc, char** argv) {
     return result;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fmtc_codec: %s\n", fmtc::codec::printable(error.what()).c_str());
-    return 1;
+    return fmtc::codec::kFailed;
   }
 }

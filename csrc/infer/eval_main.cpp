@@ -280,7 +280,7 @@ int run(int argc, char** argv) {
   CLI::App app("Rate-distortion points of a network (fmtc eval --export) on images.");
   Options options;
   add_options(app, options);
-  CLI11_PARSE(app, argc, argv);
+  if (const auto status = codec::parsed(app, argc, argv)) return *status;
   check_options(options);
   for (int i = 0; i < argc; ++i) options.command += (i > 0 ? " " : "") + std::string(argv[i]);
   if (!options.parts.empty()) {
@@ -302,6 +302,6 @@ int main(int argc, char** argv) {
     return fmtc::infer::run(argc, argv);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fmtc_eval: %s\n", fmtc::codec::printable(error.what()).c_str());
-    return 1;
+    return fmtc::codec::kFailed;
   }
 }

@@ -333,7 +333,7 @@ int run(int argc, char** argv) {
       ->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--json", options.json, "Write rates and times, of the schema fmtc.result/3");
   app.add_option("--check", options.reference,
-                 "Compare with what Python wrote (fmtc.export_reference); exit 1 if it differs");
+                 "Compare with what Python wrote (fmtc.export_reference); fails if it differs");
   app.add_option("--repeat", options.repeat, "Runs of each batch, for the times (1)")
       ->check(codec::whole_number(1, 1 << 20));
   app.add_option("--max-pixels", options.max_pixels, "Of an image, at most (178956970)")
@@ -342,7 +342,7 @@ int run(int argc, char** argv) {
       ->check(codec::whole_number(1, codec::kMostSize));
   app.add_flag("--plain", options.plain, "Run the uncompressed network, too, and compare");
   add_split_options(app, options);
-  CLI11_PARSE(app, argc, argv);
+  if (const auto status = codec::parsed(app, argc, argv)) return *status;
   check_together(options);
 
   keep_freed_memory();
@@ -382,6 +382,6 @@ int main(int argc, char** argv) {
     return result;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fmtc_infer: %s\n", fmtc::codec::printable(error.what()).c_str());
-    return 1;
+    return fmtc::codec::kFailed;
   }
 }
