@@ -297,6 +297,21 @@ def test_progress_is_lines_where_nobody_watches(here, capsys):
     assert len(lines) == 4 and lines[2].startswith("wrote ") and "fmtc report" in lines[3]
 
 
+def test_lines_of_json_for_machines(here, capsys):
+    """A line a point, also of one that was there before; nothing else on stdout."""
+    assert evaluate("--bits", "5", "--json") == 0
+    assert evaluate("--bits", "5", "6", "--json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    points = load_result("fmtc-results/result.json")["points"]
+    assert lines == [points[0], *points]
+
+
+def test_info_as_json(capsys):
+    assert cli.main(["info", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["torch"] == torch.__version__ and "build: simd" in said
+
+
 def test_interruption_keeps_what_is_finished(here, capsys, asked):
     asked.append("interrupt")
     assert evaluate("--bits", "6", "7") == 130

@@ -113,5 +113,9 @@ def test_demo_writes_a_result_and_a_figure(cache, tmp_path, capsys, monkeypatch)
         for rates in (coarse, fine):
             assert rates["entropy_classes"] <= rates["cross_entropy"] < rates["stream"] < 8
         assert points[1]["top1"] >= result["reference"]["top1"] - 0.01
+    for layer in (layer for point in result["points"] for layer in point["layers"]):
+        needed = layer["spectrum"]["eigenvalues"]
+        assert needed == sorted(needed) and 0 < needed[0] and needed[-1] <= 1
+        assert layer["histogram"]["counts"]
     assert result["points"][1]["snr_db"] > 25
     assert result["points"][3]["snr_db"] == pytest.approx(25, abs=2)

@@ -71,7 +71,7 @@ def test_histogram_of_nothing() -> None:
     assert drawn_histogram(torch.zeros(9, dtype=torch.int64), -4)["counts"] == []
 
 
-def test_report_has_histogram_and_spectrum() -> None:
+def test_report_has_histograms() -> None:
     x = torch.randn(2, 6, 8, 8, generator=torch.Generator().manual_seed(0))
     x[:, 3:] *= 0.01
     model = torch.nn.Sequential(torch.nn.Conv2d(6, 4, 1), torch.nn.ReLU(), torch.nn.Conv2d(4, 6, 1))
@@ -81,7 +81,6 @@ def test_report_has_histogram_and_spectrum() -> None:
         values = layer["histogram"]["counts"]
         codec = compressed.codecs[layer["name"]]
         assert 0 < sum(values) <= layer["values"]
-        assert layer["spectrum"]["eigenvalues"] == sorted(layer["spectrum"]["eigenvalues"])
         variances = codec.transform.energies
         assert variances is not None and len(variances) == codec.channels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -83,12 +84,16 @@ def _run_eval(options: EvalOptions) -> None:
     if earlier is not None and not options.quiet:
         kept = ", ".join(setting_label(target.setting) for target in done)
         say(f"{path} has {kept} already: kept (--fresh measures again)")
+    if options.json and earlier is not None:
+        for point in earlier["points"]:
+            print(json.dumps(point, allow_nan=False), flush=True)
     result = _measure(options, missing, earlier, path) if missing or not earlier else earlier
     if not result["points"]:
         raise UsageError("none of the targets can be met; there is no point to show")
     if not distributed.is_first():
         return
-    console().print(result_table(result))
+    if not options.json:
+        console().print(result_table(result))
     figure = path.with_name("rate_distortion.png")
     rate_distortion(result, figure)
     written = [str(path), str(figure)]
@@ -155,7 +160,7 @@ def _measure(
         batch=options.batch,
         progress=progress,
         on_compressed=_exporter(options, images, device),
-        on_point=lambda point: say(_told(point, reference)) if progress else None,
+        on_point=lambda point: _tell(point, reference, options),
     )
 
 
@@ -247,6 +252,14 @@ def _check_same_data(earlier: dict[str, Any], result: dict[str, Any]) -> None:
                 "data or weights have changed since the points that are there were measured "
                 f"({part} was {earlier[part]}, is {result[part]}); give another --out, or --fresh"
             )
+
+
+def _tell(point: dict[str, Any], reference: Reference, options: EvalOptions) -> None:
+    """Say that a point is there: to people, and to machines where these ask."""
+    if not options.quiet:
+        say(_told(point, reference))
+    if options.json and distributed.is_first():
+        print(json.dumps(point, allow_nan=False), flush=True)
 
 
 def _told(point: dict[str, Any], reference: Reference) -> str:

@@ -11,11 +11,16 @@ from ..ops import build_info
 from ..results.result import environment
 
 
-def info_text() -> str:
-    """Versions, machine and build flags, one in a line."""
+def info() -> dict[str, Any]:
+    """Versions, machine and build flags."""
     lines = {**environment(), "platform": platform.platform(), **_torch_cuda()}
     del lines["seed"]
-    lines |= {f"build: {key}": value for key, value in build_info().items()}
+    return lines | {f"build: {key}": value for key, value in build_info().items()}
+
+
+def info_text() -> str:
+    """The same, one in a line."""
+    lines = info()
     width = max(map(len, lines))
     return "\n".join(f"{key:{width}}  {_text(value)}" for key, value in lines.items())
 

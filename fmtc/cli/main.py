@@ -8,6 +8,7 @@ Completion is argcomplete's, where that is installed: eval "$(register-python-ar
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +16,13 @@ from pathlib import Path
 
 from .. import __version__
 from .command import Parser, main_with_errors
-from .options import EVAL_DESCRIPTION, EVAL_EXAMPLES, EvalOptions, add_eval_options
+from .options import (
+    EVAL_DESCRIPTION,
+    EVAL_EXAMPLES,
+    EvalOptions,
+    add_eval_options,
+    add_measuring_options,
+)
 from .service_options import (
     SEND_DESCRIPTION,
     SERVE_DESCRIPTION,
@@ -151,7 +158,7 @@ def _add_split(commands: argparse._SubParsersAction[Parser]) -> None:
         help="the cuts to survey (default: those of one tensor that are not much wider than one "
         "before them)",
     )
-    add_eval_options(parser)
+    add_measuring_options(parser)
     parser.set_defaults(run=_split, out="fmtc-split")
 
 
@@ -229,6 +236,7 @@ def _add_info(commands: argparse._SubParsersAction[Parser]) -> None:
         help="versions, build flags, SIMD level, CUDA: for bug reports",
         description="Print versions, build flags, SIMD level and CUDA support, for bug reports.",
     )
+    info.add_argument("--json", action="store_true", help="as an object of JSON")
     info.set_defaults(run=_info)
 
 
@@ -278,6 +286,6 @@ def _plot(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    from .info import info_text
+    from .info import info, info_text
 
-    print(info_text())
+    print(json.dumps(info()) if args.json else info_text())

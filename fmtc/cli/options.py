@@ -66,8 +66,8 @@ The same command again goes on where it was interrupted; more targets add points
 DEFAULT_TARGETS: list[Target] = [SNR(10), SNR(15), SNR(20), SNR(25)]  # of presets without a b
 # Options that change no figure of a point, or are that point's own setting.
 FREE_OPTIONS = ("target", "bits", "batch", "threads", "device", "out", "export", "html",
-                "fresh", "quiet")  # fmt: skip
-NOT_IN_COMMANDS = ("html", "fresh", "quiet")
+                "fresh", "quiet", "json")  # fmt: skip
+NOT_IN_COMMANDS = ("html", "fresh", "quiet", "json")
 MOST_SEED = 2**32 - 1  # of numpy's generator
 
 
@@ -111,6 +111,7 @@ class EvalOptions:
     html: bool = False
     fresh: bool = False
     quiet: bool = False
+    json: bool = False
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> EvalOptions:
@@ -217,8 +218,8 @@ def _words(name: str, value: Any) -> list[str]:
     return [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
 
 
-def add_eval_options(parser: Parser) -> Parser:
-    """Let a parser read the options of `fmtc eval`, for `EvalOptions.of`; returns the parser."""
+def add_measuring_options(parser: Parser) -> Parser:
+    """Let a parser read what to measure and how, for `EvalOptions.of`; returns the parser."""
     network = parser.add_argument_group("network")
     network.add_argument(
         "--model",
@@ -378,17 +379,28 @@ def add_eval_options(parser: Parser) -> Parser:
     )
     run.add_argument("--out", metavar="DIR", help="where to write (default: %(default)s)")
     run.add_argument(
+        "--fresh", action="store_true", help="measure again, instead of resuming OUT/result.json"
+    )
+    run.add_argument("--quiet", action="store_true", help="no progress, only the table")
+    parser.set_defaults(**DEFAULTS)
+    return parser
+
+
+def add_eval_options(parser: Parser) -> Parser:
+    """Those, and what else `fmtc eval` writes."""
+    written = add_measuring_options(parser).add_argument_group("also written")
+    written.add_argument(
         "--export",
         metavar="DIR",
         help="write a package of each point and one of the uncompressed network there, to measure "
         "without Python: fmtc_eval DIR/PRESET-*.pt2 --data PATH; takes minutes a point",
     )
-    run.add_argument(
+    written.add_argument(
         "--html", action="store_true", help="also write OUT/report.html, a page to look at"
     )
-    run.add_argument(
-        "--fresh", action="store_true", help="measure again, instead of resuming OUT/result.json"
+    written.add_argument(
+        "--json",
+        action="store_true",
+        help="on stdout a line of JSON for each point, when it is measured, instead of the table",
     )
-    run.add_argument("--quiet", action="store_true", help="no progress, only the table")
-    parser.set_defaults(**DEFAULTS)
     return parser

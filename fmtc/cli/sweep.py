@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..calibration.compressor import Compressor
+from ..codec.codec import TensorCodec
 from ..evaluation.distributed import is_first
 from ..evaluation.evaluate import evaluate
 from ..evaluation.reference import Reference
@@ -16,7 +17,10 @@ from ..model.model import CompressedModel
 from ..ops.devices import copied_to
 from ..progress import Progress, warn
 from ..results.result import write_result
+from ..results.spectrum import eigenvalues_needed
 from ..targets import Target, TargetError
+
+ENERGIES = tuple(i / 20 for i in range(10, 20)) + (0.98, 0.99, 0.995, 0.999)  # of the spectra
 
 
 def sweep(
@@ -54,8 +58,19 @@ def sweep(
         if is_first():
             on_compressed(moved, target)
         point = evaluate(moved, data, reference=reference, batch=batch, progress=progress)
+        _add_spectra(point, compressed)
         result["points"].append(point)
         if is_first():
             write_result(result, path)
         on_point(point)
     return result
+
+
+def _add_spectra(point: dict[str, Any], compressed: CompressedModel) -> None:
+    """How few eigenvalues hold each layer's energy, of which only a calibration knows."""
+    for layer in point["layers"]:
+        codec = compressed.codecs[layer["name"]]
+        if isinstance(codec, TensorCodec) and codec.transform.energies is not None:
+            needed = eigenvalues_needed(codec.transform.energies.cpu(), ENERGIES)
+            shares = [round(share, 4) for share in needed]
+            layer["spectrum"] = {"energy": list(ENERGIES), "eigenvalues": shares}

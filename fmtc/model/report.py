@@ -15,10 +15,8 @@ from ..results.console import aligned
 from ..results.dram import dram_image_joules
 from ..results.energy import image_joules
 from ..results.result import PLAIN_BITS, RATES
-from ..results.spectrum import drawn_histogram, eigenvalues_needed
+from ..results.spectrum import drawn_histogram
 from .points import CodingPoint
-
-ENERGIES = tuple(i / 20 for i in range(10, 20)) + (0.98, 0.99, 0.995, 0.999)  # of the spectra
 
 
 @dataclass
@@ -32,8 +30,8 @@ class Report:
     in the tables), ``stream`` the bytes produced, all side information included (None where no
     stream was made). layers: the same for each layer, with the step, the number of kept components,
     how often it is read, ``mse``, the mean squared error of the decoded calibration tensors, and
-    what is drawn of it, None where it is not known: ``histogram`` of its symbols and ``spectrum``
-    (``fmtc.results.spectrum``). joules_per_image: energy of writing and reading them at each of
+    the ``histogram`` of its symbols as it is drawn (``fmtc.results.spectrum``), None where it is
+    not known. joules_per_image: energy of writing and reading them at each of
     these rates, see ``fmtc.results.energy``. Where positions have classes, their map is among the
     symbols of all these rates. written: what share of all that an image makes the network write
     this speaks of; uncoded_bits: of a value of the rest, in ``bits_per_written_value``. nan_values:
@@ -228,17 +226,9 @@ def _stream_bits(counted: Counted) -> float | None:
 def _layer(name: str, point: CodingPoint, counted: Counted, bits: dict) -> dict:
     codec = point.codec
     values = counted.values
-    histogram = spectrum = None
-    if isinstance(codec, TensorCodec):
-        if counted.histogram is not None:
-            histogram = drawn_histogram(counted.histogram.sum(0), codec.coder.lo)
-        energies = codec.transform.energies
-        if energies is not None:
-            needed = eigenvalues_needed(energies.cpu(), ENERGIES)
-            spectrum = {
-                "energy": list(ENERGIES),
-                "eigenvalues": [round(share, 4) for share in needed],
-            }
+    histogram = None
+    if isinstance(codec, TensorCodec) and counted.histogram is not None:
+        histogram = drawn_histogram(counted.histogram.sum(0), codec.coder.lo)
     return {
         "name": name,
         "shape": list(counted.shape),
@@ -251,5 +241,4 @@ def _layer(name: str, point: CodingPoint, counted: Counted, bits: dict) -> dict:
             rate: None if b is None or not values else b / values for rate, b in bits.items()
         },
         "histogram": histogram,
-        "spectrum": spectrum,
     }
