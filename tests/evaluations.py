@@ -14,7 +14,8 @@ import pytest
 from fmtc.results.result import load_result
 
 # Figures of times, and what says how and where a result was made.
-OF_A_RUN = ("seconds", "seconds_per_image", "environment", "command")
+# What differs from run to run, and what is only drawn, which Python alone writes.
+OF_A_RUN = ("seconds", "seconds_per_image", "environment", "command", "histogram", "spectrum")
 DIVERGENCES = ("kl", "kl_interval")
 
 

@@ -142,9 +142,13 @@ def test_a_missing_or_broken_library_says_how_to_build(tmp_path, pattern, cause,
     assert "pip install -e . --no-build-isolation" in printed
 
 
+# Stages of these are operators for CUDA, too.
+OF_THE_CPU = {"encode_point", "decode_point", "simulate_point"}
+
+
 @pytest.mark.skipif(not ops.build_info()["cuda"], reason="fmtc was built without CUDA")
 def test_every_operator_is_there_for_cuda():
-    for name in OPERATORS:
+    for name in OPERATORS - OF_THE_CPU:
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"fmtc::{name}", "CUDA"), name
 
 

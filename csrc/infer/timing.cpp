@@ -19,10 +19,13 @@ CoderSeconds seconds;
 // Where the time of an operator is counted; null for all that are not the coder's.
 double* counter_of(std::string_view name) {
   if (!name.starts_with("fmtc::")) return nullptr;
-  if (name.ends_with("_encode") || name == "fmtc::predict" || name == "fmtc::position_activity") {
+  if (name.ends_with("_encode") || name == "fmtc::encode_point" || name == "fmtc::predict" ||
+      name == "fmtc::position_activity") {
     return &seconds.encode;
   }
-  return name.ends_with("_decode") || name == "fmtc::unpredict" ? &seconds.decode : nullptr;
+  const bool decoder =
+      name.ends_with("_decode") || name == "fmtc::decode_point" || name == "fmtc::unpredict";
+  return decoder ? &seconds.decode : nullptr;
 }
 
 struct Call : at::ObserverContext {

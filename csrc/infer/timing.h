@@ -26,8 +26,9 @@ struct Times {
   void add(const nlohmann::json& state);
 };
 
-// Seconds that went into the operators of the encoder (prediction, classes of positions, streams)
-// and of the decoder. The operators run one after the other, each on all threads.
+// Seconds that went into the operators of the encoder and of the decoder: all of a coding point
+// where it is one operator each way, transform and quantiser included; else prediction, classes of
+// positions and streams. The operators run one after the other, each on all threads.
 struct CoderSeconds {
   double encode = 0;
   double decode = 0;

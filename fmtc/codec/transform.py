@@ -74,7 +74,7 @@ class Transform(Exact):
     ):
         super().__init__()
         self.groups = len(matrices)
-        self.hold("energies", energies)
+        self.energies = energies
         for g, (matrix, inverse, mean) in enumerate(zip(matrices, inverses, means, strict=True)):
             self.hold(f"matrix{g}", matrix)
             self.hold(f"inverse{g}", inverse)

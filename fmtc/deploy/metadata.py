@@ -51,6 +51,7 @@ def package_metadata(
     point = blank_point(compressed)
     for layer, shape in zip(point["layers"], streaming.shapes, strict=True):
         layer["shape"] = shape
+        del layer["histogram"]  # of the calibration; the programs do not write one
     counting = streaming.notes.counting
     return {
         **plain_metadata(compressed.reference, example, batch),

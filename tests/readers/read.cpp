@@ -42,6 +42,6 @@ int main(int, char** argv) {
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "read: %s\n", fmtc::codec::printable(error.what()).c_str());
-    return 1;
+    return 2;
   }
 }
