@@ -42,7 +42,7 @@ FMTC_ALWAYS_INLINE void transform_forward(float* values, int64_t blocks) noexcep
     transform_lines<kSize, true>(values + x * blocks, blocks, kSize * blocks);
   }
   for (int fy = 0; fy < kSize; ++fy) {
-    transform_lines<kSize, true>(values + fy * kSize * blocks, blocks, blocks);
+    transform_lines<kSize, true>(values + fy * (kSize * blocks), blocks, blocks);
   }
 }
 
@@ -50,7 +50,7 @@ FMTC_ALWAYS_INLINE void transform_forward(float* values, int64_t blocks) noexcep
 template <int kSize>
 FMTC_ALWAYS_INLINE void transform_back(float* values, int64_t blocks) noexcept {
   for (int fy = 0; fy < kSize; ++fy) {
-    transform_lines<kSize, false>(values + fy * kSize * blocks, blocks, blocks);
+    transform_lines<kSize, false>(values + fy * (kSize * blocks), blocks, blocks);
   }
   for (int x = 0; x < kSize; ++x) {
     transform_lines<kSize, false>(values + x * blocks, blocks, kSize * blocks);
