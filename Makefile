@@ -94,7 +94,7 @@ demo: build ## Train a small network, compress it at several rates, plot (ARGS="
 	$(BIN)/fmtc demo $(ARGS)
 
 .PHONY: test
-test: build build-programs build-emulated test-cpp ## C++ and Python tests (about 25 minutes on 2 cores)
+test: build build-programs build-emulated test-cpp ## C++ and Python tests (about 35 minutes on 2 cores, with the build)
 	$(PYTEST) -m "not slow and not long" tests
 
 .PHONY: check
@@ -188,7 +188,7 @@ check-networks: build ## Compress a dozen networks with random weights (NETWORKS
 	  --out build/zoo
 
 .PHONY: check-eval
-check-eval: build build-programs ## fmtc_eval beside Python on MobileNetV2 and ResNet-18 (real data; ten minutes)
+check-eval: build build-programs ## fmtc_eval and fmtc_infer beside Python on real networks, a service under load (a quarter of an hour)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m long tests
 
 # sc2bench wants numpy < 2. Without the versions of torch and torchvision pip tries them one by one.

@@ -99,7 +99,7 @@ def test_an_engine_needs_images_in_files(tmp_path, capsys):
     assert "digits: --engine libtorch needs --data" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_experiment_measures_with_either_engine(build_tree, tmp_path, monkeypatch, threads):
     program = program_in(build_tree)
     monkeypatch.chdir(tmp_path)
@@ -145,7 +145,7 @@ def make():
 '''
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("outputs", [None, ("maps", "all.1")])
 def test_every_output_that_counts_is_measured(outputs, build_tree, tmp_path, monkeypatch, threads):
     """Also with layers left out and quantised weights, and another preset's coder."""

@@ -137,7 +137,7 @@ def test_there_is_no_python_in_the_process(evaluate):
     assert "libtorch_cpu" in listed.stdout and "libpython" not in listed.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_example_measures_the_same_points(here, build_tree, tmp_path, evaluate):
     """Built against the installed library; two points, 100 images, 10 at a time."""
     root, cmake = Path(__file__).resolve().parents[1], find_tool("cmake")

@@ -584,7 +584,7 @@ def mobilenet(shared_data, tmp_path_factory) -> Compiled:
     return Compiled(compressed, path, files[24:], x[24:])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mobilenet_v2_on_real_images(mobilenet, run, threads, tmp_path):
     """Equal batches on one thread: others round otherwise, which can tip a close decision."""
     batch, compressed = 10, mobilenet.compressed
@@ -596,7 +596,7 @@ def test_mobilenet_v2_on_real_images(mobilenet, run, threads, tmp_path):
     assert "100 images, 0 of another class" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_levels_of_mobilenet_v2(mobilenet):
     """At most one of 10^4 differs, by one step; each decodes the streams that the other made."""
     moved = values = 0

@@ -280,6 +280,7 @@ def test_autocast(kind, preset):
 
 
 # Network, preset, layers that are left out.
+MODES = ["stream", "simulate"]
 COMPILED = [
     (TinyResidual, "fmtc", ()),
     (TinyResidual, "paper", ()),
@@ -291,8 +292,9 @@ COMPILED = [
 ]
 
 
-@pytest.mark.parametrize("kind,preset,exclude", COMPILED)
-@pytest.mark.parametrize("mode", ["stream", "simulate"])
+@pytest.mark.parametrize(
+    "kind,preset,exclude,mode", [(*case, mode) for case, mode in latin(COMPILED, MODES)]
+)
 def test_compiled(kind, preset, exclude, mode):
     compressed = made(kind, preset, exclude=exclude, mode=mode)
     torch._dynamo.reset()
@@ -307,8 +309,10 @@ def test_compiled(kind, preset, exclude, mode):
         assert compressed.report().to_dict() == report  # it counts as ever
 
 
-@pytest.mark.parametrize("kind,preset,exclude", COMPILED)
-@pytest.mark.parametrize("mode", ["stream", "simulate"])
+# A case is exported in the mode in which it is not compiled.
+@pytest.mark.parametrize(
+    "kind,preset,exclude,mode", [(*case, mode) for case, mode in latin(COMPILED, MODES[::-1])]
+)
 def test_exported_with_any_batch(kind, preset, exclude, mode):
     compressed = made(kind, preset, exclude=exclude, mode=mode)
     torch._dynamo.reset()
