@@ -195,7 +195,7 @@ def _colour(alt: Any, names: Sequence[str], title: str | None = None) -> Any:
 
 
 def _curve(alt: Any, rows: list[dict[str, Any]], measure: tuple[str, str, int, str | None]) -> Any:
-    """One measure against bits a value: real streams solid, entropy dashed, Huffman codes dotted."""
+    """One measure against bits a value: streams solid, entropy dashed, Huffman codes dotted."""
     key, title, factor, interval = measure
     drawn = []
     for row in rows:
