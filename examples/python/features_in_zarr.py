@@ -4,7 +4,8 @@
     python examples/python/features_in_zarr.py
 
 Whoever has fmtc installed reads the array as any other: the codec stands in its metadata. The
-error is bounded: no component of the transform is more than half a step off.
+step bounds the error: no component that is kept is more than half a step off, and one is dropped
+only where the samples have less than that of it.
 """
 
 import tempfile

@@ -2,7 +2,8 @@
 
     python examples/python/tensor_to_bytes.py
 
-The error is bounded by the step: no component of the transform is more than half a step off.
+The step bounds the error: no component of the transform that is kept is more than half a step off,
+and one is dropped only where the samples have less than that of it.
 """
 
 import tempfile

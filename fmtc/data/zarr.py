@@ -8,10 +8,11 @@ nothing else: the fitted codec stands in the array's metadata.
 ...                   dtype="float32", serializer=Serializer(codec), compressors=None)   # format 3
 >>> zarr.create_array("maps.zarr", ..., zarr_format=2, compressors=Compressor(codec))    # format 2
 
-A chunk is a bundle of the streams of its images: chunks hold whole images, so that only their first
-dimension is cut. What comes back is what the codec decodes: with preset `fmtc` each value of a
-component is at most half a step off, and the mean squared error over the calibration tensors is
-``codec.mse``. The metadata has the codec in base64, some 4 (C^2 + 4096) bytes for C channels.
+A chunk is a bundle of the streams of its images: chunks hold whole images, so that only their
+first dimension is cut. What comes back is what the codec decodes: a component that is kept is at
+most half a step off, one that was dropped is missing (on the calibration tensors it was less than
+that), and the mean squared error over these is ``codec.mse``. The metadata has the codec in
+base64, some 4 (C^2 + 4096) bytes for C channels.
 """
 
 from __future__ import annotations
@@ -138,4 +139,5 @@ class Serializer(ArrayBytesCodec):
         return chunk_spec.prototype.nd_buffer.from_ndarray_like(made)
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
-        raise NotImplementedError("how long a stream is depends on what it holds")
+        """Zarr asks only codecs of a fixed size, and this is none."""
+        raise ValueError("how long a stream is depends on what it holds: encode the chunk")
