@@ -103,7 +103,9 @@ class Store:
         return self._compressor_of(get_preset(preset), weight_bits, block).compress(target)
 
     def add(self, point: dict[str, Any]) -> None:
-        """Keep a point that has been measured."""
+        """Keep a point that has been measured, but for histograms, which no experiment reads."""
+        for layer in point["layers"]:
+            layer.pop("histogram", None)
         self.result["points"].append(point)
         write_result(self.result, self.path)
         rate = point["bits_per_value"]["entropy"]
