@@ -19,7 +19,7 @@ size_t plane_pairs(uint32_t height, uint32_t width) noexcept {
   return (height + 2 * kBorder) * row_pairs(width);
 }
 
-FMTC_MULTIVERSION void cross_row(const CrossRow& row) noexcept {
+FMTC_ALWAYS_INLINE void cross_row(const CrossRow& row) noexcept {
   uint32_t* __restrict cross = row.cross;
   std::fill_n(cross, row.width, 0U);
   for (size_t pair = 0; pair < row.count; ++pair) {
@@ -47,7 +47,7 @@ bool cpu_multiplies_pairs() noexcept {
 
 void cross_rows_scalar(CrossRow row, size_t height) noexcept {
   for (size_t h = 0; h < height; ++h) {
-    cross_row(row);
+    multiversion<cross_row>(row);
     row.pairs += row.row;
     row.cross += row.width;
   }
