@@ -294,7 +294,7 @@ lint: $(VENV)/.installed ## Check style, types and imports: ruff, mypy, import-l
 	@$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
 
 # What reads bytes: .clang-tidy says which rules. It needs the commands of a build.
-TIDY_SOURCES := csrc/(core|codec)/.*cpp csrc/infer/(image|jpeg|png|preprocess).cpp
+TIDY_SOURCES := csrc/(core|codec)/.*cpp csrc/infer/(csv|image|jpeg|labels|npz|png|preprocess|zip).cpp
 
 .PHONY: check-tidy
 check-tidy: build build-programs ## Check the C++ readers and coders with clang-tidy

@@ -57,19 +57,6 @@ FMTC_ALWAYS_INLINE void transform_back(float* values, int64_t blocks) noexcept {
   }
 }
 
-FMTC_MULTIVERSION void transform_forward_2(float* values, int64_t blocks) noexcept {
-  transform_forward<2>(values, blocks);
-}
-FMTC_MULTIVERSION void transform_forward_4(float* values, int64_t blocks) noexcept {
-  transform_forward<4>(values, blocks);
-}
-FMTC_MULTIVERSION void transform_back_2(float* values, int64_t blocks) noexcept {
-  transform_back<2>(values, blocks);
-}
-FMTC_MULTIVERSION void transform_back_4(float* values, int64_t blocks) noexcept {
-  transform_back<4>(values, blocks);
-}
-
 // Whether each of the planes has one place, and no other number is there.
 bool have_places(const Frequencies& frequencies) {
   std::vector<bool> seen(static_cast<size_t>(frequencies.planes));
@@ -189,7 +176,10 @@ Status dct_quantize(std::span<const float> y, const ComponentShape& shape,
     const Blocks blocks(shape, frequencies);
     const bool small = blocks.size == 2;
     const auto take = small ? take_blocks<2> : take_blocks<4>;
-    const auto transform = small ? transform_forward_2 : transform_forward_4;
+    const auto transform = [small](float* values, int64_t count) {
+      return small ? multiversion<transform_forward<2>>(values, count)
+                   : multiversion<transform_forward<4>>(values, count);
+    };
     std::atomic<int64_t> outside = 0;
     for_each(levels.empty() ? 0 : shape.images * shape.components, [&](int64_t begin, int64_t end) {
       thread_local Buffer<float> space;
@@ -233,7 +223,10 @@ Status dequantize_dct(std::span<const int16_t> levels, const ComponentShape& sha
     const Blocks blocks(shape, frequencies);
     const bool small = blocks.size == 2;
     const auto put = small ? put_blocks<2> : put_blocks<4>;
-    const auto transform = small ? transform_back_2 : transform_back_4;
+    const auto transform = [small](float* values, int64_t count) {
+      return small ? multiversion<transform_back<2>>(values, count)
+                   : multiversion<transform_back<4>>(values, count);
+    };
     for_each(y.empty() ? 0 : shape.images * shape.components, [&](int64_t begin, int64_t end) {
       thread_local Buffer<float> space;
       const int64_t together = rows_together(blocks);

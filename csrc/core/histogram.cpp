@@ -14,7 +14,7 @@ struct Range {
   int16_t highest;
 };
 
-FMTC_MULTIVERSION Range range_of(const int16_t* levels, size_t count) noexcept {
+FMTC_ALWAYS_INLINE Range range_of(const int16_t* levels, size_t count) noexcept {
   int16_t lowest = INT16_MAX;
   int16_t highest = INT16_MIN;
   for (size_t i = 0; i < count; ++i) {
@@ -75,7 +75,7 @@ void count_in_parts(std::span<const int16_t> levels, int32_t lo,
 
 bool levels_within(std::span<const int16_t> levels, int32_t lo, int32_t hi) noexcept {
   if (levels.empty()) return true;
-  const Range range = range_of(levels.data(), levels.size());
+  const Range range = multiversion<range_of>(levels.data(), levels.size());
   return range.lowest >= lo && range.highest <= hi;
 }
 

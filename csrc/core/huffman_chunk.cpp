@@ -68,8 +68,8 @@ class LevelPair {
 };
 
 // Levels within the table; false where one has no code.
-FMTC_MULTIVERSION bool encode_levels(const int16_t* levels, size_t count, int32_t lo,
-                                     const uint32_t* entries, BitWriter& shared) noexcept {
+FMTC_ALWAYS_INLINE bool encode_levels(const int16_t* levels, size_t count, int32_t lo,
+                                      const uint32_t* entries, BitWriter& shared) noexcept {
   BitWriter writer = shared;
   uint32_t smallest = std::numeric_limits<uint32_t>::max();
   const auto put = [&](int16_t level) __attribute__((always_inline)) {
@@ -163,16 +163,6 @@ FMTC_ALWAYS_INLINE bool decode_groups(Lane* lanes, size_t groups, int32_t lo,
   return all_codes;
 }
 
-FMTC_MULTIVERSION bool decode_groups_1(Lane* lanes, size_t groups, int32_t lo,
-                                       size_t mask) noexcept {
-  return decode_groups<1>(lanes, groups, lo, mask);
-}
-
-FMTC_MULTIVERSION bool decode_groups_4(Lane* lanes, size_t groups, int32_t lo,
-                                       size_t mask) noexcept {
-  return decode_groups<kLanesTogether>(lanes, groups, lo, mask);
-}
-
 // Decodes lanes side by side until one of them nears its end; false for bits that are no code.
 bool decode_interleaved(std::span<Lane, kLanesTogether> lanes, int32_t lo, size_t mask) noexcept {
   for (;;) {
@@ -185,7 +175,7 @@ bool decode_interleaved(std::span<Lane, kLanesTogether> lanes, int32_t lo, size_
       groups = std::min(groups, lane.groups());
     }
     if (groups == 0) return true;
-    if (!decode_groups_4(lanes.data(), groups, lo, mask)) return false;
+    if (!multiversion<decode_groups<kLanesTogether>>(lanes.data(), groups, lo, mask)) return false;
   }
 }
 
@@ -193,7 +183,7 @@ bool decode_interleaved(std::span<Lane, kLanesTogether> lanes, int32_t lo, size_
 bool decode_rest(Lane& lane, int32_t lo, size_t mask) noexcept {
   while (lane.run.size() > 0) {
     const size_t groups = lane.groups();
-    const bool good = groups > 0 ? decode_groups_1(&lane, groups, lo, mask)
+    const bool good = groups > 0 ? multiversion<decode_groups<1>>(&lane, groups, lo, mask)
                                  : lane.decode(std::min(lane.run.size(), kGroupLevels), lo, mask);
     if (!good) return false;
   }
@@ -209,7 +199,8 @@ Status encode_substream(std::span<const int16_t> levels, uint64_t first,
   RunCursor run(tables, first, levels.size());
   while (run.size() > 0) {
     const size_t count = run.size();
-    if (!encode_levels(next, count, tables.lo, run.entries(), writer)) return Status::kNoCode;
+    if (!multiversion<encode_levels>(next, count, tables.lo, run.entries(), writer))
+      return Status::kNoCode;
     next += count;
     run.advance(count);
   }

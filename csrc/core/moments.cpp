@@ -38,7 +38,7 @@ struct Planes {
 
 // Sums with eight interleaved accumulators, which is faster and more accurate than one.
 template <typename T>
-FMTC_ALWAYS_INLINE double sum_loop(const T* x, int64_t count) {
+FMTC_ALWAYS_INLINE double sum(const T* x, int64_t count) {
   double sums[8] = {};
   int64_t i = 0;
   for (; i + 8 <= count; i += 8) {
@@ -47,9 +47,6 @@ FMTC_ALWAYS_INLINE double sum_loop(const T* x, int64_t count) {
   for (int64_t j = 0; i + j < count; ++j) sums[j] += static_cast<double>(x[i + j]);
   return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
-
-FMTC_MULTIVERSION double sum(const float* x, int64_t count) { return sum_loop(x, count); }
-FMTC_MULTIVERSION double sum(const double* x, int64_t count) { return sum_loop(x, count); }
 
 // Writes count centred values of one channel into its place in a panel.
 template <typename T>
@@ -80,8 +77,8 @@ void pack_panel(const Planes<T>& x, std::span<const double> mean, int64_t panel,
 
 // out[4, 8] += a^T b for the first four channels of panel a and all eight of panel b: what the
 // registers of AVX2 hold.
-FMTC_MULTIVERSION void multiply_panels(const double* a, const double* b, int64_t depth, double* out,
-                                       int64_t stride) {
+FMTC_ALWAYS_INLINE void multiply_panels(const double* a, const double* b, int64_t depth,
+                                        double* out, int64_t stride) {
   double sums[4][8] = {};
   for (int64_t k = 0; k < depth; ++k) {
     for (int i = 0; i < 4; ++i) {
@@ -179,8 +176,8 @@ class Accumulator {
           const double* a = panels + r * kPanelValues;
           const double* b = panels + c * kPanelValues;
           double* out = sums(slab, r * kPanel, c * kPanel);
-          multiply_panels(a, b, depth, out, plan_.padded);
-          multiply_panels(a + 4, b, depth, out + 4 * plan_.padded, plan_.padded);
+          multiversion<multiply_panels>(a, b, depth, out, plan_.padded);
+          multiversion<multiply_panels>(a + 4, b, depth, out + 4 * plan_.padded, plan_.padded);
         }
       }
     }
@@ -197,7 +194,7 @@ void compute_means(const Planes<T>& x, std::span<double> mean, const ForEach& fo
     for (int64_t channel = begin; channel < end; ++channel) {
       double total = 0;
       for (int64_t image = 0; image < x.images; ++image) {
-        total += sum(x.row(image, channel), x.plane);
+        total += multiversion<sum<T>>(x.row(image, channel), x.plane);
       }
       mean[static_cast<size_t>(channel)] = total / static_cast<double>(x.pixels());
     }

@@ -73,8 +73,8 @@ void scatter(const int16_t* values, const std::vector<Cell>& cells, uint64_t wid
 }
 
 // Adds a component's share to the activity of each position.
-FMTC_MULTIVERSION
-void add_activity(const int16_t* levels, size_t count, int32_t weight, int32_t* sums) noexcept {
+FMTC_ALWAYS_INLINE void add_activity(const int16_t* levels, size_t count, int32_t weight,
+                                     int32_t* sums) noexcept {
   for (size_t i = 0; i < count; ++i) sums[i] += activity_of(levels[i], weight);
 }
 
@@ -94,7 +94,8 @@ void activity_of_rows(std::span<const int16_t> levels, uint32_t height, uint32_t
   std::ranges::fill(sums, 0);
   for (size_t k = 0; k < weights.size(); ++k) {
     if (weights[k] == 0) continue;
-    add_activity(levels.data() + k * plane + y * width, sums.size(), weights[k], sums.data());
+    multiversion<add_activity>(levels.data() + k * plane + y * width, sums.size(), weights[k],
+                               sums.data());
   }
   size_t cell = 0;
   for (uint64_t begin = 0; begin < sums.size(); begin += uint64_t{kCellSide} * width) {

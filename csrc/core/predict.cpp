@@ -31,14 +31,14 @@ FMTC_ALWAYS_INLINE void predict_each(const int16_t* __restrict q, size_t count, 
   }
 }
 
-FMTC_MULTIVERSION void predict_values(const int16_t* __restrict q, size_t count, size_t width,
-                                      PredictCoefficients c, int16_t* __restrict r) noexcept {
+FMTC_ALWAYS_INLINE void predict_values(const int16_t* __restrict q, size_t count, size_t width,
+                                       PredictCoefficients c, int16_t* __restrict r) noexcept {
   predict_each(
       q, count, width, c, [](size_t) { return 0U; }, r);
 }
-FMTC_MULTIVERSION void predict_values(const int16_t* __restrict q, size_t count, size_t width,
-                                      PredictCoefficients c, const uint32_t* __restrict cross,
-                                      int16_t* __restrict r) noexcept {
+FMTC_ALWAYS_INLINE void predict_crossed(const int16_t* __restrict q, size_t count, size_t width,
+                                        PredictCoefficients c, const uint32_t* __restrict cross,
+                                        int16_t* __restrict r) noexcept {
   predict_each(
       q, count, width, c, [cross](size_t i) { return cross[i]; }, r);
 }
@@ -67,7 +67,7 @@ FMTC_ALWAYS_INLINE void sum_above(const int16_t* __restrict r, const int16_t* __
 }
 
 // One plane row by row. Each level waits for the one on its left, so the loop holds little else.
-FMTC_MULTIVERSION void unpredict_one(const Residuals& plane, size_t count, size_t width) noexcept {
+FMTC_ALWAYS_INLINE void unpredict_one(const Residuals& plane, size_t count, size_t width) noexcept {
   const PredictCoefficients& c = plane.coefficients;
   std::array<uint32_t, kTile> sums;
   for (size_t row = 0; row < count; row += width) {
@@ -106,22 +106,27 @@ typedef uint32_t SumVector __attribute__((vector_size(4 * kTogether)));
 constexpr size_t kPositions = 256;
 constexpr size_t kWidest = 512;
 
+// Elements of a and, from kTogether on, of b: macros, as functions that take or give vectors have
+// another ABI on other CPUs.
+#if defined(__clang__)
+#define FMTC_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else  // GCC before 12 has only this one
+#define FMTC_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Vector{__VA_ARGS__})
+#endif
+
 // to[i][j] = from[j][i].
 template <typename Vector>
 FMTC_ALWAYS_INLINE void transpose(const Vector* from, Vector* to) noexcept {
   Vector pairs[kTogether], quads[kTogether];
-  for (size_t i = 0; i < 4; ++i) {
-    pairs[2 * i] = __builtin_shufflevector(from[i], from[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
-    pairs[2 * i + 1] = __builtin_shufflevector(from[i], from[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
-  }
-  for (size_t i = 0; i < 4; ++i) {
-    quads[2 * i] = __builtin_shufflevector(pairs[i], pairs[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
-    quads[2 * i + 1] = __builtin_shufflevector(pairs[i], pairs[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
-  }
-  for (size_t i = 0; i < 4; ++i) {
-    to[2 * i] = __builtin_shufflevector(quads[i], quads[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
-    to[2 * i + 1] = __builtin_shufflevector(quads[i], quads[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
-  }
+  const auto step = [](const Vector* rows, Vector* turned) __attribute__((always_inline)) {
+    for (size_t i = 0; i < 4; ++i) {
+      turned[2 * i] = FMTC_SHUFFLE(rows[i], rows[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+      turned[2 * i + 1] = FMTC_SHUFFLE(rows[i], rows[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+  };
+  step(from, pairs);
+  step(pairs, quads);
+  step(quads, to);
 }
 
 // Positions [begin, begin + count) of the planes as vectors, and back. of(p): plane p.
@@ -204,18 +209,9 @@ FMTC_ALWAYS_INLINE void unpredict_together(const Residuals* planes, size_t count
   }
 }
 
-FMTC_MULTIVERSION void unpredict_eight(const Residuals* planes, size_t count,
-                                       size_t width) noexcept {
-  unpredict_together<false>(planes, count, width);
-}
-FMTC_MULTIVERSION void unpredict_eight_crossed(const Residuals* planes, size_t count,
-                                               size_t width) noexcept {
-  unpredict_together<true>(planes, count, width);
-}
-
 // Where nothing waits for the level on the left: this vectorises.
-FMTC_MULTIVERSION void unpredict_from_above(const Residuals& plane, size_t count,
-                                            size_t width) noexcept {
+FMTC_ALWAYS_INLINE void unpredict_from_above(const Residuals& plane, size_t count,
+                                             size_t width) noexcept {
   const PredictCoefficients c = plane.coefficients;
   const int16_t* __restrict r = plane.residuals;
   int16_t* __restrict q = plane.levels;
@@ -257,12 +253,13 @@ Status predict_plane(std::span<const int16_t> levels, uint64_t width,
   if (!valid(coefficients)) return Status::kOutOfRange;
   if (levels.empty()) return Status::kOk;
   if (!cross.empty()) {
-    predict_values(levels.data(), levels.size(), width, coefficients, cross.data(),
-                   residuals.data());
+    multiversion<predict_crossed>(levels.data(), levels.size(), width, coefficients, cross.data(),
+                                  residuals.data());
   } else if (is_zero(coefficients)) {
     std::copy(levels.begin(), levels.end(), residuals.begin());
   } else {
-    predict_values(levels.data(), levels.size(), width, coefficients, residuals.data());
+    multiversion<predict_values>(levels.data(), levels.size(), width, coefficients,
+                                 residuals.data());
   }
   return Status::kOk;
 }
@@ -286,10 +283,15 @@ Status unpredict_planes(std::span<const int16_t> residuals, uint64_t width,
     if (count >= kWorthEight && width <= kWidest) {
       // In the place of planes that are not there the first one is made again.
       std::fill(waiting.begin() + count, waiting.end(), waiting[0]);
-      const auto eight = cross.empty() ? unpredict_eight : unpredict_eight_crossed;
-      eight(waiting.data(), plane, width);
+      if (cross.empty()) {
+        multiversion<unpredict_together<false>>(waiting.data(), plane, width);
+      } else {
+        multiversion<unpredict_together<true>>(waiting.data(), plane, width);
+      }
     } else {
-      for (size_t i = 0; i < count; ++i) unpredict_one(waiting[i], plane, width);
+      for (size_t i = 0; i < count; ++i) {
+        multiversion<unpredict_one>(waiting[i], plane, width);
+      }
     }
     count = 0;
   };
@@ -299,7 +301,7 @@ Status unpredict_planes(std::span<const int16_t> residuals, uint64_t width,
     if (cross.empty() && is_zero(task.coefficients)) {
       std::copy_n(task.residuals, plane, task.levels);
     } else if (cross.empty() && task.coefficients.left == 0) {
-      unpredict_from_above(task, plane, width);
+      multiversion<unpredict_from_above>(task, plane, width);
     } else {
       waiting[count++] = task;
       if (count == kTogether) make_waiting();

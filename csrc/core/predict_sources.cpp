@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/multiversion.h"
-#include "core/simd.h"
 
 namespace fmtc {
 namespace {
@@ -20,7 +19,7 @@ size_t plane_pairs(uint32_t height, uint32_t width) noexcept {
   return (height + 2 * kBorder) * row_pairs(width);
 }
 
-FMTC_MULTIVERSION void cross_row(const CrossRow& row) noexcept {
+FMTC_ALWAYS_INLINE void cross_row(const CrossRow& row) noexcept {
   uint32_t* __restrict cross = row.cross;
   std::fill_n(cross, row.width, 0U);
   for (size_t pair = 0; pair < row.count; ++pair) {
@@ -36,18 +35,31 @@ FMTC_MULTIVERSION void cross_row(const CrossRow& row) noexcept {
   }
 }
 
-void sum_rows(CrossRow row, size_t height) noexcept {
 #if defined(FMTC_X86_KERNELS)
-  if (cpu_simd() >= Simd::kAvx2) return cross_rows_avx2(row, height);
+// AVX-512 VNNI, which the first CPUs with AVX-512 lack.
+bool cpu_multiplies_pairs() noexcept {
+  static const bool has = __builtin_cpu_supports("avx512vnni");
+  return has;
+}
 #endif
+
+}  // namespace
+
+void cross_rows_scalar(CrossRow row, size_t height) noexcept {
   for (size_t h = 0; h < height; ++h) {
-    cross_row(row);
+    multiversion<cross_row>(row);
     row.pairs += row.row;
     row.cross += row.width;
   }
 }
 
-}  // namespace
+CrossRows cross_rows_of([[maybe_unused]] Simd simd) noexcept {
+#if defined(FMTC_X86_KERNELS)
+  if (simd >= Simd::kAvx512 && cpu_multiplies_pairs()) return cross_rows_avx512;
+  if (simd >= Simd::kAvx2) return cross_rows_avx2;
+#endif
+  return cross_rows_scalar;
+}
 
 size_t Sources::space(uint32_t sources, uint32_t height, uint32_t width) noexcept {
   return (sources + size_t{1}) / 2 * 2 * plane_pairs(height, width);
@@ -66,8 +78,8 @@ void Sources::set(uint32_t index, std::span<const int16_t> levels) noexcept {
   }
 }
 
-bool Sources::tell(std::span<const int16_t> coefficients,
-                   std::span<uint32_t> cross) const noexcept {
+bool Sources::tell(std::span<const int16_t> coefficients, std::span<uint32_t> cross,
+                   CrossRows cross_rows) const noexcept {
   // Pairs of which one tells something.
   std::array<int32_t, kMostSources / 2 * kWindow> factors;
   std::array<size_t, kMostSources / 2> planes;
@@ -88,7 +100,7 @@ bool Sources::tell(std::span<const int16_t> coefficients,
   if (count == 0) return false;
   const CrossRow row = {space_.data(), 2 * row_pairs(width_), planes.data(), count, factors.data(),
                         width_,        cross.data()};
-  sum_rows(row, height_);
+  cross_rows(row, height_);
   return true;
 }
 

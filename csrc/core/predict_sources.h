@@ -6,6 +6,7 @@
 #include <span>
 
 #include "core/device.h"
+#include "core/simd.h"
 #include "core/status.h"
 
 namespace fmtc {
@@ -24,6 +25,25 @@ FMTC_HD inline uint32_t sources_of(uint64_t k, uint32_t sources) noexcept {
   return k < sources ? static_cast<uint32_t>(k) : sources;
 }
 
+// A row of such sums, as the kernels of core/predict_sources.cpp take it.
+struct CrossRow {
+  const int16_t* pairs;    // of the first two sources, at the upper left corner of the row's window
+  size_t row;              // numbers between rows
+  const size_t* planes;    // [count], numbers from `pairs` to each pair of sources
+  size_t count;            // pairs of sources
+  const int32_t* factors;  // [count, kWindow], two coefficients each, the first in the low half
+  size_t width;
+  uint32_t* cross;  // [width]
+};
+// The kernels: that row and those below it, `height` in all.
+using CrossRows = void (*)(CrossRow row, size_t height) noexcept;
+void cross_rows_scalar(CrossRow row, size_t height) noexcept;
+void cross_rows_avx2(CrossRow row, size_t height) noexcept;
+void cross_rows_avx512(CrossRow row, size_t height) noexcept;
+
+// The best of them for a CPU with these instructions, of which this one must have all.
+CrossRows cross_rows_of(Simd simd) noexcept;
+
 // Planes [height, width] of sources with a border of zeros, two and two interleaved, so that a
 // multiply-add takes a pair.
 class Sources {
@@ -39,24 +59,12 @@ class Sources {
 
   // cross [height * width], written, of coefficients [sources, 3, 3], kMostSources at most, all of
   // them set. False, with nothing written, where all are 0.
-  bool tell(std::span<const int16_t> coefficients, std::span<uint32_t> cross) const noexcept;
+  bool tell(std::span<const int16_t> coefficients, std::span<uint32_t> cross,
+            CrossRows cross_rows = cross_rows_of(cpu_simd())) const noexcept;
 
  private:
   std::span<int16_t> space_;
   uint32_t height_, width_;
 };
-
-// A row of such sums, as the kernels of core/predict_sources.cpp take it.
-struct CrossRow {
-  const int16_t* pairs;    // of the first two sources, at the upper left corner of the row's window
-  size_t row;              // numbers between rows
-  const size_t* planes;    // [count], numbers from `pairs` to each pair of sources
-  size_t count;            // pairs of sources
-  const int32_t* factors;  // [count, kWindow], two coefficients each, the first in the low half
-  size_t width;
-  uint32_t* cross;  // [width]
-};
-// That row and those below it, `height` in all.
-void cross_rows_avx2(CrossRow row, size_t height) noexcept;
 
 }  // namespace fmtc

@@ -28,18 +28,8 @@ FMTC_ALWAYS_INLINE int64_t quantize_loop(const T* y, size_t count, T step, int32
   return total;
 }
 
-FMTC_MULTIVERSION int64_t quantize_f32(const float* y, size_t count, float step, int32_t lo,
-                                       int32_t hi, int16_t* levels) noexcept {
-  return quantize_loop(y, count, step, lo, hi, levels);
-}
-
-FMTC_MULTIVERSION int64_t quantize_f64(const double* y, size_t count, double step, int32_t lo,
-                                       int32_t hi, int16_t* levels) noexcept {
-  return quantize_loop(y, count, step, lo, hi, levels);
-}
-
-FMTC_MULTIVERSION void dequantize_f32(const int16_t* levels, size_t count, float step,
-                                      float* y) noexcept {
+FMTC_ALWAYS_INLINE void dequantize_loop(const int16_t* levels, size_t count, float step,
+                                        float* y) noexcept {
   for (size_t i = 0; i < count; ++i) y[i] = dequantize_one(levels[i], step);
 }
 
@@ -54,20 +44,20 @@ bool valid(size_t values, T step, int32_t lo, int32_t hi, size_t levels) noexcep
 Status quantize(std::span<const float> y, float step, int32_t lo, int32_t hi,
                 std::span<int16_t> levels, int64_t& clamped) noexcept {
   if (!valid(y.size(), step, lo, hi, levels.size())) return Status::kBadArgument;
-  clamped = quantize_f32(y.data(), y.size(), step, lo, hi, levels.data());
+  clamped = multiversion<quantize_loop<float>>(y.data(), y.size(), step, lo, hi, levels.data());
   return Status::kOk;
 }
 
 Status quantize(std::span<const double> y, double step, int32_t lo, int32_t hi,
                 std::span<int16_t> levels, int64_t& clamped) noexcept {
   if (!valid(y.size(), step, lo, hi, levels.size())) return Status::kBadArgument;
-  clamped = quantize_f64(y.data(), y.size(), step, lo, hi, levels.data());
+  clamped = multiversion<quantize_loop<double>>(y.data(), y.size(), step, lo, hi, levels.data());
   return Status::kOk;
 }
 
 Status dequantize(std::span<const int16_t> levels, float step, std::span<float> y) noexcept {
   if (levels.size() != y.size() || !std::isfinite(step)) return Status::kBadArgument;
-  dequantize_f32(levels.data(), levels.size(), step, y.data());
+  multiversion<dequantize_loop>(levels.data(), levels.size(), step, y.data());
   return Status::kOk;
 }
 

@@ -13,15 +13,15 @@ constexpr size_t kTile = 512;  // positions whose scales are at hand
 using Scales = std::array<float, kTile>;
 
 // Raises most[i] to what y[i] needs.
-FMTC_MULTIVERSION void raise(const float* y, size_t count, bool negative, float* most) noexcept {
+FMTC_ALWAYS_INLINE void raise(const float* y, size_t count, bool negative, float* most) noexcept {
   for (size_t i = 0; i < count; ++i) {
     const float magnitude = magnitude_of(y[i], negative);
     most[i] = magnitude > most[i] ? magnitude : most[i];
   }
 }
 
-FMTC_MULTIVERSION int32_t quantize_integers(const float* y, const float* scales, size_t count,
-                                            int32_t lo, int32_t hi, int16_t* levels) noexcept {
+FMTC_ALWAYS_INLINE int32_t quantize_integers(const float* y, const float* scales, size_t count,
+                                             int32_t lo, int32_t hi, int16_t* levels) noexcept {
   int32_t total = 0;
   for (size_t i = 0; i < count; ++i) {
     bool clamped;
@@ -31,8 +31,8 @@ FMTC_MULTIVERSION int32_t quantize_integers(const float* y, const float* scales,
   return total;
 }
 
-FMTC_MULTIVERSION int32_t quantize_fp4s(const float* y, const float* scales, size_t count,
-                                        int16_t* levels) noexcept {
+FMTC_ALWAYS_INLINE int32_t quantize_fp4s(const float* y, const float* scales, size_t count,
+                                         int16_t* levels) noexcept {
   int32_t total = 0;
   for (size_t i = 0; i < count; ++i) {
     bool clamped;
@@ -42,8 +42,8 @@ FMTC_MULTIVERSION int32_t quantize_fp4s(const float* y, const float* scales, siz
   return total;
 }
 
-FMTC_MULTIVERSION void dequantize(bool integers, const int16_t* levels, const float* scales,
-                                  size_t count, float* y) noexcept {
+FMTC_ALWAYS_INLINE void dequantize_elements(bool integers, const int16_t* levels,
+                                            const float* scales, size_t count, float* y) noexcept {
   for (size_t i = 0; i < count; ++i) y[i] = dequantize_element(integers, levels[i], scales[i]);
 }
 
@@ -97,27 +97,28 @@ Status quantize_scaled(std::span<const float> y, uint64_t channels, const Scaled
   }
   const size_t plane = channels == 0 ? 0 : y.size() / channels;
   clamped = 0;
-  for_each_tile(channels, scaled.block, first, count,
-                [&](uint64_t begin, uint64_t end, uint64_t scale, size_t at, size_t positions) {
-                  Scales scales{};
-                  for (uint64_t c = begin; c < end; ++c) {
-                    raise(&y[c * plane + at], positions, scaled.lo < 0, scales.data());
-                  }
-                  int16_t* const codes = &levels[scale * plane + at];
-                  for (size_t i = 0; i < positions; ++i) {
-                    const int32_t code = scale_code(scaled, scales[i]);
-                    codes[i] = static_cast<int16_t>(code);
-                    scales[i] = scale_value(scaled, code);
-                  }
-                  for (uint64_t c = begin; c < end; ++c) {
-                    const float* const from = &y[c * plane + at];
-                    int16_t* const to = &levels[c * plane + at];
-                    clamped += scaled.format == ScaledFormat::kIntegers
-                                   ? quantize_integers(from, scales.data(), positions, scaled.lo,
-                                                       scaled.hi, to)
-                                   : quantize_fp4s(from, scales.data(), positions, to);
-                  }
-                });
+  for_each_tile(
+      channels, scaled.block, first, count,
+      [&](uint64_t begin, uint64_t end, uint64_t scale, size_t at, size_t positions) {
+        Scales scales{};
+        for (uint64_t c = begin; c < end; ++c) {
+          multiversion<raise>(&y[c * plane + at], positions, scaled.lo < 0, scales.data());
+        }
+        int16_t* const codes = &levels[scale * plane + at];
+        for (size_t i = 0; i < positions; ++i) {
+          const int32_t code = scale_code(scaled, scales[i]);
+          codes[i] = static_cast<int16_t>(code);
+          scales[i] = scale_value(scaled, code);
+        }
+        for (uint64_t c = begin; c < end; ++c) {
+          const float* const from = &y[c * plane + at];
+          int16_t* const to = &levels[c * plane + at];
+          clamped += scaled.format == ScaledFormat::kIntegers
+                         ? multiversion<quantize_integers>(from, scales.data(), positions,
+                                                           scaled.lo, scaled.hi, to)
+                         : multiversion<quantize_fp4s>(from, scales.data(), positions, to);
+        }
+      });
   return Status::kOk;
 }
 
@@ -134,8 +135,9 @@ Status dequantize_scaled(std::span<const int16_t> levels, uint64_t channels, con
                     scales[i] = scale_value(scaled, levels[scale * plane + at + i]);
                   }
                   for (uint64_t c = begin; c < end; ++c) {
-                    dequantize(scaled.format == ScaledFormat::kIntegers, &levels[c * plane + at],
-                               scales.data(), positions, &y[c * plane + at]);
+                    multiversion<dequantize_elements>(scaled.format == ScaledFormat::kIntegers,
+                                                      &levels[c * plane + at], scales.data(),
+                                                      positions, &y[c * plane + at]);
                   }
                 });
   return Status::kOk;

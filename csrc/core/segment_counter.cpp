@@ -16,8 +16,8 @@ constexpr size_t kMostCounters = size_t{1} << 13;
 constexpr size_t kGap = 16;
 constexpr uint64_t kMostCounted = uint64_t{1} << 31;
 
-FMTC_MULTIVERSION void symbols_of(const int16_t* levels, size_t count, int16_t lo, int16_t hi,
-                                  uint16_t* symbols) noexcept {
+FMTC_ALWAYS_INLINE void symbols_of(const int16_t* levels, size_t count, int16_t lo, int16_t hi,
+                                   uint16_t* symbols) noexcept {
   for (size_t i = 0; i < count; ++i) {
     const int16_t raised = levels[i] < lo ? lo : levels[i];
     const int16_t within = raised > hi ? hi : raised;
@@ -61,7 +61,7 @@ void SegmentCounter::add(std::span<const int16_t> values, const Layout& layout) 
   if (counted_ + values.size() > kMostCounted) carry();
   counted_ += values.size();
   const std::span<uint16_t> symbols = symbol_space_.take(values.size());
-  symbols_of(values.data(), values.size(), lo_, hi_, symbols.data());
+  multiversion<symbols_of>(values.data(), values.size(), lo_, hi_, symbols.data());
   const uint16_t* next = symbols.data();
   size_t segment = 0;
   const auto count = [&](size_t size) {

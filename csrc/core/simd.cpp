@@ -4,17 +4,16 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "core/multiversion.h"
-
 namespace fmtc {
 namespace {
 
 Simd detect() noexcept {
 #if defined(FMTC_X86_KERNELS)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                    __builtin_cpu_supports("popcnt");
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl");
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx2 && avx512) return Simd::kAvx512;
   if (avx2) return Simd::kAvx2;
 #endif
@@ -46,17 +45,6 @@ const char* name(Simd simd) noexcept {
       break;
   }
   return "scalar";
-}
-
-const char* simd_level() noexcept {
-#if defined(FMTC_HAS_MULTIVERSION)
-  if (__builtin_cpu_supports("x86-64-v4")) return "avx512";
-  if (__builtin_cpu_supports("x86-64-v3")) return "avx2";
-#endif
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("sse4.2")) return "sse4.2";
-#endif
-  return "baseline";
 }
 
 }  // namespace fmtc

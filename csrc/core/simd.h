@@ -2,7 +2,8 @@
 
 namespace fmtc {
 
-// The instruction sets that vector code is written for by hand, each better than those before.
+// The instruction sets that vector code is written and loops are compiled for
+// (core/multiversion.h), each better than those before.
 enum class Simd : int { kScalar = 0, kAvx2 = 1, kAvx512 = 2 };
 
 // The best of them that this CPU has, or that the environment variable FMTC_SIMD names (scalar,
@@ -10,9 +11,5 @@ enum class Simd : int { kScalar = 0, kAvx2 = 1, kAvx512 = 2 };
 Simd cpu_simd() noexcept;
 
 const char* name(Simd simd) noexcept;
-
-// The best instruction set of this CPU that the core's loops were compiled for: "avx512", "avx2",
-// "sse4.2" (checksums only) or "baseline".
-const char* simd_level() noexcept;
 
 }  // namespace fmtc

@@ -38,8 +38,8 @@ FMTC_ALWAYS_INLINE void store(const Floats& from, float* to) {
 }
 
 // out[row][i] = sum over k of a[k][row] * b[k][i], and the row's offset.
-FMTC_MULTIVERSION void multiply_strip(const float* a, const float* b, int64_t depth,
-                                      const float* offset, float* out, int64_t stride) {
+FMTC_ALWAYS_INLINE void multiply_strip(const float* a, const float* b, int64_t depth,
+                                       const float* offset, float* out, int64_t stride) {
   Floats sums[kRows][kVectors] = {};
   for (int64_t k = 0; k < depth; ++k) {
     Floats pixels[kVectors];
@@ -127,8 +127,9 @@ void multiply(const Panels& panels, int64_t images, int64_t plane, const ForEach
       for (int64_t panel = 0; panel < panels.count(); ++panel) {
         float out[kRows * kLargestTile];
         for (int64_t s = 0; s < used; ++s) {
-          multiply_strip(panels.values(panel), in.data() + s * kStrip, panels.columns(),
-                         panels.offset(panel), out + s * kStrip, size);
+          multiversion<multiply_strip>(panels.values(panel), in.data() + s * kStrip,
+                                       panels.columns(), panels.offset(panel), out + s * kStrip,
+                                       size);
         }
         const int64_t rows = std::min(kRows, panels.rows() - panel * kRows);
         for_each_part(first, pixels, plane, [&](auto index, auto image, auto offset, auto count) {
@@ -141,8 +142,8 @@ void multiply(const Panels& panels, int64_t images, int64_t plane, const ForEach
   });
 }
 
-FMTC_MULTIVERSION void limit(const float* values, int64_t count, float least, float most,
-                             float* out) {
+FMTC_ALWAYS_INLINE void limit(const float* values, int64_t count, float least, float most,
+                              float* out) {
   for (int64_t i = 0; i < count; ++i) {
     const float raised = values[i] < least ? least : values[i];
     out[i] = raised > most ? most : raised;
@@ -213,7 +214,8 @@ Status dequantize_transform(std::span<const int16_t> levels, int64_t images, int
                      step, std::span(row, size));
         },
         [&](int64_t image, int64_t row, int64_t offset, int64_t count, const float* values) {
-          limit(values, count, least, most, x.data() + (image * rows + row) * plane + offset);
+          multiversion<limit>(values, count, least, most,
+                              x.data() + (image * rows + row) * plane + offset);
         });
   } catch (const std::bad_alloc&) {
     return Status::kOutOfMemory;

@@ -30,7 +30,7 @@ py::dict build_info() {
 #else
   info["cuda"] = false;
 #endif
-  info["simd"] = fmtc::simd_level();
+  info["simd"] = fmtc::name(fmtc::cpu_simd());
   info["coder_simd"] = fmtc::name(fmtc::rans_simd());
   return info;
 }

@@ -9,8 +9,13 @@
 #include <vector>
 
 #include "core/predict_sources.h"
+#include "core/simd.h"
 
 namespace fmtc {
+#if defined(FMTC_EMULATED_AVX512)
+void cross_rows_avx512_emulated(CrossRow row, size_t height) noexcept;
+#endif
+
 namespace {
 
 using Plane = std::vector<int16_t>;
@@ -210,7 +215,19 @@ TEST(Predict, WhatOtherComponentsAdd) {
   EXPECT_EQ(unpredict_plane(levels, 3, {}, residuals, cross), Status::kBadArgument);
 }
 
-// Each sum value by value, with vectors and without.
+// All kernels that can run here.
+std::vector<CrossRows> all_cross_rows() {
+  std::vector<CrossRows> all;
+  for (const Simd simd : {Simd::kScalar, Simd::kAvx2, Simd::kAvx512}) {
+    if (simd <= cpu_simd()) all.push_back(cross_rows_of(simd));
+  }
+#if defined(FMTC_EMULATED_AVX512)
+  all.push_back(cross_rows_avx512_emulated);
+#endif
+  return all;
+}
+
+// Each sum value by value, by every kernel.
 TEST(Sources, TellTheSumOfTheirWindows) {
   std::mt19937 random(8);
   for (const auto& [height, width] : kSizes) {
@@ -224,22 +241,24 @@ TEST(Sources, TellTheSumOfTheirWindows) {
         known.set(j, std::span(levels).subspan(j * plane, plane));
       }
       const Plane coefficients = random_plane(sources * kWindow, -32768, 32767, random);
-      std::vector<uint32_t> cross(plane);
-      ASSERT_TRUE(known.tell(coefficients, cross));
+      std::vector<uint32_t> expected(plane);
       for (size_t i = 0; i < plane; ++i) {
-        uint32_t sum = 0;
         for (uint32_t j = 0; j < sources; ++j) {
           for (size_t tap = 0; tap < kWindow; ++tap) {
             const size_t h = i / width + tap / 3 - 1, w = i % width + tap % 3 - 1;
             if (h >= height || w >= width) continue;
-            sum += static_cast<uint32_t>(coefficients[j * kWindow + tap] *
-                                         levels[j * plane + h * width + w]);
+            expected[i] += static_cast<uint32_t>(coefficients[j * kWindow + tap] *
+                                                 levels[j * plane + h * width + w]);
           }
         }
-        ASSERT_EQ(cross[i], sum) << height << " x " << width << ", " << sources << ", " << i;
       }
       const Plane none(sources * kWindow);
-      EXPECT_FALSE(known.tell(none, cross));
+      for (const CrossRows cross_rows : all_cross_rows()) {
+        std::vector<uint32_t> cross(plane);
+        ASSERT_TRUE(known.tell(coefficients, cross, cross_rows));
+        ASSERT_EQ(cross, expected) << height << " x " << width << ", " << sources;
+        EXPECT_FALSE(known.tell(none, cross, cross_rows));
+      }
     }
   }
 }
