@@ -35,11 +35,11 @@ class Preset:
         margin: Levels added at each end of the calibrated range, as a share of the range.
         classes: Table classes.
         table_per_class: Each class has its own table, instead of one for the layer.
-        predict: Code differences from a spatial prediction. Coders that cannot do without.
+        predict: Code differences from a spatial prediction. A coder that cannot does without.
         sources: What lies around a position in so many first components predicts the later ones
             too, where it pays.
         position_classes: Of positions by how much goes on there, each with tables of its own.
-            Coders that cannot do without.
+            A coder that cannot does without.
         coder: The name of a registered one (`register_coder`).
         lane_values: What one lane of a stream codes, a GPU's thread; 0 for the coder's own choice.
 
@@ -178,7 +178,7 @@ class BitsPreset(Preset):
 
     @property
     def default_bits(self) -> int:
-        """The b without another one: DEFAULT_BITS, or what comes nearest."""
+        """The b without another one, which is 8 or what comes nearest."""
         return min(max(DEFAULT_BITS, self.min_bits), self.max_bits)
 
     def allows(self, bits: int) -> bool:
@@ -189,7 +189,7 @@ class BitsPreset(Preset):
         """Refuse a b that the preset cannot use.
 
         Raises:
-            ValueError: It cannot.
+            ValueError: Any other b.
         """
         if not self.allows(bits):
             one = self.min_bits == self.max_bits

@@ -86,7 +86,7 @@ class Bits(Target):
         value: A whole number, 2 to 12; presets may allow less.
 
     Raises:
-        ValueError: It is not.
+        ValueError: Any other value.
 
     Example:
         >>> print(fmtc.Bits(8))
@@ -339,7 +339,7 @@ class Agreement(Share):
         value: The share, above 0 and up to 1.
 
     Raises:
-        ValueError: It is no such share.
+        ValueError: Any other value.
 
     Example:
         >>> print(fmtc.Agreement(0.99))
@@ -379,7 +379,7 @@ class AccuracyDrop(Share):
             kept as a list.
 
     Raises:
-        ValueError: The percentage is none of these.
+        ValueError: Another percentage.
 
     Example:
         >>> print(fmtc.AccuracyDrop(0.5, (images, labels)))

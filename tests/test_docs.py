@@ -125,7 +125,7 @@ def documented() -> list[doctest.DocTest]:
 
 
 EXAMPLES = documented()
-# Its packages are compiled, which takes minutes; tests/test_export.py makes some.
+# They compile packages, which takes minutes; tests/test_export.py has that.
 NOT_RUN = {"fmtc.export", "fmtc.export_plain"}
 
 

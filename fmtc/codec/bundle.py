@@ -20,7 +20,7 @@ class Bundle(Mapping[str, list[bytes]]):
             what `TensorCodec.encode` made of them.
 
     Attributes:
-        images: N.
+        images: How many images it holds, N.
         names: Of the tensors, in their order.
 
     Raises:

@@ -56,7 +56,7 @@ class TensorCodec(Exact):
     Attributes:
         rank: Number of dimensions of the tensors.
         layout: Which of them are images and channels.
-        channels: C.
+        channels: How many channels they have, C.
         block: The `Block` of values that are transformed together.
         transform: The transform.
         quantizer: The quantiser.
@@ -127,7 +127,7 @@ class TensorCodec(Exact):
 
     @property
     def table_of_class(self) -> torch.Tensor:
-        """The coder's table of each class, i64 [classes]: all planes of a class have the same."""
+        """The coder's table of each class, i64 [classes]; all planes of a class have the same."""
         tables = torch.zeros(len(self.histogram), dtype=torch.int64)
         tables[self.class_of.cpu()] = self.coder.table_of.cpu()
         return tables

@@ -105,7 +105,7 @@ class Reference:
             return list(self._outputs.values())
 
     def outputs_of(self, images: Tensor, first: int = 0) -> dict[str, Tensor]:
-        """The network's outputs, which runs on those images alone that have not been seen.
+        """The network's outputs for images; it runs on those alone that have not been seen.
 
         Args:
             images: [n, C, H, W].

@@ -120,10 +120,10 @@ class CompressedModel(nn.Module):
 
     @property
     def outputs(self) -> Choice:
-        """Which of the network's outputs `fmtc.evaluate` measures: names, a function, None for all.
+        """Which of the network's outputs `fmtc.evaluate` measures.
 
-        It can be set, to a function above all, which is not saved: to the one that the model was
-        compressed with.
+        Names, a function, None for all. It can be set, to a function above all, which is not saved:
+        to the one that the model was compressed with.
         """
         return self.config.choice
 
@@ -172,7 +172,7 @@ class CompressedModel(nn.Module):
 
     @property
     def weight_bits(self) -> int:
-        """Bits of the weights: 32, 8 or 4."""
+        """Bits of the weights, 32, 8 or 4."""
         return self.config.weight_bits
 
     @property
@@ -191,7 +191,7 @@ class CompressedModel(nn.Module):
 
     @property
     def mode(self) -> str:
-        """What calling it does: "stream", "simulate" or "float"; can be set.
+        """What calling it does, "stream", "simulate" or "float"; can be set.
 
         "stream" encodes and decodes every tensor, "simulate" gives the same bits of output without
         making streams, "float" transforms without quantising.
