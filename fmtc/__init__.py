@@ -3,9 +3,10 @@
 Compress the tensors that a CNN writes to memory between its layers: channel PCA, uniform
 quantiser, entropy coder, real decodable streams; calibrated after training, without labels.
 
->>> cm = fmtc.compress(model, calibration_images, target=fmtc.Rate(1.0))
+>>> cm = fmtc.compress(model, images, target=fmtc.Step(0.02))
 >>> y = cm(x)
->>> print(cm.report())
+>>> print(cm.report())  # doctest: +ELLIPSIS
+bits per value over ...
 """
 
 from importlib.metadata import PackageNotFoundError, version

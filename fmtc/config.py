@@ -24,28 +24,44 @@ MODES = ("stream", "simulate", "float")
 class CompressConfig:
     """Everything that `fmtc.compress` can be told, but for model, images and target.
 
-    preset: a name (``fmtc.list_presets()``) or a Preset; "fmtc" is the best we know.
-    block: h,w,c of the transform, c a number or C for all channels (1,1,C for preset "fmtc").
-    coder: a registered one; lane_values: that a lane of a stream codes, a power of two from 256 to
-    65536, or 0 for the coder's own choice; table_classes: 1 for a table a layer, up to 16 for a
-    table for each of that many classes of components; compensate: refit convolutions to their
-    decoded inputs. All four: None as the preset says.
-    include, exclude: layer name patterns such as "layer1.*"; layers left out are quantised to 8
-    bits and counted so. exclude_bits: 8, or 32 to leave them as they are: the rates then speak of
-    the layers that are coded alone. points: "all" tensors that are written and have channels and
-    positions, or "paper": what 2-d convolutions give, alone. uncoded_bits: of a value that is
-    written and has no coding point, in rates over all that is written. weight_bits: 32, 8 or 4.
-    outputs: which of the network's outputs matter, are measured and decide a target: names or
-    patterns of them ("boxes", "head.*"; those of a tuple are "0", "1", ...), or a function that
-    takes the whole output to a tensor, a tuple or a dictionary of tensors. None: all. A function is
-    not saved.
-    mode: of the compressed model: "stream" makes and decodes real streams, "simulate" gives the
-    same numbers faster without them, "float" transforms alone. statistics: count what passes, for
-    the report.
-    micro_batch: images run at a time in calibration. keep_moments: keep (and save) the calibration
-    moments, so that it can be continued (presets with a knob b). seed: of the random probes that
-    measure sensitivities.
-    Raises ValueError that names a field with a wrong value, and what is allowed.
+    Args:
+        preset: A name (`list_presets`) or a `Preset`; "fmtc" is the best we know.
+        block: h,w,c of the transform, c a number or C for all channels (1,1,C for preset "fmtc").
+        coder: The name of a registered one. None: as the preset says.
+        lane_values: What a lane of a stream codes, a power of two from 256 to 65536, or 0 for the
+            coder's own choice. None: as the preset says.
+        table_classes: 1 for a table a layer, up to 16 for a table for each of that many classes of
+            components. None: as the preset says.
+        compensate: Refit convolutions to their decoded inputs. None: as the preset says.
+        include: Layer name patterns such as "layer1.*" of what is coded. None: all.
+        exclude: Layer name patterns. Layers left out are quantised to 8 bits and counted so.
+        exclude_bits: 8, or 32 to leave layers left out as they are: the rates then speak of the
+            layers that are coded alone.
+        weight_bits: 32, 8 or 4.
+        points: "all" tensors that are written and have channels and positions, or "paper": what 2-d
+            convolutions give, alone.
+        uncoded_bits: Of a value that is written and has no coding point, in rates over all that is
+            written; 0 to 64.
+        outputs: Which of the network's outputs matter, are measured and decide a target: names or
+            patterns of them ("boxes", "head.*"; those of a tuple are "0", "1", ...), or a function
+            that takes the whole output to a tensor, a tuple or a dictionary of tensors. None: all.
+            A function is not saved.
+        mode: Of the compressed model: "stream" makes and decodes real streams, "simulate" gives the
+            same numbers faster without them, "float" transforms alone.
+        statistics: Count what passes, for the report.
+        micro_batch: Images run at a time in calibration.
+        keep_moments: Keep (and save) the calibration moments, so that it can be continued (presets
+            with a knob b).
+        seed: Of the random probes that measure sensitivities.
+
+    Raises:
+        ValueError: A field has a wrong value; it names the field, and what is allowed.
+
+    Example:
+        >>> config = fmtc.CompressConfig("paper", exclude=["conv1"], weight_bits=8)
+        >>> compressed = fmtc.compress(model, images, config, bits=6)
+        >>> compressed.preset, compressed.weight_bits
+        ('paper', 8)
     """
 
     preset: str | Preset = "fmtc"
@@ -170,7 +186,12 @@ class CompressConfig:
     ) -> CompressConfig:
         """From a configuration, a preset or its name, with some fields given by keyword.
 
-        A keyword that is no field is refused with the nearest right one.
+        Raises:
+            ValueError: A keyword is no field; it names the nearest right one. Or a value is wrong.
+
+        Example:
+            >>> fmtc.CompressConfig.of("paper", mode="simulate").mode
+            'simulate'
         """
         known = {field.name: field for field in fields(cls)}
         for name in options:

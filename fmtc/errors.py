@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class CalibrationError(ValueError):
-    """Calibration data cannot be used."""
+    """Calibration data cannot be used.
+
+    There are no images, say, or they have NaN or Inf.
+    """
 
 
 class ExportError(ValueError):

@@ -28,17 +28,28 @@ SIDES = ("before", "after")
 class Preset:
     """What both families choose. Make a `BitsPreset` or a `StepPreset`.
 
-    name: under which results show it.
-    drop_components: leave out components whose level is zero on the whole calibration set.
-    transform_bits: width of the quantised basis and its inverse, None keeps float32.
-    margin: levels added at each end of the calibrated range, as a share of the range.
-    classes: table classes; table_per_class: each has its own table, instead of one for the layer.
-    predict: code differences from a spatial prediction. sources: what lies around a position in so
-    many first components predicts the later ones too, where it pays. position_classes: of positions
-    by how much goes on there, each with tables of its own. Coders that can do neither do without.
-    coder: a registered one (``fmtc.register_coder``). lane_values: that one lane of a stream codes,
-    a GPU's thread; 0 for the coder's own choice.
-    Raises ValueError that names a field with a wrong value, and what is allowed.
+    Args:
+        name: Under which results show it.
+        drop_components: Leave out components whose level is zero on the whole calibration set.
+        transform_bits: Width of the quantised basis and its inverse; None keeps float32.
+        margin: Levels added at each end of the calibrated range, as a share of the range.
+        classes: Table classes.
+        table_per_class: Each class has its own table, instead of one for the layer.
+        predict: Code differences from a spatial prediction. A coder that cannot does without.
+        sources: What lies around a position in so many first components predicts the later ones
+            too, where it pays.
+        position_classes: Of positions by how much goes on there, each with tables of its own.
+            A coder that cannot does without.
+        coder: The name of a registered one (`register_coder`).
+        lane_values: What one lane of a stream codes, a GPU's thread; 0 for the coder's own choice.
+
+    Raises:
+        ValueError: A field has a wrong value; it names the field, and what is allowed.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> replace(fmtc.PRESETS["fmtc"], name="one-table", table_per_class=False).knob
+        'step'
     """
 
     knob: ClassVar[str]
@@ -78,7 +89,11 @@ class Preset:
         self._require(field, getattr(self, field) in allowed, f"one of {', '.join(allowed)}")
 
     def check_names(self) -> None:
-        """UnknownNameError unless the coder (and the rule) is registered."""
+        """Look up the coder (and the rule).
+
+        Raises:
+            KeyError: One is not registered (UnknownNameError, a ValueError, too).
+        """
         coders[self.coder]
 
     def with_classes(self, classes: int) -> Preset:
@@ -98,16 +113,30 @@ class Preset:
 class BitsPreset(Preset):
     """A step for each layer, its range / (2^b - 2), or what a rule says.
 
-    transform: "pca", "none", "dct" over the channels of a block, or "dct-cm", in each layer the DCT
-    of 8 channels or none, whichever is sparser.
-    kept: share of a layer's components that is kept at most, those of the largest variance.
-    outliers: share of the transformed calibration values left out at each end where the range that
-    sets the step is measured; they stay codable. 0 takes the extremes.
-    rule: what sets the step: "range", as said above, or a registered one (``fmtc.register_range``),
-    for 2^b levels to which values are clamped. min_bits, max_bits: the smallest and the largest b.
-    side: "before" the activation or "after" it wherever there is one.
-    scaling: "layer", which all of the above is about; or what has scales at each position: "token",
-    integers of b bits with one scale, "mxfp4" or "nvfp4", formats of 4 bits.
+    Fields that are not listed here are those of `Preset`.
+
+    Args:
+        transform: "pca", "none", "dct" over the channels of a block, or "dct-cm", in each layer the
+            DCT of 8 channels or none, whichever is sparser.
+        kept: Share of a layer's components that is kept at most, those of the largest variance.
+        outliers: Share of the transformed calibration values left out at each end where the range
+            that sets the step is measured; they stay codable. 0 takes the extremes.
+        rule: What sets the step: "range", as said above, or a registered one (`register_range`),
+            for 2^b levels to which values are clamped.
+        min_bits: The smallest b.
+        max_bits: The largest b.
+        side: "before" the activation or "after" it wherever there is one.
+        scaling: "layer", which all of the above is about; or what has scales at each position:
+            "token", integers of b bits with one scale, "mxfp4" or "nvfp4", formats of 4 bits.
+
+    Raises:
+        ValueError: A field has a wrong value; it names the field, and what is allowed.
+
+    Example:
+        >>> preset = fmtc.BitsPreset(name="robust", transform_bits=8, outliers=1e-3)
+        >>> compressed = fmtc.compress(model, images, preset, bits=6)
+        >>> compressed.preset
+        'robust'
     """
 
     knob: ClassVar[str] = "b"
@@ -149,7 +178,7 @@ class BitsPreset(Preset):
 
     @property
     def default_bits(self) -> int:
-        """The b without another one: DEFAULT_BITS, or what comes nearest."""
+        """The b without another one, which is 8 or what comes nearest."""
         return min(max(DEFAULT_BITS, self.min_bits), self.max_bits)
 
     def allows(self, bits: int) -> bool:
@@ -157,7 +186,11 @@ class BitsPreset(Preset):
         return self.min_bits <= bits <= self.max_bits
 
     def check_bits(self, bits: int) -> None:
-        """Raise ValueError for a b that the preset cannot use."""
+        """Refuse a b that the preset cannot use.
+
+        Raises:
+            ValueError: Any other b.
+        """
         if not self.allows(bits):
             one = self.min_bits == self.max_bits
             allowed = f"{self.min_bits}" if one else f"{self.min_bits} to {self.max_bits}"
@@ -168,13 +201,24 @@ class BitsPreset(Preset):
 class StepPreset(Preset):
     """One step for all layers, in units of what an error does to the output.
 
-    probes: random directions for each image, of which sensitivities are made.
-    regularization: rho, how much of a metric without directions is added to the measured one.
-    choose_sides: code after an activation where that is estimated to take less.
-    reuse_levels: behind a 1x1 convolution code the levels that went into it.
-    compensate: refit convolutions to their decoded inputs.
-    frequencies: the largest size of blocks of positions whose frequencies are coded with steps of
-    their own, 2 or 4; 1 for none.
+    Fields that are not listed here are those of `Preset`.
+
+    Args:
+        probes: Random directions for each image, of which sensitivities are made.
+        regularization: rho, how much of a metric without directions is added to the measured one.
+        choose_sides: Code after an activation where that is estimated to take less.
+        reuse_levels: Behind a 1x1 convolution code the levels that went into it.
+        compensate: Refit convolutions to their decoded inputs.
+        frequencies: The largest size of blocks of positions whose frequencies are coded with steps
+            of their own, 2 or 4; 1 for none.
+
+    Raises:
+        ValueError: A field has a wrong value; it names the field, and what is allowed.
+
+    Example:
+        >>> preset = fmtc.StepPreset(name="plain-rans", coder="rans")
+        >>> fmtc.compress(model, images, preset, target=fmtc.Step(0.02)).coder
+        'rans'
     """
 
     knob: ClassVar[str] = "step"
@@ -221,9 +265,21 @@ PRESETS: Registry[Preset] = Registry("preset")
 
 
 def register_preset(preset: Preset) -> Preset:
-    """Make a preset known by its name, to ``fmtc.compress`` and to the command line.
+    """Make a preset known by its name, to `fmtc.compress` and to the command line.
 
-    ValueError: the name of another, a coder or a rule that is not registered.
+    Args:
+        preset: A `BitsPreset` or a `StepPreset`.
+
+    Returns:
+        The preset.
+
+    Raises:
+        ValueError: The name of another; a coder or a rule that is not registered.
+
+    Example:
+        >>> preset = fmtc.register_preset(fmtc.BitsPreset(name="paper-rans", coder="rans"))
+        >>> fmtc.list_presets("*-rans")
+        ['paper-rans']
     """
     if not isinstance(preset, Preset):
         raise ValueError(f"a preset is a BitsPreset or a StepPreset, not {preset!r}")
@@ -232,7 +288,18 @@ def register_preset(preset: Preset) -> Preset:
 
 
 def list_presets(pattern: str = "*") -> list[str]:
-    """Names of the presets that match a pattern such as "pca*"."""
+    """Names of the presets that match a pattern.
+
+    Args:
+        pattern: Such as "pca*".
+
+    Returns:
+        The names, in the order in which they were registered.
+
+    Example:
+        >>> fmtc.list_presets("p*")
+        ['paper', 'paper-robust', 'pca+aciq', 'pca+kld']
+    """
     return PRESETS.names(pattern)
 
 

@@ -80,7 +80,18 @@ class Target:
 
 @dataclass(frozen=True)
 class Bits(Target):
-    """b of the presets that have one, 2 to 12: a layer's step is its range / (2^b - 2)."""
+    """b of the presets that have one: a layer's step is its range / (2^b - 2).
+
+    Args:
+        value: A whole number, 2 to 12; presets may allow less.
+
+    Raises:
+        ValueError: Any other value.
+
+    Example:
+        >>> print(fmtc.Bits(8))
+        b=8
+    """
 
     value: int
     kind: ClassVar[str] = "b"
@@ -95,7 +106,18 @@ class Bits(Target):
 
 @dataclass(frozen=True)
 class Step(Target):
-    """The global quantiser step itself, in units of what an error does to the output."""
+    """The global quantiser step itself.
+
+    Args:
+        value: In units of what an error does to the output; positive.
+
+    Raises:
+        ValueError: It is not positive and finite.
+
+    Example:
+        >>> print(fmtc.Step(0.05))
+        step=0.05
+    """
 
     value: float
     kind: ClassVar[str] = "step"
@@ -162,6 +184,16 @@ class Rate(Value):
     """Bits per value of the original feature maps: of the streams, else the cross-entropy.
 
     It is met to within 2 %: from above and from below.
+
+    Args:
+        value: Bits per value; positive.
+
+    Raises:
+        ValueError: It is not positive and finite.
+
+    Example:
+        >>> print(fmtc.Rate(1.5))
+        rate=1.5
     """
 
     value: float
@@ -198,6 +230,16 @@ class SNR(Value):
 
     Where no step comes as near (the coarsest there is has more, say), the coarsest that has as much
     or more: it is met.
+
+    Args:
+        value: dB; positive.
+
+    Raises:
+        ValueError: It is not positive and finite.
+
+    Example:
+        >>> print(fmtc.SNR(15))
+        snr_db=15
     """
 
     value: float
@@ -235,6 +277,16 @@ class KL(Value):
 
     Mean over the images of KL(softmax of its outputs || softmax of the compressed network's), nats.
     Where no step comes as near, the coarsest that has as little or less: it is met.
+
+    Args:
+        value: Nats; positive.
+
+    Raises:
+        ValueError: It is not positive and finite.
+
+    Example:
+        >>> print(fmtc.KL(0.05))
+        kl=0.05
     """
 
     value: float
@@ -279,7 +331,20 @@ class Share(Sought):
 
 @dataclass(frozen=True)
 class Agreement(Share):
-    """Least share of the calibration images that keep their class, above 0 and up to 1."""
+    """Least share of the calibration images that keep their class.
+
+    The largest step with no more images lost meets it.
+
+    Args:
+        value: The share, above 0 and up to 1.
+
+    Raises:
+        ValueError: Any other value.
+
+    Example:
+        >>> print(fmtc.Agreement(0.99))
+        agreement=0.99
+    """
 
     value: float
     kind: ClassVar[str] = "agreement"
@@ -303,10 +368,22 @@ class Agreement(Share):
 
 @dataclass(frozen=True)
 class AccuracyDrop(Share):
-    """At most this many percentage points of top-1 below the uncompressed network, 0 or more.
+    """At most this many percentage points of top-1 below the uncompressed network.
 
-    labelled: images and labels to measure it on, anything that `fmtc.evaluate` takes. They are read
-    for each step that is tried, so that what can be read only once, a generator, is kept as a list.
+    The largest step with no more lost meets it.
+
+    Args:
+        percent: Percentage points, 0 to below 100.
+        labelled: Images and labels to measure it on, anything that `fmtc.evaluate` takes. They are
+            read for each step that is tried, so that what can be read only once, a generator, is
+            kept as a list.
+
+    Raises:
+        ValueError: Another percentage.
+
+    Example:
+        >>> print(fmtc.AccuracyDrop(0.5, (images, labels)))
+        drop=0.5
     """
 
     percent: float
@@ -400,7 +477,12 @@ def target_of(setting: Mapping[str, Any]) -> Target:
 
 
 class TargetError(ValueError):
-    """No step meets the target. nearest: the measurement that comes closest to it."""
+    """No step meets the target.
+
+    Attributes:
+        target: What was asked for.
+        nearest: The measurement that comes closest to it.
+    """
 
     def __init__(self, target: Sought, nearest: Measure) -> None:
         super().__init__(

@@ -1,18 +1,27 @@
-"""What the README and the guides show is what works: code runs, commands and targets exist."""
+"""What the documentation shows is what works: code and examples run, commands and targets exist."""
 
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib.util
+import inspect
 import re
 import shlex
+import warnings
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
+from networks import images
+from torch import nn
 
+import fmtc
 from fmtc.cli.main import build_parser
+from fmtc.codec.coders import coders
+from fmtc.codec.ranges import ranges
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -102,3 +111,94 @@ def test_readme_runs_as_pasted(tmp_path, monkeypatch):
 def test_code_of_pages_is_python(page: Path):
     for code in blocks(page, "python"):
         ast.parse(code)
+
+
+# -- Examples of docstrings ------------------------------------------------------------------------
+
+
+def documented() -> list[doctest.DocTest]:
+    """The examples of what `fmtc` gives to users, and of the module itself."""
+    of_module = doctest.DocTestParser().get_doctest(fmtc.__doc__ or "", {}, "fmtc", None, 0)
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    found = [t for name in fmtc.__all__ for t in finder.find(getattr(fmtc, name), f"fmtc.{name}")]
+    return [test for test in [of_module, *found] if test.examples]
+
+
+EXAMPLES = documented()
+# They compile packages, which takes minutes; tests/test_export.py has that.
+NOT_RUN = {"fmtc.export", "fmtc.export_plain"}
+
+
+class Small(nn.Module):
+    """Few layers, as each compression takes a second or so; named as those of known networks."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1)
+        self.layer1 = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())
+        self.fc = nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.fc(self.layer1(self.conv1(x).relu()).mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory) -> dict[str, object]:
+    """What docs/api.md says that the names in examples are."""
+    torch.manual_seed(0)
+    model = Small().eval()
+    batch = images(8)
+    tensor = torch.relu(torch.randn(4, 8, 16, 16))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of so few images
+        compressed = fmtc.compress(model, batch, target=fmtc.Step(0.02))
+        parts = fmtc.split(model, "layer1", batch, target=fmtc.Step(0.02))
+    return {
+        "fmtc": fmtc,
+        "torch": torch,
+        "model": model,
+        "images": batch,
+        "labels": torch.arange(8),
+        "x": batch[:4],
+        "compressed": compressed,
+        "parts": parts,
+        "tensor": tensor,
+        "codec": fmtc.calibrate_tensor(tensor, bits=6),
+    }
+
+
+@pytest.fixture
+def forget():
+    """Takes out what an example registers."""
+    before = [(registry, set(registry)) for registry in (coders, ranges, fmtc.PRESETS)]
+    yield
+    for registry, known in before:
+        for name in set(registry) - known:
+            registry.unregister(name)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of so few images
+@pytest.mark.usefixtures("forget")
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_examples_of_docstrings_run(example, names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example.globs = dict(names)
+    told: list[str] = []
+    result = doctest.DocTestRunner(verbose=False).run(example, out=told.append)
+    assert not result.failed, "".join(told)
+
+
+def test_only_what_compiles_packages_is_not_run():
+    skipped = {t.name for t in EXAMPLES for e in t.examples if e.options.get(doctest.SKIP)}
+    assert skipped == NOT_RUN
+
+
+def test_every_public_function_has_an_example():
+    functions = {f"fmtc.{name}" for name in fmtc.__all__ if inspect.isfunction(getattr(fmtc, name))}
+    assert functions and functions <= {example.name for example in EXAMPLES}
+
+
+def test_everything_public_is_in_the_reference():
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\.\. auto\w+:: fmtc\.(\w+)$", page, re.M)
+    assert sorted([*listed, "PRESETS"]) == sorted(fmtc.__all__)

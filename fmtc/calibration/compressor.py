@@ -73,23 +73,45 @@ def compress(
 ) -> CompressedModel:
     """Compress the tensors that ``model`` writes between its layers.
 
-    images: float [N, C, H, W], preprocessed as for the model, or anything that gives batches of
-    them (a list, a DataLoader, a generator; labels are ignored); input_fn: takes a batch of another
-    kind to its images. config: a `CompressConfig`, or the name of a preset: "fmtc" (the best we
-    know, the default), or "paper" and others with a knob b (``fmtc.list_presets()``).
-    target: what to reach with preset "fmtc": fmtc.Rate(bits a value), fmtc.SNR(dB) (15 dB by
-    default), fmtc.KL(nats), fmtc.Agreement(share), fmtc.AccuracyDrop(percent, labelled),
-    fmtc.Step(step), or such a one as text, "snr_db=15". Rate and the like are measured on a quarter
-    of the images, held back from calibration.
-    bits: b of the other presets, 2 to 12 or, with those the paper is compared with, 10 (8 by
-    default), or the only one that a format has. start: a compressed model with kept moments, whose
-    calibration takes in these images (presets with a knob b). progress: True shows bars on a
-    terminal; a function is called with (stage, done, total). options: fields of `CompressConfig`,
-    by keyword, such as outputs=: the outputs of a network with several that matter (all by
-    default). An SNR is that of the worst.
-    The model itself is not changed. Raises TraceError, CalibrationError, TargetError or ValueError.
+    The model itself is not changed.
 
-    >>> compressed = fmtc.compress(model, images, target=fmtc.Rate(1.0)); y = compressed(x)
+    Args:
+        model: The network.
+        images: Float [N, C, H, W], preprocessed as for the model, or anything that gives batches of
+            them: a list, a DataLoader, a generator. Labels are ignored.
+        config: A `CompressConfig`, a `Preset`, or the name of a preset: "fmtc" (the best we know,
+            the default), or "paper" and others with a knob b (`list_presets`).
+        target: What to reach with preset "fmtc": `Rate` (bits a value), `SNR` (dB), `KL` (nats),
+            `Agreement` (share), `AccuracyDrop` (percent, labelled) or `Step` (step), or such a one
+            as text, "snr_db=15". Default: ``fmtc.SNR(15)``. Rate and the like are measured on a
+            quarter of the images (64 at most), held back from calibration. An SNR is that of the
+            worst output.
+        bits: b of the other presets: 2 to 12 or, with those the paper is compared with, 10, or the
+            only one that a format has. Default: 8, or what comes nearest.
+        start: A compressed model with kept moments, whose calibration takes in these images
+            (presets with a knob b).
+        progress: True shows bars on a terminal; a function is called with (stage, done, total).
+        input_fn: Takes a batch of another kind to its images.
+        **options: Fields of `CompressConfig`, such as ``outputs``: the outputs that matter, of a
+            network with several. Default: all.
+
+    Returns:
+        The compressed network, which is called as the model is.
+
+    Raises:
+        TraceError: The network's graph is not usable.
+        CalibrationError: The images cannot be used: there are none, or they have NaN or Inf.
+        TargetError: No step meets the target.
+        ValueError: Bits and a target are both given; the target is not of the preset's kind; an
+            option has a wrong name or value.
+
+    Example:
+        >>> compressed = fmtc.compress(model, images, target=fmtc.Rate(1.0))
+        >>> compressed(x).shape
+        torch.Size([4, 10])
+        >>> paper = fmtc.compress(model, images, "paper", bits=6)
+        >>> paper.setting
+        {'kind': 'b', 'value': 6}
     """
     if bits is not None and target is not None:
         raise ValueError(f"give bits or a target, not both ({bits} bits, {target})")
@@ -103,9 +125,18 @@ def compress(
 class Compressor:
     """Compresses one model at several settings, and does only once what they share.
 
-    Arguments are those of `compress`. prepared: the network's graph and groups; units: means and
-    deviations of its outputs; metrics: what these depend on (presets with one step). All are made
-    once and may be looked at, and metrics be replaced, before ``compress`` is called.
+    The arguments are those of `compress`, but for target and bits. All attributes are made once and
+    may be looked at, and ``metrics`` be replaced, before ``compress`` is called.
+
+    Attributes:
+        prepared: The network's graph and groups.
+        units: Means and deviations of its outputs.
+
+    Example:
+        >>> compressor = fmtc.Compressor(model, images, "paper")
+        >>> curve = [compressor.compress(fmtc.Bits(b)) for b in (6, 7, 8)]
+        >>> [compressed.setting["value"] for compressed in curve]
+        [6, 7, 8]
     """
 
     def __init__(
@@ -164,7 +195,8 @@ class Compressor:
     def metrics(self) -> Metrics:
         """What the outputs depend on at each coding point, so weighted that all are about as good.
 
-        Of several outputs that takes some calibrations, at the step that is expected to give 15 dB.
+        Of presets with one step. Of several outputs that takes some calibrations, at the step that
+        is expected to give 15 dB.
         """
         with torch.inference_mode(False):
             return balanced(self.units.shares, self._metrics_of, self._errors_of)
@@ -189,6 +221,9 @@ class Compressor:
         """Code these layers alone from now on; all others are computed as they are.
 
         What the metrics know already is kept.
+
+        Args:
+            layers: Names of layers.
         """
         names = [escape(name) for name in layers]
         self.config = replace(self.config, include=names, exclude=(), exclude_bits=AS_IT_IS)
@@ -199,9 +234,21 @@ class Compressor:
     def compress(
         self, target: Target | str | None = None, *, last: bool = False
     ) -> CompressedModel:
-        """The model at one setting; ``Bits`` for presets with a knob b, others for "fmtc".
+        """The model at one setting.
 
-        last: no other setting follows, so that what they share can be let go on the way.
+        Args:
+            target: ``Bits`` for presets with a knob b, others for "fmtc"; as text, too. Default: as
+                for `fmtc.compress`.
+            last: No other setting follows, so that what they share can be let go on the way.
+
+        Returns:
+            The compressed network.
+
+        Raises:
+            CalibrationError: As for `fmtc.compress`.
+            TargetError: As for `fmtc.compress`.
+            ValueError: The target is not of the preset's kind, or cannot be measured: there are no
+                labels, say, or no classes.
         """
         began = time.perf_counter()
         preset = self.preset
@@ -333,11 +380,16 @@ class Compressor:
         batches: list[torch.Tensor] | None = None,
         metrics: Metrics | None = None,
     ) -> tuple[Prepared, Calibrated, list[str]]:
-        """One sequential calibration on these images, all of them by default, and with the
-        compressor's metrics.
+        """One sequential calibration, and what a user should be told of it.
 
-        Returns the network with its convolutions refitted, not yet assembled; what a
-        `CompressedModel` is made of with it; and what a user should be told.
+        Args:
+            knob: b, or the step.
+            batches: The images. Default: all.
+            metrics: Default: the compressor's own.
+
+        Returns:
+            The network with its convolutions refitted, not yet assembled; what a `CompressedModel`
+            is made of with it; and what a user should be told.
         """
         batches = self.batches if batches is None else batches
         prepared = self.prepared.copy()

@@ -32,17 +32,34 @@ def calibrate_tensor(
 ) -> TensorCodec:
     """Codec for bare tensors, without a model.
 
-    samples: float [N, C, H, W], or an iterable of such batches, of which some may be empty; or
-    tensors of 2 to 8 dimensions with images in the first. channel_dim: where their channels are, -1
-    for tokens [N, L, C]. bits: b of presets that have it, by default 8 or what
-    comes nearest. step: of the quantiser instead, in units of the tensor; preset "fmtc" needs it (a
-    bare tensor has no network to be sensitive for: every error counts by its square).
-    coder, lane_values: as for ``CompressConfig``; the preset's by default.
-    keep_moments: keep (and save) count, mean and covariance, so that they can be continued;
-    start: such a codec; the basis then comes from all samples, step, ranges and tables from the new
-    ones. Raises CalibrationError for empty, NaN or Inf data, ValueError for wrong options.
+    Args:
+        samples: Float [N, C, H, W], or an iterable of such batches, of which some may be empty; or
+            tensors of 2 to 8 dimensions with images in the first.
+        preset: The name of a preset, or a `Preset`.
+        bits: b of presets that have it. Default: 8 or what comes nearest.
+        block: h,w,c of blocks that are transformed together; see `Block`.
+        keep_moments: Keep (and save) count, mean and covariance, so that they can be continued.
+        start: A codec with moments that were kept. The basis then comes from all samples; step,
+            ranges and tables from the new ones.
+        step: Of the quantiser instead of bits, in units of the tensor; preset "fmtc" needs it (a
+            bare tensor has no network to be sensitive for: every error counts by its square).
+        coder: As for `CompressConfig`; the preset's by default.
+        lane_values: As for `CompressConfig`; the preset's by default.
+        channel_dim: Where the channels of the samples are, -1 for tokens [N, L, C].
 
-    >>> codec = fmtc.calibrate_tensor(samples); data = codec.encode(t); t2 = codec.decode(data)
+    Returns:
+        The codec.
+
+    Raises:
+        CalibrationError: Empty, NaN or Inf data.
+        ValueError: Wrong options.
+
+    Example:
+        >>> tensor = torch.relu(torch.randn(4, 8, 16, 16))
+        >>> codec = fmtc.calibrate_tensor(tensor, bits=6)
+        >>> data = codec.encode(tensor)
+        >>> type(data), codec.decode(data).shape
+        (<class 'bytes'>, torch.Size([4, 8, 16, 16]))
     """
     batches = [samples] if isinstance(samples, torch.Tensor) else list(samples)
     for x in batches:

@@ -10,10 +10,22 @@ import torch.nn.functional as F
 
 @dataclass(frozen=True)
 class Block:
-    """Shape h x w x c of the blocks that are transformed together; ``c`` None means all channels.
+    """Shape h x w x c of the blocks that are transformed together.
 
     A tensor [N, C, H, W] is rearranged to [N, G*n, ceil(H/h), ceil(W/w)] with n = h*w*c and
     G = ceil(C/c) channel groups, each with a basis of its own. Edges are padded by replication.
+
+    Args:
+        h: Rows.
+        w: Columns.
+        c: Channels; None means all.
+
+    Example:
+        >>> block = fmtc.Block.parse("2,2,8")
+        >>> block
+        Block(h=2, w=2, c=8)
+        >>> block.split(torch.zeros(1, 16, 5, 5)).shape
+        torch.Size([1, 64, 3, 3])
     """
 
     h: int = 1
@@ -22,7 +34,11 @@ class Block:
 
     @classmethod
     def parse(cls, value: Block | str | tuple) -> Block:
-        """From a Block, (h, w, c) or "h,w,c" with c a number, ``C`` or None for all channels."""
+        """From a Block, (h, w, c) or "h,w,c" with c a number, ``C`` or None for all channels.
+
+        Raises:
+            ValueError: Anything else; h and w are 1 to 255.
+        """
         if isinstance(value, Block):
             return value
         try:
@@ -50,9 +66,11 @@ class Block:
         return Block(self.h * size, self.w * size, self.c)
 
     def depth(self, channels: int) -> int:
+        """Channels of one block, of a tensor with so many."""
         return channels if self.c is None else min(self.c, channels)
 
     def groups(self, channels: int) -> int:
+        """G, the channel groups of a tensor with so many channels."""
         return -(-channels // self.depth(channels))
 
     def size(self, channels: int) -> int:
@@ -82,7 +100,13 @@ class Block:
         return x.permute(0, 1, 3, 5, 2, 4).flatten(1, 3).contiguous()
 
     def join(self, blocks: torch.Tensor, channels: int, crop: tuple[int, int]) -> torch.Tensor:
-        """The inverse of ``split`` for a tensor of ``channels`` channels and this much padding."""
+        """The inverse of ``split``.
+
+        Args:
+            blocks: [N, G*n, H', W'].
+            channels: Of the tensor.
+            crop: Rows and columns of padding to cut off.
+        """
         if self.is_pixel:
             return blocks
         x = blocks.unflatten(1, (-1, self.h, self.w))  # N, C', h, w, H', W'

@@ -15,18 +15,28 @@ from ..registry import unknown
 class Bundle(Mapping[str, list[bytes]]):
     """The streams of N images and T named tensors: a mapping from names to N streams each.
 
-    >>> bundle = fmtc.Bundle({"layer2": codec2.encode(x2), "layer3": codec3.encode(x3)})
-    >>> data = bytes(bundle)                      # to a file, over a wire
-    >>> bundle = fmtc.Bundle.of(data)
-    >>> codec3.decode(bundle["layer3"])           # all images
-    >>> codec3.decode([bundle[5, "layer3"]])      # one: no other stream is read
+    Args:
+        tensors: Of each name the streams of its images, in their order (`TensorCodec.streams`), or
+            what `TensorCodec.encode` made of them.
 
-    tensors: of each name the streams of its images, in their order (``TensorCodec.streams``), or
-    what ``TensorCodec.encode`` made of them. Raises ValueError where tensors have different numbers
-    of images, where there are none, and for a name of more than 255 bytes of UTF-8 or with control
-    characters.
+    Attributes:
+        images: How many images it holds, N.
+        names: Of the tensors, in their order.
 
-    images: N. names: of the tensors, in their order.
+    Raises:
+        ValueError: Tensors have different numbers of images, or there are none; a name has more
+            than 255 bytes of UTF-8 or control characters.
+
+    Example:
+        >>> bundle = fmtc.Bundle({"a": codec.encode(tensor), "b": codec.streams(tensor)})
+        >>> data = bytes(bundle)                      # to a file, over a wire
+        >>> bundle = fmtc.Bundle.of(data)
+        >>> bundle.images, list(bundle.names)
+        (4, ['a', 'b'])
+        >>> codec.decode(bundle["b"]).shape           # all images
+        torch.Size([4, 8, 16, 16])
+        >>> codec.decode([bundle[2, "b"]]).shape      # one: no other stream is read
+        torch.Size([1, 8, 16, 16])
     """
 
     def __init__(self, tensors: Mapping[str, Bytes | Sequence[Bytes]]):
@@ -42,7 +52,13 @@ class Bundle(Mapping[str, list[bytes]]):
         """The bundle that these bytes are; of a large file its ``mmap`` is enough.
 
         They are not copied. Checked are its head and its size; a stream is checked when it is asked
-        for. Raises StreamError for anything but a whole bundle.
+        for.
+
+        Args:
+            data: The bytes.
+
+        Raises:
+            StreamError: Anything but a whole bundle.
         """
         bundle = cls.__new__(cls)
         bundle._open(data)
@@ -61,8 +77,10 @@ class Bundle(Mapping[str, list[bytes]]):
     def __getitem__(self, key: str | tuple[int, str]) -> list[bytes] | bytes:
         """``bundle[name]``: the streams of a tensor; ``bundle[image, name]``: one of them.
 
-        Raises StreamError where one is damaged, UnknownNameError (a KeyError) for another name,
-        IndexError for an image that is not there.
+        Raises:
+            StreamError: A stream is damaged.
+            KeyError: Another name (UnknownNameError).
+            IndexError: An image that is not there.
         """
         if not isinstance(key, tuple):
             tensor = self._tensor(key)

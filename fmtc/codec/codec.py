@@ -49,14 +49,34 @@ class Symbols:
 class TensorCodec(Exact):
     """Everything that turns tensors [N, C, H, W] of one kind into streams and back.
 
-    ``encode``, ``decode`` and ``simulate`` take and give tensors of ``rank`` dimensions of which
-    ``layout`` says what they are; all else works on their planes [N, C, H, W].
-    channels: C. symbol_map: levels to the planes of symbols that are coded. position_classes: None
-    where all positions are coded alike. class_of: i64, the class of each plane, or segment with
-    classes of positions (for the report; equal to ``coder.table_of`` where there is a table for
-    each class). histogram: i64 [classes, L] of the calibration symbols. mse: mean squared error of
-    the decoded calibration tensors. values: number of calibration values. moments: of the
-    calibration data, where they were kept.
+    `calibrate_tensor` makes it. ``encode``, ``decode`` and ``simulate`` take and give tensors of
+    ``rank`` dimensions of which ``layout`` says what they are; all else works on their planes
+    [N, C, H, W].
+
+    Attributes:
+        rank: Number of dimensions of the tensors.
+        layout: Which of them are images and channels.
+        channels: How many channels they have, C.
+        block: The `Block` of values that are transformed together.
+        transform: The transform.
+        quantizer: The quantiser.
+        symbol_map: Levels to the planes of symbols that are coded.
+        position_classes: None where all positions are coded alike.
+        coder: The `Coder`, with its tables.
+        class_of: i64, the class of each plane, or segment with classes of positions (for the
+            report; equal to ``coder.table_of`` where there is a table for each class).
+        histogram: i64 [classes, L] of the calibration symbols.
+        mse: Mean squared error of the decoded calibration tensors.
+        values: Number of calibration values.
+        clamped: How many of them were clamped.
+        moments: Of the calibration data, where they were kept.
+
+    Example:
+        >>> codec = fmtc.calibrate_tensor(tensor, bits=6)
+        >>> torch.equal(codec.decode(codec.encode(tensor)), codec.simulate(tensor))
+        True
+        >>> codec.save("tensor.safetensors")
+        >>> codec = fmtc.TensorCodec.load("tensor.safetensors")
     """
 
     class_of: torch.Tensor
@@ -94,6 +114,7 @@ class TensorCodec(Exact):
 
     @property
     def components(self) -> int:
+        """K, the number of components that are kept."""
         return self.transform.components
 
     @property
@@ -106,7 +127,7 @@ class TensorCodec(Exact):
 
     @property
     def table_of_class(self) -> torch.Tensor:
-        """The coder's table of each class, i64 [classes]: all planes of a class have the same."""
+        """The coder's table of each class, i64 [classes]; all planes of a class have the same."""
         tables = torch.zeros(len(self.histogram), dtype=torch.int64)
         tables[self.class_of.cpu()] = self.coder.table_of.cpu()
         return tables
@@ -127,6 +148,9 @@ class TensorCodec(Exact):
         """Histogram like ``histogram``.
 
         Symbols beyond the tables' range, which are escaped, count as the nearest one in it.
+
+        Args:
+            symbols: What ``symbols`` makes of levels.
         """
         lo, hi, classes = self.coder.lo, self.coder.hi, len(self.histogram)
         if self.position_classes is not None and symbols.classes is not None:
@@ -139,7 +163,12 @@ class TensorCodec(Exact):
         return self.transform.forward(self.block.split(x))
 
     def inverse(self, y: torch.Tensor, crop: tuple[int, int] = (0, 0)) -> torch.Tensor:
-        """Tensor [N, C, H, W] of transformed values; ``crop``: block padding to cut off."""
+        """Tensor [N, C, H, W] of transformed values.
+
+        Args:
+            y: [N, K, H', W'], as ``forward`` gives them.
+            crop: Block padding to cut off, rows and columns.
+        """
         return self.block.join(self.transform.inverse(y), self.channels, crop)
 
     @property
@@ -158,7 +187,14 @@ class TensorCodec(Exact):
         limits: Limits = UNLIMITED,
         dtype: torch.dtype = torch.float32,
     ) -> torch.Tensor:
-        """Tensor [N, C, H, W] of levels; ``crop`` as for ``inverse``, ``limits`` of the values."""
+        """Tensor [N, C, H, W] of levels.
+
+        Args:
+            levels: int16 [N, P, H', W'].
+            crop: As for ``inverse``.
+            limits: Of the values.
+            dtype: Of the tensor.
+        """
         of_quantizer = crop if self.block.is_pixel else (0, 0)
         blocks = self.transform.from_levels(levels, self.quantizer, limits, dtype, of_quantizer)
         return self.block.join(blocks, self.channels, crop)
@@ -184,7 +220,20 @@ class TensorCodec(Exact):
     def decode_levels(
         self, data: torch.Tensor, used: torch.Tensor, height: int, width: int
     ) -> torch.Tensor:
-        """Inverse of encode_levels. Raises StreamError for a damaged stream."""
+        """Inverse of ``encode_levels``.
+
+        Args:
+            data: u8 [N, bound].
+            used: Sizes i64 [N].
+            height: H' of the levels.
+            width: W' of the levels.
+
+        Returns:
+            Levels int16 [N, K, H', W'].
+
+        Raises:
+            StreamError: A stream is damaged.
+        """
         return self.symbol_map.levels(self.coder.decode(data, used, height, width))
 
     @property
@@ -193,16 +242,26 @@ class TensorCodec(Exact):
         return self.class_of.device
 
     def encode(self, x: torch.Tensor) -> bytes:
-        """x [N, C, H, W] float -> a bundle with one self-describing stream for each image.
+        """A bundle with one self-describing stream for each image.
 
-        Or x of the codec's rank and layout. Raises ValueError for another shape or device than the
-        codec's, or for NaN.
+        Args:
+            x: Float [N, C, H, W], or of the codec's rank and layout.
+
+        Returns:
+            The bytes of a `Bundle` of one tensor.
+
+        Raises:
+            ValueError: Another shape or device than the codec's; NaN or Inf.
         """
         return bytes(Bundle({"": self.streams(x)}))
 
     @torch.no_grad()
     def streams(self, x: torch.Tensor) -> list[bytes]:
-        """The streams of ``encode``, N of them, for a ``Bundle`` of several tensors."""
+        """The streams of ``encode``, N of them, for a `Bundle` of several tensors.
+
+        Args:
+            x: As for ``encode``.
+        """
         self._check(x)
         planes = self.layout.planes(x.float())
         levels, _ = self.quantize(planes)
@@ -216,15 +275,24 @@ class TensorCodec(Exact):
         shape: Sequence[int] | None = None,
         max_values: int = MAX_VALUES,
     ) -> torch.Tensor:
-        """Inverse of ``encode``: float32 [N, C, H, W], or of the codec's rank and layout.
+        """Inverse of ``encode``.
 
-        data: a bundle of one tensor; or its streams in a list; or bytes of streams back to back, as
-        ``encode`` once made them. shape: that of the encoded tensor, where it has more than two
-        dimensions of positions, which streams do not tell apart. max_values: of the tensor, and of
-        its levels, at most; they take 2 and 4 bytes each. All headers are compared with the codec,
-        with each other, with ``shape`` and ``max_values`` before anything is decoded or allocated.
-        Raises StreamError for damaged bytes, those of another codec and more values, ValueError
-        where they are of another shape, or need one.
+        All headers are compared with the codec, with each other, with ``shape`` and ``max_values``
+        before anything is decoded or allocated.
+
+        Args:
+            data: A bundle of one tensor; or its streams in a list; or bytes of streams back to
+                back, as ``encode`` once made them.
+            shape: That of the encoded tensor, where it has more than two dimensions of positions,
+                which streams do not tell apart.
+            max_values: Of the tensor, and of its levels, at most; they take 2 and 4 bytes each.
+
+        Returns:
+            float32 [N, C, H, W], or of the codec's rank and layout.
+
+        Raises:
+            StreamError: Damaged bytes, those of another codec, and more values.
+            ValueError: They are of another shape, or need one.
         """
         streams, sizes = self._opened(data, max_values)
         if not streams:
@@ -240,9 +308,17 @@ class TensorCodec(Exact):
     def levels_of(
         self, data: Bytes | Bundle | Sequence[Bytes], max_values: int = MAX_VALUES
     ) -> tuple[torch.Tensor, tuple[int, int]]:
-        """What ``encode_levels`` was given: levels int16 [N, P, H', W'], and the padding.
+        """What ``encode_levels`` was given.
 
-        data, max_values and what is raised: as for ``decode``; of no images H' and W' are 0.
+        Args:
+            data: As for ``decode``.
+            max_values: As for ``decode``.
+
+        Returns:
+            Levels int16 [N, P, H', W'], and the padding; of no images H' and W' are 0.
+
+        Raises:
+            StreamError: As for ``decode``.
         """
         streams, sizes = self._opened(data, max_values)
         if not streams:
@@ -253,7 +329,12 @@ class TensorCodec(Exact):
     def positions_of(self, streams: Sequence[Bytes], max_values: int = MAX_VALUES) -> list[int]:
         """H and W of the planes of at least one image, by its header: nothing is decoded.
 
-        max_values and what is raised: as for ``decode``.
+        Args:
+            streams: Of at least one image.
+            max_values: As for ``decode``.
+
+        Raises:
+            StreamError: As for ``decode``.
         """
         return list(self._positions(self._opened(streams, max_values)[1]))
 
@@ -367,14 +448,23 @@ class TensorCodec(Exact):
     # -- Saved codecs ------------------------------------------------------------------------------
 
     def save(self, path: str | PathLike) -> None:
-        """Write the codec to a safetensors file; see ``load``."""
+        """Write the codec to a safetensors file; see ``load``.
+
+        Args:
+            path: The file.
+        """
         Archive({"kind": "tensor"}, {"tensor": self.packed()}).write(path)
 
     @staticmethod
     def load(path: str | PathLike, max_bytes: int = MAX_BYTES) -> TensorCodec:
-        """Read a codec written by ``save``, of at most max_bytes bytes.
+        """Read a codec written by ``save``.
 
-        Raises StorageError for any other file.
+        Args:
+            path: The file.
+            max_bytes: Of the file, at most.
+
+        Raises:
+            StorageError: Any other file.
         """
         archive = Archive.read(path, max_bytes)
         if archive.header.get("kind") != "tensor":
@@ -411,7 +501,11 @@ class TensorCodec(Exact):
 
     @classmethod
     def unpacked(cls, layer: Scalars, tensors: Tensors) -> TensorCodec:
-        """From such scalars and tensors. ValueError where the parts do not fit together."""
+        """From such scalars and tensors.
+
+        Raises:
+            ValueError: The parts do not fit together.
+        """
         channels, groups = integer(layer["channels"], 1), integer(layer["groups"], 0)
         rank, channel_dim = integer(layer["rank"], 2), integer(layer["channel_dim"], 1)
         require(channel_dim < rank <= MOST_DIMENSIONS, f"channels in dimension {channel_dim}")

@@ -59,22 +59,44 @@ class Coder(Exact):
     A subclass says what it can do, makes its tables in ``build``, and has ``encode`` and
     ``decode_unchecked``; the rest it may leave.
 
-    name: by which presets, configurations and saved codecs know it.
-    tables: it has tables of symbols, and can have several. escapes: it codes any int16 level, also
-    outside of ``lo`` to ``hi``; others are given levels in that range alone. predicted: levels may
-    be replaced by differences from a prediction, which needs escapes. classes: it can have tables
-    for classes of positions, which it is then given with the levels. alphabets: each of its tables
-    can be for levels of its own. stream_coder: as which coder the headers of its streams name it
-    (docs/stream_format.md), None for any.
+    What it says in attributes of the class:
 
-    counts: i64 [T, L] calibration histogram of each table over the levels lo .. lo+L-1. alphabets:
-    i64 [T, 2], first and last level of each table, where they differ.
-    table_of: i64 [segments], the table of each component; with several classes of positions, of the
-    map and of each class of each component.
-    lane_values: how many values a lane of a stream codes, 0 for its own choice; it concerns the
-    encoder alone. lengths: u8 [T, L] Huffman code lengths of the counts, whatever the coder.
-    table_id: 0..65535, from all that decides how a stream is decoded.
-    Raises ValueError for too many levels or wrong lane_values.
+    - ``name``: by which presets, configurations and saved codecs know it.
+    - ``tables``: it has tables of symbols, and can have several.
+    - ``escapes``: it codes any int16 level, also outside of ``lo`` to ``hi``; others are given
+      levels in that range alone.
+    - ``predicted``: levels may be replaced by differences from a prediction, which needs escapes.
+    - ``classes``: it can have tables for classes of positions, which it is then given with the
+      levels.
+    - ``alphabets``: each of its tables can be for levels of its own.
+    - ``stream_coder``: as which coder the headers of its streams name it (docs/stream_format.md),
+      None for any.
+
+    Args:
+        lo: The first level of the tables.
+        counts: i64 [T, L] calibration histogram of each table over the levels lo .. lo+L-1.
+        table_of: i64 [segments], the table of each component; with several classes of positions, of
+            the map and of each class of each component.
+        position_classes: How many classes of positions there are.
+        lane_values: How many values a lane of a stream codes, 0 for its own choice; it concerns the
+            encoder alone.
+        alphabets: i64 [T, 2], first and last level of each table, where they differ.
+
+    All arguments are attributes, too, ``alphabets`` as ``alphabet_of``.
+
+    Attributes:
+        hi: The last level of the tables.
+        components: K, the number of components.
+        lengths: u8 [T, L] Huffman code lengths of the counts, whatever the coder.
+        table_id: 0..65535, from all that decides how a stream is decoded.
+
+    Raises:
+        ValueError: Too many levels, or wrong lane_values.
+
+    Example:
+        >>> codec = fmtc.calibrate_tensor(tensor, bits=6, coder="rans")
+        >>> isinstance(codec.coder, fmtc.Coder), codec.coder.name, codec.coder.escapes
+        (True, 'rans', True)
     """
 
     name: ClassVar[str]
@@ -145,6 +167,9 @@ class Coder(Exact):
         """The tables with which ``ops.encode_point`` or ``decode_point`` code what this one codes.
 
         None where they do not know it: it is then given the levels of ``encode``.
+
+        Args:
+            encoding: Whether those to encode with are asked for.
         """
         return None
 
@@ -161,28 +186,48 @@ class Coder(Exact):
         crop: tuple[int, int] = (0, 0),
         classes: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One stream for each image of levels int16 [N, K, H, W].
+        """One stream for each image.
 
-        crop: rows and columns of block padding, kept in the header. classes: u8 of the positions
-        (``PositionClasses.of``), where there are several. Returns bytes u8 [N, bound] and used
-        sizes i64 [N]. Raises RuntimeError for a level outside the tables, unless it escapes them.
+        Args:
+            levels: int16 [N, K, H, W].
+            crop: Rows and columns of block padding, kept in the header.
+            classes: u8 of the positions (``PositionClasses.of``), where there are several.
+
+        Returns:
+            Bytes u8 [N, bound] and used sizes i64 [N].
+
+        Raises:
+            RuntimeError: A level outside the tables, unless it escapes them.
         """
         raise NotImplementedError
 
     def decode_unchecked(
         self, data: torch.Tensor, used: torch.Tensor, height: int, width: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Levels int16 [N, K, height, width] of such streams, and a status i32 [N] of each.
+        """The levels of such streams, and a status of each.
 
         Damage does not raise: the status is then not 0 (``ops.check_status``). The shape is the
-        caller's, who has compared it with what it takes (``TensorCodec.decode``).
+        caller's, who has compared it with what it takes (`TensorCodec.decode`).
+
+        Args:
+            data: u8 [N, bound].
+            used: Sizes i64 [N].
+            height: H of the levels.
+            width: W of the levels.
+
+        Returns:
+            Levels int16 [N, K, height, width] and the status i32 [N].
         """
         raise NotImplementedError
 
     def decode(
         self, data: torch.Tensor, used: torch.Tensor, height: int, width: int
     ) -> torch.Tensor:
-        """The levels of ``decode_unchecked``. Raises StreamError for damage."""
+        """The levels of ``decode_unchecked``, whose arguments it takes.
+
+        Raises:
+            StreamError: A stream is damaged.
+        """
         levels, status = self.decode_unchecked(data, used, height, width)
         ops.check_status(status)
         return levels
@@ -190,8 +235,17 @@ class Coder(Exact):
     def stream_info(self, data: ops.Bytes) -> dict[str, Any]:
         """Of the stream that ``data`` begins with: size in bytes, height, width, crop_h, crop_w.
 
-        Raises StreamError where it begins with none. This one compares the coder, its components,
-        classes and tables, too, so that nothing is decoded or allocated for a stream of another.
+        This one compares the coder, its components, classes and tables, too, so that nothing is
+        decoded or allocated for a stream of another.
+
+        Args:
+            data: Bytes.
+
+        Returns:
+            These five by name.
+
+        Raises:
+            StreamError: They begin with none.
         """
         info = ops.stream_info(data)
         coder = self.stream_coder or info["coder"]
@@ -199,10 +253,12 @@ class Coder(Exact):
         return info
 
     def cross_entropy_bits(self) -> torch.Tensor:
-        """Ideal code length of each level under the tables in use, f64 [T, L].
+        """Ideal code length of each level under the tables in use.
 
-        0 outside of a table's alphabet. Of its share of the smoothed counts, -log2, from which a
-        Huffman code is made.
+        Of its share of the smoothed counts, -log2, from which a Huffman code is made.
+
+        Returns:
+            f64 [T, L]; 0 outside of a table's alphabet.
         """
         p = self.smoothed_counts().double()
         bits = -(p / p.sum(1, keepdim=True)).log2()
@@ -220,7 +276,11 @@ class Coder(Exact):
 
     @staticmethod
     def unpacked(layer: Scalars, tensors: Tensors, segments: int, position_classes: int) -> Coder:
-        """From such scalars and tensors. ValueError where they do not fit so many segments."""
+        """From such scalars and tensors.
+
+        Raises:
+            ValueError: They do not fit so many segments.
+        """
         lo, kind = layer["symbols_from"], coders[layer["coder"]]
         require(-(2**15) <= integer(lo) < 2**15, f"symbols from {lo}")
         require(position_classes == 1 or kind.classes, "its classes of positions")
@@ -261,8 +321,31 @@ coders: Registry[type[Coder]] = Registry("coder")
 def register_coder(coder: C) -> C:
     """Make a coder known by its name; also a decorator of the class.
 
-    ValueError: no subclass of ``Coder``, no ``encode`` or ``decode_unchecked``, no name, or the
-    name of another.
+    Presets and configurations may then name it; examples/python/own_coder.py is a complete one.
+
+    Args:
+        coder: A subclass of `Coder`.
+
+    Returns:
+        The class.
+
+    Raises:
+        ValueError: No subclass of `Coder`, no ``encode`` or ``decode_unchecked``, no name, or the
+            name of another; ``predicted`` without ``escapes``.
+
+    Example:
+        >>> rans = type(fmtc.calibrate_tensor(tensor, coder="rans").coder)
+        >>> @fmtc.register_coder
+        ... class Counted(rans):
+        ...     name = "counted"
+        ...     images = 0
+        ...
+        ...     def encode(self, levels, crop=(0, 0), classes=None):
+        ...         Counted.images += len(levels)
+        ...         return super().encode(levels, crop, classes)
+        >>> data = fmtc.calibrate_tensor(tensor, coder="counted").encode(tensor)
+        >>> Counted.images
+        4
     """
     if not (isinstance(coder, type) and issubclass(coder, Coder)):
         raise ValueError(f"a coder is a subclass of fmtc.Coder, not {coder!r}")

@@ -41,10 +41,28 @@ PAPER_RANGE = "range"  # what presets call the paper's own, which is no rule
 def register_range(name: str, rule: Rule) -> Rule:
     """Make a rule known that takes a layer's calibration values to the range it quantises.
 
-    rule: (values, bits, each) -> low, high, bits: ``values()`` yields tensors [N, K, ...] each time
-    it is called; the range is quantised in 2^bits levels, of which one is 0 (``grid``). All three
-    results are [] or, where ``each`` is true, may be [K], a range for each component.
     A preset names it as its ``rule``.
+
+    Args:
+        name: Of the rule.
+        rule: (values, bits, each) -> low, high, bits: ``values()`` yields tensors [N, K, ...] each
+            time it is called; the range is quantised in 2^bits levels, of which one is 0
+            (``grid``). All three results are [] or, where ``each`` is true, may be [K], a range for
+            each component.
+
+    Returns:
+        The rule.
+
+    Raises:
+        ValueError: The rule is no function; the name of another, or "range".
+
+    Example:
+        >>> def symmetric(values, bits, each=False):
+        ...     largest = torch.stack([y.abs().max() for y in values()]).max().double()
+        ...     return -largest, largest, torch.tensor(bits)
+        >>> rule = fmtc.register_range("symmetric", symmetric)
+        >>> preset = fmtc.BitsPreset(name="symmetric", transform="none", rule="symmetric")
+        >>> codec = fmtc.calibrate_tensor(tensor, preset, bits=6)
     """
     if not callable(rule):
         raise ValueError(f"a range is a function (values, bits, each), not {rule!r}")

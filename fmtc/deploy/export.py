@@ -59,24 +59,34 @@ def export(
 ) -> None:
     """Write a compressed network as an AOTInductor package; compiling takes minutes.
 
-    Of what ``fmtc.split`` gave, path is a folder: its head.pt2 and tail.pt2 are written, for
-    ``fmtc_infer --head`` and ``--tail`` (``fmtc.deploy.export_split``), and what is for fmtc_eval
-    is refused.
+    Args:
+        compressed: What `fmtc.compress` gave; or `fmtc.split`, of which head.pt2 and tail.pt2 are
+            written, for ``fmtc_infer --head`` and ``--tail`` (``fmtc.deploy.export_split``), and
+            what is for fmtc_eval is refused.
+        path: Ends in .pt2. Of a split network, a folder.
+        example: float32 [N, ...], an input of the size that the package shall take, on the device
+            that it is for and that the networks are on.
+        dynamic_batch: The package takes any N; without, that of ``example`` is fixed, too.
+        preprocess: How an image becomes an input (``fmtc.data.preprocess``); kept for who runs the
+            package.
+        classes: Names of the outputs; kept for who runs the package.
+        statistics: For fmtc_eval: the compressed network counts its levels, which needs a
+            dynamic_batch.
+        plain: For fmtc_eval: a package by `export_plain` in the same folder, with the plain network
+            that this one then leaves out.
+        name: For fmtc_eval: of the network in results; None for its class's.
+        calibration: For fmtc_eval: the images that it was calibrated with, which are known again by
+            what their files hold and never evaluated.
+        seed: For fmtc_eval: by which they were drawn (``fmtc.data.datasets.split``).
 
-    path: ends in .pt2. example: float32 [N, ...], an input of the size that the package shall take,
-    on the device that it is for and that the networks are on; N is fixed, too, unless
-    dynamic_batch. preprocess: how an image becomes an input (``fmtc.data.preprocess``), classes:
-    names of the outputs; both are kept for who runs the package.
+    Raises:
+        ExportError: The network cannot be exported; it names what cannot.
+        ValueError: Bad arguments.
+        OSError: The file cannot be written; before anything is compiled if its folder is the
+            reason.
 
-    For ``fmtc_eval``: statistics: the compressed network counts its levels, which needs a
-    dynamic_batch. plain: a package by `export_plain` in the same folder, with the plain network
-    that this one then leaves out. name: of the network in results; None for its class's.
-    calibration: the images that it was calibrated with, which are known again by what their files
-    hold and never evaluated; seed: by which they were drawn (``fmtc.data.datasets.split``).
-    Raises ExportError that names what cannot be exported, and ValueError for bad arguments; OSError
-    where the file cannot be written, before anything is compiled if its folder is the reason.
-
-    >>> fmtc.export(compressed, "m.pt2", images[:2], preprocess="resize=256,crop=224")
+    Example:
+        >>> fmtc.export(compressed, "m.pt2", x, preprocess="resize=32")  # doctest: +SKIP
     """
     if isinstance(compressed, Split):
         if statistics or any(given is not None for given in (plain, name, calibration)):
@@ -124,8 +134,20 @@ def export_plain(
 ) -> None:
     """Write an uncompressed network as a package, once for those of several of its points.
 
-    model: the network, or one compressed from it. path, example, dynamic_batch, errors: as for
-    `export`, whose ``plain`` names it then.
+    Args:
+        model: The network, or one compressed from it.
+        path: As for `export`, whose ``plain`` names it then.
+        example: As for `export`.
+        dynamic_batch: As for `export`.
+
+    Raises:
+        ExportError: As for `export`.
+        ValueError: As for `export`.
+        OSError: As for `export`.
+
+    Example:
+        >>> fmtc.export_plain(model, "plain.pt2", x)  # doctest: +SKIP
+        >>> fmtc.export(compressed, "m.pt2", x, plain="plain.pt2")  # doctest: +SKIP
     """
     path = _package_path(path)
     model = model.reference if isinstance(model, CompressedModel) else model
@@ -157,16 +179,23 @@ def export_reference(
 ) -> None:
     """Write what a compressed network makes of images, for ``fmtc_infer --check`` to compare with.
 
-    path: a safetensors file. images: float32 [N, ...], preprocessed, in the order in which
-    fmtc_infer takes the files: as they are named, those of a folder sorted by their paths. batch:
-    that of fmtc_infer's ``--batch``, best also on as many threads: convolutions round otherwise
-    in other batches, which can tip a decision between two classes. The file
-    holds ``output`` [N, ...], the one whose classes are shown (the first that counts and has
-    classes, or else the first that counts), ``plain``, that of the uncompressed network, and
-    ``used`` i64 [N, points], the bytes of the streams. ValueError: images of another kind or
-    number, a stream that does not decode.
+    The file holds ``output`` [N, ...], the one whose classes are shown (the first that counts and
+    has classes, or else the first that counts), ``plain``, that of the uncompressed network, and
+    ``used`` i64 [N, points], the bytes of the streams.
 
-    >>> fmtc.export_reference(compressed, "reference.safetensors", images)
+    Args:
+        compressed: The compressed network.
+        path: A safetensors file.
+        images: float32 [N, ...], preprocessed, in the order in which fmtc_infer takes the files: as
+            they are named, those of a folder sorted by their paths.
+        batch: That of fmtc_infer's ``--batch``, best also on as many threads: convolutions round
+            otherwise in other batches, which can tip a decision between two classes.
+
+    Raises:
+        ValueError: Images of another kind or number, a stream that does not decode.
+
+    Example:
+        >>> fmtc.export_reference(compressed, "reference.safetensors", images)
     """
     check_example(compressed.reference, images)
     streaming, plain = Streaming(compressed), compressed.reference

@@ -46,16 +46,32 @@ def split(
 ) -> Split:
     """Cut ``model`` where some tensors cross, which are sent as streams; nothing else is quantised.
 
-    at: a layer or module whose output crosses, or several, such as the levels of a feature pyramid.
-    Behind them the network must not read anything else that it made of its input. images, target,
-    config and options: as for ``fmtc.compress``; the target is fmtc.Agreement(.99) by default, of
-    the network's outputs. The tensors' sensitivities are those of the tail, whose convolutions are
-    refitted to decoded inputs.
-    Raises ValueError where ``at`` is no cut, and what ``fmtc.compress`` raises.
+    The tensors' sensitivities are those of the tail, whose convolutions are refitted to decoded
+    inputs.
 
-    >>> parts = fmtc.split(model, at="features.10", images=images)
-    >>> data = parts.head(x)     # bytes
-    >>> y = parts.tail(data)
+    Args:
+        model: The network.
+        at: A layer or module whose output crosses, or several, such as the levels of a feature
+            pyramid. Behind them the network must not read anything else that it made of its input.
+        images: As for `fmtc.compress`.
+        target: As for `fmtc.compress`, of the network's outputs. Default: ``fmtc.Agreement(.99)``.
+        config: As for `fmtc.compress`.
+        progress: As for `fmtc.compress`.
+        input_fn: As for `fmtc.compress`.
+        **options: As for `fmtc.compress`.
+
+    Returns:
+        The head and the tail.
+
+    Raises:
+        ValueError: ``at`` is no cut; and what `fmtc.compress` raises.
+
+    Example:
+        >>> parts = fmtc.split(model, at="layer1", images=images, target=fmtc.Step(0.02))
+        >>> data = parts.head(x)     # bytes
+        >>> y = parts.tail(data)
+        >>> parts.at, y.shape
+        (('layer1.0',), torch.Size([4, 10]))
     """
     config = replace(CompressConfig.of(config, **options), exclude_bits=AS_IT_IS)
     compressor = Compressor(model, images, config, progress=progress, input_fn=input_fn)
@@ -83,8 +99,25 @@ def layers_at(compressor: Compressor, at: str | Iterable[str]) -> list[str]:
 class Split:
     """A head and a tail, which may run on different machines: each loads the same file.
 
-    compressed: the whole of it in one network. at: the layers whose tensors cross. head, tail:
-    ``data = parts.head(x)`` and ``y = parts.tail(data)``.
+    `split` and `load_split` make it.
+
+    Attributes:
+        compressed: The whole of it in one network.
+        at: The layers whose tensors cross.
+        head: ``data = parts.head(x)``: the bytes of the `Bundle` (docs/stream_format.md) of the
+            tensors that cross, of images [N, C, H, W]. Raises ValueError for NaN and Inf, and what
+            the network raises for a shape that is not its.
+        tail: ``y = parts.tail(data, size=(), max_values=...)``: the network's outputs for what its
+            head made. ``size``: H and W of the images that the head was given, where they are not
+            those of calibration. ``max_values``: of each tensor, at most. Raises StreamError for
+            damaged bytes, those of another network or size, and more values.
+
+    Example:
+        >>> data = parts.head(x)
+        >>> fmtc.Bundle.of(data).images
+        4
+        >>> parts.tail(data).shape
+        torch.Size([4, 10])
     """
 
     def __init__(self, compressed: CompressedModel):
@@ -101,7 +134,11 @@ class Split:
         return self
 
     def save(self, path: str | PathLike) -> None:
-        """Write codecs and settings (not the weights) to a safetensors file: ``load_split``."""
+        """Write codecs and settings (not the weights) to a safetensors file: `load_split`.
+
+        Args:
+            path: The file.
+        """
         self.compressed.save(path)
 
     def graphs(self, size: Sequence[int]) -> _Graphs:
@@ -117,8 +154,16 @@ class Split:
         return self._graphs[size]
 
     def report(self) -> SplitReport:
-        """Rates of what has passed the head since the last ``reset_statistics``, or of the
-        calibration images before that, and what the head computes."""
+        """What crosses the cut, and what the head computes; ``print`` shows it as a table.
+
+        Rates are those of what has passed the head since the last ``reset_statistics``, or of the
+        calibration images before that.
+
+        Example:
+            >>> report = parts.report()
+            >>> [tensor["layer"] for tensor in report.tensors]
+            ['layer1.0']
+        """
         return SplitReport.of(self)
 
 
@@ -229,11 +274,13 @@ class Tail:
 
 @dataclass
 class SplitReport:
-    """What crosses a cut: of each tensor its layer, shape, bits a value and KiB an image.
+    """What crosses a cut.
 
-    streams: whether these are bytes of real streams, of images that have passed the head; else they
-    are cross-entropies of the calibration images. multiply_adds: of an image, in the head and in
-    all of the network.
+    Attributes:
+        tensors: Of each tensor its layer, shape, bits a value and KiB an image.
+        streams: Whether these are bytes of real streams, of images that have passed the head; else
+            they are cross-entropies of the calibration images.
+        multiply_adds: Of an image, in the head and in all of the network.
     """
 
     tensors: list[dict[str, Any]]
@@ -273,7 +320,24 @@ class SplitReport:
 
 
 def load_split(path: str | PathLike, model: nn.Module, *, max_bytes: int = MAX_BYTES) -> Split:
-    """What ``Split.save`` wrote, on its model; see ``fmtc.load``."""
+    """What `Split.save` wrote, on its model; see `fmtc.load`.
+
+    Args:
+        path: The file.
+        model: As for `fmtc.load`.
+        max_bytes: Of the file, at most.
+
+    Returns:
+        The head and the tail.
+
+    Raises:
+        StorageError: As for `fmtc.load`; or the file holds a network that is not split.
+
+    Example:
+        >>> parts.save("split.safetensors")
+        >>> fmtc.load_split("split.safetensors", model).at
+        ('layer1.0',)
+    """
     compressed = load(path, model, max_bytes=max_bytes)
     if compressed.config.exclude_bits != AS_IT_IS:
         raise StorageError(

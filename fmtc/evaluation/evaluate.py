@@ -37,33 +37,49 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a model on images: one point of the result schema, as a dictionary.
 
-    model: a `CompressedModel`, whose statistics are reset first and then reported, or any module,
-    whose rates are None.
-    data: images [N, C, H, W]; (images, labels [N]); an iterable of batches of either or of
-    dictionaries, such as a DataLoader, a list or a generator; or a `fmtc.data` Dataset. It is
-    gone through once, and both networks run on each batch.
-    reference: the uncompressed network, or its `Reference`, which remembers outputs that several
-    evaluations need. Default: the compressed model's own; a plain model is its own reference.
-    batch: images at a time, where `data` does not bring its own batches. No figure depends on it.
-    mode: "stream" or "simulate" for this evaluation; None keeps the compressed model's mode.
-    progress: True shows a bar where this takes longer than 2 s, on a terminal; a function is called
-    with ("evaluate", images done, images or None).
-    input_fn: batch -> images or (images, labels), for other shapes of batch.
-    outputs: which of the network's outputs count: names or patterns of them ("boxes", "head.*";
-    those of a tuple are "0", "1", ...), or a function that takes the whole output to a tensor,
-    a tuple or a dictionary of tensors. Default: those of the reference or else of the
-    compressed model, and all where these do not say either.
+    It is always compared with the uncompressed network. Data are gone through once, and both
+    networks run on each batch.
 
-    Accuracies are fractions; they are None without labels or where no output is [n, classes], of
-    which the first counts. `outputs` has the SNR of each output and `snr_db` that of the worst:
-    signal is what deviates from the output's mean over the images that a compressed model was
-    calibrated with. A plain model has no such mean, nor has one that was given another function as
-    `outputs`: it is then the mean of the reference over the images evaluated. `snr_db_image` is the
-    first output's with the mean of each image's own elements. `seconds.evaluate` is the
-    time in this model's forward passes, without reading images and without the reference's.
-    ValueError: no images, outputs with NaN or Inf, an output that is no batch or has none of these
-    names, a label out of range, and what `fmtc.evaluation.batches` says of data that it does not
-    understand.
+    Args:
+        model: A `CompressedModel`, whose statistics are reset first and then reported, or any
+            module, whose rates are None.
+        data: Images [N, C, H, W]; (images, labels [N]); an iterable of batches of either or of
+            dictionaries, such as a DataLoader, a list or a generator; or a ``fmtc.data`` Dataset.
+        reference: The uncompressed network, or its `Reference`, which remembers outputs that
+            several evaluations need. Default: the compressed model's own; a plain model is its own
+            reference.
+        batch: Images at a time, where ``data`` does not bring its own batches. No figure depends on
+            it.
+        mode: "stream" or "simulate" for this evaluation; None keeps the compressed model's mode.
+        progress: True shows a bar where this takes longer than 2 s, on a terminal; a function is
+            called with ("evaluate", images done, images or None).
+        input_fn: batch -> images or (images, labels), for other shapes of batch.
+        outputs: Which of the network's outputs count: names or patterns of them ("boxes", "head.*";
+            those of a tuple are "0", "1", ...), or a function that takes the whole output to a
+            tensor, a tuple or a dictionary of tensors. Default: those of the reference or else of
+            the compressed model, and all where these do not say either.
+
+    Returns:
+        The point. Accuracies are fractions; they are None without labels or where no output is [n,
+        classes], of which the first counts. ``outputs`` has the SNR of each output and ``snr_db``
+        that of the worst: signal is what deviates from the output's mean over the images that a
+        compressed model was calibrated with. A plain model has no such mean, nor has one that was
+        given another function as ``outputs``: it is then the mean of the reference over the images
+        evaluated. ``snr_db_image`` is the first output's with the mean of each image's own
+        elements. ``seconds.evaluate`` is the time in this model's forward passes, without reading
+        images and without the reference's.
+
+    Raises:
+        ValueError: No images, outputs with NaN or Inf, an output that is no batch or has none of
+            these names, a label out of range, and what ``fmtc.evaluation.batches`` says of data
+            that it does not understand.
+
+    Example:
+        >>> point = fmtc.evaluate(compressed, (images, labels))
+        >>> point["bits_per_value"].keys()
+        dict_keys(['entropy', 'entropy_classes', 'cross_entropy', 'huffman', 'stream'])
+        >>> 0 <= point["agreement"] <= 1
+        True
     """
     compressed = model if isinstance(model, CompressedModel) else None
     plain = model if compressed is None else compressed.reference

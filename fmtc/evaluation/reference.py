@@ -37,23 +37,35 @@ class Reference:
     its own output whatever the order in which it comes, and the points of a curve share one run of
     the network. Only outputs are kept, never images or feature maps. Threads can share it.
 
-    With ``data`` (anything that `evaluate` takes) the network runs over it at once; without, when
-    images are first asked for.
+    Args:
+        model: The uncompressed network.
+        data: Anything that `evaluate` takes: the network runs over it at once. None: it runs when
+            images are first asked for.
+        batch: Images at a time, where the data does not bring its own batches.
+        progress: As for `evaluate`.
+        sharded: ``data`` is this process's share of the images (``fmtc.evaluation.distributed``);
+            all figures, also of what is evaluated against this reference, are those of all
+            processes, which must take part.
+        input_fn: As for `evaluate`.
+        outputs: Which of the network's outputs count: names or patterns of them, or a function that
+            takes the whole output to a tensor, a tuple or a dictionary of tensors; None: all.
 
-    outputs: which of the network's outputs count: names or patterns of them, or a function that
-    takes the whole output to a tensor, a tuple or a dictionary of tensors; None: all.
+    Attributes:
+        choice: What was given as outputs.
+        seconds: In the network's forward passes.
+        measures: Of the network compared with itself, over ``data``.
+        top1: Of ``data``, as a share, None without labels.
+        top5: Of ``data``, as a share, None without labels.
 
-    Attributes: ``choice``, what was given as outputs; ``outputs``, CPU tensors by name for each
-    different image in the order first seen; ``seconds`` in the network's forward passes. Of
-    ``data``: ``images``, how many it has;
-    ``measures`` of the network compared with itself; ``top1``, ``top5`` as shares, None without
-    labels.
+    Raises:
+        ValueError: No images, outputs with NaN or Inf, a label out of range, and what ``batches``
+            says.
 
-    batch: images at a time, where the data does not bring its own batches. progress, input_fn: as
-    for `evaluate`. sharded: ``data`` is this process's share of the images
-    (`fmtc.evaluation.distributed`); all figures, also of what is evaluated against this reference,
-    are those of all processes, which must take part.
-    ValueError: no images, outputs with NaN or Inf, a label out of range, and what `batches` says.
+    Example:
+        >>> reference = fmtc.Reference(model, (images, labels))
+        >>> reference.images
+        8
+        >>> point = fmtc.evaluate(compressed, (images, labels), reference=reference)
     """
 
     def __init__(
@@ -83,18 +95,27 @@ class Reference:
 
     @property
     def images(self) -> int:
+        """How many images ``data`` has."""
         return self.measures.images
 
     @property
     def outputs(self) -> list[dict[str, Tensor]]:
+        """CPU tensors by name for each different image, in the order first seen."""
         with self._lock:
             return list(self._outputs.values())
 
     def outputs_of(self, images: Tensor, first: int = 0) -> dict[str, Tensor]:
-        """The network's outputs [n, ...] by name of images [n, C, H, W], on the CPU.
+        """The network's outputs for images; it runs on those alone that have not been seen.
 
-        It runs on those images alone that have not been seen. first: number of the first, for
-        errors. ValueError: an output with NaN or Inf.
+        Args:
+            images: [n, C, H, W].
+            first: Number of the first, for errors.
+
+        Returns:
+            Outputs [n, ...] by name, on the CPU.
+
+        Raises:
+            ValueError: An output with NaN or Inf.
         """
         keys = [_content(image) for image in images.cpu()]
         with self._lock:

@@ -40,14 +40,24 @@ Gather = Callable[[T], list[T]]
 class CompressedModel(nn.Module):
     """A network whose intermediate tensors go through real, decodable streams.
 
-    Call it like the model it was made from. ``mode``: "stream" encodes and decodes every tensor,
-    "simulate" gives the same bits of output without making streams, "float" transforms without
-    quantising. ``statistics``: whether what passes is counted, for ``report``; without, streams
-    take less time. ``reference``: the user's model in eval mode, on the same tensors.
+    `compress` and `load` make it. Call it like the model it was made from. It is saved, copied,
+    moved and compiled as modules are. Its ``state_dict`` holds all of it, the codecs as a
+    description in bytes; loading that of another calibration makes it the other. Compiled or
+    exported, it raises nothing for inputs with NaN or damaged streams.
 
-    It is saved, copied, moved and compiled as modules are. Its ``state_dict`` holds all of it, the
-    codecs as a description in bytes; loading that of another calibration makes it the other.
-    Compiled or exported, it raises nothing for inputs with NaN or damaged streams.
+    Attributes:
+        reference: The user's model in eval mode, on the same tensors.
+        network: The network that runs, with the coding points in it.
+        written: What share of the values that the network writes has coding points.
+        multiply_adds: Of one image, for the network as it was ("plain") and as it runs
+            ("compressed").
+
+    Example:
+        >>> compressed(x).shape
+        torch.Size([4, 10])
+        >>> compressed.mode, compressed.preset, compressed.coder
+        ('stream', 'fmtc', 'rans')
+        >>> compressed.save("codec.safetensors")
     """
 
     reference: nn.Module
@@ -110,10 +120,10 @@ class CompressedModel(nn.Module):
 
     @property
     def outputs(self) -> Choice:
-        """Which of the network's outputs `fmtc.evaluate` measures: names, a function, None for all.
+        """Which of the network's outputs `fmtc.evaluate` measures.
 
-        It can be set, to a function above all, which is not saved: to the one that the model was
-        compressed with.
+        Names, a function, None for all. It can be set, to a function above all, which is not saved:
+        to the one that the model was compressed with.
         """
         return self.config.choice
 
@@ -122,10 +132,14 @@ class CompressedModel(nn.Module):
         self._calibrated.config = replace(self.config, outputs=outputs)
 
     def output_means(self, choice: Choice) -> dict[str, torch.Tensor]:
-        """Means of outputs over the calibration images, f64 by name, as far as they are known.
+        """Means of outputs over the calibration images, as far as they are known.
 
-        choice: names or None for the network's outputs; the function that is ``outputs``, for what
-        it makes of them.
+        Args:
+            choice: Names or None for the network's outputs; the function that is ``outputs``, for
+                what it makes of them.
+
+        Returns:
+            The means, f64 by name.
         """
         if not callable(choice):
             return self._calibrated.means
@@ -133,6 +147,7 @@ class CompressedModel(nn.Module):
 
     @property
     def preset(self) -> str:
+        """The name of the preset."""
         return self.config.scheme.name
 
     @property
@@ -147,14 +162,17 @@ class CompressedModel(nn.Module):
 
     @property
     def block(self) -> str:
+        """The block of the transform, as text "h,w,c"."""
         return str(self.config.block)
 
     @property
     def coder(self) -> str:
+        """The name of the entropy coder."""
         return self.config.scheme.coder
 
     @property
     def weight_bits(self) -> int:
+        """Bits of the weights, 32, 8 or 4."""
         return self.config.weight_bits
 
     @property
@@ -168,10 +186,16 @@ class CompressedModel(nn.Module):
 
     @property
     def calibration_images(self) -> int:
+        """How many images it was calibrated with, those of ``start`` included."""
         return self._calibrated.images
 
     @property
     def mode(self) -> str:
+        """What calling it does, "stream", "simulate" or "float"; can be set.
+
+        "stream" encodes and decodes every tensor, "simulate" gives the same bits of output without
+        making streams, "float" transforms without quantising.
+        """
         return self._mode
 
     @mode.setter
@@ -183,6 +207,10 @@ class CompressedModel(nn.Module):
 
     @property
     def statistics(self) -> bool:
+        """Whether what passes is counted, for ``report``; can be set.
+
+        Without, streams take less time.
+        """
         return self._statistics
 
     @statistics.setter
@@ -193,6 +221,11 @@ class CompressedModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Any, *more: Any, **named: Any) -> Any:
+        """The network's outputs for inputs as the model takes them.
+
+        Raises:
+            ValueError: An input is no batch, or has NaN or Inf.
+        """
         packing = self._calibrated.packing
         if packing is not None and more:
             x, more = packing.packed((x, *more)), ()
@@ -207,16 +240,24 @@ class CompressedModel(nn.Module):
         return self._calibrated.probe.shape
 
     def network_for(self, x: Any) -> nn.Module:
-        """``network``, captured for images [N, C, H, W] of this size first where that is needed.
+        """``network``, captured for images of this size first where that is needed.
 
-        Raises what the model raises where it does not take them.
+        Args:
+            x: Images [N, C, H, W].
+
+        Raises:
+            Exception: What the model raises where it does not take them.
         """
         if isinstance(x, torch.Tensor) and x.shape[1:] not in self._sizes:
             self._take_size(x)
         return self.network
 
     def check_input(self, *args: Any) -> None:
-        """ValueError for an image that is no batch, NaN and Inf."""
+        """Refuse what the network cannot take.
+
+        Raises:
+            ValueError: An image that is no batch; NaN and Inf.
+        """
         first = next((x for x in args if isinstance(x, torch.Tensor)), None)
         shape = self._calibrated.probe.shape
         if first is not None and first.dim() == len(shape) and first.shape[0] == shape[0]:
@@ -268,7 +309,14 @@ class CompressedModel(nn.Module):
     def report(self, gather: Gather[Counted] | None = None) -> Report:
         """Rates of everything run since the last reset; of the calibration images before that.
 
-        gather: gives what all processes have counted, where several share the images.
+        Args:
+            gather: Gives what all processes have counted, where several share the images.
+
+        Example:
+            >>> compressed.reset_statistics()
+            >>> y = compressed(x)
+            >>> compressed.report().bits_per_value.keys()
+            dict_keys(['entropy', 'entropy_classes', 'cross_entropy', 'huffman', 'stream'])
         """
         counted = {name: point.statistics.counted() for name, point in self.points.items()}
         if gather is not None:
@@ -284,13 +332,18 @@ class CompressedModel(nn.Module):
         return report
 
     def save(self, path: str | PathLike) -> None:
-        """Write codecs and settings (not the weights) to a safetensors file; see ``fmtc.load``."""
+        """Write codecs and settings (not the weights) to a safetensors file; see `load`.
+
+        Args:
+            path: The file.
+        """
         self.calibrated().archive().write(path)
 
     def calibrated(self, weights: bool = True) -> Calibrated:
         """All that its calibration found out, which makes it anew on the reference.
 
-        weights: with those of refitted convolutions.
+        Args:
+            weights: With those of refitted convolutions.
         """
         calibrated = replace(self._calibrated, codecs=self.codecs)
         if weights:
@@ -351,13 +404,30 @@ def load(
     outputs: str | Iterable[str] | Callable[[Any], Any] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> CompressedModel:
-    """Put a codec saved by ``CompressedModel.save`` back on its model.
+    """Put a codec saved by `CompressedModel.save` back on its model.
 
     Streams are bit-identical to those of the saved object. The model is recognised by what it
-    computes of an input that the file describes. outputs: the function that it was compressed with,
-    which is not saved; names are, and without either all outputs are measured. max_bytes: of the
-    file, at most. Raises fmtc.StorageError where the file is damaged, larger, of another version,
-    or was made for another model.
+    computes of an input that the file describes.
+
+    Args:
+        path: The file.
+        model: The model that it was made for, with its weights.
+        outputs: The function that it was compressed with, which is not saved; names are, and
+            without either all outputs are measured.
+        max_bytes: Of the file, at most.
+
+    Returns:
+        The compressed network.
+
+    Raises:
+        StorageError: The file is damaged, larger, of another version, or was made for another
+            model.
+
+    Example:
+        >>> compressed.save("codec.safetensors")
+        >>> loaded = fmtc.load("codec.safetensors", model)
+        >>> torch.equal(loaded(x), compressed(x))
+        True
     """
     source, model = str(path), unwrapped(model)
     calibrated = Calibrated.of(Archive.read(path, max_bytes), source)

@@ -23,19 +23,33 @@ from .points import CodingPoint
 class Report:
     """Bits of all coding points, divided by all values of the original tensors.
 
-    values: N*C*H*W summed over layers. bits_per_value: by kind of rate (docs/method.md, "How bits
-    are counted"): ``entropy`` one empirical histogram a layer (the paper's metric),
-    ``entropy_classes`` one for each class of components, ``cross_entropy`` under the calibrated
-    tables, ``huffman`` the calibrated code lengths (both count what is escaped as the nearest level
-    in the tables), ``stream`` the bytes produced, all side information included (None where no
-    stream was made). layers: the same for each layer, with the step, the number of kept components,
-    how often it is read, ``mse``, the mean squared error of the decoded calibration tensors, and
-    the ``histogram`` of its symbols as it is drawn (``fmtc.results.spectrum``), None where it is
-    not known. joules_per_image: energy of writing and reading them at each of
-    these rates, see ``fmtc.results.energy``. Where positions have classes, their map is among the
-    symbols of all these rates. written: what share of all that an image makes the network write
-    this speaks of; uncoded_bits: of a value of the rest, in ``bits_per_written_value``. nan_values:
-    those that were NaN, and became finite.
+    `CompressedModel.report` makes it; ``print`` shows it as a table. Where positions have classes,
+    their map is among the symbols of all rates.
+
+    Attributes:
+        values: N*C*H*W summed over layers.
+        clamped_fraction: Share of the values that were clamped.
+        bits_per_value: By kind of rate (docs/method.md, "How bits are counted"): ``entropy`` one
+            empirical histogram a layer (the paper's metric), ``entropy_classes`` one for each class
+            of components, ``cross_entropy`` under the calibrated tables, ``huffman`` the calibrated
+            code lengths (both count what is escaped as the nearest level in the tables), ``stream``
+            the bytes produced, all side information included (None where no stream was made).
+        multiply_adds: Of one image, of the network as it was ("plain") and compressed
+            ("compressed").
+        layers: The same for each layer, with the step, the number of kept components, how often it
+            is read, ``mse``, the mean squared error of the decoded calibration tensors, and the
+            ``histogram`` of its symbols as it is drawn (``fmtc.results.spectrum``), None where it
+            is not known.
+        written: What share of all that an image makes the network write this speaks of.
+        uncoded_bits: Of a value of the rest, in ``bits_per_written_value``.
+        nan_values: Those that were NaN, and became finite.
+        calibration: Whether it is of the calibration images, as no others have been counted.
+
+    Example:
+        >>> report = compressed.report()
+        >>> [layer["name"] for layer in report.layers]
+        ['conv1', 'layer1.0']
+        >>> report.plot("layers.png")
     """
 
     values: int
@@ -88,16 +102,22 @@ class Report:
 
     @property
     def joules_per_image(self) -> dict[str, float | None]:
+        """Energy in joules of writing and reading the tensors of an image, at each of these rates.
+
+        See ``fmtc.results.energy``.
+        """
         return {rate: image_joules(self.layers, rate) for rate in RATES}
 
     def dram_joules_per_image(self, power_down: bool = False) -> dict[str, float | None]:
         """The same for a DRAM, of which not all scales with the bits (``fmtc.results.dram``).
 
-        power_down: what it is in while nothing moves, instead of standby.
+        Args:
+            power_down: What it is in while nothing moves, instead of standby.
         """
         return {rate: dram_image_joules(self.layers, rate, power_down) for rate in RATES}
 
     def to_dict(self) -> dict:
+        """The report as JSON can hold it, with the rates and energies that are made of it."""
         return {
             "values": self.values,
             "clamped_fraction": self.clamped_fraction,
@@ -112,10 +132,15 @@ class Report:
         }
 
     def to_json(self, **options) -> str:
+        """``to_dict`` as text; options are those of ``json.dumps``."""
         return json.dumps(self.to_dict(), **options)
 
     def plot(self, path) -> None:
-        """Bar chart of bits per value by layer, as a PNG or SVG file."""
+        """Bar chart of bits per value by layer.
+
+        Args:
+            path: A PNG or SVG file.
+        """
         from ..results.plot import layers
 
         layers(self.to_dict(), path, "Bits per value, layer by layer")

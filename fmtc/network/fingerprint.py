@@ -10,7 +10,22 @@ from torch import nn
 
 
 def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over a model's layers with their settings, and all parameters and buffers."""
+    """Tell models apart by their layers, parameters and buffers.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        SHA-256 over the model's layers with their settings, and all parameters and buffers, as 64
+        hexadecimal digits.
+
+    Example:
+        >>> import copy
+        >>> fmtc.fingerprint(model) == fmtc.fingerprint(copy.deepcopy(model))
+        True
+        >>> len(fmtc.fingerprint(model))
+        64
+    """
     digest = hashlib.sha256(type(model).__name__.encode())
     # Without the addresses that some representations show.
     digest.update(re.sub(r" at 0x[0-9a-f]+", "", repr(model)).encode())
