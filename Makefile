@@ -245,6 +245,10 @@ bench-core: $(VENV)/.installed ## Speed of the core's loops (ARGS="--benchmark_f
 bench: build ## Coders beside others from PyPI, as far as installed (ARGS="--quick")
 	$(BIN)/python -m experiments.bench.coders $(ARGS)
 
+.PHONY: cuda-report
+cuda-report: build build-emulated ## What the CUDA kernels cost, by nvcc alone: docs/results/cuda (a minute; ARGS="--only rans.cu")
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.bench.cuda_report --out docs/results/cuda $(ARGS)
+
 # $(call wheel_tests,python): the operator tests, where no source tree can stand in for the wheel.
 define wheel_tests
 	rm -rf build/wheel-tests

@@ -24,6 +24,7 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <typeinfo>
 
 #include "cuda/executor.h"
 #define FMTC_DEVICE
@@ -104,6 +105,8 @@ void lower_to(T* least, T value) {
 
 template <typename Kernel>
 void launch(Stream, int64_t thread_blocks, const Kernel& kernel, size_t shared_bytes = 0) {
+  if (thread_blocks == 0) return;
+  executor::record_launch(typeid(Kernel).name(), thread_blocks, Kernel::kThreads, shared_bytes);
   executor::ThreadBlock thread_block(Kernel::kThreads, shared_bytes);
   for (int64_t i = 0; i < thread_blocks; ++i) {
     thread_block.run(static_cast<uint32_t>(i), static_cast<uint32_t>(thread_blocks),

@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstring>
 
-#if !defined(FMTC_EMULATE_CUDA)
+#if defined(FMTC_EMULATE_CUDA)
+#include "cuda/record.h"
+#else
 #include <cuda_runtime.h>
 #endif
 
@@ -15,7 +17,9 @@ namespace fmtc::cuda {
 using Stream = void*;
 
 inline void clear(Stream, void* bytes, size_t size) {
-  if (size > 0) std::memset(bytes, 0, size);
+  if (size == 0) return;
+  executor::record_bytes("memset", size);
+  std::memset(bytes, 0, size);
 }
 inline const char* last_error() { return nullptr; }
 
