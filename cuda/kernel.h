@@ -155,14 +155,36 @@ FMTC_DEVICE inline void lower_to(uint64_t* least, uint64_t value) {
   atomicMin(reinterpret_cast<unsigned long long*>(least), static_cast<unsigned long long>(value));
 }
 
+// Thread blocks that a multiprocessor shall have room for, which limits registers: kThreadBlocks of
+// a kernel that has it. Multiprocessors of 7.5 have fewer threads than others.
 template <typename Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads) run(const Kernel kernel) {
+constexpr uint32_t thread_blocks_together() {
+#if defined(__CUDA_ARCH__)
+  constexpr bool kFew = __CUDA_ARCH__ <= 750;
+#else
+  constexpr bool kFew = false;
+#endif
+  if constexpr (requires { Kernel::kThreadBlocks; }) {
+    return kFew ? 0 : Kernel::kThreadBlocks;
+  } else {
+    return 0;  // as many as there may be
+  }
+}
+
+template <typename Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads, thread_blocks_together<Kernel>())
+    run(const Kernel kernel) {
   kernel(Thread{});
 }
 
 template <typename Kernel>
 void launch(Stream stream, int64_t thread_blocks, const Kernel& kernel, size_t shared_bytes = 0) {
   if (thread_blocks == 0) return;
+  constexpr size_t kUnasked = size_t{48} << 10;  // what a thread block can have of shared memory
+  if (shared_bytes > kUnasked) {
+    cudaFuncSetAttribute(run<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         static_cast<int>(shared_bytes));
+  }
   run<<<static_cast<uint32_t>(thread_blocks), Kernel::kThreads, shared_bytes, stream>>>(kernel);
 }
 

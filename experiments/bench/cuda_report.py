@@ -4,10 +4,10 @@
 
 Kernels are compiled by nvcc and taken apart by cuobjdump and nvdisasm (of the triton package, or
 on the PATH). Occupancy is the share of a multiprocessor's warps that registers, shared memory and
-thread blocks leave room for. A kernel's loop is the one whose own instructions, those of loops
-inside it left out, hold most of its MARKERS; without a marker, the one with most instructions of
-its own. Instructions for 32 values are those of the loop over how many times 32 values its markers
-stand for. Branches that are hardly ever taken count as well.
+thread blocks leave room for. A kernel's loop is the shortest of those whose own instructions, loops
+inside it left out, hold most of its MARKERS, and its instructions for 32 values are those over how
+many times 32 values the markers stand for. Detours are blocks that a branch can skip and that hold
+no marker: a new segment of the tables, new digits, escaped levels; they are counted apart.
 
 Launches, memsets and allocations are those of a small tensor that the executor (cuda/executor.h)
 codes with the preset, stage by stage, as tensors on a GPU are; `make build-emulated` comes first.
@@ -53,24 +53,35 @@ ARCHITECTURES = (Architecture("8.0", 164 << 10), Architecture("9.0", 228 << 10))
 SHARED_OF_A_BLOCK = 1024  # that the system takes of each thread block
 REGISTERS_AT_ONCE = 256  # of a warp
 
-# Instructions of a kernel's loop: what stands for them in SASS, and how many for 32 values.
+
+@dataclass(frozen=True)
+class Marker:
+    """An instruction of a kernel's loop in SASS, and how many of them there are for 32 values."""
+
+    instruction: str
+    for_32: int = 1
+    usual: str = "^$"  # another instruction that blocks have which are no detours
+
+
 MARKERS = {
-    "DecodeRans": (r"\bVOTE\.ANY", 2),
-    "EncodeRans": (r"\bVOTE\.ANY", 2),
+    "DecodeRans": Marker(r"\bLDS\.U16", usual=r"\bSHFL"),
+    "EncodeRans": Marker(r"\bVOTE\.ANY", 2),
 }
 
 
 SHAPE = (2, 64, 28, 28)  # of the tensor that is coded
 # Instances of a kernel that the printed table leaves out: for other types than float.
-OTHER_TYPES = re.compile(r"<(d|NS0_)")
+OTHER_TYPES = re.compile(r"<(d|Half|BFloat16)")
 
 
 @dataclass(frozen=True)
 class Loop:
     instructions: list[str]
+    usual: list[str]  # those that are no detours
 
-    def count(self, pattern: str) -> int:
-        return sum(re.search(pattern, each) is not None for each in self.instructions)
+
+def count(pattern: str, instructions: list[str]) -> int:
+    return sum(re.search(pattern, each) is not None for each in instructions)
 
 
 @dataclass(frozen=True)
@@ -83,8 +94,9 @@ class KernelReport:
     local_bytes: int
     occupancy: float
     instructions: int
-    loop_instructions: float | None  # for 32 values
-    loop_loads: float | None  # of global memory, for 32 values
+    loop_instructions: float | None  # for 32 values, without detours
+    with_detours: float | None
+    loop_loads: float | None  # of global memory, for 32 values, without detours
     divisions: int  # calls of the code that divides 64 bits, in all of the kernel
 
 
@@ -121,7 +133,7 @@ def names_in(source: Path) -> list[str]:
 def name_of(function: str, names: list[str]) -> str | None:
     """The kernel of a mangled function, with its template's arguments as they are mangled."""
     for name in names:
-        found = re.search(rf"{len(name)}{name}(?:I(\w+?)E)?E", function)
+        found = re.search(rf"{len(name)}{name}(?:I(?:NS0_\d+)?(\w+?)E+)?Ev", function)
         if found:
             return name + (f"<{found[1]}>" if found[1] else "")
     return None
@@ -149,9 +161,9 @@ def reports_of(
         threads = threads_of(function, elf)
         dynamic = shared.get(name.split("<")[0], 0)
         code = code_of(function, sass)
-        marker, per_32 = MARKERS.get(name.split("<")[0], ("", 0))
-        loop = hot_loop(code, marker)
-        turns = loop.count(marker) / per_32 if loop is not None and marker else 1
+        loop = [None, None, None]
+        if marker := MARKERS.get(name.split("<")[0]):
+            loop = of_loop(hot_loop(code, marker), marker)
         reports.append(
             KernelReport(
                 name,
@@ -162,9 +174,8 @@ def reports_of(
                 int(stack) + int(local),
                 occupancy(architecture, threads, int(registers), dynamic),
                 sum(not line.startswith(".") for line in code),
-                len(loop.instructions) / turns if loop is not None and marker else None,
-                loop.count(r"\bLDG\b|\bLD\.E\b") / turns if loop is not None and marker else None,
-                sum(re.search(r"CALL.*__cuda_sm20_(div|rem)", line) is not None for line in code),
+                *loop,
+                count(r"CALL.*__cuda_sm20_(div|rem)", code),
             )
         )
     return reports
@@ -211,31 +222,60 @@ def loops_of(code: list[str]) -> list[tuple[int, int]]:
     at = {line: i for i, line in enumerate(code) if line.startswith(".L_x_")}
     loops: dict[int, int] = {}
     for i, line in enumerate(code):
-        found = re.search(r"\bBRA(?:\.\w+)* .*`\((\.L_x_\d+)\)", line)
-        # One that leads to itself stands behind the end of each function.
-        if found and at.get(found[1], i) < i - 1:
-            loops[at[found[1]]] = i
+        target = at.get(_target_of(line), i)
+        if target < i - 1:  # one that leads to itself stands behind the end of each function
+            loops[target] = i
     return sorted(loops.items())
 
 
-def hot_loop(code: list[str], marker: str) -> Loop | None:
-    """The smallest of the loops with most markers among their own instructions, or the largest."""
+def _target_of(line: str) -> str:
+    found = re.search(r"\bBRA(?:\.\w+)* .*`\((\.L_x_\d+)\)", line)
+    return found[1] if found else ""
+
+
+def hot_loop(code: list[str], marker: Marker) -> Loop:
+    """The smallest of the loops with most markers among their own instructions."""
     loops = loops_of(code)
-    found = []
-    for first, last in loops:
-        inside = [(a, b) for a, b in loops if first < a and b < last]
-        own = [
-            line
-            for i, line in enumerate(code[first : last + 1], first)
-            if not line.startswith(".") and not any(a <= i <= b for a, b in inside)
-        ]
-        found.append(Loop(own))
-    sign = -1 if marker else 1
+    found = [own_code(code, span, loops, marker) for span in loops]
+    return max(
+        found,
+        key=lambda loop: (
+            count(marker.instruction, loop.instructions),
+            -len(loop.usual),
+        ),
+    )
 
-    def key(loop: Loop) -> tuple[int, int]:
-        return loop.count(marker) if marker else 0, sign * len(loop.instructions)
 
-    return max(found, key=key, default=None)
+def own_code(
+    code: list[str], span: tuple[int, int], loops: list[tuple[int, int]], marker: Marker
+) -> Loop:
+    """A loop without the loops inside it, and also without its detours."""
+    first, last = span
+    left_out = [(a, b) for a, b in loops if first < a and b < last]
+    own = _without(code, span, left_out)
+    at = {line: i for i, line in enumerate(code) if line.startswith(".L_x_")}
+    for i in range(first, last):
+        target = at.get(_target_of(code[i]), 0)
+        block = code[i + 1 : target]
+        needed = f"{marker.instruction}|{marker.usual}"
+        if i < target <= last and count(needed, block) == 0:
+            left_out.append((i + 1, target - 1))
+    return Loop(own, _without(code, span, left_out))
+
+
+def _without(code: list[str], span: tuple[int, int], spans: list[tuple[int, int]]) -> list[str]:
+    return [
+        code[i]
+        for i in range(span[0], span[1] + 1)
+        if not code[i].startswith(".") and not any(a <= i <= b for a, b in spans)
+    ]
+
+
+def of_loop(loop: Loop, marker: Marker) -> list[float]:
+    """Instructions for 32 values, those with detours, and loads of global memory."""
+    values_32 = count(marker.instruction, loop.instructions) / marker.for_32
+    loads = count(r"\bLDG\b|\bLD\.E\b", loop.usual)
+    return [n / values_32 for n in (len(loop.usual), len(loop.instructions), loads)]
 
 
 # -- What a layer takes ----------------------------------------------------------------------------
@@ -333,7 +373,7 @@ def print_tables(rows: list[KernelReport], layers: dict) -> None:
 
     print(
         "| kernel | GPU | threads | registers | shared | local | occupancy | 64-bit divisions |"
-        " SASS for 32 values | global loads for 32 values |\n|" + "---|" * 10
+        " SASS for 32 values | with detours | global loads for 32 values |\n|" + "---|" * 11
     )
     for r in sorted(rows, key=lambda r: (r.kernel, r.architecture)):
         if OTHER_TYPES.search(r.kernel):
@@ -341,7 +381,7 @@ def print_tables(rows: list[KernelReport], layers: dict) -> None:
         print(
             f"| {r.kernel} | {r.architecture} | {r.threads} | {r.registers} | {r.shared_bytes} | "
             f"{r.local_bytes} | {100 * r.occupancy:.0f} % | {r.divisions or ''} | "
-            f"{number(r.loop_instructions)} | {number(r.loop_loads)} |"
+            f"{number(r.loop_instructions)} | {number(r.with_detours)} | {number(r.loop_loads)} |"
         )
     print(
         "\n| coder | direction | launches | memsets | bytes set to 0 a value | bytes allocated a "
