@@ -14,12 +14,9 @@ namespace {
 
 constexpr uint32_t kWarps = 16;  // of a thread block
 
-// Threads of `mask` below this one, and above it.
+// Threads of `mask` below this one.
 FMTC_DEVICE uint32_t threads_below(const Thread& thread, uint32_t mask) {
   return static_cast<uint32_t>(count_bits(mask & ((1u << thread.warp_rank()) - 1)));
-}
-FMTC_DEVICE uint32_t threads_above(const Thread& thread, uint32_t mask) {
-  return static_cast<uint32_t>(count_bits(mask >> thread.warp_rank() >> 1));
 }
 
 FMTC_DEVICE int log2_of(uint32_t total) { return count_bits(total - 1); }
@@ -98,62 +95,81 @@ struct EncodeRans {
     const Tables tables(thread, all, log2_total, thread.shared<uint8_t>());
     const uint32_t warp = thread.shuffle(thread.warp(), 0);  // to the compiler, all of a warp's
     const int64_t task = int64_t{thread.thread_block()} * kWarps + warp;
-    if (task < encoding.tasks()) encode(thread, tables, task);
+    if (task >= encoding.tasks()) return;
+    if (encoding.coded.header.lanes() == static_cast<int>(kWarpSize)) {
+      encode<kWarpSize>(thread, tables, task);
+    } else {
+      encode<0>(thread, tables, task);
+    }
   }
 
+  // kStates: 32, or 0 for any less; our streams have no more
+  template <uint32_t kStates>
   FMTC_DEVICE void encode(const Thread& thread, const Tables& tables, int64_t task) const {
     const StreamHeader& header = encoding.coded.header;
     const int64_t chunks = encoding.chunks(), image = task / chunks;
     const ChunkRange range = range_of(header, static_cast<uint64_t>(task % chunks));
-    const int16_t* levels = encoding.levels + image * static_cast<int64_t>(header.values()) +
-                            static_cast<int64_t>(range.first);
     const auto size = static_cast<uint32_t>(range.size);
-    const auto states = static_cast<uint32_t>(header.lanes());  // at most 32 in our streams
+    const auto states = kStates > 0 ? kStates : static_cast<uint32_t>(header.lanes());
+    const bool has_state = kStates > 0 || thread.warp_rank() < states;
 
     // Digits go downwards and escaped levels upwards from where both are used up. Here, other than
     // in a stream, they are aligned; devices and the CPUs that emulate them are little-endian.
     uint8_t* const space = encoding.space + task * static_cast<int64_t>(encoding.stride);
-    auto* const middle = reinterpret_cast<uint16_t*>(space + kRansStateBytes * states) + size;
-    uint32_t digits = 0, escaped = 0;
+    auto* digits = reinterpret_cast<uint16_t*>(space + kRansStateBytes * states) + size;
+    uint16_t* escapes = digits;
     uint32_t x = kRansLowest;
     // The last value comes first, so that of the highest thread.
-    uint32_t i = (size - 1) / states * states + thread.warp_rank();
+    uint32_t rounds = (size - 1) / states + 1;
+    const uint32_t last = (rounds - 1) * states + thread.warp_rank();
     LaneSegment segment(encoding.coded, image,
                         begin_backward(tables_of(encoding.coded, image), range.first + size - 1));
-    segment.skip(size - 1 - i);
-    auto table = tables.place(segment.table());
-    for (uint32_t rounds = (size - 1) / states + 1; rounds > 0; --rounds, i -= states) {
-      const bool active = thread.warp_rank() < states && i < size;
+    segment.skip(size - 1 - last);
+    auto place = tables.place(segment.table());
+    const int16_t* from = encoding.levels + image * static_cast<int64_t>(header.values()) +
+                          static_cast<int64_t>(range.first) + last;
+    const uint32_t higher_threads = ~1u << thread.warp_rank();
+    int32_t level = has_state && last < size ? *from : 0;
+    // more: whether this is not the last round, so that a level can be loaded before its turn
+    const auto one_round = [&](bool active, bool more) {
+      from -= states;
+      const int32_t next = has_state && more ? *from : 0;
       if (active && segment.outside()) {
         segment.seek_backward();
-        table = tables.place(segment.table());
+        place = tables.place(segment.table());
       }
       segment.skip(states);
-      const int16_t level = active ? levels[i] : int16_t{0};
-      const auto entry =
-          tables.find(table, static_cast<uint32_t>(level - encoding.coded.tables.lo));
-      const bool escapes = active && Tables::escapes(entry);
-      const uint32_t escaping = thread.ballot(escapes);
+      const auto entry = tables.find(place, static_cast<uint32_t>(level - tables.lo()));
+      const bool escape = active && Tables::escapes(entry);
+      const uint32_t escaping = thread.ballot(escape);
       if (escaping != 0) {
-        if (escapes)
-          middle[escaped + threads_above(thread, escaping)] = static_cast<uint16_t>(level);
-        escaped += static_cast<uint32_t>(count_bits(escaping));
+        if (escape) {
+          escapes[count_bits(escaping & higher_threads)] = static_cast<uint16_t>(level);
+        }
+        escapes += count_bits(escaping);
       }
       const bool gives = active && tables.gives_digit(x, entry);
       const uint32_t giving = thread.ballot(gives);
-      if (gives) {
-        *(middle - digits - threads_above(thread, giving) - 1) = static_cast<uint16_t>(x);
-        x >>= 16;
-      }
-      digits += static_cast<uint32_t>(count_bits(giving));
-      if (active) x = tables.encode(x, entry);
+      const int32_t above = count_bits(giving & higher_threads);
+      if (gives) digits[-1 - above] = static_cast<uint16_t>(x);
+      digits -= count_bits(giving);
+      const uint32_t encoded = tables.encode(gives ? x >> 16 : x, entry);
+      if (active) x = encoded;
+      level = next;
+    };
+    one_round(has_state && last<size, --rounds> 0);
+    // All others are whole.
+    for (; rounds > 2; rounds -= 2) {
+      one_round(has_state, true);
+      one_round(has_state, true);
     }
-    const uint32_t before = kRansDigitBytes * digits + kRansStateBytes * states;
-    auto* const begin = reinterpret_cast<uint8_t*>(middle) - before;
-    if (thread.warp_rank() < states) store_le(begin + kRansStateBytes * thread.warp_rank(), x);
+    while (rounds > 0) one_round(has_state, --rounds > 0);
+    auto* const begin = reinterpret_cast<uint8_t*>(digits) - kRansStateBytes * states;
+    const auto* const end = reinterpret_cast<uint8_t*>(escapes);
+    if (has_state) store_le(begin + kRansStateBytes * thread.warp_rank(), x);
     if (thread.warp_rank() == 0) {
       encoding.payloads[task] = {static_cast<uint64_t>(begin - encoding.space),
-                                 before + static_cast<uint32_t>(kRansDigitBytes) * escaped, 0};
+                                 static_cast<uint32_t>(end - begin), 0};
     }
   }
 };
@@ -178,22 +194,26 @@ class DigitRing {
   // Makes sure that kStep digits are there, with zeros behind the payload, where no more were taken
   // since the call before. By all of a warp.
   FMTC_DEVICE void fill(const Thread& thread) {
-    if (loaded_ - taken_ < kStep) {
+    if (loaded_ - taken_ < kBytes * kStep) {
       thread.sync_warp();  // others may still be reading those that were there
-      reinterpret_cast<uint32_t*>(ring_)[loaded_ % kDigits / 2 + thread.warp_rank()] = word_;
+      uint16_t* const free = ring_ + loaded_ / kBytes % kDigits;
+      reinterpret_cast<uint32_t*>(free)[thread.warp_rank()] = word_;
       thread.sync_warp();
-      loaded_ += kStep;
+      loaded_ += kBytes * kStep;
       load();
     }
   }
 
   // The one behind so many more, below kStep.
-  FMTC_DEVICE uint16_t at(uint32_t index) const { return ring_[(taken_ + index) % kDigits]; }
-  FMTC_DEVICE void take(uint32_t count) { taken_ += count; }
-  FMTC_DEVICE uint32_t taken() const { return taken_; }
+  FMTC_DEVICE uint16_t at(uint32_t index) const {
+    return ring_[(taken_ + kBytes * index) % (kBytes * kDigits) / kBytes];
+  }
+  FMTC_DEVICE void take(uint32_t count) { taken_ += kBytes * count; }
+  FMTC_DEVICE uint32_t bytes_taken() const { return taken_; }
 
  private:
   static constexpr uint32_t kWordBytes = 4;
+  static constexpr auto kBytes = static_cast<uint32_t>(kRansDigitBytes);
 
   FMTC_DEVICE void load() {
     word_ = word_at(payload_.data(), payload_.size(), next_);
@@ -203,8 +223,8 @@ class DigitRing {
   const std::span<const uint8_t>& payload_;
   uint32_t next_;  // where this thread's next word lies
   uint16_t* ring_;
-  uint32_t word_ = 0;  // of the digits that come next into the ring
-  uint32_t loaded_ = 0, taken_ = 0;
+  uint32_t word_ = 0;                // of the digits that come next into the ring
+  uint32_t loaded_ = 0, taken_ = 0;  // bytes of digits
 };
 
 template <typename Tables>
@@ -314,16 +334,15 @@ struct DecodeRans {
     auto place = tables.place(segment.table());
     uint32_t lowest = lowest_of(segment.table());
     const uint32_t lower_threads = (1u << thread.warp_rank()) - 1;
-    // Two rounds at a time. left: values from the first of a round on
-    for (auto left = static_cast<int32_t>(chunk.range.size); left > 0;
-         left -= static_cast<int32_t>(2 * together), to += 2 * together) {
+    uint32_t left = static_cast<uint32_t>(chunk.range.size);
+    // kWhole: all states have a value in both rounds
+    const auto two_rounds = [&]<bool kWhole>(std::bool_constant<kWhole>) {
       digits.fill(thread);
       uint32_t made[2];
       bool escapes[2];
       FMTC_UNROLL
       for (uint32_t round = 0; round < 2; ++round) {
-        const bool active =
-            has_state && static_cast<int32_t>(thread.warp_rank() + round * together) < left;
+        const bool active = has_state && (kWhole || thread.warp_rank() + round * together < left);
         if (active && segment.outside()) {
           segment.seek_forward();
           place = tables.place(segment.table());
@@ -346,7 +365,7 @@ struct DecodeRans {
           take_escaped(thread, chunk.payload, escapes[round], escaped, made[round]);
         }
       }
-      if (in_pairs && left >= static_cast<int32_t>(2 * together)) {
+      if (kWhole && in_pairs) {
         const uint32_t pair = pair_of(thread, made, odd);
         if (has_state) *reinterpret_cast<uint32_t*>(to) = pair;
       } else {
@@ -354,17 +373,21 @@ struct DecodeRans {
         FMTC_UNROLL
         for (uint32_t round = 0; round < 2; ++round) {
           const uint32_t at = round * together;
-          if (has_state && static_cast<int32_t>(thread.warp_rank() + at) < left) {
+          if (has_state && (kWhole || thread.warp_rank() + at < left)) {
             first[at] = static_cast<int16_t>(made[round]);
           }
         }
       }
+    };
+    for (; left >= 2 * together; left -= 2 * together, to += 2 * together) {
+      two_rounds(std::true_type());
     }
+    if (left > 0) two_rounds(std::false_type());
     good = true;
     FMTC_UNROLL
     for (uint32_t turn = 0; turn < kTurns; ++turn) good = good && states[turn] == kRansLowest;
     const uint64_t used =
-        kRansStateBytes * chunk.states + kRansDigitBytes * (uint64_t{digits.taken()} + escaped);
+        kRansStateBytes * chunk.states + digits.bytes_taken() + kRansDigitBytes * escaped;
     return thread.ballot(!good) == 0 && used == chunk.payload.size();
   }
 

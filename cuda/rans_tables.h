@@ -97,29 +97,23 @@ class GlobalDecodeTables {
   int log2_total_;
 };
 
-// An entry of an encode table with what replaces the division by a frequency f. For f > 1 and
-// 2^(s-1) < f <= 2^s, the reciprocal is 2^(31 + s) / f rounded up, which is below 2^32, and the
-// shift s - 1: state * reciprocal / 2^(31 + s) is too large by less than state / 2^(31 + s) <= 1,
-// so that rounded down it is the quotient or one more. For f = 1 it is state - 1, and what is added
-// makes up for it.
+// An entry of an encode table with what replaces the division by its frequency f: 2^32 / f rounded
+// up. state * reciprocal / 2^32 is too large by less than state / 2^32 < 1, so that rounded down it
+// is the quotient or one more. For f = 1 it is state - 1, and what is added makes up for it.
 struct DividingEntry {
   uint32_t reciprocal;
-  // Frequency in bits 0..12; what is added to the state in 13..25; shift in 26..29; bit 31: escape.
+  // Frequency in bits 0..12; what is added to the state in 13..25; bit 31: escape.
   uint32_t fields;
 };
 
 FMTC_HD inline DividingEntry dividing_entry(uint32_t entry, bool escape, int log2_total) {
   // Wrong tables may have others, which then stand for one that is allowed.
-  const uint32_t frequency = encode_frequency(entry) == 0 || encode_frequency(entry) > kMaxTotal
-                                 ? 1
-                                 : encode_frequency(entry);
+  const uint32_t given = encode_frequency(entry);
+  const uint32_t frequency = given == 0 || given > kMaxTotal ? 1 : given;
   const uint32_t start = encode_start(entry) % kMaxTotal;
-  uint32_t log2 = 0;
-  while (1u << log2 < frequency) ++log2;
   const uint32_t flag = escape ? 1u << 31 : 0;
   if (frequency == 1) return {~0u, flag | (start + (1u << log2_total) - 1) << 13 | 1};
-  const uint64_t reciprocal = ((uint64_t{1} << (31 + log2)) + frequency - 1) / frequency;
-  return {static_cast<uint32_t>(reciprocal), flag | (log2 - 1) << 26 | start << 13 | frequency};
+  return {~0u / frequency + 1, flag | start << 13 | frequency};
 }
 
 FMTC_HD inline uint32_t frequency_of(const DividingEntry& entry) { return entry.fields & 0x1FFF; }
@@ -127,8 +121,7 @@ FMTC_HD inline uint32_t frequency_of(const DividingEntry& entry) { return entry.
 // encode_value of core/rans_value.h.
 FMTC_HD inline uint32_t encode_value(uint32_t state, const DividingEntry& entry, int log2_total) {
   const uint32_t frequency = frequency_of(entry);
-  const auto high = static_cast<uint32_t>(uint64_t{state} * entry.reciprocal >> 32);
-  uint32_t quotient = high >> (entry.fields >> 26 & 15);
+  auto quotient = static_cast<uint32_t>(uint64_t{state} * entry.reciprocal >> 32);
   if (static_cast<int32_t>(state - quotient * frequency) < 0) --quotient;
   return state + (entry.fields >> 13 & 0x1FFF) + quotient * ((1u << log2_total) - frequency);
 }
@@ -144,6 +137,7 @@ class SharedEncodeTables {
   FMTC_DEVICE SharedEncodeTables(const Thread& thread, const ComponentTables& tables,
                                  int log2_total, uint8_t* shared)
       : entries_(reinterpret_cast<DividingEntry*>(shared)),
+        lo_(tables.lo),
         direct_(static_cast<uint32_t>(tables.width) - 1),
         log2_total_(log2_total) {
     const auto count = static_cast<uint32_t>(tables.entries.size());
@@ -156,11 +150,13 @@ class SharedEncodeTables {
     thread.sync();
   }
 
-  FMTC_DEVICE uint32_t place(size_t table) const {
-    return static_cast<uint32_t>(table) * (direct_ + 1);
+  FMTC_DEVICE int32_t lo() const { return lo_; }
+  // What `find` takes for a table.
+  FMTC_DEVICE const DividingEntry* place(size_t table) const {
+    return entries_ + static_cast<uint32_t>(table) * (direct_ + 1);
   }
-  FMTC_DEVICE DividingEntry find(uint32_t table, uint32_t symbol) const {
-    return entries_[table + (symbol < direct_ ? symbol : direct_)];
+  FMTC_DEVICE DividingEntry find(const DividingEntry* table, uint32_t symbol) const {
+    return table[symbol < direct_ ? symbol : direct_];
   }
   FMTC_DEVICE static bool escapes(const DividingEntry& entry) { return entry.fields >> 31 != 0; }
   FMTC_DEVICE bool gives_digit(uint32_t state, const DividingEntry& entry) const {
@@ -172,6 +168,7 @@ class SharedEncodeTables {
 
  private:
   DividingEntry* entries_;
+  int32_t lo_;
   uint32_t direct_;
   int log2_total_;
 };
@@ -188,13 +185,17 @@ class GlobalEncodeTables {
   FMTC_DEVICE GlobalEncodeTables(const Thread&, const ComponentTables& tables, int log2_total,
                                  uint8_t*)
       : entries_(tables.entries.data()),
+        lo_(tables.lo),
         direct_(static_cast<uint32_t>(tables.width) - 1),
         log2_total_(log2_total) {}
 
-  FMTC_DEVICE size_t place(size_t table) const { return table * (size_t{direct_} + 1); }
-  FMTC_DEVICE Entry find(size_t table, uint32_t symbol) const {
-    const uint32_t escape = entries_[table + direct_];
-    const uint32_t entry = symbol < direct_ ? entries_[table + symbol] : escape;
+  FMTC_DEVICE int32_t lo() const { return lo_; }
+  FMTC_DEVICE const uint32_t* place(size_t table) const {
+    return entries_ + table * (size_t{direct_} + 1);
+  }
+  FMTC_DEVICE Entry find(const uint32_t* table, uint32_t symbol) const {
+    const uint32_t escape = table[direct_];
+    const uint32_t entry = symbol < direct_ ? table[symbol] : escape;
     const bool escapes = encode_frequency(entry) == 0 || entry == escape;
     return {escapes ? escape : entry, escapes};
   }
@@ -208,6 +209,7 @@ class GlobalEncodeTables {
 
  private:
   const uint32_t* entries_;
+  int32_t lo_;
   uint32_t direct_;
   int log2_total_;
 };

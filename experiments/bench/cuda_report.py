@@ -4,10 +4,11 @@
 
 Kernels are compiled by nvcc and taken apart by cuobjdump and nvdisasm (of the triton package, or
 on the PATH). Occupancy is the share of a multiprocessor's warps that registers, shared memory and
-thread blocks leave room for. A kernel's loop is the shortest of those whose own instructions, loops
-inside it left out, hold most of its MARKERS, and its instructions for 32 values are those over how
-many times 32 values the markers stand for. Detours are blocks that a branch can skip and that hold
-no marker: a new segment of the tables, new digits, escaped levels; they are counted apart.
+thread blocks leave room for. Of a kernel's loops, loops inside them left out,
+the one is shown that has the fewest instructions for each of its MARKERS, and its instructions for
+32 values are those over how many times 32 values the markers stand for. Detours are blocks that a
+branch can skip and that hold no marker: a new segment of the tables, new digits, escaped levels;
+they are counted apart.
 
 Launches, memsets and allocations are those of a small tensor that the executor (cuda/executor.h)
 codes with the preset, stage by stage, as tensors on a GPU are; `make build-emulated` comes first.
@@ -65,7 +66,7 @@ class Marker:
 
 MARKERS = {
     "DecodeRans": Marker(r"\bLDS\.U16", usual=r"\bSHFL"),
-    "EncodeRans": Marker(r"\bVOTE\.ANY", 2),
+    "EncodeRans": Marker(r"\bVOTE\.ANY", 2, usual=r"STG\.E\.U16"),
 }
 
 
@@ -234,16 +235,11 @@ def _target_of(line: str) -> str:
 
 
 def hot_loop(code: list[str], marker: Marker) -> Loop:
-    """The smallest of the loops with most markers among their own instructions."""
+    """The loop with the fewest instructions for each of its markers."""
     loops = loops_of(code)
     found = [own_code(code, span, loops, marker) for span in loops]
-    return max(
-        found,
-        key=lambda loop: (
-            count(marker.instruction, loop.instructions),
-            -len(loop.usual),
-        ),
-    )
+    marked = [loop for loop in found if count(marker.instruction, loop.instructions) > 0]
+    return min(marked, key=lambda x: len(x.usual) / count(marker.instruction, x.instructions))
 
 
 def own_code(
