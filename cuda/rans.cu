@@ -128,7 +128,7 @@ struct EncodeRans {
     auto place = tables.place(segment.table());
     const int16_t* from = encoding.levels + image * static_cast<int64_t>(header.values()) +
                           static_cast<int64_t>(range.first) + last;
-    const uint32_t higher_threads = ~1u << thread.warp_rank();
+    const uint32_t lower_threads = (1u << thread.warp_rank()) - 1;
     int32_t level = has_state && last < size ? *from : 0;
     // more: whether this is not the last round, so that a level can be loaded before its turn
     const auto one_round = [&](bool active, bool more) {
@@ -144,15 +144,14 @@ struct EncodeRans {
       const uint32_t escaping = thread.ballot(escape);
       if (escaping != 0) {
         if (escape) {
-          escapes[count_bits(escaping & higher_threads)] = static_cast<uint16_t>(level);
+          escapes[count_bits(escaping & ~lower_threads) - 1] = static_cast<uint16_t>(level);
         }
         escapes += count_bits(escaping);
       }
       const bool gives = active && tables.gives_digit(x, entry);
       const uint32_t giving = thread.ballot(gives);
-      const int32_t above = count_bits(giving & higher_threads);
-      if (gives) digits[-1 - above] = static_cast<uint16_t>(x);
       digits -= count_bits(giving);
+      if (gives) digits[count_bits(giving & lower_threads)] = static_cast<uint16_t>(x);
       const uint32_t encoded = tables.encode(gives ? x >> 16 : x, entry);
       if (active) x = encoded;
       level = next;
