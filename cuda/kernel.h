@@ -197,6 +197,17 @@ inline int64_t thread_blocks_for(int64_t count, int64_t threads) {
   return enough < kMost ? enough : kMost;
 }
 
+// Calls launch_with(a value of the type of indices below `count`): of 32 bits where that is enough,
+// as dividing 64 bits takes several times as long.
+template <typename Launch>
+void with_index(int64_t count, const Launch& launch_with) {
+  if (count <= UINT32_MAX) {
+    launch_with(uint32_t{});
+  } else {
+    launch_with(uint64_t{});
+  }
+}
+
 // Calls body(i) for each i below count that is this thread's share of the grid.
 template <typename Body>
 FMTC_DEVICE void grid_stride(const Thread& thread, int64_t count, const Body& body) {

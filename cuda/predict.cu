@@ -45,6 +45,8 @@ FMTC_DEVICE uint32_t cross_at(const PredictedPlanes& planes, const int16_t* leve
   return sum;
 }
 
+// Index: of all values
+template <typename Index>
 struct Predict {
   static constexpr uint32_t kThreads = 256;
   const int16_t* levels;
@@ -55,12 +57,12 @@ struct Predict {
   FMTC_DEVICE void operator()(const Thread& thread) const {
     const int64_t width = planes.width;
     grid_stride(thread, count, [&](int64_t i) {
-      const int64_t row = i / width;
+      const int64_t row = static_cast<Index>(i) / static_cast<Index>(width);
       const bool has_left = i != row * width;
-      const int64_t plane = row / planes.height;
+      const int64_t plane = static_cast<Index>(row) / static_cast<Index>(planes.height);
       const bool has_above = row != plane * planes.height;
       const int16_t* q = levels + i;
-      const int64_t k = plane % planes.components;
+      const int64_t k = static_cast<Index>(plane) % static_cast<Index>(planes.components);
       const int16_t* image = levels + (plane - k) * planes.height * width;
       residuals[i] =
           residual_of(coefficients_of(planes, k), q[0], has_left ? q[-1] : 0,
@@ -99,8 +101,10 @@ struct Unpredict {
 void predict(Stream stream, const int16_t* levels, const PredictedPlanes& planes,
              int16_t* residuals) {
   const int64_t count = planes.images * planes.components * planes.height * planes.width;
-  launch(stream, thread_blocks_for(count, Predict::kThreads),
-         Predict{levels, planes, count, residuals});
+  with_index(count, [&]<typename Index>(Index) {
+    launch(stream, thread_blocks_for(count, Predict<Index>::kThreads),
+           Predict<Index>{levels, planes, count, residuals});
+  });
 }
 
 void unpredict(Stream stream, const int16_t* residuals, const PredictedPlanes& planes,

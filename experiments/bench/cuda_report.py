@@ -72,7 +72,7 @@ MARKERS = {
 
 SHAPE = (2, 64, 28, 28)  # of the tensor that is coded
 # Instances of a kernel that the printed table leaves out: for other types than float.
-OTHER_TYPES = re.compile(r"<(d|Half|BFloat16)")
+OTHER_TYPES = re.compile(r"<(d|m|Half|BFloat16)")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def names_in(source: Path) -> list[str]:
 def name_of(function: str, names: list[str]) -> str | None:
     """The kernel of a mangled function, with its template's arguments as they are mangled."""
     for name in names:
-        found = re.search(rf"{len(name)}{name}(?:I(?:NS0_\d+)?(\w+?)E+)?Ev", function)
+        found = re.search(rf"{len(name)}{name}(?:I(?:NS0_\d+)?(\w+?))?E+vT_", function)
         if found:
             return name + (f"<{found[1]}>" if found[1] else "")
     return None
