@@ -76,15 +76,24 @@ FMTC_DEVICE uint32_t checksum_by_all(const Thread& thread, const uint8_t* bytes,
   const auto words = static_cast<int64_t>((size + kWord - 1) / kWord);
   const auto missing = static_cast<uint32_t>(kWord * static_cast<uint64_t>(words) - size);
   const int64_t rounds = (words + kThreads - 1) / kThreads;
-  uint32_t sum = 0;
-  for (int64_t i = words - rounds * kThreads + thread.rank(); i < words; i += kThreads) {
-    sum = shift(sum);
-    if (i > 0) sum ^= word_at(bytes, size, kWord * static_cast<uint64_t>(i) - missing);
-    if (i == 0) sum ^= word_at(bytes, size, 0) << 8 * missing;
+  const auto word = [&](int64_t i) {
+    if (i < 0) return uint32_t{0};
     // A register that begins with ~seed is one that begins with 0 and this in the first four bytes.
-    if (i == 0) sum ^= ~seed << 8 * missing;
-    if (i == 1 && missing > 0) sum ^= ~seed >> (32 - 8 * missing);
+    if (i == 0) return (word_at(bytes, size, 0) ^ ~seed) << 8 * missing;
+    const uint32_t first = i == 1 && missing > 0 ? ~seed >> (32 - 8 * missing) : 0;
+    return first ^ word_at(bytes, size, kWord * static_cast<uint64_t>(i) - missing);
+  };
+  uint32_t sum = 0;
+  int64_t i = words - rounds * kThreads + thread.rank();
+  for (; i < 2 && i < words; i += kThreads) sum = shift(sum) ^ word(i);
+  const uint8_t* const from = bytes + kWord * static_cast<uint64_t>(i) - missing;
+  const auto misaligned = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(from) % kWord);
+  const auto* aligned = reinterpret_cast<const uint32_t*>(from - misaligned);
+  for (; i + 2 < words; i += kThreads, aligned += kThreads) {
+    const uint64_t both = uint64_t{aligned[1]} << 32 | aligned[0];
+    sum = shift(sum) ^ static_cast<uint32_t>(both >> 8 * misaligned);
   }
+  for (; i < words; i += kThreads) sum = shift(sum) ^ word(i);
   of_threads[thread.rank()] = sum;
   thread.sync();
   if (thread.warp() == 0) {

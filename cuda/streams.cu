@@ -362,16 +362,17 @@ struct TellStatus {
   }
 };
 
+// A thread block for each image, as hardly any is damaged.
 struct ClearDamaged {
   static constexpr uint32_t kThreads = 256;
   const int32_t* status;
-  int64_t images, values;
+  int64_t values;
   int16_t* levels;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    grid_stride(thread, images * values, [&](int64_t i) {
-      if (status[i / values] != 0) levels[i] = 0;
-    });
+    if (status[thread.thread_block()] == 0) return;
+    int16_t* const of_image = levels + thread.thread_block() * values;
+    for (int64_t i = thread.rank(); i < values; i += thread.size()) of_image[i] = 0;
   }
 };
 
@@ -465,8 +466,7 @@ void decode_streams(Stream stream, const Coded& coded, const uint8_t* bytes, int
 void clear_damaged(Stream stream, const int32_t* status, int64_t images, int64_t values,
                    int16_t* levels) {
   if (images * values == 0) return;
-  launch(stream, thread_blocks_for(images * values, ClearDamaged::kThreads),
-         ClearDamaged{status, images, values, levels});
+  launch(stream, images, ClearDamaged{status, values, levels});
 }
 
 }  // namespace fmtc::cuda

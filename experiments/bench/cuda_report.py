@@ -66,6 +66,7 @@ class Marker:
 
 MARKERS = {
     "DecodeRans": Marker(r"\bLDS\.U16", usual=r"\bSHFL"),
+    "CheckChunks": Marker(r"\bSHF\.R\.U64"),  # 32 words, not values
     "EncodeRans": Marker(r"\bVOTE\.ANY", 2, usual=r"STG\.E\.U16"),
 }
 
