@@ -322,6 +322,16 @@ def kernel_of(line: str) -> tuple[str, int]:
     return found[2][: int(found[1])], int(shared)
 
 
+def shared_bytes_of(layers: dict[str, dict[str, list[str]]]) -> dict[str, int]:
+    """Dynamic shared memory of the kernels that were launched, by name."""
+    return {
+        name: bytes_of
+        for recorded in layers.values()
+        for lines in recorded.values()
+        for name, bytes_of in map(kernel_of, (x for x in lines if x.startswith("launch")))
+    }
+
+
 def summary(lines: list[str], values: int) -> dict[str, float]:
     bytes_of = {
         what: sum(int(line.split()[1]) for line in lines if line.startswith(what))
@@ -341,12 +351,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print the tables, write kernels.csv and layers.json."""
     args = _parser().parse_args(arguments)
     layers = {coder: layer_reports(coder) for coder in ("rans", "huffman")}
-    shared = {
-        name: bytes_of
-        for recorded in layers.values()
-        for lines in recorded.values()
-        for name, bytes_of in map(kernel_of, (x for x in lines if x.startswith("launch")))
-    }
+    shared = shared_bytes_of(layers)
     rows = [
         report
         for source in sorted(SOURCES.glob("*.cu"))
