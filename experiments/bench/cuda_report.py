@@ -137,7 +137,8 @@ def name_of(function: str, names: list[str]) -> str | None:
     for name in names:
         found = re.search(rf"{len(name)}{name}(?:I(?:NS0_\d+)?(\w+?))?E+vT_", function)
         if found:
-            return name + (f"<{found[1]}>" if found[1] else "")
+            of = re.sub(r"(?:E)?Lj(\d+)", r", \1", found[1] or "")
+            return name + (f"<{of}>" if of else "")
     return None
 
 
