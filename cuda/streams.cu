@@ -345,34 +345,26 @@ struct CheckChunks {
   }
 };
 
+// Says what came of each image, a thread block for it, and clears the levels of damaged ones.
 struct TellStatus {
   static constexpr uint32_t kThreads = 256;
   Decoding decoding;
+  bool clears;
   int32_t* status;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    grid_stride(thread, decoding.coded.images, [&](int64_t image) {
-      Status result = decoding.opened[image].status;
-      const uint64_t damaged = decoding.damaged[image];
-      if (result == Status::kOk && damaged != ~uint64_t{0}) {
-        result = static_cast<Status>(damaged & 0xFF);
-      }
-      status[image] = *decoding.tables != 0 ? *decoding.tables : static_cast<int32_t>(result);
-    });
-  }
-};
-
-// A thread block for each image, as hardly any is damaged.
-struct ClearDamaged {
-  static constexpr uint32_t kThreads = 256;
-  const int32_t* status;
-  int64_t values;
-  int16_t* levels;
-
-  FMTC_DEVICE void operator()(const Thread& thread) const {
-    if (status[thread.thread_block()] == 0) return;
-    int16_t* const of_image = levels + thread.thread_block() * values;
-    for (int64_t i = thread.rank(); i < values; i += thread.size()) of_image[i] = 0;
+    const int64_t image = thread.thread_block();
+    Status result = decoding.opened[image].status;
+    const uint64_t damaged = decoding.damaged[image];
+    if (result == Status::kOk && damaged != ~uint64_t{0}) {
+      result = static_cast<Status>(damaged & 0xFF);
+    }
+    const int32_t told = *decoding.tables != 0 ? *decoding.tables : static_cast<int32_t>(result);
+    if (thread.rank() == 0) status[image] = told;
+    if (!clears || told == 0) return;
+    const auto values = static_cast<int64_t>(decoding.coded.header.values());
+    int16_t* const levels = decoding.levels + image * values;
+    for (int64_t i = thread.rank(); i < values; i += thread.size()) levels[i] = 0;
   }
 };
 
@@ -437,7 +429,8 @@ void encode_streams(Stream stream, const Coded& coded, const int16_t* levels, ui
 }
 
 void decode_streams(Stream stream, const Coded& coded, const uint8_t* bytes, int64_t buffer,
-                    const int64_t* used, uint8_t* space, int16_t* levels, int32_t* status) {
+                    const int64_t* used, uint8_t* space, bool clears, int16_t* levels,
+                    int32_t* status) {
   if (coded.images == 0) return;
   Decoding decoding = DecodeSpace(coded, space).decoding;
   decoding.bytes = bytes;
@@ -459,14 +452,7 @@ void decode_streams(Stream stream, const Coded& coded, const uint8_t* bytes, int
     default:
       decode_words(stream, decoding);
   }
-  launch(stream, thread_blocks_for(coded.images, TellStatus::kThreads),
-         TellStatus{decoding, status});
-}
-
-void clear_damaged(Stream stream, const int32_t* status, int64_t images, int64_t values,
-                   int16_t* levels) {
-  if (images * values == 0) return;
-  launch(stream, images, ClearDamaged{status, values, levels});
+  launch(stream, coded.images, TellStatus{decoding, clears, status});
 }
 
 }  // namespace fmtc::cuda
