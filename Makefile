@@ -29,7 +29,7 @@ BUILD_REQUIREMENTS := setuptools wheel cmake ninja pybind11 cmeel-eigen torch
 PYPI_NETWORKS := experiments/pypi_networks.txt
 NEWEST := .venv-newest
 
-CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp tests/kernels/*.cpp \
+CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp tests/kernels/*.cpp tests/cuda/*.cpp \
   cuda/*.h cuda/*.cu csrc/ops/cuda/*.h csrc/ops/cuda/*.cpp \
   tests/fuzz/*.h tests/fuzz/*.cpp tests/readers/*.cpp examples/cpp/*.cpp rtl/tests/*.h rtl/tests/*.cpp)
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
