@@ -9,8 +9,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 MAX_JOBS ?= 2
 export MAX_JOBS
-# What the CUDA operators are built for here; an installation by pip builds them for more.
-export TORCH_CUDA_ARCH_LIST ?= 9.0
+# What the CUDA operators are built for where tests build them, so that it takes less time, and in a
+# wheel. All else is built for the GPUs that are there (cmake/FmtcCuda.cmake).
+TESTED_GPUS := 9.0
+WHEEL_GPUS := 7.5 8.0 8.6 8.9 9.0 10.0 12.0+PTX
+test check check-wheel test-newest-torch: export TORCH_CUDA_ARCH_LIST ?= $(TESTED_GPUS)
+test check check-wheel test-newest-torch: WHEEL_GPUS := $(TESTED_GPUS)
 ARGS ?=
 # Tests run side by side, a file at a time each, and one thread each: more would wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(MAX_JOBS) --dist loadfile
@@ -25,7 +29,7 @@ BUILD_REQUIREMENTS := setuptools wheel cmake ninja pybind11 cmeel-eigen torch
 PYPI_NETWORKS := experiments/pypi_networks.txt
 NEWEST := .venv-newest
 
-CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp tests/kernels/*.cpp \
+CPP_SOURCES = $(wildcard csrc/*/*.h csrc/*/*.cpp tests/core/*.h tests/core/*.cpp tests/kernels/*.cpp tests/cuda/*.cpp \
   cuda/*.h cuda/*.cu csrc/ops/cuda/*.h csrc/ops/cuda/*.cpp \
   tests/fuzz/*.h tests/fuzz/*.cpp tests/readers/*.cpp examples/cpp/*.cpp rtl/tests/*.h rtl/tests/*.cpp)
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
@@ -245,6 +249,10 @@ bench-core: $(VENV)/.installed ## Speed of the core's loops (ARGS="--benchmark_f
 bench: build ## Coders beside others from PyPI, as far as installed (ARGS="--quick")
 	$(BIN)/python -m experiments.bench.coders $(ARGS)
 
+.PHONY: cuda-report
+cuda-report: build build-emulated ## What the CUDA kernels cost, by nvcc alone: docs/results/cuda (a minute; ARGS="--only rans.cu")
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.bench.cuda_report --out docs/results/cuda $(ARGS)
+
 # $(call wheel_tests,python): the operator tests, where no source tree can stand in for the wheel.
 define wheel_tests
 	rm -rf build/wheel-tests
@@ -261,7 +269,8 @@ TORCHS := --exclude 'libtorch*' --exclude 'libc10*' --exclude 'libcud*'
 .PHONY: wheel
 wheel: $(VENV)/.installed ## Build dist/*.whl against the torch of constraints.txt, for other Linuxes with that glibc
 	rm -rf dist build/lib.* build/bdist.* build/wheelhouse
-	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir build/wheelhouse .
+	TORCH_CUDA_ARCH_LIST='$(WHEEL_GPUS)' $(PIP) wheel --no-build-isolation --no-deps \
+	  --wheel-dir build/wheelhouse .
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair $(TORCHS) --wheel-dir dist build/wheelhouse/fmtc-*.whl
 	@ls -l dist
 

@@ -3,7 +3,8 @@
 MAX_JOBS limits the compile jobs (2 by default, memory is what runs out first). The CUDA operators
 are built where there is an nvcc (CUDA_HOME, or on the PATH) of torch's CUDA version; USE_CUDA=0
 leaves them out, USE_CUDA=1 makes it an error where they cannot be built. TORCH_CUDA_ARCH_LIST names
-the architectures.
+the architectures; without it they are those of the GPUs that torch finds, or 8.0 and 9.0 and, by
+PTX, all later ones.
 """
 
 from __future__ import annotations

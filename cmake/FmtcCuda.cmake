@@ -1,13 +1,21 @@
 # Turns FMTC_CUDA into ON or OFF and enables the language. FMTC_CUDA is AUTO, ON or OFF: with AUTO
 # CUDA is built where there is an nvcc of the version that torch was built with.
 
-# TORCH_CUDA_ARCH_LIST, a variable or one of the environment ("8.0;9.0+PTX"), as CMake has it.
+# What to compile for, as CMake has it: TORCH_CUDA_ARCH_LIST, a variable or one of the environment
+# ("8.0;9.0+PTX"); else the GPUs that torch finds here; else two, and by PTX all later ones.
 function(fmtc_cuda_architectures result)
-  set(list "8.0;8.6;8.9;9.0;10.0+PTX")
   if(TORCH_CUDA_ARCH_LIST)
     set(list "${TORCH_CUDA_ARCH_LIST}")
-  elseif(DEFINED ENV{TORCH_CUDA_ARCH_LIST} AND NOT "$ENV{TORCH_CUDA_ARCH_LIST}" STREQUAL "")
+  elseif(NOT "$ENV{TORCH_CUDA_ARCH_LIST}" STREQUAL "")
     set(list "$ENV{TORCH_CUDA_ARCH_LIST}")
+  else()
+    set(list "")
+    if(Python_EXECUTABLE)
+      fmtc_ask_python(list "import torch as t; n = t.cuda.device_count(); print(';'.join(sorted({'%d.%d' % t.cuda.get_device_capability(i) for i in range(n)})))")
+    endif()
+    if(NOT list)
+      set(list "8.0;9.0+PTX")
+    endif()
   endif()
   string(REPLACE " " ";" list "${list}")
   set(architectures)
@@ -25,6 +33,20 @@ function(fmtc_cuda_architectures result)
     endif()
   endforeach()
   set(${result} "${architectures}" PARENT_SCOPE)
+endfunction()
+
+# CMake's names of architectures for people: "8.0, 9.0+PTX".
+function(fmtc_architecture_names result architectures)
+  set(names)
+  foreach(architecture IN LISTS architectures)
+    string(REGEX REPLACE "^([0-9]+)([0-9]a?)(-real|-virtual)?$" "\\1.\\2" name "${architecture}")
+    if(NOT architecture MATCHES "-real$")
+      string(APPEND name "+PTX")
+    endif()
+    list(APPEND names ${name})
+  endforeach()
+  string(REPLACE ";" ", " names "${names}")
+  set(${result} "${names}" PARENT_SCOPE)
 endfunction()
 
 # The nvcc of CUDA_HOME or the PATH, and "13.0" for its version.
@@ -68,16 +90,19 @@ if(NOT FMTC_CUDA STREQUAL "OFF")
   else()
     set(FMTC_CUDA ON)
     set(CMAKE_CUDA_COMPILER ${nvcc})
-    if(NOT CMAKE_CUDA_ARCHITECTURES)
+    # What this chose before may be chosen anew; what a caller names stays.
+    if(NOT CMAKE_CUDA_ARCHITECTURES OR CMAKE_CUDA_ARCHITECTURES STREQUAL FMTC_CHOSEN_ARCHITECTURES)
       fmtc_cuda_architectures(architectures)
-      set(CMAKE_CUDA_ARCHITECTURES "${architectures}" CACHE STRING "GPUs to compile for")
+      set(CMAKE_CUDA_ARCHITECTURES "${architectures}" CACHE STRING "GPUs to compile for" FORCE)
+      set(FMTC_CHOSEN_ARCHITECTURES "${architectures}" CACHE INTERNAL "")
     endif()
+    fmtc_architecture_names(FMTC_CUDA_ARCHITECTURE_NAMES "${CMAKE_CUDA_ARCHITECTURES}")
     if(FMTC_CCACHE AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
       set(CMAKE_CUDA_COMPILER_LAUNCHER ${FMTC_CCACHE})
     endif()
     # Linked in, so that the operators load where there is no CUDA at all.
     set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
     enable_language(CUDA)
-    message(STATUS "CUDA operators for ${CMAKE_CUDA_ARCHITECTURES} by nvcc ${version}")
+    message(STATUS "CUDA operators for ${FMTC_CUDA_ARCHITECTURE_NAMES} by nvcc ${version}")
   endif()
 endif()

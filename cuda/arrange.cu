@@ -80,6 +80,8 @@ struct CountPositions {
   }
 };
 
+// Index: of a cell of each plane of all images, and of the maps
+template <typename Index>
 struct Arrange {
   static constexpr uint32_t kThreads = 256;
   const int16_t* levels;
@@ -95,14 +97,17 @@ struct Arrange {
     const auto size = static_cast<int64_t>(layout.plane());
     const int64_t parts = int64_t{layout.components} + 1;
     grid_stride(thread, images * parts * cells, [&](int64_t i) {
-      const int64_t cell = i % cells, part = i / cells % parts, image = i / cells / parts;
+      const auto map = static_cast<Index>(i) / static_cast<Index>(cells);
+      const auto cell = static_cast<Index>(i) % static_cast<Index>(cells);
+      const int64_t part = map % static_cast<Index>(parts), image = map / static_cast<Index>(parts);
       int16_t* const of_image = values + image * static_cast<int64_t>(layout.values());
       if (part == 0) {
         of_image[cell] = map_residual(layout, maps + image * cells, cell);
         return;
       }
       const int64_t plane = part - 1;
-      int16_t* to = of_image + cells + plane * size + places[image * cells + cell];
+      int16_t* to =
+          of_image + cells + plane * size + places[image * cells + static_cast<int64_t>(cell)];
       for_each_in_cell(cell_at(layout, cell), levels + (image * layout.components + plane) * size,
                        layout.width, [&](int16_t level) { *to++ = level; });
     });
@@ -142,6 +147,8 @@ struct RestoreMap {
   }
 };
 
+// Index: of a cell of each plane of all images
+template <typename Index>
 struct Restore {
   static constexpr uint32_t kThreads = 256;
   const int16_t* values;
@@ -155,11 +162,13 @@ struct Restore {
     const auto cells = static_cast<int64_t>(layout.map_size());
     const auto size = static_cast<int64_t>(layout.plane());
     grid_stride(thread, images * layout.components * cells, [&](int64_t i) {
-      const int64_t cell = i % cells, plane = i / cells, image = plane / layout.components;
+      const auto cell = static_cast<Index>(i) % static_cast<Index>(cells);
+      const int64_t plane = static_cast<Index>(i) / static_cast<Index>(cells);
+      const int64_t image = static_cast<Index>(plane) / static_cast<Index>(layout.components);
       const bool good = status[image] == 0;
       // Planes follow each other in the arrangement as in the image, behind the image's own map.
       const int16_t* from = values + (image + 1) * cells + plane * size;
-      if (good) from += places[image * cells + cell];
+      if (good) from += places[image * cells + static_cast<int64_t>(cell)];
       for_each_in_cell(cell_at(layout, cell), levels + plane * size, layout.width,
                        [&](int16_t& level) { level = good ? *from++ : int16_t{0}; });
     });
@@ -178,8 +187,10 @@ void arrange(Stream stream, const int16_t* levels, const uint8_t* maps, const ui
              int64_t images, const Layout& layout, int16_t* values) {
   const int64_t count =
       images * (int64_t{layout.components} + 1) * static_cast<int64_t>(layout.map_size());
-  launch(stream, thread_blocks_for(count, Arrange::kThreads),
-         Arrange{levels, maps, places, images, layout, values});
+  with_index(count, [&]<typename Index>(Index) {
+    launch(stream, thread_blocks_for(count, Arrange<Index>::kThreads),
+           Arrange<Index>{levels, maps, places, images, layout, values});
+  });
 }
 
 void restore(Stream stream, const int16_t* values, const int64_t* positions, int64_t images,
@@ -188,8 +199,10 @@ void restore(Stream stream, const int16_t* values, const int64_t* positions, int
   launch(stream, images, RestoreMap{values, positions, layout, maps, places, status},
          kCounts * sizeof(uint32_t));
   const int64_t count = images * layout.components * static_cast<int64_t>(layout.map_size());
-  launch(stream, thread_blocks_for(count, Restore::kThreads),
-         Restore{values, places, status, images, layout, levels});
+  with_index(count, [&]<typename Index>(Index) {
+    launch(stream, thread_blocks_for(count, Restore<Index>::kThreads),
+           Restore<Index>{values, places, status, images, layout, levels});
+  });
 }
 
 }  // namespace fmtc::cuda

@@ -12,9 +12,11 @@ struct CellAt {
 };
 
 // Cell `index` of a map, row by row.
-FMTC_DEVICE inline CellAt cell_at(const Layout& layout, int64_t index) {
-  const auto map_width = static_cast<int64_t>(layout.map_width());
-  const int64_t y = index / map_width * kCellSide, x = index % map_width * kCellSide;
+template <typename Index>
+FMTC_DEVICE CellAt cell_at(const Layout& layout, Index index) {
+  const auto map_width = static_cast<Index>(layout.map_width());
+  const auto y = static_cast<int64_t>(index / map_width * kCellSide);
+  const auto x = static_cast<int64_t>(index % map_width * kCellSide);
   return {y, x, y + kCellSide <= layout.height ? kCellSide : 1,
           x + kCellSide <= layout.width ? kCellSide : 1};
 }
@@ -36,8 +38,9 @@ FMTC_DEVICE inline uint32_t class_of(const Layout& layout, const uint8_t* map, i
 }
 
 // What stands for the class of a cell of a map in an arrangement.
-FMTC_DEVICE inline int16_t map_residual(const Layout& layout, const uint8_t* map, int64_t cell) {
-  const auto width = static_cast<int64_t>(layout.map_width());
+template <typename Index>
+FMTC_DEVICE int16_t map_residual(const Layout& layout, const uint8_t* map, Index cell) {
+  const auto width = static_cast<Index>(layout.map_width());
   const bool has_left = cell % width != 0, has_above = cell >= width;
   const auto level = [&](int64_t at) { return static_cast<int32_t>(class_of(layout, map, at)); };
   constexpr PredictCoefficients kCoefficients = kMapPrediction;

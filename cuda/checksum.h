@@ -2,40 +2,113 @@
 
 #include "core/crc32c.h"
 #include "cuda/kernel.h"
+#include "cuda/word_at.h"
 
 namespace fmtc::cuda {
 
 // Numbers in shared memory that checksum_by_all needs.
 template <uint32_t kThreads>
-inline constexpr size_t kChecksumSpace = 256 + kThreads / kWarpSize;
+inline constexpr size_t kChecksumSpace = 4 * 256 + 32 + kThreads;
 
-// CRC-32C by all threads of a thread block, each of which takes a part of the bytes; the same in
-// all.
-//   bytes   device or shared;  shared: kChecksumSpace<its threads>
-FMTC_DEVICE inline uint32_t checksum_by_all(const Thread& thread, const uint8_t* bytes,
-                                            uint64_t size, uint32_t* shared) {
-  uint32_t* table = shared;
-  uint32_t* of_warps = shared + 256;
+// Multiplies registers by x^(8 * kBytes), byte by byte of the register, with tables in shared
+// memory.
+template <uint64_t kBytes>
+class Shift {
+ public:
+  // By all threads of a thread block.
+  //   tables  [4, 256];  bits: [32], what each bit becomes
+  FMTC_DEVICE Shift(const Thread& thread, uint32_t* tables, uint32_t* bits) : tables_(tables) {
+    constexpr uint32_t kPower = crc::power_of_bytes(kBytes);
+    if (thread.rank() < 32) {  // the highest bit is x^0
+      uint32_t power = kPower;
+      for (uint32_t i = 31; i > thread.rank(); --i) power = crc::times_x(power);
+      bits[thread.rank()] = power;
+    }
+    thread.sync();
+    for (uint32_t i = thread.rank(); i < 4 * 256; i += thread.size()) {
+      uint32_t sum = 0;
+      for (uint32_t bit = 0; bit < 8; ++bit) {
+        if ((i >> bit & 1) != 0) sum ^= bits[i / 256 * 8 + bit];
+      }
+      tables[i] = sum;
+    }
+    thread.sync();
+  }
+
+  FMTC_DEVICE uint32_t operator()(uint32_t a) const {
+    return tables_[a & 0xFF] ^ tables_[256 + (a >> 8 & 0xFF)] ^ tables_[512 + (a >> 16 & 0xFF)] ^
+           tables_[768 + (a >> 24)];
+  }
+
+ private:
+  const uint32_t* tables_;
+};
+
+// The sum of what the threads of a warp have, that of thread i times x^(8 * kBytes * (31 - i)); in
+// thread 31.
+template <uint64_t kBytes, uint32_t kDistance = 1>
+FMTC_DEVICE uint32_t join_warp(const Thread& thread, uint32_t value) {
+  if constexpr (kDistance == kWarpSize) {
+    return value;
+  } else {
+    constexpr uint32_t kPower = crc::power_of_bytes(kBytes * kDistance);
+    const uint32_t before = thread.shuffle(value, (thread.warp_rank() - kDistance) % kWarpSize);
+    return join_warp<kBytes, 2 * kDistance>(thread, crc::multiply(kPower, before) ^ value);
+  }
+}
+
+// CRC-32C of bytes behind those that `seed` is the checksum of, by all kThreads threads of a thread
+// block; the same in all. Thread i takes words i, i + kThreads, ... of the bytes with zeros before
+// them up to a multiple of kThreads words, as zeros do not change a register that is 0.
+//   bytes   device or shared;  shared: kChecksumSpace<kThreads>
+template <uint32_t kThreads>
+FMTC_DEVICE uint32_t checksum_by_all(const Thread& thread, const uint8_t* bytes, uint64_t size,
+                                     uint32_t* shared, uint32_t seed = 0) {
+  constexpr uint64_t kWord = 4;
+  if (size < kWord) {
+    uint32_t crc = ~seed;
+    for (uint64_t i = 0; i < size; ++i) crc = crc >> 8 ^ crc::table_entry((crc ^ bytes[i]) & 0xFF);
+    return ~crc;
+  }
+  uint32_t* const of_threads = shared + 4 * 256 + 32;
   thread.sync();  // a call before may still be reading
-  for (uint32_t i = thread.rank(); i < 256; i += thread.size()) table[i] = crc::table_entry(i);
-  thread.sync();
-  const uint64_t part = (size + thread.size() - 1) / thread.size();
-  const uint64_t begin = part * thread.rank() < size ? part * thread.rank() : size;
-  const uint64_t end = begin + part < size ? begin + part : size;
-  uint32_t crc = 0;
-  if (begin < end) {
-    crc = ~0u;
-    for (uint64_t i = begin; i < end; ++i) crc = crc >> 8 ^ table[(crc ^ bytes[i]) & 0xFF];
-    crc = crc::multiply(~crc, crc::power_of_bytes(size - end));
+  const Shift<kWord * kThreads> shift(thread, shared, shared + 4 * 256);
+  const auto words = static_cast<int64_t>((size + kWord - 1) / kWord);
+  const auto missing = static_cast<uint32_t>(kWord * static_cast<uint64_t>(words) - size);
+  const int64_t rounds = (words + kThreads - 1) / kThreads;
+  const auto word = [&](int64_t i) {
+    if (i < 0) return uint32_t{0};
+    // A register that begins with ~seed is one that begins with 0 and this in the first four bytes.
+    if (i == 0) return (word_at(bytes, size, 0) ^ ~seed) << 8 * missing;
+    const uint32_t first = i == 1 && missing > 0 ? ~seed >> (32 - 8 * missing) : 0;
+    return first ^ word_at(bytes, size, kWord * static_cast<uint64_t>(i) - missing);
+  };
+  uint32_t sum = 0;
+  int64_t i = words - rounds * kThreads + thread.rank();
+  for (; i < 2 && i < words; i += kThreads) sum = shift(sum) ^ word(i);
+  const uint8_t* const from = bytes + kWord * static_cast<uint64_t>(i) - missing;
+  const auto misaligned = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(from) % kWord);
+  const auto* aligned = reinterpret_cast<const uint32_t*>(from - misaligned);
+  for (; i + 2 < words; i += kThreads, aligned += kThreads) {
+    const uint64_t both = uint64_t{aligned[1]} << 32 | aligned[0];
+    sum = shift(sum) ^ static_cast<uint32_t>(both >> 8 * misaligned);
   }
-  for (uint32_t distance = kWarpSize / 2; distance > 0; distance /= 2) {
-    crc ^= thread.shuffle(crc, thread.warp_rank() ^ distance);
-  }
-  if (thread.warp_rank() == 0) of_warps[thread.warp()] = crc;
+  for (; i < words; i += kThreads) sum = shift(sum) ^ word(i);
+  of_threads[thread.rank()] = sum;
   thread.sync();
-  crc = 0;
-  for (uint32_t warp = 0; warp < thread.size() / kWarpSize; ++warp) crc ^= of_warps[warp];
-  return crc;
+  if (thread.warp() == 0) {
+    constexpr uint32_t kEach = kThreads / kWarpSize;
+    constexpr uint32_t kOneWord = crc::power_of_bytes(kWord);
+    uint32_t joined = 0;
+    for (uint32_t i = 0; i < kEach; ++i) {
+      joined = crc::multiply(kOneWord, joined) ^ of_threads[thread.warp_rank() * kEach + i];
+    }
+    joined = join_warp<kWord * kEach>(thread, joined);
+    thread.sync_warp();
+    if (thread.warp_rank() == kWarpSize - 1) of_threads[0] = crc::multiply(kOneWord, joined);
+  }
+  thread.sync();
+  return ~of_threads[0];
 }
 
 }  // namespace fmtc::cuda

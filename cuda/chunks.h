@@ -51,9 +51,10 @@ struct Decoding {
   int32_t* tables;    // [1]: what is wrong with the tables
   int16_t* levels;
 
-  // Thread blocks for an image. Only the streams say how many chunks there are; here one is assumed
-  // for as few values as rANS chunks with the fewest values a lane have. One too many ends at once.
-  int64_t thread_blocks() const {
+  // Chunks of an image, or thread blocks for it. Only the streams say how many chunks there are;
+  // here one is assumed for as few values as rANS chunks with the fewest values a lane have. What
+  // is too much ends at once.
+  FMTC_HD int64_t thread_blocks() const {
     return 1 + static_cast<int64_t>(coded.header.values() / (kWarpSize * kMinLaneValues));
   }
 };

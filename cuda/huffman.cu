@@ -167,14 +167,14 @@ struct DecodeHuffman {
   FMTC_DEVICE bool decode(int64_t image, uint64_t chunk, const StreamHeader& header,
                           std::span<const uint8_t> payload, int index) const {
     const int substreams = header.lanes();
-    std::span<const uint8_t> parts[kMaxSubstreams];
-    if (!split_payload(payload, substreams, parts)) return false;
+    std::span<const uint8_t> bits;
+    if (!find_part(payload, substreams, index, bits)) return false;
     const ComponentTables tables = tables_of(decoding.coded, image);
     const ChunkRange range = range_of(header, chunk);
     const Substream part(range.size, substreams, index);
     int16_t* out =
         decoding.levels + static_cast<uint64_t>(image) * header.values() + range.first + part.first;
-    BitReader reader(parts[index]);
+    BitReader reader(bits);
     for (RunCursor run(tables, range.first + part.first, part.size); run.size() > 0;) {
       const size_t count = run.size();
       if (!decode_levels(reader, tables.lo, run.entries(), tables.width - 1, out, count)) {

@@ -24,6 +24,7 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <typeinfo>
 
 #include "cuda/executor.h"
 #define FMTC_DEVICE
@@ -104,6 +105,8 @@ void lower_to(T* least, T value) {
 
 template <typename Kernel>
 void launch(Stream, int64_t thread_blocks, const Kernel& kernel, size_t shared_bytes = 0) {
+  if (thread_blocks == 0) return;
+  executor::record_launch(typeid(Kernel).name(), thread_blocks, Kernel::kThreads, shared_bytes);
   executor::ThreadBlock thread_block(Kernel::kThreads, shared_bytes);
   for (int64_t i = 0; i < thread_blocks; ++i) {
     thread_block.run(static_cast<uint32_t>(i), static_cast<uint32_t>(thread_blocks),
@@ -152,14 +155,36 @@ FMTC_DEVICE inline void lower_to(uint64_t* least, uint64_t value) {
   atomicMin(reinterpret_cast<unsigned long long*>(least), static_cast<unsigned long long>(value));
 }
 
+// Thread blocks that a multiprocessor shall have room for, which limits registers: kThreadBlocks of
+// a kernel that has it. Multiprocessors of 7.5 have fewer threads than others.
 template <typename Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads) run(const Kernel kernel) {
+constexpr uint32_t thread_blocks_together() {
+#if defined(__CUDA_ARCH__)
+  constexpr bool kFew = __CUDA_ARCH__ <= 750;
+#else
+  constexpr bool kFew = false;
+#endif
+  if constexpr (requires { Kernel::kThreadBlocks; }) {
+    return kFew ? 0 : Kernel::kThreadBlocks;
+  } else {
+    return 0;  // as many as there may be
+  }
+}
+
+template <typename Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads, thread_blocks_together<Kernel>())
+    run(const Kernel kernel) {
   kernel(Thread{});
 }
 
 template <typename Kernel>
 void launch(Stream stream, int64_t thread_blocks, const Kernel& kernel, size_t shared_bytes = 0) {
   if (thread_blocks == 0) return;
+  constexpr size_t kUnasked = size_t{48} << 10;  // what a thread block can have of shared memory
+  if (shared_bytes > kUnasked) {
+    cudaFuncSetAttribute(run<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         static_cast<int>(shared_bytes));
+  }
   run<<<static_cast<uint32_t>(thread_blocks), Kernel::kThreads, shared_bytes, stream>>>(kernel);
 }
 
@@ -170,6 +195,17 @@ inline int64_t thread_blocks_for(int64_t count, int64_t threads) {
   constexpr int64_t kMost = 8192;
   const int64_t enough = (count + threads - 1) / threads;
   return enough < kMost ? enough : kMost;
+}
+
+// Calls launch_with(a value of the type of indices below `count`): of 32 bits where that is enough,
+// as dividing 64 bits takes several times as long.
+template <typename Launch>
+void with_index(int64_t count, const Launch& launch_with) {
+  if (count <= UINT32_MAX) {
+    launch_with(uint32_t{});
+  } else {
+    launch_with(uint64_t{});
+  }
 }
 
 // Calls body(i) for each i below count that is this thread's share of the grid.

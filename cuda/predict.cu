@@ -45,6 +45,8 @@ FMTC_DEVICE uint32_t cross_at(const PredictedPlanes& planes, const int16_t* leve
   return sum;
 }
 
+// Index: of all values
+template <typename Index>
 struct Predict {
   static constexpr uint32_t kThreads = 256;
   const int16_t* levels;
@@ -55,12 +57,12 @@ struct Predict {
   FMTC_DEVICE void operator()(const Thread& thread) const {
     const int64_t width = planes.width;
     grid_stride(thread, count, [&](int64_t i) {
-      const int64_t row = i / width;
+      const int64_t row = static_cast<Index>(i) / static_cast<Index>(width);
       const bool has_left = i != row * width;
-      const int64_t plane = row / planes.height;
+      const int64_t plane = static_cast<Index>(row) / static_cast<Index>(planes.height);
       const bool has_above = row != plane * planes.height;
       const int16_t* q = levels + i;
-      const int64_t k = plane % planes.components;
+      const int64_t k = static_cast<Index>(plane) % static_cast<Index>(planes.components);
       const int16_t* image = levels + (plane - k) * planes.height * width;
       residuals[i] =
           residual_of(coefficients_of(planes, k), q[0], has_left ? q[-1] : 0,
@@ -70,26 +72,50 @@ struct Predict {
   }
 };
 
-// Of components [begin, end); those of the sources before them are there.
+// The levels of component k of an image, by a warp; those of the sources before it are there.
+FMTC_DEVICE void unpredict_component(const Thread& thread, const int16_t* residuals,
+                                     const PredictedPlanes& planes, int64_t image, int64_t k,
+                                     int16_t* levels) {
+  const int64_t size = planes.height * planes.width;
+  const int64_t first = image * planes.components;
+  unpredict_plane(
+      thread, residuals + (first + k) * size, planes.height, planes.width,
+      coefficients_of(planes, k), levels + (first + k) * size, [](int16_t) {},
+      [&](int64_t h, int64_t w) { return cross_at(planes, levels + first * size, k, h, w); });
+}
+
+// Of the sources, each of which may need those before it: a warp for each image.
+struct UnpredictSources {
+  static constexpr uint32_t kThreads = kWarpSize;
+  const int16_t* residuals;
+  PredictedPlanes planes;
+  int64_t sources;
+  int16_t* levels;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    for (int64_t k = 0; k < sources; ++k) {
+      unpredict_component(thread, residuals, planes, thread.thread_block(), k, levels);
+      thread.sync_warp();  // all of it is there
+    }
+  }
+};
+
+// Of all other components.
 struct Unpredict {
   static constexpr uint32_t kThreads = 128;
   static constexpr uint32_t kWarps = kThreads / kWarpSize;
   const int16_t* residuals;
   PredictedPlanes planes;
-  int64_t begin, end;
+  int64_t sources;
   int16_t* levels;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t size = planes.height * planes.width;
+    const int64_t others = planes.components - sources;
     const int64_t step = int64_t{thread.thread_blocks()} * kWarps;
     int64_t task = int64_t{thread.thread_block()} * kWarps + thread.warp();
-    for (; task < planes.images * (end - begin); task += step) {
-      const int64_t first = task / (end - begin) * planes.components;
-      const int64_t k = begin + task % (end - begin);
-      unpredict_plane(
-          thread, residuals + (first + k) * size, planes.height, planes.width,
-          coefficients_of(planes, k), levels + (first + k) * size, [](int16_t) {},
-          [&](int64_t h, int64_t w) { return cross_at(planes, levels + first * size, k, h, w); });
+    for (; task < planes.images * others; task += step) {
+      unpredict_component(thread, residuals, planes, task / others, sources + task % others,
+                          levels);
     }
   }
 };
@@ -99,21 +125,22 @@ struct Unpredict {
 void predict(Stream stream, const int16_t* levels, const PredictedPlanes& planes,
              int16_t* residuals) {
   const int64_t count = planes.images * planes.components * planes.height * planes.width;
-  launch(stream, thread_blocks_for(count, Predict::kThreads),
-         Predict{levels, planes, count, residuals});
+  with_index(count, [&]<typename Index>(Index) {
+    launch(stream, thread_blocks_for(count, Predict<Index>::kThreads),
+           Predict<Index>{levels, planes, count, residuals});
+  });
 }
 
 void unpredict(Stream stream, const int16_t* residuals, const PredictedPlanes& planes,
                int16_t* levels) {
   if (planes.height == 0 || planes.width == 0) return;
-  const auto make = [&](int64_t begin, int64_t end) {
-    launch(stream, thread_blocks_for(planes.images * (end - begin), Unpredict::kWarps),
-           Unpredict{residuals, planes, begin, end, levels});
-  };
-  // Each source may need those before it.
   const int64_t sources = std::min(planes.sources, planes.components);
-  for (int64_t k = 0; k < sources; ++k) make(k, k + 1);
-  make(sources, planes.components);
+  if (sources > 0) {
+    launch(stream, planes.images, UnpredictSources{residuals, planes, sources, levels});
+  }
+  const int64_t others = planes.images * (planes.components - sources);
+  launch(stream, thread_blocks_for(others, Unpredict::kWarps),
+         Unpredict{residuals, planes, sources, levels});
 }
 
 }  // namespace fmtc::cuda

@@ -1,174 +1,450 @@
-// rANS chunks: a warp each, thread i codes the values of state i, or of states i and i + 32.
+// rANS chunks: a warp each, thread i codes the values of state i, or of states i and i + 32. The
+// warps of a thread block share tables in shared memory.
+#include <type_traits>
+
 #include "core/bytes.h"
 #include "core/rans.h"
 #include "core/rans_value.h"
 #include "cuda/chunks.h"
+#include "cuda/rans_tables.h"
+#include "cuda/word_at.h"
 
 namespace fmtc::cuda {
 namespace {
 
-// Threads of `mask` below this one, and above it.
-FMTC_DEVICE int threads_below(const Thread& thread, uint32_t mask) {
-  return count_bits(mask & ((1u << thread.warp_rank()) - 1));
-}
-FMTC_DEVICE int threads_above(const Thread& thread, uint32_t mask) {
-  return count_bits(mask >> thread.warp_rank() >> 1);
+constexpr uint32_t kWarps = 16;  // of a thread block
+
+// Threads of `mask` below this one.
+FMTC_DEVICE uint32_t threads_below(const Thread& thread, uint32_t mask) {
+  return static_cast<uint32_t>(count_bits(mask & ((1u << thread.warp_rank()) - 1)));
 }
 
 FMTC_DEVICE int log2_of(uint32_t total) { return count_bits(total - 1); }
 
+// A value's segment, and how many values from it on belong to that, or up to it when going
+// backward. Chunks have few enough values for 32 bits.
+struct InSegment {
+  uint32_t segment;
+  int32_t left;
+};
+
+// More than any chunk has is as much.
+FMTC_DEVICE int32_t limited(uint64_t values) {
+  constexpr uint64_t kMost = uint64_t{1} << 30;
+  return static_cast<int32_t>(values < kMost ? values : kMost);
+}
+
+FMTC_DEVICE InSegment begin_forward(const ComponentTables& tables, uint64_t index) {
+  uint64_t first = 0;
+  const uint64_t segment = tables.segment_at(index, first);
+  return {static_cast<uint32_t>(segment), limited(first + tables.segment_size(segment) - index)};
+}
+FMTC_DEVICE InSegment begin_backward(const ComponentTables& tables, uint64_t index) {
+  uint64_t first = 0;
+  const uint64_t segment = tables.segment_at(index, first);
+  return {static_cast<uint32_t>(segment), limited(index - first + 1)};
+}
+
+// Where the values of one state lie.
+class LaneSegment {
+ public:
+  // image: must outlive it, as its place in memory is all that is kept
+  FMTC_DEVICE LaneSegment(const Coded& coded, const int64_t& image, const InSegment& begin)
+      : coded_(coded), image_(image), segment_(begin.segment), left_(begin.left) {}
+
+  // Goes on by so many values, maybe out of the segment; then one must seek.
+  FMTC_DEVICE void skip(uint32_t values) { left_ -= static_cast<int32_t>(values); }
+  FMTC_DEVICE bool outside() const { return left_ <= 0; }
+  FMTC_DEVICE void seek_forward() {
+    while (left_ <= 0) left_ += limited(size_of(++segment_));
+  }
+  FMTC_DEVICE void seek_backward() {
+    while (left_ <= 0) left_ += limited(size_of(--segment_));
+  }
+
+  FMTC_DEVICE size_t table() const { return static_cast<size_t>(coded_.tables.table_of[segment_]); }
+
+ private:
+  FMTC_DEVICE uint64_t size_of(uint32_t segment) const {
+    const uint32_t classes = coded_.header.classes;
+    if (classes <= 1) return coded_.tables.plane;
+    if (segment == 0) return coded_.header.layout().map_size();
+    return coded_.positions[image_ * classes + (segment - 1) % classes];
+  }
+
+  const Coded& coded_;
+  const int64_t& image_;
+  uint32_t segment_;
+  int32_t left_;
+};
+
+// ---------------------------------------------------------------------------------------------
+// Encoding
+
+template <typename Tables>
 struct EncodeRans {
-  static constexpr uint32_t kThreads = kWarpSize;
+  static constexpr uint32_t kThreads = kWarps * kWarpSize;
+  static constexpr uint32_t kThreadBlocks = 3;
   Encoding encoding;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t chunks = encoding.chunks();
-    const int64_t image = thread.thread_block() / chunks;
     if (encoding.status[encoding.coded.images] != 0) return;  // dividing by frequencies of 0
-    const StreamHeader& header = encoding.coded.header;
-    const ChunkRange range = range_of(header, thread.thread_block() % chunks);
-    const int16_t* levels = encoding.levels + image * static_cast<int64_t>(header.values()) +
-                            static_cast<int64_t>(range.first);
-    const ComponentTables tables = tables_of(encoding.coded, image);
-    const size_t direct = tables.width - 1;
-    const uint32_t last = tables.entries[direct];
+    const ComponentTables& all = encoding.coded.tables;
+    const uint32_t last = all.entries[all.width - 1];
     const int log2_total = log2_of(encode_frequency(last) + encode_start(last));
-    const auto states = static_cast<uint32_t>(header.lanes());  // at most 32 in our streams
-    const bool has_state = thread.warp_rank() < states;
+    const Tables tables(thread, all, log2_total, thread.shared<uint8_t>());
+    const uint32_t warp = thread.shuffle(thread.warp(), 0);  // to the compiler, all of a warp's
+    const int64_t task = int64_t{thread.thread_block()} * kWarps + warp;
+    if (task >= encoding.tasks()) return;
+    if (encoding.coded.header.lanes() == static_cast<int>(kWarpSize)) {
+      encode<kWarpSize>(thread, tables, task);
+    } else {
+      encode<0>(thread, tables, task);
+    }
+  }
+
+  // kStates: 32, or 0 for any less; our streams have no more
+  template <uint32_t kStates>
+  FMTC_DEVICE void encode(const Thread& thread, const Tables& tables, int64_t task) const {
+    const StreamHeader& header = encoding.coded.header;
+    const int64_t chunks = encoding.chunks(), image = task / chunks;
+    const ChunkRange range = range_of(header, static_cast<uint64_t>(task % chunks));
+    const auto size = static_cast<uint32_t>(range.size);
+    const auto states = kStates > 0 ? kStates : static_cast<uint32_t>(header.lanes());
+    const bool has_state = kStates > 0 || thread.warp_rank() < states;
 
     // Digits go downwards and escaped levels upwards from where both are used up. Here, other than
     // in a stream, they are aligned; devices and the CPUs that emulate them are little-endian.
-    uint8_t* const space = encoding.space + thread.thread_block() * encoding.stride;
-    auto* digits = reinterpret_cast<uint16_t*>(space + kRansStateBytes * states) + range.size;
+    uint8_t* const space = encoding.space + task * static_cast<int64_t>(encoding.stride);
+    auto* digits = reinterpret_cast<uint16_t*>(space + kRansStateBytes * states) + size;
     uint16_t* escapes = digits;
     uint32_t x = kRansLowest;
-    SegmentCursor segment(tables, range.first + range.size - 1);
-    for (size_t round = (range.size + states - 1) / states; round-- > 0;) {
-      const size_t i = round * states + thread.warp_rank();
-      const bool active = has_state && i < range.size;
-      uint32_t entry = 0;
-      bool escaped = false;
-      if (active) {
-        const uint32_t* entries = tables.table(segment.seek(range.first + i)).data();
-        entry = encode_entry(levels[i], tables.lo, entries, direct);
-        escaped = entry == entries[direct];
+    // The last value comes first, so that of the highest thread.
+    uint32_t rounds = (size - 1) / states + 1;
+    const uint32_t last = (rounds - 1) * states + thread.warp_rank();
+    LaneSegment segment(encoding.coded, image,
+                        begin_backward(tables_of(encoding.coded, image), range.first + size - 1));
+    segment.skip(size - 1 - last);
+    auto place = tables.place(segment.table());
+    const int16_t* from = encoding.levels + image * static_cast<int64_t>(header.values()) +
+                          static_cast<int64_t>(range.first) + last;
+    const uint32_t lower_threads = (1u << thread.warp_rank()) - 1;
+    int32_t level = has_state && last < size ? *from : 0;
+    // more: whether this is not the last round, so that a level can be loaded before its turn
+    const auto one_round = [&](bool active, bool more) {
+      from -= states;
+      const int32_t next = has_state && more ? *from : 0;
+      if (active && segment.outside()) {
+        segment.seek_backward();
+        place = tables.place(segment.table());
       }
-      // The last value comes first, so that of the highest thread.
-      const uint32_t escaping = thread.ballot(escaped);
-      if (escaped) {
-        escapes[threads_above(thread, escaping)] = static_cast<uint16_t>(levels[i]);
+      segment.skip(states);
+      const auto entry = tables.find(place, static_cast<uint32_t>(level - tables.lo()));
+      const bool escape = active && Tables::escapes(entry);
+      const uint32_t escaping = thread.ballot(escape);
+      if (escaping != 0) {
+        if (escape) {
+          escapes[count_bits(escaping & ~lower_threads) - 1] = static_cast<uint16_t>(level);
+        }
+        escapes += count_bits(escaping);
       }
-      escapes += count_bits(escaping);
-      const bool gives = active && gives_digit(x, entry, log2_total);
+      const bool gives = active && tables.gives_digit(x, entry);
       const uint32_t giving = thread.ballot(gives);
-      if (gives) {
-        digits[-1 - threads_above(thread, giving)] = static_cast<uint16_t>(x);
-        x >>= 16;
-      }
       digits -= count_bits(giving);
-      if (active) x = encode_value(x, entry, log2_total);
+      if (gives) digits[count_bits(giving & lower_threads)] = static_cast<uint16_t>(x);
+      const uint32_t encoded = tables.encode(gives ? x >> 16 : x, entry);
+      if (active) x = encoded;
+      level = next;
+    };
+    one_round(has_state && last<size, --rounds> 0);
+    // All others are whole.
+    for (; rounds > 2; rounds -= 2) {
+      one_round(has_state, true);
+      one_round(has_state, true);
     }
+    while (rounds > 0) one_round(has_state, --rounds > 0);
     auto* const begin = reinterpret_cast<uint8_t*>(digits) - kRansStateBytes * states;
     const auto* const end = reinterpret_cast<uint8_t*>(escapes);
     if (has_state) store_le(begin + kRansStateBytes * thread.warp_rank(), x);
     if (thread.warp_rank() == 0) {
-      encoding.payloads[thread.thread_block()] = {static_cast<uint64_t>(begin - encoding.space),
-                                                  static_cast<uint32_t>(end - begin), 0};
+      encoding.payloads[task] = {static_cast<uint64_t>(begin - encoding.space),
+                                 static_cast<uint32_t>(end - begin), 0};
     }
   }
 };
 
+// ---------------------------------------------------------------------------------------------
+// Decoding
+
+// The digits that a warp takes next, in shared memory. They are loaded a word a thread, and a step
+// before that is needed.
+class DigitRing {
+ public:
+  static constexpr uint32_t kStep = 2 * kWarpSize;  // digits that are loaded together
+  static constexpr uint32_t kDigits = 2 * kStep;
+
+  // begin: where digits begin in the payload;  ring: [kDigits], aligned to 4
+  FMTC_DEVICE DigitRing(const Thread& thread, const std::span<const uint8_t>& payload,
+                        uint32_t begin, uint16_t* ring)
+      : payload_(payload), next_(begin + kWordBytes * thread.warp_rank()), ring_(ring) {
+    load();
+  }
+
+  // Makes sure that kStep digits are there, with zeros behind the payload, where no more were taken
+  // since the call before. By all of a warp.
+  FMTC_DEVICE void fill(const Thread& thread) {
+    if (loaded_ - taken_ < kBytes * kStep) {
+      thread.sync_warp();  // others may still be reading those that were there
+      uint16_t* const free = ring_ + loaded_ / kBytes % kDigits;
+      reinterpret_cast<uint32_t*>(free)[thread.warp_rank()] = word_;
+      thread.sync_warp();
+      loaded_ += kBytes * kStep;
+      load();
+    }
+  }
+
+  // The one behind so many more, below kStep.
+  FMTC_DEVICE uint16_t at(uint32_t index) const {
+    return ring_[(taken_ + kBytes * index) % (kBytes * kDigits) / kBytes];
+  }
+  FMTC_DEVICE void take(uint32_t count) { taken_ += kBytes * count; }
+  FMTC_DEVICE uint32_t bytes_taken() const { return taken_; }
+
+ private:
+  static constexpr uint32_t kWordBytes = 4;
+  static constexpr auto kBytes = static_cast<uint32_t>(kRansDigitBytes);
+
+  FMTC_DEVICE void load() {
+    word_ = word_at(payload_.data(), payload_.size(), next_);
+    next_ += kWordBytes * kWarpSize;
+  }
+
+  const std::span<const uint8_t>& payload_;
+  uint32_t next_;  // where this thread's next word lies
+  uint16_t* ring_;
+  uint32_t word_ = 0;                // of the digits that come next into the ring
+  uint32_t loaded_ = 0, taken_ = 0;  // bytes of digits
+};
+
+template <typename Tables>
 struct DecodeRans {
-  static constexpr uint32_t kThreads = kWarpSize;
+  static constexpr uint32_t kThreads = kWarps * kWarpSize;
+  static constexpr uint32_t kThreadBlocks = 3;
   Decoding decoding;
 
+  // What a warp works on. It is in shared memory, as registers are few and it is hardly ever
+  // needed.
+  struct Chunk {
+    alignas(4) uint16_t digits[DigitRing::kDigits];
+    int64_t image;
+    uint64_t number, step;  // the next one's number is this one's and step
+    ChunkRange range;
+    InSegment begin;
+    std::span<const uint8_t> payload;
+    uint32_t states;
+  };
+  static constexpr size_t kChunks = kWarps * sizeof(Chunk);
+
+  // Chunks with the same number in all images follow each other, as most streams have fewer chunks
+  // than there could be.
   FMTC_DEVICE void operator()(const Thread& thread) const {
     if (*decoding.tables != 0) return;
-    for_each_chunk(thread, decoding,
-                   [&](int64_t image, uint64_t chunk, const StreamHeader& header,
-                       const ChunkPayload& payload) {
-                     const bool good = decode(thread, image, chunk, header, payload.bytes);
-                     if (!good && thread.warp_rank() == 0) {
-                       report(decoding, image, chunk, Status::kBadCode);
-                     }
-                   });
+    const uint32_t warp = thread.shuffle(thread.warp(), 0);  // to the compiler, all of a warp's
+    Chunk& chunk = thread.shared<Chunk>()[warp];
+    const int64_t task = int64_t{thread.thread_block()} * kWarps + warp;
+    const auto number = static_cast<uint64_t>(task / decoding.coded.images);
+    const auto most = static_cast<uint64_t>(decoding.thread_blocks());
+    if (thread.warp_rank() == 0) {
+      chunk.image = task % decoding.coded.images;
+      chunk.number = number;
+      chunk.step = most;
+    }
+    thread.sync_warp();
+    const bool there = number < most && has(chunk);
+    if (!thread.sync_or(there)) return;
+    const Tables tables(thread, decoding.coded.tables, thread.shared<uint8_t>() + kChunks);
+    if (!there) return;
+    while (has(chunk)) {
+      open(thread, chunk);
+      const bool good = chunk.states == kWarpSize  ? decode<kWarpSize>(thread, tables, chunk)
+                        : chunk.states > kWarpSize ? decode<kMaxStates>(thread, tables, chunk)
+                                                   : decode<0>(thread, tables, chunk);
+      if (!good && thread.warp_rank() == 0) {
+        report(decoding, chunk.image, chunk.number, Status::kBadCode);
+      }
+      thread.sync_warp();
+      if (thread.warp_rank() == 0) chunk.number += chunk.step;
+      thread.sync_warp();
+    }
   }
 
-  // Whether the payload holds just these values; the same in all threads.
-  FMTC_DEVICE bool decode(const Thread& thread, int64_t image, uint64_t chunk,
-                          const StreamHeader& header, std::span<const uint8_t> payload) const {
-    const auto states = static_cast<uint32_t>(header.lanes());
-    if (payload.size() < kRansStateBytes * states) return false;
-    const ComponentTables tables = tables_of(decoding.coded, image);
-    const ChunkRange range = range_of(header, chunk);
-    int16_t* levels = decoding.levels + image * static_cast<int64_t>(header.values()) +
-                      static_cast<int64_t>(range.first);
-    const uint32_t slot_mask = static_cast<uint32_t>(tables.width) - 1;
-    const int log2_total = log2_of(static_cast<uint32_t>(tables.width));
-    const uint32_t together = states < kWarpSize ? states : kWarpSize;
-    const bool has_state = thread.warp_rank() < together;
-    // With 64 states, x and other take turns.
-    uint32_t x = kRansLowest, other = kRansLowest;
-    if (has_state) x = load_le<uint32_t>(payload.data() + kRansStateBytes * thread.warp_rank());
-    if (states > kWarpSize) {
-      other =
-          load_le<uint32_t>(payload.data() + kRansStateBytes * (thread.warp_rank() + kWarpSize));
-    }
-    if (thread.ballot(x < kRansLowest || other < kRansLowest) != 0) return false;
+  // Whether there is such a chunk.
+  FMTC_DEVICE bool has(const Chunk& chunk) const {
+    const Opened& opened = decoding.opened[chunk.image];
+    return opened.status == Status::kOk && chunk.number < opened.header.chunks();
+  }
 
-    const uint8_t* digits = payload.data() + kRansStateBytes * states;
-    const uint8_t* escapes = payload.data() + payload.size();
-    SegmentCursor segment(tables, range.first);
-    for (size_t begin = 0; begin < range.size; begin += together) {
-      const size_t i = begin + thread.warp_rank();
-      const bool active = has_state && i < range.size;
-      uint32_t symbol = 0;
-      int16_t level = 0;
-      bool takes = false;
-      if (active) {
-        const size_t table = segment.seek(range.first + i);
-        const uint32_t entry = tables.entries[table * tables.width + (x & slot_mask)];
-        symbol = decode_symbol(entry);
-        level = static_cast<int16_t>(tables.lo + tables.base[table] + symbol);
-        x = decode_value(x, entry, log2_total);
-        takes = x < kRansLowest;
-      }
-      const uint32_t taking = thread.ballot(takes);
-      const uint32_t escaping = thread.ballot(active && symbol == kEscapeSymbol);
-      if (escapes - digits <
-          static_cast<ptrdiff_t>(kRansDigitBytes) * (count_bits(taking) + count_bits(escaping))) {
-        return false;
-      }
-      if (takes) {
-        x = take_digit(x,
-                       load_le<uint16_t>(digits + kRansDigitBytes * threads_below(thread, taking)));
-      }
-      digits += kRansDigitBytes * count_bits(taking);
-      if (active && symbol == kEscapeSymbol) {
-        level = static_cast<int16_t>(
-            load_le<uint16_t>(escapes - kRansDigitBytes * (threads_below(thread, escaping) + 1)));
-      }
-      escapes -= kRansDigitBytes * count_bits(escaping);
-      if (active) levels[i] = level;
-      if (states > kWarpSize) {
-        const uint32_t turn = x;
-        x = other;
-        other = turn;
-      }
+  // Finds the rest of a chunk.
+  FMTC_DEVICE void open(const Thread& thread, Chunk& chunk) const {
+    const StreamHeader& header = decoding.opened[chunk.image].header;
+    const std::span<const uint8_t> bytes(decoding.bytes + chunk.image * decoding.buffer,
+                                         static_cast<size_t>(decoding.used[chunk.image]));
+    if (thread.warp_rank() == 0) {
+      chunk.range = range_of(header, chunk.number);
+      chunk.begin = begin_forward(tables_of(decoding.coded, chunk.image), chunk.range.first);
+      chunk.payload = chunk_of(header, bytes, chunk.number).bytes;
+      chunk.states = static_cast<uint32_t>(header.lanes());
     }
-    const bool at_start = x == kRansLowest && other == kRansLowest;
-    return thread.ballot(!at_start) == 0 && digits == escapes;
+    thread.sync_warp();
+  }
+
+  // Whether the payload holds just these values; the same in all threads. Nothing is looked at
+  // before the end: digits and escaped levels are read wherever the payload may end, and must have
+  // met.
+  //   kStates  32 or 64, which take turns in each thread; 0 for any less
+  template <uint32_t kStates>
+  FMTC_DEVICE bool decode(const Thread& thread, const Tables& tables, Chunk& chunk) const {
+    constexpr uint32_t kTurns = kStates > kWarpSize ? 2 : 1;
+    const uint32_t together = kStates > 0 ? kWarpSize : chunk.states;
+    const bool has_state = kStates > 0 || thread.warp_rank() < together;
+    const uint8_t* const payload = chunk.payload.data();
+    if (chunk.payload.size() < kRansStateBytes * chunk.states) return false;
+    uint32_t states[kTurns];
+    bool good = true;
+    FMTC_UNROLL
+    for (uint32_t turn = 0; turn < kTurns; ++turn) {
+      const uint32_t state = turn * kWarpSize + thread.warp_rank();
+      states[turn] = has_state ? load_le<uint32_t>(payload + kRansStateBytes * state) : kRansLowest;
+      good = good && states[turn] >= kRansLowest;
+    }
+    if (thread.ballot(!good) != 0) return false;
+
+    int16_t* to = decoding.levels +
+                  chunk.image * static_cast<int64_t>(decoding.coded.header.values()) +
+                  static_cast<int64_t>(chunk.range.first);
+    // Where levels are stored two at a time, an odd thread's are those of the second round.
+    const bool in_pairs = together > 1 && reinterpret_cast<uintptr_t>(to) % sizeof(uint32_t) == 0;
+    const bool odd = in_pairs && thread.warp_rank() % 2 != 0;
+    to += thread.warp_rank() + (odd ? together - 1 : 0);
+    DigitRing digits(thread, chunk.payload, kRansStateBytes * chunk.states, chunk.digits);
+    uint32_t escaped = 0;
+    LaneSegment segment(decoding.coded, chunk.image, chunk.begin);
+    segment.skip(thread.warp_rank());
+    auto place = tables.place(segment.table());
+    uint32_t lowest = lowest_of(segment.table());
+    const uint32_t lower_threads = (1u << thread.warp_rank()) - 1;
+    uint32_t left = static_cast<uint32_t>(chunk.range.size);
+    // kWhole: all states have a value in both rounds
+    const auto two_rounds = [&]<bool kWhole>(std::bool_constant<kWhole>) {
+      digits.fill(thread);
+      uint32_t made[2];
+      bool escapes[2];
+      FMTC_UNROLL
+      for (uint32_t round = 0; round < 2; ++round) {
+        const bool active = has_state && (kWhole || thread.warp_rank() + round * together < left);
+        if (active && segment.outside()) {
+          segment.seek_forward();
+          place = tables.place(segment.table());
+          lowest = lowest_of(segment.table());
+        }
+        segment.skip(together);
+        uint32_t& x = states[round % kTurns];
+        const Decoded decoded = tables.decode(place, x);
+        made[round] = lowest + decoded.symbol;
+        escapes[round] = active && decoded.symbol == kEscapeSymbol;
+        const bool takes = active && decoded.state < kRansLowest;
+        const uint32_t taking = thread.ballot(takes);
+        const uint16_t digit = digits.at(static_cast<uint32_t>(count_bits(taking & lower_threads)));
+        if (active) x = takes ? take_digit(decoded.state, digit) : decoded.state;
+        digits.take(static_cast<uint32_t>(count_bits(taking)));
+      }
+      if (thread.ballot(escapes[0] || escapes[1]) != 0) {
+        FMTC_UNROLL
+        for (uint32_t round = 0; round < 2; ++round) {
+          take_escaped(thread, chunk.payload, escapes[round], escaped, made[round]);
+        }
+      }
+      if (kWhole && in_pairs) {
+        const uint32_t pair = pair_of(thread, made, odd);
+        if (has_state) *reinterpret_cast<uint32_t*>(to) = pair;
+      } else {
+        int16_t* const first = to - (odd ? together - 1 : 0);
+        FMTC_UNROLL
+        for (uint32_t round = 0; round < 2; ++round) {
+          const uint32_t at = round * together;
+          if (has_state && (kWhole || thread.warp_rank() + at < left)) {
+            first[at] = static_cast<int16_t>(made[round]);
+          }
+        }
+      }
+    };
+    for (; left >= 2 * together; left -= 2 * together, to += 2 * together) {
+      two_rounds(std::true_type());
+    }
+    if (left > 0) two_rounds(std::false_type());
+    good = true;
+    FMTC_UNROLL
+    for (uint32_t turn = 0; turn < kTurns; ++turn) good = good && states[turn] == kRansLowest;
+    const uint64_t used =
+        kRansStateBytes * chunk.states + digits.bytes_taken() + kRansDigitBytes * escaped;
+    return thread.ballot(!good) == 0 && used == chunk.payload.size();
+  }
+
+ private:
+  FMTC_DEVICE uint32_t lowest_of(size_t table) const {
+    const ComponentTables& tables = decoding.coded.tables;
+    return static_cast<uint32_t>(tables.lo + tables.base[table]);
+  }
+
+  // Levels that follow in 16 bits each, the first one last.
+  FMTC_DEVICE static void take_escaped(const Thread& thread, std::span<const uint8_t> payload,
+                                       bool escapes, uint32_t& escaped, uint32_t& level) {
+    const uint32_t escaping = thread.ballot(escapes);
+    const size_t end = kRansDigitBytes * (size_t{escaped} + threads_below(thread, escaping) + 1);
+    if (escapes && end <= payload.size()) {
+      level = load_le<uint16_t>(payload.data() + payload.size() - end);
+    }
+    escaped += static_cast<uint32_t>(count_bits(escaping));
+  }
+
+  // Two neighbouring levels of the first round, or of the second in odd threads.
+  FMTC_DEVICE static uint32_t pair_of(const Thread& thread, const uint32_t (&made)[2], bool odd) {
+    const uint32_t other = thread.shuffle(odd ? made[0] : made[1], thread.warp_rank() ^ 1);
+    return odd ? (other & 0xFFFF) | made[1] << 16 : (made[0] & 0xFFFF) | other << 16;
   }
 };
+
+// Calls launch_with(Tables()) with those in shared memory where they fit.
+template <typename Shared, typename Global, typename Launch>
+void with_tables(const ComponentTables& tables, size_t besides, const Launch& launch_with) {
+  // A third of a multiprocessor's shared memory, so that it is full of warps.
+  constexpr size_t kMost = size_t{72} << 10;
+  const size_t bytes = Shared::bytes(tables) + besides;
+  if (bytes <= kMost && bytes <= most_shared_bytes()) {
+    launch_with(std::type_identity<Shared>(), bytes);
+  } else {
+    launch_with(std::type_identity<Global>(), besides);
+  }
+}
+
+int64_t thread_blocks_of(int64_t warps) { return (warps + kWarps - 1) / kWarps; }
 
 }  // namespace
 
 void encode_rans(Stream stream, const Encoding& encoding) {
-  launch(stream, encoding.tasks(), EncodeRans{encoding});
+  with_tables<SharedEncodeTables, GlobalEncodeTables>(
+      encoding.coded.tables, 0, [&]<typename Tables>(std::type_identity<Tables>, size_t bytes) {
+        launch(stream, thread_blocks_of(encoding.tasks()), EncodeRans<Tables>{encoding}, bytes);
+      });
 }
 
 void decode_rans(Stream stream, const Decoding& decoding) {
-  launch(stream, decoding.coded.images * decoding.thread_blocks(), DecodeRans{decoding});
+  const int64_t warps = decoding.coded.images * decoding.thread_blocks();
+  with_tables<SharedDecodeTables, GlobalDecodeTables>(
+      decoding.coded.tables, DecodeRans<GlobalDecodeTables>::kChunks,
+      [&]<typename Tables>(std::type_identity<Tables>, size_t bytes) {
+        launch(stream, thread_blocks_of(warps), DecodeRans<Tables>{decoding}, bytes);
+      });
 }
 
 }  // namespace fmtc::cuda

@@ -34,16 +34,18 @@ bool has_tables(Coder coder) { return coder == Coder::kHuffman || coder == Coder
 // ---------------------------------------------------------------------------------------------
 // Tables
 
-// Sets `status` where tables are such that coding would leave them or divide by 0; what
+// Says in `status` whether tables are such that coding would leave them or divide by 0; what
 // check_encode_tables and check_decode_tables of core/stream.h refuse by contents.
 struct CheckTables {
   static constexpr uint32_t kThreads = 256;
   ComponentTables tables;
-  bool frequencies;  // of rANS encode tables
-  int32_t* status;   // [1], 0
+  bool frequencies;    // of rANS encode tables
+  int32_t* of_images;  // [images], set to 0, and behind them what is wrong with the tables
+  int64_t images;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
     const auto count = static_cast<int64_t>(tables.count());
+    for (int64_t i = thread.rank(); i < images; i += thread.size()) of_images[i] = 0;
     bool outside = false;
     for (size_t i = thread.rank(); i < tables.table_of.size(); i += thread.size()) {
       outside = outside || tables.table_of[i] < 0 || tables.table_of[i] >= count;
@@ -54,9 +56,8 @@ struct CheckTables {
     }
     outside = thread.sync_or(outside);
     bad = thread.sync_or(bad);
-    if (thread.rank() != 0) return;
-    if (bad) *status = static_cast<int32_t>(Status::kBadTable);
-    if (outside) *status = static_cast<int32_t>(Status::kBadArgument);
+    const Status status = outside ? Status::kBadArgument : bad ? Status::kBadTable : Status::kOk;
+    if (thread.rank() == 0) of_images[images] = static_cast<int32_t>(status);
   }
 
  private:
@@ -84,8 +85,8 @@ struct ChecksumPayloads {
   FMTC_DEVICE void operator()(const Thread& thread) const {
     if (encoding.failed(thread.thread_block() / encoding.chunks())) return;
     Payload& payload = encoding.payloads[thread.thread_block()];
-    const uint32_t checksum = checksum_by_all(thread, encoding.space + payload.begin, payload.size,
-                                              thread.shared<uint32_t>());
+    const uint32_t checksum = checksum_by_all<kThreads>(thread, encoding.space + payload.begin,
+                                                        payload.size, thread.shared<uint32_t>());
     if (thread.rank() == 0) payload.checksum = checksum;
   }
 };
@@ -143,12 +144,12 @@ struct WriteHeaders {
       place += payloads;
     }
     thread.sync();
-    uint32_t checksum = checksum_by_all(thread, out, payloads - kChecksumBytes, shared.checksum);
+    uint32_t checksum =
+        checksum_by_all<kThreads>(thread, out, payloads - kChecksumBytes, shared.checksum);
     if (encoding.chunks() == 1) {
       const Payload& payload = encoding.payloads[first];
-      const uint32_t of_payload =
-          checksum_by_all(thread, encoding.space + payload.begin, payload.size, shared.checksum);
-      checksum = crc::join(checksum, of_payload, payload.size);
+      checksum = checksum_by_all<kThreads>(thread, encoding.space + payload.begin, payload.size,
+                                           shared.checksum, checksum);
     }
     if (thread.rank() == 0) {
       store_le(out + payloads - kChecksumBytes, checksum);
@@ -175,6 +176,8 @@ struct WriteHeaders {
   }
 };
 
+// Copies each payload to its place, and sets what lies behind the stream to 0: a thread block for
+// each chunk, which has its share of that.
 struct CopyPayloads {
   static constexpr uint32_t kThreads = 256;
   Encoding encoding;
@@ -185,11 +188,54 @@ struct CopyPayloads {
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
     const int64_t image = thread.thread_block() / encoding.chunks();
-    if (used[image] < 0) return;
-    const Payload& payload = encoding.payloads[thread.thread_block()];
-    uint8_t* out = bytes + image * buffer + places[thread.thread_block()];
-    const uint8_t* in = encoding.space + payload.begin;
-    for (uint32_t i = thread.rank(); i < payload.size; i += thread.size()) out[i] = in[i];
+    uint8_t* const out = bytes + image * buffer;
+    const bool failed = used[image] < 0;
+    if (!failed) {
+      const Payload& payload = encoding.payloads[thread.thread_block()];
+      copy(thread, encoding.space + payload.begin, payload.size,
+           out + places[thread.thread_block()]);
+    }
+    const int64_t end = failed ? 0 : used[image];
+    const int64_t share = (buffer - end) / encoding.chunks() + 1;
+    const int64_t first = end + thread.thread_block() % encoding.chunks() * share;
+    const int64_t last = first + share < buffer ? first + share : buffer;
+    if (first < last) clear_bytes(thread, out + first, out + last);
+  }
+
+ private:
+  static constexpr uint32_t kWord = 4;
+
+  FMTC_DEVICE static uint32_t before_words(const uint8_t* to, uint32_t size) {
+    const auto before = static_cast<uint32_t>((0 - reinterpret_cast<uintptr_t>(to)) % kWord);
+    return before < size ? before : size;
+  }
+
+  // Whole words of `out`, wherever those of `in` begin.
+  FMTC_DEVICE static void copy(const Thread& thread, const uint8_t* in, uint32_t size,
+                               uint8_t* out) {
+    const uint32_t before = before_words(out, size);
+    const uint32_t words = (size - before) / kWord;
+    for (uint32_t i = thread.rank(); i < words; i += thread.size()) {
+      reinterpret_cast<uint32_t*>(out + before)[i] = word_at(in, size, before + kWord * i);
+    }
+    const uint32_t behind = before + kWord * words;
+    if (thread.rank() < before) out[thread.rank()] = in[thread.rank()];
+    if (thread.rank() < size - behind) out[behind + thread.rank()] = in[behind + thread.rank()];
+  }
+
+  FMTC_DEVICE static void clear_bytes(const Thread& thread, uint8_t* begin, const uint8_t* end) {
+    struct alignas(16) Wide {
+      uint32_t words[4];
+    };
+    const auto misaligned = (0 - reinterpret_cast<uintptr_t>(begin)) % sizeof(Wide);
+    const auto size = static_cast<uint64_t>(end - begin);
+    const uint64_t before = misaligned < size ? misaligned : size;
+    const uint64_t wide = (size - before) / sizeof(Wide), behind = before + wide * sizeof(Wide);
+    for (uint64_t i = thread.rank(); i < wide; i += thread.size()) {
+      reinterpret_cast<Wide*>(begin + before)[i] = Wide{};
+    }
+    if (thread.rank() < before) begin[thread.rank()] = 0;
+    if (thread.rank() < size - behind) begin[behind + thread.rank()] = 0;
   }
 };
 
@@ -252,11 +298,11 @@ struct OpenStreams {
     const uint64_t payloads = payload_offset(header);
     const bool directory = header.chunks() > 1;
     if (bytes.size() < payloads + (directory ? 0 : header.payload)) return Status::kTruncated;
-    uint32_t checksum = checksum_by_all(thread, bytes.data(), payloads - kChecksumBytes, shared);
+    uint32_t checksum =
+        checksum_by_all<kThreads>(thread, bytes.data(), payloads - kChecksumBytes, shared);
     if (!directory) {
-      const uint32_t of_payload =
-          checksum_by_all(thread, bytes.data() + payloads, header.payload, shared);
-      checksum = crc::join(checksum, of_payload, header.payload);
+      checksum = checksum_by_all<kThreads>(thread, bytes.data() + payloads, header.payload, shared,
+                                           checksum);
     }
     if (load_le<uint32_t>(bytes.data() + payloads - kChecksumBytes) != checksum) {
       return Status::kBadChecksum;
@@ -290,8 +336,8 @@ struct CheckChunks {
                        const ChunkPayload& payload) {
                      if (header.chunks() < 2) return;
                      const uint32_t checksum =
-                         checksum_by_all(thread, payload.bytes.data(), payload.bytes.size(),
-                                         thread.shared<uint32_t>());
+                         checksum_by_all<kThreads>(thread, payload.bytes.data(),
+                                                   payload.bytes.size(), thread.shared<uint32_t>());
                      if (checksum != payload.checksum && thread.rank() == 0) {
                        report(decoding, image, chunk, Status::kBadChunkChecksum);
                      }
@@ -299,33 +345,26 @@ struct CheckChunks {
   }
 };
 
+// Says what came of each image, a thread block for it, and clears the levels of damaged ones.
 struct TellStatus {
   static constexpr uint32_t kThreads = 256;
   Decoding decoding;
+  bool clears;
   int32_t* status;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    grid_stride(thread, decoding.coded.images, [&](int64_t image) {
-      Status result = decoding.opened[image].status;
-      const uint64_t damaged = decoding.damaged[image];
-      if (result == Status::kOk && damaged != ~uint64_t{0}) {
-        result = static_cast<Status>(damaged & 0xFF);
-      }
-      status[image] = *decoding.tables != 0 ? *decoding.tables : static_cast<int32_t>(result);
-    });
-  }
-};
-
-struct ClearDamaged {
-  static constexpr uint32_t kThreads = 256;
-  const int32_t* status;
-  int64_t images, values;
-  int16_t* levels;
-
-  FMTC_DEVICE void operator()(const Thread& thread) const {
-    grid_stride(thread, images * values, [&](int64_t i) {
-      if (status[i / values] != 0) levels[i] = 0;
-    });
+    const int64_t image = thread.thread_block();
+    Status result = decoding.opened[image].status;
+    const uint64_t damaged = decoding.damaged[image];
+    if (result == Status::kOk && damaged != ~uint64_t{0}) {
+      result = static_cast<Status>(damaged & 0xFF);
+    }
+    const int32_t told = *decoding.tables != 0 ? *decoding.tables : static_cast<int32_t>(result);
+    if (thread.rank() == 0) status[image] = told;
+    if (!clears || told == 0) return;
+    const auto values = static_cast<int64_t>(decoding.coded.header.values());
+    int16_t* const levels = decoding.levels + image * values;
+    for (int64_t i = thread.rank(); i < values; i += thread.size()) levels[i] = 0;
   }
 };
 
@@ -342,10 +381,14 @@ struct DecodeSpace {
   Decoding decoding{};
 };
 
-void check_tables(Stream stream, const Coded& coded, bool encode, int32_t* status) {
-  if (!has_tables(coded.header.coder)) return;
+// Makes the statuses of images 0, and says behind them what is wrong with the tables.
+void check_tables(Stream stream, const Coded& coded, bool encode, int32_t* status, int64_t images) {
+  if (!has_tables(coded.header.coder)) {
+    clear(stream, status, (static_cast<size_t>(images) + 1) * sizeof(int32_t));
+    return;
+  }
   const bool frequencies = encode && coded.header.coder == Coder::kRans;
-  launch(stream, 1, CheckTables{coded.tables, frequencies, status});
+  launch(stream, 1, CheckTables{coded.tables, frequencies, status, images});
 }
 
 }  // namespace
@@ -360,10 +403,8 @@ void encode_streams(Stream stream, const Coded& coded, const int16_t* levels, ui
   EncodeSpace work(coded, space);
   Encoding& encoding = work.encoding;
   encoding.levels = levels;
-  clear(stream, bytes, static_cast<size_t>(coded.images * buffer));
-  clear(stream, encoding.status, (static_cast<size_t>(coded.images) + 1) * sizeof(int32_t));
   if (encoding.tasks() > 0) {
-    check_tables(stream, coded, true, encoding.status + coded.images);
+    check_tables(stream, coded, true, encoding.status, coded.images);
     switch (coded.header.coder) {
       case Coder::kRans:
         encode_rans(stream, encoding);
@@ -378,6 +419,9 @@ void encode_streams(Stream stream, const Coded& coded, const int16_t* levels, ui
       launch(stream, encoding.tasks(), ChecksumPayloads{encoding},
              kChecksumSpace<ChecksumPayloads::kThreads> * sizeof(uint32_t));
     }
+  } else {  // nothing is copied, and so nothing is set to 0 behind the headers
+    clear(stream, encoding.status, (static_cast<size_t>(coded.images) + 1) * sizeof(int32_t));
+    clear(stream, bytes, static_cast<size_t>(coded.images * buffer));
   }
   launch(stream, coded.images, WriteHeaders{encoding, bytes, buffer, used, work.places},
          sizeof(WriteHeaders::Shared));
@@ -385,15 +429,15 @@ void encode_streams(Stream stream, const Coded& coded, const int16_t* levels, ui
 }
 
 void decode_streams(Stream stream, const Coded& coded, const uint8_t* bytes, int64_t buffer,
-                    const int64_t* used, uint8_t* space, int16_t* levels, int32_t* status) {
+                    const int64_t* used, uint8_t* space, bool clears, int16_t* levels,
+                    int32_t* status) {
   if (coded.images == 0) return;
   Decoding decoding = DecodeSpace(coded, space).decoding;
   decoding.bytes = bytes;
   decoding.buffer = buffer;
   decoding.used = used;
   decoding.levels = levels;
-  clear(stream, decoding.tables, sizeof(int32_t));
-  check_tables(stream, coded, false, decoding.tables);
+  check_tables(stream, coded, false, decoding.tables, 0);
   launch(stream, coded.images, OpenStreams{decoding},
          kChecksumSpace<OpenStreams::kThreads> * sizeof(uint32_t));
   launch(stream, coded.images * decoding.thread_blocks(), CheckChunks{decoding},
@@ -408,15 +452,7 @@ void decode_streams(Stream stream, const Coded& coded, const uint8_t* bytes, int
     default:
       decode_words(stream, decoding);
   }
-  launch(stream, thread_blocks_for(coded.images, TellStatus::kThreads),
-         TellStatus{decoding, status});
-}
-
-void clear_damaged(Stream stream, const int32_t* status, int64_t images, int64_t values,
-                   int16_t* levels) {
-  if (images * values == 0) return;
-  launch(stream, thread_blocks_for(images * values, ClearDamaged::kThreads),
-         ClearDamaged{status, images, values, levels});
+  launch(stream, coded.images, TellStatus{decoding, clears, status});
 }
 
 }  // namespace fmtc::cuda

@@ -37,14 +37,11 @@ void encode_streams(Stream stream, const Coded& coded, const int16_t* levels, ui
 
 // The inverse, of any bytes.
 //   used    [images]: the sizes of the streams in `bytes` [images, buffer]
-//   levels  [images, header.values()]; unspecified where status is not kOk
+//   clears  whether levels are 0 where status is not kOk; else they are unspecified there
+//   levels  [images, header.values()]
 //   status  [images], aligned to 4
 void decode_streams(Stream stream, const Coded& coded, const uint8_t* bytes, int64_t buffer,
-                    const int64_t* used, uint8_t* space, int16_t* levels, int32_t* status);
-
-// Sets the levels of images whose status is not kOk to 0.
-//   levels  [images, values]
-void clear_damaged(Stream stream, const int32_t* status, int64_t images, int64_t values,
-                   int16_t* levels);
+                    const int64_t* used, uint8_t* space, bool clears, int16_t* levels,
+                    int32_t* status);
 
 }  // namespace fmtc::cuda

@@ -1,5 +1,6 @@
 // The channel transform fused with the quantiser: a thread block makes a tile of pixels and rows, a
-// thread kRowsEach rows of some groups of four neighbouring pixels in registers.
+// thread kRowsEach rows of some groups of four neighbouring pixels in registers. Tiles with fewer
+// rows have more pixels. What the next columns need is loaded while these are multiplied.
 #include <cmath>
 #include <type_traits>
 
@@ -14,23 +15,36 @@ namespace {
 constexpr uint32_t kFour = 4;    // what is read from shared memory, and written, at a time
 constexpr uint32_t kGroups = 2;  // of four pixels
 constexpr uint32_t kRowsEach = kFour;
-constexpr uint32_t kSide = 16;  // threads of a thread block along either dimension
-constexpr uint32_t kGroupStride = kSide * kFour;
-constexpr uint32_t kTilePixels = kGroups * kGroupStride;
-constexpr uint32_t kTileRows = kSide * kRowsEach;
-constexpr uint32_t kTileThreads = kSide * kSide;
-constexpr uint32_t kDepth = 16;  // columns in shared memory at a time
-// Rows are stored along a column; four more spread columns over the banks.
-constexpr uint32_t kRowStride = kTileRows + kFour;
+constexpr uint32_t kTileThreads = 256;
+
+// Tiles of so many rows.
+template <uint32_t kTileRows>
+struct Shape {
+  static constexpr uint32_t kRows = kTileRows;
+  static constexpr uint32_t kThreadsAlongRows = kRows / kRowsEach;
+  static constexpr uint32_t kThreadsAlongPixels = kTileThreads / kThreadsAlongRows;
+  static constexpr uint32_t kGroupStride = kThreadsAlongPixels * kFour;
+  static constexpr uint32_t kPixels = kGroups * kGroupStride;
+  static constexpr uint32_t kDepth = 2048 / kPixels;  // columns in shared memory at a time
+  // Rows are stored along a column; four more spread columns over the banks.
+  static constexpr uint32_t kRowStride = kRows + kFour;
+
+  // What a thread loads of the next columns.
+  static constexpr uint32_t kPixelsEach = kPixels > kTileThreads ? kPixels / kTileThreads : 1;
+  static constexpr uint32_t kColumnStep = kTileThreads * kPixelsEach / kPixels;
+  static constexpr uint32_t kColumnsEach = kDepth / kColumnStep;
+  static constexpr uint32_t kMatrixEach = (kDepth * kRows + kTileThreads - 1) / kTileThreads;
+
+  struct alignas(16) Tile {
+    float matrix[kDepth * kRowStride];
+    float pixels[kDepth * kPixels];
+  };
+  static constexpr size_t kShared = 2 * sizeof(Tile);
+};
 
 template <typename T>
 struct alignas(sizeof(T) < 4 ? 8 : 16) Four {
   T values[kFour];
-};
-
-struct alignas(16) Tile {
-  float matrix[kDepth * kRowStride];
-  float pixels[kDepth * kTilePixels];
 };
 
 FMTC_DEVICE const Four<float>& four_at(const float* aligned) {
@@ -53,45 +67,103 @@ FMTC_DEVICE Pixel find_pixel(const ChannelProduct& product, int64_t index) {
   return {true, index / product.plane, index % product.plane};
 }
 
+// What a thread loads of some columns before it goes to shared memory.
+template <typename Shape>
+class Loaded {
+ public:
+  FMTC_DEVICE Loaded(const Thread& thread, const ChannelProduct& product, int64_t first_pixel,
+                     int64_t first_row)
+      : rank_(thread.rank()), product_(product), first_row_(first_row) {
+    FMTC_UNROLL
+    for (uint32_t p = 0; p < Shape::kPixelsEach; ++p) from_[p] = find(first_pixel + pixel(p));
+  }
+
+  //   load(i)  value i of the input as a float
+  template <typename Load>
+  FMTC_DEVICE void load(int64_t first_column, const Load& load) {
+    FMTC_UNROLL
+    for (uint32_t c = 0; c < Shape::kColumnsEach; ++c) {
+      const int64_t column = first_column + column_of(c);
+      FMTC_UNROLL
+      for (uint32_t p = 0; p < Shape::kPixelsEach; ++p) {
+        const bool inside = from_[p] >= 0 && column < product_.columns;
+        pixels_[c][p] = inside ? load(from_[p] + column * product_.plane) : 0.0f;
+      }
+    }
+    FMTC_UNROLL
+    for (uint32_t m = 0; m < Shape::kMatrixEach; ++m) {
+      const uint32_t i = rank_ + m * kTileThreads;
+      const int64_t column = first_column + i % Shape::kDepth, row = first_row_ + i / Shape::kDepth;
+      const bool inside = column < product_.columns && row < product_.rows;
+      matrix_[m] = inside ? product_.matrix[row * product_.columns + column] : 0.0f;
+    }
+  }
+
+  FMTC_DEVICE void store(typename Shape::Tile& tile) const {
+    FMTC_UNROLL
+    for (uint32_t c = 0; c < Shape::kColumnsEach; ++c) {
+      FMTC_UNROLL
+      for (uint32_t p = 0; p < Shape::kPixelsEach; ++p) {
+        tile.pixels[column_of(c) * Shape::kPixels + pixel(p)] = pixels_[c][p];
+      }
+    }
+    FMTC_UNROLL
+    for (uint32_t m = 0; m < Shape::kMatrixEach; ++m) {
+      const uint32_t i = rank_ + m * kTileThreads;
+      if (i < Shape::kDepth * Shape::kRows) {
+        tile.matrix[i % Shape::kDepth * Shape::kRowStride + i / Shape::kDepth] = matrix_[m];
+      }
+    }
+  }
+
+ private:
+  FMTC_DEVICE uint32_t pixel(uint32_t p) const { return rank_ % Shape::kPixels + p * kTileThreads; }
+  FMTC_DEVICE uint32_t column_of(uint32_t c) const {
+    return rank_ / Shape::kPixels + c * Shape::kColumnStep;
+  }
+  // Where a pixel's first column lies in the input; negative for those behind the last pixel.
+  FMTC_DEVICE int64_t find(int64_t index) const {
+    const Pixel at = find_pixel(product_, index);
+    return at.inside ? at.image * product_.columns * product_.plane + at.offset : -1;
+  }
+
+  uint32_t rank_;
+  const ChannelProduct& product_;
+  int64_t first_row_;
+  int64_t from_[Shape::kPixelsEach];
+  float pixels_[Shape::kColumnsEach][Shape::kPixelsEach];
+  float matrix_[Shape::kMatrixEach];
+};
+
 // Makes this thread block's tile.
 //   load(i)      value i of the input as a float
 //   make(value)  what is written to `out` for a value of the product
-template <typename Load, typename Make, typename Out>
+template <typename Shape, typename Load, typename Make, typename Out>
 FMTC_DEVICE void multiply(const Thread& thread, const ChannelProduct& product, const Load& load,
                           const Make& make, Out* out) {
-  Tile& tile = *thread.shared<Tile>();
-  const int64_t row_tiles = (product.rows + kTileRows - 1) / kTileRows;
-  const int64_t first_pixel = thread.thread_block() / row_tiles * kTilePixels;
-  const int64_t first_row = thread.thread_block() % row_tiles * kTileRows;
-  // The pixel that this thread loads, of every second column; rows of the matrix likewise.
-  static_assert(kTileThreads % kTilePixels == 0 && kTileThreads % kDepth == 0);
-  const uint32_t loaded = thread.rank() % kTilePixels;
-  const Pixel from = find_pixel(product, first_pixel + loaded);
-  const uint32_t x = thread.rank() % kSide, y = thread.rank() / kSide;
+  auto* const tiles = thread.shared<typename Shape::Tile>();
+  const auto row_tiles = static_cast<uint32_t>((product.rows + Shape::kRows - 1) / Shape::kRows);
+  const int64_t first_pixel = int64_t{thread.thread_block() / row_tiles} * Shape::kPixels;
+  const int64_t first_row = int64_t{thread.thread_block() % row_tiles} * Shape::kRows;
+  const uint32_t x = thread.rank() % Shape::kThreadsAlongPixels;
+  const uint32_t y = thread.rank() / Shape::kThreadsAlongPixels;
 
   float sums[kGroups][kRowsEach][kFour] = {};
-  for (int64_t first = 0; first < product.columns; first += kDepth) {
-    for (uint32_t k = thread.rank() / kTilePixels; k < kDepth; k += kTileThreads / kTilePixels) {
-      const int64_t column = first + k;
-      const bool inside = from.inside && column < product.columns;
-      tile.pixels[k * kTilePixels + loaded] =
-          inside ? load((from.image * product.columns + column) * product.plane + from.offset)
-                 : 0.0f;
-    }
-    for (uint32_t i = thread.rank(); i < kDepth * kTileRows; i += kTileThreads) {
-      const uint32_t k = i % kDepth, r = i / kDepth;
-      const int64_t column = first + k, row = first_row + r;
-      const bool inside = column < product.columns && row < product.rows;
-      tile.matrix[k * kRowStride + r] =
-          inside ? product.matrix[row * product.columns + column] : 0.0f;
-    }
-    thread.sync();
-    for (uint32_t k = 0; k < kDepth; ++k) {
-      const Four<float> rows = four_at(tile.matrix + k * kRowStride + y * kFour);
+  Loaded<Shape> loaded(thread, product, first_pixel, first_row);
+  loaded.load(0, load);
+  loaded.store(tiles[0]);
+  thread.sync();
+  uint32_t current = 0;
+  for (int64_t first = 0; first < product.columns; first += Shape::kDepth, current ^= 1) {
+    const bool more = first + Shape::kDepth < product.columns;
+    if (more) loaded.load(first + Shape::kDepth, load);
+    const typename Shape::Tile& tile = tiles[current];
+    for (uint32_t k = 0; k < Shape::kDepth; ++k) {
+      const Four<float> rows = four_at(tile.matrix + k * Shape::kRowStride + y * kFour);
       FMTC_UNROLL
       for (uint32_t g = 0; g < kGroups; ++g) {
         const Four<float> pixels =
-            four_at(tile.pixels + k * kTilePixels + g * kGroupStride + x * kFour);
+            four_at(tile.pixels + k * Shape::kPixels + g * Shape::kGroupStride + x * kFour);
         FMTC_UNROLL
         for (uint32_t i = 0; i < kRowsEach; ++i) {
           FMTC_UNROLL
@@ -101,6 +173,7 @@ FMTC_DEVICE void multiply(const Thread& thread, const ChannelProduct& product, c
         }
       }
     }
+    if (more) loaded.store(tiles[current ^ 1]);
     thread.sync();
   }
   const auto for_each_row = [&](uint32_t first, const auto& body) {
@@ -115,7 +188,7 @@ FMTC_DEVICE void multiply(const Thread& thread, const ChannelProduct& product, c
   };
   FMTC_UNROLL
   for (uint32_t g = 0; g < kGroups; ++g) {
-    const uint32_t first = g * kGroupStride + x * kFour;
+    const uint32_t first = g * Shape::kGroupStride + x * kFour;
     if (product.plane % kFour == 0) {  // all four lie in one image, and begin at a multiple of 4
       for_each_row(first, [&](uint32_t i, float offset, Out* to) {
         Four<Out> made;
@@ -134,9 +207,10 @@ FMTC_DEVICE void multiply(const Thread& thread, const ChannelProduct& product, c
   }
 }
 
-template <typename X>
+template <typename X, uint32_t kRows>
 struct TransformQuantize {
   static constexpr uint32_t kThreads = kTileThreads;
+  static constexpr uint32_t kThreadBlocks = 3;
   ChannelProduct product;
   const X* x;
   float step;
@@ -146,7 +220,7 @@ struct TransformQuantize {
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
     int64_t outside = 0;
-    multiply(
+    multiply<Shape<kRows>>(
         thread, product, [&](int64_t i) { return number(x[i]); },
         [&](float value) {
           bool clamp;
@@ -168,16 +242,17 @@ struct TransformQuantize {
   }
 };
 
-template <typename X>
+template <typename X, uint32_t kRows>
 struct DequantizeTransform {
   static constexpr uint32_t kThreads = kTileThreads;
+  static constexpr uint32_t kThreadBlocks = 3;
   ChannelProduct product;
   const int16_t* levels;
   float step, least, most;
   X* x;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    multiply(
+    multiply<Shape<kRows>>(
         thread, product, [&](int64_t i) { return dequantize_one(levels[i], step); },
         [&](float value) {
           const float raised = value < least ? least : value;
@@ -197,9 +272,26 @@ struct DequantizeTransform {
   }
 };
 
-int64_t tiles_of(const ChannelProduct& product) {
-  return (product.images * product.plane + kTilePixels - 1) / kTilePixels *
-         ((product.rows + kTileRows - 1) / kTileRows);
+template <uint32_t kRows>
+using Rows = std::integral_constant<uint32_t, kRows>;
+
+// Calls launch_with(rows of a tile, thread blocks, bytes of shared memory).
+template <typename Launch>
+void with_tiles(const ChannelProduct& product, const Launch& launch_with) {
+  const auto with = [&]<uint32_t kRows>(Rows<kRows> rows) {
+    using Tiles = Shape<kRows>;
+    const int64_t pixels = product.images * product.plane;
+    launch_with(
+        rows, (pixels + Tiles::kPixels - 1) / Tiles::kPixels * ((product.rows + kRows - 1) / kRows),
+        Tiles::kShared);
+  };
+  if (product.rows <= 16) {
+    with(Rows<16>());
+  } else if (product.rows <= 32) {
+    with(Rows<32>());
+  } else {
+    with(Rows<64>());
+  }
 }
 
 }  // namespace
@@ -208,15 +300,19 @@ template <typename X>
 void transform_quantize(Stream stream, const ChannelProduct& product, const X* x, float step,
                         int32_t lo, int32_t hi, int16_t* levels, int64_t* clamped) {
   clear(stream, clamped, sizeof(*clamped));
-  launch(stream, tiles_of(product), TransformQuantize<X>{product, x, step, lo, hi, levels, clamped},
-         sizeof(Tile));
+  with_tiles(product, [&]<uint32_t kRows>(Rows<kRows>, int64_t thread_blocks, size_t shared) {
+    launch(stream, thread_blocks,
+           TransformQuantize<X, kRows>{product, x, step, lo, hi, levels, clamped}, shared);
+  });
 }
 
 template <typename X>
 void dequantize_transform(Stream stream, const ChannelProduct& product, const int16_t* levels,
                           float step, float least, float most, X* x) {
-  launch(stream, tiles_of(product), DequantizeTransform<X>{product, levels, step, least, most, x},
-         sizeof(Tile));
+  with_tiles(product, [&]<uint32_t kRows>(Rows<kRows>, int64_t thread_blocks, size_t shared) {
+    launch(stream, thread_blocks,
+           DequantizeTransform<X, kRows>{product, levels, step, least, most, x}, shared);
+  });
 }
 
 template void transform_quantize(Stream, const ChannelProduct&, const Half*, float, int32_t,

@@ -91,6 +91,11 @@ def test_wrappers_follow_the_schema(name):
 def test_build_info():
     info = ops.build_info()
     assert set(info) >= {"version", "compiler", "torch_built_with", "cuda", "simd", "flags"}
+    architecture = r"\d+\.\da?(\+PTX)?"
+    if info["cuda"]:
+        assert re.fullmatch(rf"{architecture}(, {architecture})*", info["cuda_architectures"])
+    else:
+        assert info["cuda_architectures"] is None
     assert isinstance(info["cuda"], bool)
     assert info["simd"] in {"avx512", "avx2", "scalar"}
     assert all(isinstance(value, str | bool) for value in info.values())

@@ -12,10 +12,11 @@ from fmtc import ops
 pytestmark = pytest.mark.usefixtures("backend")
 
 # N, C, K, H, W: pixels of several images in a tile, more than a tile, rows and columns beyond those
-# that are made at a time, a plane whose rows lie a power of two apart.
+# that are made at a time, each size of CUDA's tiles, a plane whose rows lie a power of two apart.
 SHAPES = [
     (2, 5, 3, 4, 6), (1, 1, 1, 1, 1), (3, 70, 7, 7, 7), (2, 17, 70, 5, 9), (1, 33, 13, 23, 29),
-    (2, 16, 6, 32, 32), (0, 4, 3, 2, 2), (2, 4, 3, 0, 5), (2, 3, 0, 4, 4), (2, 0, 3, 4, 4),
+    (2, 16, 6, 32, 32), (2, 9, 16, 5, 61), (3, 21, 29, 9, 11), (0, 4, 3, 2, 2), (2, 4, 3, 0, 5),
+    (2, 3, 0, 4, 4), (2, 0, 3, 4, 4),
 ]  # fmt: skip
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 

@@ -84,4 +84,21 @@ FMTC_HD inline bool split_payload(std::span<const uint8_t> payload, int substrea
   return true;
 }
 
+// One of these parts; false where not all of them fit.
+FMTC_HD inline bool find_part(std::span<const uint8_t> payload, int substreams, int index,
+                              std::span<const uint8_t>& part) noexcept {
+  const auto count = static_cast<size_t>(substreams), wanted = static_cast<size_t>(index);
+  const size_t sizes = kSubstreamSizeBytes * (count - 1);
+  if (payload.size() < sizes) return false;
+  std::span<const uint8_t> rest = payload.subspan(sizes);
+  for (size_t i = 0; i + 1 < count; ++i) {
+    const size_t size = load_le<uint32_t>(payload.data() + kSubstreamSizeBytes * i);
+    if (size > rest.size()) return false;
+    if (i == wanted) part = rest.first(size);
+    rest = rest.subspan(size);
+  }
+  if (wanted + 1 == count) part = rest;
+  return true;
+}
+
 }  // namespace fmtc

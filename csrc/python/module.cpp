@@ -27,8 +27,10 @@ py::dict build_info() {
   info["torch_built_with"] = FMTC_TORCH_VERSION;
 #if defined(FMTC_WITH_CUDA)
   info["cuda"] = true;
+  info["cuda_architectures"] = FMTC_CUDA_ARCHITECTURES;
 #else
   info["cuda"] = false;
+  info["cuda_architectures"] = py::none();
 #endif
   info["simd"] = fmtc::name(fmtc::cpu_simd());
   info["coder_simd"] = fmtc::name(fmtc::rans_simd());

@@ -48,7 +48,12 @@ class OnDevice {
 
   // A contiguous tensor on the device, without contents.
   Tensor empty(torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType dtype) const {
-    return torch::stable::empty(sizes, dtype, std::nullopt, device_);
+    const Tensor tensor = torch::stable::empty(sizes, dtype, std::nullopt, device_);
+#if defined(FMTC_EMULATE_CUDA)
+    cuda::executor::record_bytes("allocation",
+                                 static_cast<size_t>(tensor.numel()) * tensor.element_size());
+#endif
+    return tensor;
   }
 
   // To be called after the last launch.

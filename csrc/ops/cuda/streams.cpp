@@ -92,12 +92,10 @@ std::tuple<Tensor, Tensor> decode_on_device(const char* op, const Coding& coding
   const Tensor space = space_of(device, cuda::decode_space(coded));
   cuda::decode_streams(device.stream(), coded, buffers.const_data_ptr<uint8_t>(), bytes.size(1),
                        sizes.const_data_ptr<int64_t>(), space.mutable_data_ptr<uint8_t>(),
-                       values.mutable_data_ptr<int16_t>(), status.mutable_data_ptr<int32_t>());
+                       !arranged, values.mutable_data_ptr<int16_t>(),
+                       status.mutable_data_ptr<int32_t>());
   if (arranged) {
     restore_levels(device, coding, values, positions, levels, status);
-  } else {
-    cuda::clear_damaged(device.stream(), status.const_data_ptr<int32_t>(), images,
-                        static_cast<int64_t>(header.values()), levels.mutable_data_ptr<int16_t>());
   }
   device.check();
   return {levels, status};
