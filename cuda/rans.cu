@@ -156,7 +156,8 @@ struct EncodeRans {
       if (active) x = encoded;
       level = next;
     };
-    one_round(has_state && last<size, --rounds> 0);
+    const bool in_last_round = has_state && last < size;
+    one_round(in_last_round, --rounds > 0);
     // All others are whole.
     for (; rounds > 2; rounds -= 2) {
       one_round(has_state, true);
