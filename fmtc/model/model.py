@@ -18,7 +18,7 @@ from ..codec.counted import Counted
 from ..config import CompressConfig, check_mode
 from ..errors import StorageError
 from ..limits import MAX_BYTES
-from ..network.capture import fits
+from ..network.capture import fits, place
 from ..network.fold import as_conv, module_name
 from ..network.inputs import packed_view
 from ..network.layers import is_plain_layer
@@ -62,13 +62,14 @@ class CompressedModel(nn.Module):
         self._take(calibrated, prepared)
         self.mode = calibrated.config.mode
         self.statistics = calibrated.config.statistics
-        self.network.to(device_of(reference), float_type(reference))
+        self.to(device_of(reference), float_type(reference))
         self.eval()
 
     def _take(self, calibrated: Calibrated, prepared: Prepared | None) -> None:
         """Become the network of these codecs."""
         prepared = prepared or calibrated.prepare(self.reference)
-        example = torch.zeros(1, *calibrated.probe.shape, dtype=torch.float32)
+        device = device_of(prepared.network)
+        example = torch.zeros(1, *calibrated.probe.shape, dtype=torch.float32, device=device)
         plain = count_multiply_adds(prepared.network, example)
         self.written = prepared.coverage
         self._put_together(calibrated, prepared)
@@ -249,8 +250,8 @@ class CompressedModel(nn.Module):
         if self.config.weight_bits == 32:
             plain = eval_view(self.reference, torch.float32).cpu()
             prepared.check(plain, calibrated.probe.images(1, x.shape[2:]))
-        self._put_together(calibrated, prepared)
-        self.network.to(like.device, like.dtype)
+        self._put_together(calibrated, prepared.to(like.device))
+        self.to(like.device, like.dtype)
         for name, path in self._paths.items():
             points[name].layout = self.points[name].layout
             self.network.set_submodule(path, points[name])
@@ -326,10 +327,17 @@ class CompressedModel(nn.Module):
             mode, statistics = self.mode, self.statistics
             self._take(calibrated, None)
             if like is not None:
-                self.network.to(like.device, like.dtype)
+                self.to(like.device, like.dtype)
             self.mode, self.statistics = mode, statistics
         self.network._apply(torch.clone)  # nothing is loaded into tensors of the user's model
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> CompressedModel:
+        super()._apply(fn, recurse)
+        for part in self.network.modules():
+            if isinstance(part, fx.GraphModule):
+                place(part, device_of(self.network))
+        return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompressedModel:
         """A copy with tensors of its own, but for the reference's, which is shared."""
