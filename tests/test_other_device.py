@@ -182,6 +182,14 @@ def test_only_counts_leave_the_device(device):
     assert [list(x.shape) for x in means] == [[5]]
 
 
+def test_half_precision(device):
+    options, x = {"config": "paper", "mode": "stream"}, images(8).half()
+    here = fmtc.compress(tiny(Small).half(), x, **options)
+    there = fmtc.compress(tiny(Small).half().to(DEVICE), x.to(DEVICE), **options)
+    assert archived(there) == archived(here)
+    assert torch.equal(there(x.to(DEVICE)).values, here(x))
+
+
 def test_images_go_to_the_network(device):
     """Wherever they are, as those of a DataLoader."""
     x = images(8)

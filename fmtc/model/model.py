@@ -217,7 +217,7 @@ class CompressedModel(nn.Module):
         return self.network
 
     def check_input(self, *args: Any) -> None:
-        """ValueError for an image that is no batch, NaN and Inf."""
+        """ValueError for an image that is no batch, of another type than the network, NaN, Inf."""
         first = next((x for x in args if isinstance(x, torch.Tensor)), None)
         shape = self._calibrated.probe.shape
         if first is not None and first.dim() == len(shape) and first.shape[0] == shape[0]:
@@ -225,10 +225,24 @@ class CompressedModel(nn.Module):
                 f"the network takes a batch of inputs [N, {', '.join(map(str, shape))}], got "
                 f"{list(first.shape)}; make one of it with x[None]"
             )
+        wanted = self._input_type()
         for x in args:
+            if not isinstance(x, torch.Tensor):
+                continue
+            if wanted is not None and x.is_floating_point() and x.dtype != wanted:
+                raise ValueError(
+                    f"the network computes in {wanted}, its input is {x.dtype}: give it "
+                    f"x.to({wanted})"
+                )
             # NaN would become level 0, and the output look plausible.
-            if isinstance(x, torch.Tensor) and not x.isfinite().all():
+            if not x.isfinite().all():
                 raise ValueError("the network's input contains NaN or Inf")
+
+    def _input_type(self) -> torch.dtype | None:
+        """The type that a graph computes in, and so takes; None where Python may take any."""
+        if not isinstance(self.network, fx.GraphModule):
+            return None
+        return next((p.dtype for p in self.network.parameters() if p.is_floating_point()), None)
 
     def _take_size(self, x: torch.Tensor) -> None:
         """Capture the network for images of another size, and for all if it allows that."""
