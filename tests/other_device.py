@@ -15,6 +15,9 @@ another tensor, raises, too, because it waits. ``moved`` has what was moved to t
 operators without a CUDA kernel (CPU_ONLY) raise. The others are those of the CPU, whose results
 those of CUDA have, too (``tests/test_ops_*.py``).
 
+While `capturing` is entered, torch says that a CUDA graph is being captured, and what waits raises
+Waited, as it cannot be in a graph.
+
 torch's C++ takes such a tensor for one of the CPU, so that autograd runs without a GPU; it is
 Python that is told otherwise. Seen are therefore the tensors that Python makes and moves, and what
 operators are called with. A function of C++ that makes a tensor on the device of its arguments
@@ -23,8 +26,10 @@ makes one of the CPU here: where it is then used with others, that is no fault (
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +38,20 @@ from torch.overrides import TorchFunctionMode
 DEVICE = torch.device("cuda:0")
 CPU = torch.device("cpu")
 CPU_ONLY = {"fmtc::encode_point", "fmtc::decode_point", "fmtc::simulate_point"}
+# Operators of fmtc that wait for the device, so that a graph cannot hold them; and torch's.
+WAITING = {"pca", "huffman_lengths", "huffman_tables", "rans_frequencies", "rans_tables"}
+WAITING |= {"apack_frequencies"}
+WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::_unique2"}
+WAITS |= {f"fmtc::{name}" for name in WAITING}
 COMPOSED = {torch.linalg.matrix_rank, torch.linalg.cholesky}
 
 
 class MixedDevices(RuntimeError):
     """An operator was called with tensors of both devices, or is not there on the other one."""
+
+
+class Waited(RuntimeError):
+    """A value was read while a graph was being captured."""
 
 
 class There(Tensor):
@@ -59,6 +73,8 @@ class There(Tensor):
         name, given = func.name(), {}
         if name in CPU_ONLY:
             raise MixedDevices(f"{name} is for the CPU alone")
+        if name in WAITS:
+            _wait(name)
 
         def value(x: Tensor) -> Tensor:
             if isinstance(x, There):
@@ -78,6 +94,7 @@ class There(Tensor):
         return self.values.data_ptr()
 
     def tolist(self) -> Any:
+        _wait("tolist")
         return self.values.tolist()
 
     def numpy(self, **_: Any) -> Any:
@@ -93,6 +110,28 @@ class There(Tensor):
 
     def __repr__(self, **_: Any) -> str:
         return f"There({self.values})"
+
+
+_capturing: list[bool] = []
+
+
+def _wait(what: str) -> None:
+    if _capturing:
+        raise Waited(f"{what} reads values on {DEVICE}")
+
+
+@contextmanager
+def capturing() -> Iterator[None]:
+    """As while a CUDA graph is captured."""
+    _capturing.append(True)
+    try:
+        with (
+            mock.patch.object(torch.cuda, "is_initialized", lambda: True),
+            mock.patch.object(torch.cuda, "is_current_stream_capturing", lambda: True),
+        ):
+            yield
+    finally:
+        _capturing.pop()
 
 
 def _mapped(change: Callable[[Tensor], Tensor], x: Any) -> Any:
@@ -131,7 +170,7 @@ class OtherDevice(TorchFunctionMode):
             return self._moved(args[0], *_where(func, *args, **kwargs))
         if func in COMPOSED:
             return There(func(*_mapped(_value, args), **_mapped(_value, kwargs)))
-        if kwargs.get("device") is None or torch.device(kwargs["device"]) != DEVICE:
+        if kwargs.get("device") is None or not _is_there(kwargs["device"]):
             return func(*args, **kwargs)
         made = func(*args, **kwargs | {"device": CPU})
         return made if isinstance(made, There) else There(made)
@@ -139,14 +178,20 @@ class OtherDevice(TorchFunctionMode):
     def _moved(self, x: Tensor, device: torch.device, dtype: torch.dtype, again: bool) -> Tensor:
         """x on a device, in this type: a copy, unless it is both and not wanted ``again``."""
         there = isinstance(x, There)
-        if there == (device == DEVICE):
+        if there == _is_there(device):
             if there:
                 return torch.ops.aten._to_copy(x, dtype=dtype) if again or dtype != x.dtype else x
             return x.to(device, dtype, copy=again)
         if there:
+            _wait("cpu")
             self.moved.append(x.values)
             return x.values.detach().to(dtype, copy=True)
         return There(x.detach().to(dtype, copy=True))
+
+
+def _is_there(device: torch.device | str) -> bool:
+    """Whether a device is DEVICE, of which "cuda" is another name."""
+    return torch.device(device).type == DEVICE.type
 
 
 def _where(func: Any, x: Tensor, *args: Any, **kwargs: Any) -> tuple[torch.device, Any, bool]:

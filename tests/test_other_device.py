@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from networks import TinyOdd, TinyParts, images, tiny
-from other_device import CPU, DEVICE, MixedDevices, OtherDevice, There
+from other_device import CPU, DEVICE, MixedDevices, OtherDevice, There, Waited, capturing
 from torch import nn
 
 import fmtc
@@ -211,6 +211,51 @@ def test_a_bare_tensor(device):
     here, there = fmtc.calibrate_tensor(x, bits=6), fmtc.calibrate_tensor(x.to(DEVICE), bits=6)
     assert there.device == DEVICE and there.encode(x.to(DEVICE)) == here.encode(x)
     assert torch.equal(there.decode(here.encode(x)).values, here.decode(here.encode(x)))
+
+
+# -- Graphs ----------------------------------------------------------------------------------------
+
+WAITING = {
+    "a number": lambda x: float(x.sum()),
+    "a decision": lambda x: 1 if x.any() else 0,
+    "a list": lambda x: x.tolist(),
+    "the CPU": lambda x: x.cpu(),
+    "how many": lambda x: x.nonzero(),
+    "tables": lambda x: ops.huffman_lengths(x.to(torch.int64), 8),
+}
+
+
+@pytest.mark.parametrize("waits", WAITING.values(), ids=WAITING)
+def test_what_waits_cannot_be_captured(waits, device):
+    x = torch.ones(2, 3).to(DEVICE)
+    waits(x)
+    with capturing(), pytest.raises(Waited):
+        waits(x)
+
+
+GRAPHS = {
+    "fmtc": {"target": fmtc.Step(0.003)},
+    "paper": {"config": "paper"},
+    "left out": {"config": "paper", "exclude": ["stem"]},
+    "aciq": {"config": "aciq", "bits": 4},
+    "ebpc": {"config": "ebpc", "bits": 5},
+    "dct-cm": {"config": "dct-cm"},
+    "nvfp4-vlc": {"config": "nvfp4-vlc"},
+}
+
+
+@pytest.mark.parametrize("options", GRAPHS.values(), ids=GRAPHS)
+def test_a_graph_can_hold_the_whole_network(options, device):
+    """It counts, encodes, decodes and looks at the status of each stream without waiting."""
+    there, x = compressed(Small, options, DEVICE), images(3, seed=5).to(DEVICE)
+    for mode in ("stream", "simulate"):
+        there.mode = mode
+        expected = there(x)
+        there.reset_statistics()
+        with capturing():
+            output = there(x)
+        assert torch.equal(output, expected)
+        assert there.report().values
 
 
 # -- What follows ----------------------------------------------------------------------------------

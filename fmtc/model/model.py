@@ -25,6 +25,7 @@ from ..network.layers import is_plain_layer
 from ..network.outputs import Choice, as_choice
 from ..network.prepared import Prepared
 from ..network.view import device_of, eval_view, float_type, unwrapped
+from ..ops.recording import recording
 from ..progress import warn
 from .assemble import assemble, count_multiply_adds
 from .calibrated import PROBE_TOLERANCE, Calibrated
@@ -47,7 +48,8 @@ class CompressedModel(nn.Module):
 
     It is saved, copied, moved and compiled as modules are. Its ``state_dict`` holds all of it, the
     codecs as a description in bytes; loading that of another calibration makes it the other.
-    Compiled or exported, it raises nothing for inputs with NaN or damaged streams.
+    Compiled, exported or held by a CUDA graph, it raises nothing for inputs with NaN or damaged
+    streams.
     """
 
     reference: nn.Module
@@ -197,7 +199,7 @@ class CompressedModel(nn.Module):
         packing = self._calibrated.packing
         if packing is not None and more:
             x, more = packing.packed((x, *more)), ()
-        if torch.compiler.is_compiling():
+        if recording():
             return self.network(x, *more, **named)
         self.check_input(x, *more)
         return self.network_for(x)(x, *more, **named)
