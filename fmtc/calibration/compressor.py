@@ -71,7 +71,7 @@ def compress(
     input_fn: Callable[[Any], Any] | None = None,
     **options: Any,
 ) -> CompressedModel:
-    """Compress the tensors that ``model`` writes between its layers.
+    """Compress the tensors that ``model`` writes between its layers, calibrated where it is.
 
     images: float [N, C, H, W], preprocessed as for the model, or anything that gives batches of
     them (a list, a DataLoader, a generator; labels are ignored); input_fn: takes a batch of another
