@@ -25,7 +25,7 @@ from ..model.model import CompressedModel
 from ..network.groups import AFTER, AS_IT_IS
 from ..network.inputs import packing_of
 from ..network.prepared import Prepared
-from ..network.view import eval_view, float_type, unwrapped
+from ..network.view import device_of, eval_view, float_type, unwrapped
 from ..presets import BitsPreset, Preset, StepPreset
 from ..progress import Progress, warn
 from ..targets import (
@@ -71,7 +71,7 @@ def compress(
     input_fn: Callable[[Any], Any] | None = None,
     **options: Any,
 ) -> CompressedModel:
-    """Compress the tensors that ``model`` writes between its layers.
+    """Compress the tensors that ``model`` writes between its layers, calibrated where it is.
 
     The model itself is not changed.
 
@@ -163,8 +163,9 @@ class Compressor:
         # Gradients need tensors that inference mode does not make.
         with torch.inference_mode(False):
             size = self.config.micro_batch
-            self.batches = _usable(image_batches(images, size, input_fn), size)
             self.model = eval_view(model)
+            device = device_of(model)
+            self.batches = _usable(image_batches(images, size, input_fn), size, device)
             self.prepared = Prepared.of(
                 model,
                 self.batches[0],
@@ -172,10 +173,10 @@ class Compressor:
                 exclude=self.config.exclude,
                 exclude_bits=self.config.exclude_bits,
                 points=self.config.points,
-            )
+            ).to(device)
             self._probe = Probe.of(self.model, self.batches[0])
             # With its own weights: quantised ones are meant to compute something else.
-            plain = eval_view(model, torch.float32).cpu()
+            plain = eval_view(model, torch.float32)
             self.units = measure_units(plain, self.batches, self.config.choice, progress)
             self.prepared.check(plain, self.batches[0][:1])
             asked = self.config.points != "all" or self.config.exclude_bits == AS_IT_IS
@@ -416,8 +417,8 @@ class Compressor:
             probe=self._probe,
             images=images + (self.start.calibration_images if self.start else 0),
             refitted=tuple(layers.refitted),
-            means=self.units.means,
-            chosen_means=self.units.chosen_means,
+            means=_on_the_cpu(self.units.means),
+            chosen_means=_on_the_cpu(self.units.chosen_means),
             packing=packing_of(self.model),
         )
         return prepared, calibrated, layers.notes(images)
@@ -438,6 +439,11 @@ class Compressor:
                 group.side = AFTER if AFTER in group.sides else group.side
 
 
+def _on_the_cpu(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As a file holds them, and evaluations compare outputs with them."""
+    return {name: tensor.cpu() for name, tensor in tensors.items()}
+
+
 def _has_moments(preset: Preset) -> bool:
     return isinstance(preset, BitsPreset) and preset.transform == "pca"
 
@@ -451,8 +457,8 @@ def _nearer(target: Target, measured: Measure, than: Measure) -> bool:
     return target.error(measured) < target.error(than)
 
 
-def _usable(batches: Iterable[torch.Tensor], size: int) -> list[torch.Tensor]:
-    """Micro-batches of ``size`` images, float32 on the CPU.
+def _usable(batches: Iterable[torch.Tensor], size: int, device: torch.device) -> list[torch.Tensor]:
+    """Micro-batches of ``size`` images, float32 on this device.
 
     CalibrationError names what is wrong with a batch.
     """
@@ -463,7 +469,7 @@ def _usable(batches: Iterable[torch.Tensor], size: int) -> list[torch.Tensor]:
                 raise ValueError(f"batch {i}: images without pixels, {list(batch.shape)}")
             if not batch.isfinite().all():
                 raise ValueError(f"batch {i} contains NaN or Inf")
-            batch = batch.detach().float().cpu()
+            batch = batch.detach().to(device, torch.float32)
             made += (batch.clone() if batch.is_inference() else batch).split(size)
     except ValueError as error:
         raise CalibrationError(f"calibration images: {error}") from error

@@ -52,6 +52,7 @@ def distinct_share(tensors: list[torch.Tensor]) -> float:
     # Equal vectors have equal products, but for what rounding could do differently.
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(some.shape[1], 1, 1, generator=generator, dtype=torch.float64)
+    weights = weights.to(some.device)
     products = sum(x.double() * weight for x, weight in zip(some.unbind(1), weights, strict=True))
     distinct = sum(len(image.unique()) for image in products)
     return distinct / products.numel()
@@ -98,6 +99,8 @@ class Fit:
         channels = tensors[0].shape[1]
         self._check(tensors)
         given, moments = self._given(channels), None
+        if given is not None:
+            given = given.to(tensors[0].device)
         if given is None:
             moments = self._moments(tensors, channels, start)
             given = self._basis(moments)
@@ -109,7 +112,7 @@ class Fit:
         if self.knob.again is not None:
             return self._codec(tensors, None, transform, *_stages(self.knob.again[1]))
         low, high, inner = self._extremes(values, sum(x.numel() for x in tensors))
-        quantizer = self._quantizer(low, high, inner, values)
+        quantizer = self._quantizer(low, high, inner, values).to(low.device)
         # Ranges are those of the exact basis: rounding it first would leak variance of the strong
         # components into empty ones, which would then be coded, and add that leak to the output.
         enough = moments is not None and not self.undersampled(moments, tensors)
@@ -168,7 +171,7 @@ class Fit:
         def bits(levels: list[torch.Tensor]) -> float:
             return fit_coder(levels, quantizer, self.preset).bits()
 
-        every = torch.ones(components, dtype=torch.bool)
+        every = torch.ones(components, dtype=torch.bool, device=finest.device)
         losses = {1: loss(quantizer, every, finest, tried, bits)}
         for size in sizes:
             used, made = by_frequency(quantizer, costs[size], tried, components, True)
@@ -207,7 +210,8 @@ class Fit:
             if self.transform != "pca":
                 return Quantizer.of_ranges(*rule(values, bits, True))
             strongest = int((high - low).argmax())
-            one = rule(lambda: (y[:, [strongest]] for y in values()), bits, False)
+            of_it = slice(strongest, strongest + 1)
+            one = rule(lambda: (y[:, of_it] for y in values()), bits, False)
             return Quantizer.of_ranges(*one)
         start, end = inner
         if self.transform != "pca":  # no mean was taken off: 0 is to be a level
@@ -256,7 +260,7 @@ class Fit:
                     f"{self.name}: the calibration to continue was made without its moments; "
                     "make it with keep_moments=True"
                 )
-            moments = Moments(list(start.moments.parts)).merge(moments)
+            moments = start.moments.to(tensors[0].device).merge(moments)
         return moments
 
     def _extremes(
@@ -295,7 +299,7 @@ class Fit:
                 levels.append(part)
         values = sum(x.numel() for x in tensors)
         coded = coded or fit_coder(levels, quantizer, self.preset)
-        return TensorCodec(
+        codec = TensorCodec(
             channels=channels,
             block=self.block,
             transform=transform,
@@ -310,6 +314,7 @@ class Fit:
             moments=moments if self.keep_moments else None,
             position_classes=coded.positions,
         )
+        return codec.to(tensors[0].device)
 
 
 def _stages(codec: TensorCodec) -> tuple[Quantizer, Coded]:
@@ -337,16 +342,22 @@ class _Tails:
 
     def __init__(self, size: int):
         self.size = size
-        self.low = self.high = torch.empty(0)
+        self.low: torch.Tensor | None = None
+        self.high: torch.Tensor | None = None
 
     def update(self, values: torch.Tensor) -> None:
         values = values.flatten()
-        self.low = self._extreme(torch.cat([self.low, self._extreme(values, False)]), False)
-        self.high = self._extreme(torch.cat([self.high, self._extreme(values, True)]), True)
+        self.low = self._with(self.low, values, False)
+        self.high = self._with(self.high, values, True)
+
+    def _with(self, known: torch.Tensor | None, values: torch.Tensor, largest: bool):
+        more = self._extreme(values, largest)
+        return more if known is None else self._extreme(torch.cat([known, more]), largest)
 
     def _extreme(self, values: torch.Tensor, largest: bool) -> torch.Tensor:
         return values.topk(min(self.size, len(values)), largest=largest, sorted=False).values
 
     def inner(self) -> tuple[float, float]:
+        assert self.low is not None and self.high is not None
         low, high = float(self.low.max()), float(self.high.min())
         return min(low, high), high

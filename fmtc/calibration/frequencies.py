@@ -66,16 +66,17 @@ def by_frequency(
     predicted from them.
     """
     count = len(costs)
-    every = torch.arange(components * count, dtype=torch.int32)
+    device = costs.device
+    every = torch.arange(components * count, dtype=torch.int32, device=device)
     layout = math.isqrt(count), every, relative(costs).rsqrt()
     whole = FrequencyQuantizer(quantizer, *layout, components)
-    squares = torch.zeros(len(every), dtype=torch.float64)
+    squares = torch.zeros(len(every), dtype=torch.float64, device=device)
     for y in values:
         squares += whole.quantize(y)[0].double().square().sum((0, 2, 3))
     order = squares.argsort(descending=True, stable=True)
     if drop:
         order = order[: max(1, int((squares > 0).sum()))]
-    used = torch.zeros(components, dtype=torch.bool)
+    used = torch.zeros(components, dtype=torch.bool, device=device)
     used[order // count] = True
     place = used.cumsum(0) - 1
     coded = place[order // count] * count + order % count

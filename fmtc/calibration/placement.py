@@ -45,7 +45,7 @@ def regularized(
     """
     rank = len(metric)
     if background is None or not background.trace() > 0:
-        background = torch.eye(rank, dtype=metric.dtype)
+        background = torch.eye(rank, dtype=metric.dtype, device=metric.device)
     else:
         rank = int(torch.linalg.matrix_rank(background, hermitian=True))
     rho = min(max(share * rank / probes, LEAST_RHO), 1.0)

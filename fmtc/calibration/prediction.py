@@ -39,15 +39,16 @@ def fit_prediction(levels: list[torch.Tensor], sources: int) -> SymbolMap:
     Each component has none, one of its own neighbours, or one of them and of some of the first
     ``sources`` components.
     """
-    components = levels[0].shape[1]
+    components, device = levels[0].shape[1], levels[0].device
     values = sum(part[:, 0].numel() for part in levels)
-    best = _Best.of(SymbolMap.identity(components), levels)
-    best = best.or_else(_predicting(_own_neighbours(levels)), levels, torch.zeros(components))
+    best = _Best.of(SymbolMap.identity(components).to(device), levels)
+    free = torch.zeros(components, device=device)
+    best = best.or_else(_predicting(_own_neighbours(levels)), levels, free)
     wide = (best.bits > FEWEST_SOURCES * LEAST_SAVED * values).nonzero()[:, 0]
     sources = min(sources, components - 1)
     some = min(FEWEST_SOURCES, sources)
     while 0 < some <= sources and len(wide):
-        before = torch.arange(components).clamp(max=some)
+        before = torch.arange(components, device=device).clamp(max=some)
         # What so many coefficients save by chance (Schwarz 1978), and what they must save besides.
         price = before * (WINDOW / 2 * math.log2(values) + LEAST_SAVED * values)
         best = best.or_else(_predicting(_with_sources(levels, some, wide)), levels, price)
@@ -92,7 +93,8 @@ def _predicting(exact: torch.Tensor) -> SymbolMap:
     """With coefficients as near to these, f64 [K, n], as they can be."""
     rounded = (exact * UNIT).round().clamp(-(2**15), 2**15 - 1)
     rounded[:, :OWN] = rounded[:, :OWN].clamp(-MOST, MOST)
-    return SymbolMap(rounded.to(torch.int16), torch.zeros(len(exact), dtype=torch.int64))
+    shifts = torch.zeros(len(exact), dtype=torch.int64, device=exact.device)
+    return SymbolMap(rounded.to(torch.int16), shifts)
 
 
 def _measure(
@@ -102,8 +104,8 @@ def _measure(
     symbols = [symbol_map.symbols(part) for part in levels]
     low = min(int(part.min()) for part in symbols)
     high = max(int(part.max()) for part in symbols)
-    each = torch.arange(symbol_map.planes)
-    counts = torch.zeros(symbol_map.planes, high - low + 1, dtype=torch.int64)
+    each = torch.arange(symbol_map.planes, device=levels[0].device)
+    counts = each.new_zeros(symbol_map.planes, high - low + 1)
     for part in symbols:
         counts += ops.histogram(part, low, high, each, symbol_map.planes)
     return ops.entropy(counts) * counts.sum(1), rms_symbols(counts, low)
@@ -112,7 +114,8 @@ def _measure(
 def _own_neighbours(levels: list[torch.Tensor]) -> torch.Tensor:
     """Coefficients f64 [K, OWN] with the least square error."""
     components = levels[0].shape[1]
-    gram = torch.zeros(components, OWN + 1, OWN + 1, dtype=torch.float64)
+    device = levels[0].device
+    gram = torch.zeros(components, OWN + 1, OWN + 1, dtype=torch.float64, device=device)
     for part in levels:
         padded = F.pad(part.float(), (1, 0, 1, 0)).transpose(0, 1)
         of = padded[..., 1:, :-1], padded[..., :-1, 1:], padded[..., :-1, :-1], padded[..., 1:, 1:]
@@ -130,21 +133,21 @@ def _with_sources(levels: list[torch.Tensor], sources: int, wanted: torch.Tensor
     total = sum(part[:, 0].numel() for part in levels)
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(total, generator=generator)[:SAMPLES].sort().values
-    windows = _around(levels, chosen, AROUND, torch.arange(sources)).flatten(0, 1).double()
+    chosen = chosen.to(wanted.device)
+    all_sources = torch.arange(sources, device=wanted.device)
+    windows = _around(levels, chosen, AROUND, all_sources).flatten(0, 1).double()
     of_sources = windows @ windows.T
-    exact = torch.zeros(components, OWN + WINDOW * sources, dtype=torch.float64)
+    exact = windows.new_zeros(components, OWN + WINDOW * sources)
     for some in wanted.split(TOGETHER):
-        found = _around(levels, chosen, [LEFT, ABOVE, ABOVE_LEFT, (0, 0)], some).double()
+        places = [(0, 0), LEFT, ABOVE, ABOVE_LEFT]  # itself, the target, and its neighbours
+        found = _around(levels, chosen, places, some).double()
         between = found @ windows.T  # [components, OWN + 1, WINDOW*sources]
         own = found @ found.transpose(1, 2)
         for i, k in enumerate(some.tolist()):
             n = WINDOW * min(k, sources)
-            gram = torch.zeros(OWN + n + 1, OWN + n + 1, dtype=torch.float64)
-            inputs = [*range(OWN), OWN + n]  # its neighbours and itself, the target, at the end
-            gram[torch.tensor(inputs)[:, None], torch.tensor(inputs)] = own[i]
-            gram[OWN:-1, OWN:-1] = of_sources[:n, :n]
-            gram[inputs, OWN:-1] = between[i, :, :n]
-            gram[OWN:-1, inputs] = between[i, :, :n].T
+            beside = between[i, :, :n]
+            rows = torch.cat([own[i], beside], 1), torch.cat([beside.T, of_sources[:n, :n]], 1)
+            gram = torch.cat(rows).roll((-1, -1), (0, 1))  # the target at the end
             exact[k, : OWN + n] = _solved(gram)
     return exact
 
@@ -174,5 +177,5 @@ def _solved(gram: torch.Tensor) -> torch.Tensor:
     inputs, target = gram[..., :-1, :-1], gram[..., :-1, -1:]
     # Keeps images of one row, one column or one value solvable.
     room = 1 + 1e-6 * inputs.amax((-2, -1), keepdim=True)
-    room = room * torch.eye(inputs.shape[-1], dtype=torch.float64)
+    room = room * torch.eye(inputs.shape[-1], dtype=torch.float64, device=gram.device)
     return torch.linalg.solve(inputs + room, target)[..., 0]

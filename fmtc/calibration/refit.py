@@ -34,10 +34,12 @@ class _Moments:
     A ridge of a tenth of their mean keeps the condition far below what float32 loses.
     """
 
-    def __init__(self, groups: int, inputs: int, outputs: int) -> None:
-        self.gram = Symmetric(groups, inputs, torch.float32)
-        self.cross = torch.zeros(groups, inputs, outputs)
-        self.sums = [torch.zeros(groups, n, dtype=torch.float64) for n in (inputs, outputs)]
+    def __init__(self, groups: int, inputs: int, outputs: int, device: torch.device) -> None:
+        self.gram = Symmetric(groups, inputs, torch.float32, device)
+        self.cross = torch.zeros(groups, inputs, outputs, device=device)
+        self.sums = [
+            torch.zeros(groups, n, dtype=torch.float64, device=device) for n in (inputs, outputs)
+        ]
         self.count = 0
 
     def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
@@ -64,9 +66,11 @@ class _Products:
     X (XᵀX + λ)⁻¹ Yᵀ = (X Xᵀ + λ)⁻¹ X Yᵀ: the left side is smaller with fewer samples than inputs.
     """
 
-    def __init__(self, groups: int, inputs: int, outputs: int, samples: int) -> None:
-        self.inputs = torch.empty(groups, inputs, samples)
-        self.missing = torch.empty(groups, outputs, samples)
+    def __init__(
+        self, groups: int, inputs: int, outputs: int, device: torch.device, samples: int
+    ) -> None:
+        self.inputs = torch.empty(groups, inputs, samples, device=device)
+        self.missing = torch.empty(groups, outputs, samples, device=device)
         self.count = 0
 
     def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
@@ -137,12 +141,13 @@ def _regression(
     conv: nn.Conv2d, targets: list[torch.Tensor], kept: list[torch.Tensor | None]
 ) -> _Products | _Moments:
     """The one whose matrices are smaller."""
-    size = conv.groups, conv.weight[0].numel(), conv.out_channels // conv.groups
+    groups, inputs = conv.groups, conv.weight[0].numel()
+    size = groups, inputs, conv.out_channels // groups, conv.weight.device
     samples = sum(
         len(y) * (y[0, 0].numel() if k is None else len(k))
         for y, k in zip(targets, kept, strict=True)
     )
-    return _Products(*size, samples) if samples <= size[1] else _Moments(*size)
+    return _Products(*size, samples) if samples <= inputs else _Moments(*size)
 
 
 def _best_ridge(regression: _Products | _Moments, held_out: list[Samples]) -> float:
@@ -181,7 +186,10 @@ def _positions(
     if share >= 1:
         return [None] * len(targets)
     sizes = [y[0, 0].numel() for y in targets]
-    return [torch.randperm(n, generator=generator)[: math.ceil(share * n)] for n in sizes]
+    device = conv.weight.device
+    return [
+        torch.randperm(n, generator=generator)[: math.ceil(share * n)].to(device) for n in sizes
+    ]
 
 
 def _samples(
@@ -221,8 +229,9 @@ def _patches_at(conv: nn.Conv2d, x: torch.Tensor, positions: torch.Tensor) -> to
     reach = conv.dilation[1] * (conv.kernel_size[1] - 1)
     columns = (width - reach - 1) // conv.stride[1] + 1
     corner = positions // columns * conv.stride[0] * width + positions % columns * conv.stride[1]
-    rows = torch.arange(conv.kernel_size[0]) * conv.dilation[0] * width
-    taps = (rows[:, None] + torch.arange(conv.kernel_size[1]) * conv.dilation[1]).flatten()
+    rows, columns_of = (torch.arange(n, device=x.device) for n in conv.kernel_size)
+    taps = rows[:, None] * conv.dilation[0] * width + columns_of * conv.dilation[1]
+    taps = taps.flatten()
     read = (taps[:, None] + corner).flatten()
     return x.flatten(2)[:, :, read].unflatten(2, (len(taps), -1)).flatten(1, 2)
 

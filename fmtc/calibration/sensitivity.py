@@ -59,15 +59,24 @@ class Sensitivity:
 class _Collected:
     """Second moments of a tensor and of its gradients, at some of its positions.
 
-    images: in all; probes: for each.
+    images: in all; probes: for each. All sums are on the tensor's device.
     """
 
-    def __init__(self, layout: Layout, channels: int, images: int, probes: int, seed: int):
+    def __init__(
+        self,
+        layout: Layout,
+        channels: int,
+        images: int,
+        probes: int,
+        seed: int,
+        device: torch.device,
+    ):
         self.layout = layout
         # Sums over values less ``shift`` [C, 1], which is nearly their mean, and of g g^T.
         self.shift: torch.Tensor | None = None
-        self.sum = torch.zeros(channels, dtype=torch.float64)
-        self.squares, self.products = Symmetric(1, channels), Symmetric(1, channels)
+        self.sum = torch.zeros(channels, dtype=torch.float64, device=device)
+        self.squares = Symmetric(1, channels, device=device)
+        self.products = Symmetric(1, channels, device=device)
         self.values, self.gradients = 0, 0
         self.images, self.probes, self.seed = images, probes, seed
         self.positions = 0  # of all images together
@@ -77,7 +86,7 @@ class _Collected:
         """Of a tensor; image: the number of the first one."""
         x = self.layout.planes(x)
         self.positions += x[:, 0].numel()
-        some = self._some(x, image + torch.arange(len(x)), self.images)
+        some = self._some(x, image + torch.arange(len(x), device=x.device), self.images)
         if self.shift is None:
             self.shift = some.mean(1, keepdim=True)
         some = some - self.shift
@@ -92,7 +101,8 @@ class _Collected:
             if min(gradient.shape[2:]) >= size:
                 squares = energies(gradient, size) * len(gradient)
                 self.frequencies[size] = self.frequencies.get(size, 0) + squares
-        turn = (image + torch.arange(len(gradient))) * self.probes + probe
+        turn = image + torch.arange(len(gradient), device=gradient.device)
+        turn = turn * self.probes + probe
         some = self._some(gradient, turn, self.images * self.probes)
         self.products.add_products(some[None])
         self.gradients += some.shape[1]
@@ -109,7 +119,8 @@ class _Collected:
         most = -(-SAMPLES_PER_CHANNEL * x.shape[1] // turns)
         if positions > most:
             order = torch.randperm(positions, generator=torch.Generator().manual_seed(self.seed))
-            at = order[(turn[:, None] * most + torch.arange(most)) % positions]
+            next_ones = torch.arange(most, device=x.device)
+            at = order.to(x.device)[(turn[:, None] * most + next_ones) % positions]
             flat = flat.gather(2, at[:, None].expand(-1, x.shape[1], -1))
         return flat.transpose(0, 1).flatten(1).double()
 
@@ -173,7 +184,8 @@ def sensitivities(
                     if key not in collected:
                         layout = sides[key].layout
                         channels = calls[0].shape[layout.channels]
-                        collected[key] = _Collected(layout, channels, count, probes, seed)
+                        of = layout, channels, count, probes, seed, calls[0].device
+                        collected[key] = _Collected(*of)
                 _collect(collected, seen, probed, probes, done)
             done += len(part)
             advance(1)

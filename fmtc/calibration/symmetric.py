@@ -10,10 +10,16 @@ ROWS = 128  # of a strip
 class Symmetric:
     """Matrices [G, n, n] in strips of rows, each from its first element on the diagonal."""
 
-    def __init__(self, groups: int, size: int, dtype: torch.dtype = torch.float64):
+    def __init__(
+        self,
+        groups: int,
+        size: int,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | None = None,
+    ):
         self.size = size
         self._strips = [
-            torch.zeros(groups, min(ROWS, size - row), size - row, dtype=dtype)
+            torch.zeros(groups, min(ROWS, size - row), size - row, dtype=dtype, device=device)
             for row in range(0, size, ROWS)
         ]
 
@@ -33,8 +39,8 @@ class Symmetric:
 
     def whole(self) -> torch.Tensor:
         """The matrices [G, n, n], new."""
-        groups, dtype = self._strips[0].shape[0], self._strips[0].dtype
-        matrices = torch.empty(groups, self.size, self.size, dtype=dtype)
+        first = self._strips[0]
+        matrices = first.new_empty(first.shape[0], self.size, self.size)
         for row, strip in zip(range(0, self.size, ROWS), self._strips, strict=True):
             matrices[:, row : row + ROWS, row:] = strip
             matrices[:, row:, row : row + ROWS] = strip.mT

@@ -25,7 +25,7 @@ class Coded:
     """How the symbols of a layer are coded.
 
     class_of: i64, the class of each segment. histogram: i64 [classes, L] of the calibration
-    symbols.
+    symbols. These and the coder are on the CPU, the others where the levels are.
     """
 
     symbol_map: SymbolMap
@@ -40,21 +40,24 @@ class Coded:
 
 
 def fit_coder(levels: list[torch.Tensor], quantizer: Quantizer, preset: Preset) -> Coded:
-    """The coder of levels int16 [N, K, H', W'], as the preset wants it and the coder can do."""
+    """The coder of levels int16 [N, K, H', W'], as the preset wants it and the coder can do.
+
+    Of levels on a device only counts go to the CPU, where classes and tables are found.
+    """
     kind = coders[preset.coder]
     if preset.predict and kind.predicted:
         symbol_map = fit_prediction(levels, preset.sources)
     else:
-        symbol_map = SymbolMap.identity(levels[0].shape[1])
+        symbol_map = SymbolMap.identity(levels[0].shape[1]).to(levels[0].device)
     symbols = [symbol_map.symbols(part) for part in levels]
     lo, hi = quantizer.lo, quantizer.hi
     if kind.escapes:
         lo = max(lo, min(int(part.min()) for part in symbols), -MAX_LEVELS // 2)
         hi = min(hi, max(int(part.max()) for part in symbols), MAX_LEVELS // 2 - 1)
         lo, hi = min(lo, hi), max(lo, hi)
-    shifts = symbol_map.plane_shifts()
+    shifts = symbol_map.plane_shifts().cpu()
     kinds = quantizer.kinds(len(shifts))
-    each = torch.arange(len(shifts))
+    each = torch.arange(len(shifts), device=levels[0].device)
     within = (part.clamp(lo, hi) for part in symbols)
     counts = _total(ops.histogram(part, lo, hi, each, len(shifts)) for part in within)
     class_of = plane_classes(counts, lo, torch.maximum(shifts, kinds), preset.classes)
@@ -93,7 +96,7 @@ def _by_position(
     classes = preset.position_classes
     found = PositionClasses.fit(symbols, scales, classes)
     lo, hi = min(lo, 1 - classes), max(hi, classes - 1)  # the map has its place in the tables
-    each = torch.arange(found.segments)
+    each = torch.arange(found.segments, device=symbols[0].device)
     counts = _total(
         found.histogram(part, found.of(part), lo, hi, each, found.segments) for part in symbols
     )
@@ -124,4 +127,5 @@ def _sum_by(class_of: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
 
 
 def _total(parts) -> torch.Tensor:
-    return torch.stack(list(parts)).sum(0)
+    """The sum of histograms, on the CPU."""
+    return torch.stack(list(parts)).sum(0).cpu()

@@ -55,7 +55,7 @@ class Unit:
     def deviations(self, output: Tensor) -> Tensor:
         """The unit of each image's output [n, ...], f32 [n]."""
         if self.single:
-            return torch.full((len(output),), self.deviation)
+            return output.new_full((len(output),), self.deviation, dtype=torch.float32)
         deviation = output.double() if self.mean is None else output.double() - self.mean
         norms = deviation.flatten(1).norm(dim=1)
         return norms.clamp(min=LEAST_DEVIATION * self.deviation).float()
@@ -82,7 +82,8 @@ class Units:
 
         These are independent normal entries in units of each output's deviation. Together, the
         squares of all outputs' errors are weighted with their shares. Drawn image by image, so that
-        they do not depend on how the images are split into batches.
+        they do not depend on how the images are split into batches, and on the CPU, so that they do
+        not depend on the device either.
         """
         chosen = chosen_outputs(output, self.choice)
         outputs = {name: of for name, of in chosen.items() if name in self.shares}
@@ -93,7 +94,7 @@ class Units:
         drawn: dict[str, list[Tensor]] = {name: [] for name in outputs}
         for image in range(len(next(iter(outputs.values()), ()))):
             for name, of in outputs.items():
-                v = torch.randn(probes, *of.shape[1:], generator=generator)
+                v = torch.randn(probes, *of.shape[1:], generator=generator).to(of.device)
                 drawn[name].append(v * scales[name][image])
         return [(of, torch.stack(drawn[name])) for name, of in outputs.items()]
 

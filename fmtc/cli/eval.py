@@ -22,6 +22,7 @@ from ..evaluation.reference import Reference
 from ..extras import require
 from ..model.model import CompressedModel
 from ..network.outputs import chosen_outputs
+from ..network.view import device_of
 from ..ops.devices import copied_to, usable
 from ..results.console import console, outputs_told, result_table
 from ..results.page import PAGE_PACKAGES
@@ -123,12 +124,13 @@ def _measure(
     device = usable(options.device)
     dataset = open_dataset(options.data, options.labels, options.class_index, options.preprocess)
     model = load_model(options.model, options.weights, options.num_classes, options.seed)
+    model = copied_to(model, device)
     images = _divided(dataset, options.calib_images, options.images, options.seed)
     _check_classes(model, images.calibration[:1], dataset, options)
     targets = [_with_labels(target, images) for target in targets]
     compressor = Compressor(model, images.calibration, options.config(), progress=progress)
     reference = Reference(
-        copied_to(model, device),
+        model,
         images.test,
         batch=options.batch,
         progress=progress,
@@ -156,7 +158,6 @@ def _measure(
         result,
         path,
         reference=reference,
-        device=device,
         batch=options.batch,
         progress=progress,
         on_compressed=_exporter(options, images, device),
@@ -199,7 +200,7 @@ def _divided(dataset: Dataset, calib_images: int, images: int | None, seed: int)
 @torch.no_grad()
 def _check_classes(model: nn.Module, image: Tensor, dataset: Dataset, options: EvalOptions) -> None:
     """Labels must be the classifier's; other networks are measured without them."""
-    outputs = chosen_outputs(model(image), options.config().choice)
+    outputs = chosen_outputs(model(image.to(device_of(model))), options.config().choice)
     name = classifier(outputs)
     if dataset.labels is not None and name is not None:
         dataset.check_classes(outputs[name].shape[1])

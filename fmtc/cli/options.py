@@ -375,7 +375,7 @@ def add_measuring_options(parser: Parser) -> Parser:
     run.add_argument(
         "--device",
         choices=["cpu", "cuda"],
-        help="where the networks run after calibration, which is on the CPU (default: cpu)",
+        help="where networks are calibrated and run (default: cpu)",
     )
     run.add_argument("--out", metavar="DIR", help="where to write (default: %(default)s)")
     run.add_argument(

@@ -6,15 +6,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..calibration.compressor import Compressor
 from ..codec.codec import TensorCodec
 from ..evaluation.distributed import is_first
 from ..evaluation.evaluate import evaluate
 from ..evaluation.reference import Reference
 from ..model.model import CompressedModel
-from ..ops.devices import copied_to
 from ..progress import Progress, warn
 from ..results.result import write_result
 from ..results.spectrum import eigenvalues_needed
@@ -31,7 +28,6 @@ def sweep(
     path: str | Path,
     *,
     reference: Reference,
-    device: torch.device | str = "cpu",
     batch: int = 25,
     progress: Progress = False,
     on_compressed: Callable[[CompressedModel, Target], object] = lambda compressed, target: None,
@@ -42,8 +38,7 @@ def sweep(
     The file is written after every point, so that an interruption loses only the point in work. A
     target that cannot be met is left out with a warning that names the nearest.
     data: what `evaluate` takes, not the calibration images; reference: the uncompressed network on
-    `data`; device: where the compressed networks run, which are calibrated where the compressor's
-    model is; batch: images at a time; on_compressed: called with each compressed network, in the
+    `data`; batch: images at a time; on_compressed: called with each compressed network, in the
     first process, before it is evaluated; on_point: with each finished point. OSError: the file
     cannot be written; what `evaluate` and these two raise.
     """
@@ -54,10 +49,9 @@ def sweep(
             if is_first():
                 warn(str(error))
             continue
-        moved = copied_to(compressed, device)
         if is_first():
-            on_compressed(moved, target)
-        point = evaluate(moved, data, reference=reference, batch=batch, progress=progress)
+            on_compressed(compressed, target)
+        point = evaluate(compressed, data, reference=reference, batch=batch, progress=progress)
         _add_spectra(point, compressed)
         result["points"].append(point)
         if is_first():

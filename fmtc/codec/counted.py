@@ -82,7 +82,7 @@ class Statistics(Exact):
         images, _, rows, columns = shape
         values = images * self.channels * rows * columns
         streamed = values if stream_bytes is not None else 0
-        if torch.compiler.is_compiling() or clamped.is_cuda:
+        if torch.compiler.is_compiling() or clamped.device.type != "cpu":
             numbers = [images, images * rows, values, 0, 0, streamed, 0]
             part = torch.stack([clamped.new_full((), number) for number in numbers])
             part[CLAMPED], part[NANS] = clamped, nans

@@ -31,7 +31,7 @@ def energies(x: torch.Tensor, size: int) -> torch.Tensor:
     """
     rows, columns = (n // size * size for n in x.shape[2:])
     blocks = x[:, :, :rows, :columns].unflatten(3, (-1, size)).unflatten(2, (-1, size))
-    basis = dct_matrix(size).to(x.dtype)
+    basis = dct_matrix(size).to(x)
     # N, C, rows, size, columns, size
     made = torch.einsum("fy,ncryqx,gx->ncrfqg", basis, blocks, basis)
     return made.double().square().mean((0, 1, 2, 4)).flatten()
@@ -60,10 +60,11 @@ class FrequencyQuantizer(Quantizer):
     ):
         super().__init__(base.step, base.lo, base.hi)
         self.size = size
-        places = torch.full((components * size * size,), -1, dtype=torch.int32)
-        places[coded.long()] = torch.arange(len(coded), dtype=torch.int32)
+        coded = coded.to(torch.int32)
+        places = coded.new_full((components * size * size,), -1)
+        places[coded.long()] = torch.arange(len(coded), dtype=torch.int32, device=coded.device)
         self.hold("places", places.view(components, size * size))
-        self.hold("coded", coded.to(torch.int32))
+        self.hold("coded", coded)
         self.hold("scales", scales.float())
         self.hold("steps", self.scales * self.step)
 

@@ -26,6 +26,12 @@ class Moments:
             raise ValueError("there are no moments of no data")
         return self._parts
 
+    def to(self, device: torch.device) -> Moments:
+        """The same on a device."""
+        return Moments(
+            [(n.to(device), mean.to(device), m2.to(device)) for n, mean, m2 in self.parts]
+        )
+
     def update(self, blocks: torch.Tensor, groups: int) -> Moments:
         """Take in a batch of blocks [N, G*n, H', W']."""
         new = [ops.channel_moments(part) for part in blocks.chunk(groups, 1)]

@@ -75,10 +75,10 @@ class PositionClasses(Exact):
         that mean, so that the sum is what tells best by how much all scales are larger here.
         """
         weights = torch.asinh(1 / scales.clamp(min=LEAST_SCALE)) * UNIT
-        weights = weights.round().clamp(0, MOST_WEIGHT).to(torch.int32)
+        weights = weights.round().clamp(0, MOST_WEIGHT).to(symbols[0].device, torch.int32)
         activity = torch.cat([ops.position_activity(part, weights).flatten() for part in symbols])
         activity = activity[:: 1 + len(activity) // SAMPLES].double()
-        shares = torch.linspace(0, 1, classes + 1, dtype=torch.float64)[1:-1]
+        shares = torch.linspace(0, 1, classes + 1, dtype=torch.float64)[1:-1].to(activity.device)
         return cls(weights, torch.quantile(activity, shares).round().to(torch.int64))
 
     def packed(self) -> Tensors:

@@ -104,5 +104,5 @@ class SymbolMap(Exact):
 
 def rms_symbols(counts: torch.Tensor, lo: int) -> torch.Tensor:
     """Root mean square of symbols by their histograms i64 [K, L] over lo .. lo+L-1, f64 [K]."""
-    symbols = torch.arange(lo, lo + counts.shape[1], dtype=torch.float64)
+    symbols = torch.arange(lo, lo + counts.shape[1], dtype=torch.float64, device=counts.device)
     return ((counts.double() @ symbols.square()) / counts.sum(1).clamp(min=1)).sqrt()

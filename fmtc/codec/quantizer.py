@@ -107,7 +107,8 @@ class Quantizer(Exact):
         """The quantiser of the components of ``mask`` (bool [components])."""
         if self.each is None:
             return self
-        return self.of_each(one for one, kept in zip(self.each, mask.tolist(), strict=True) if kept)
+        each = zip(self.each, mask.tolist(), strict=True)
+        return self.of_each(one for one, kept in each if kept).to(mask.device)
 
     def quantize(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Levels int16 of y [N, K, ...] and the number of values that were clamped, i64 []."""

@@ -182,7 +182,9 @@ def aciq(values: Values, bits: int, each: bool = True) -> Ranges:
 def clip(found: Statistics, bits: torch.Tensor) -> torch.Tensor:
     """alpha of each mean (section 3): its best distance for this many bits (i64, of that shape)."""
     laplace, gauss = (
-        torch.tensor([of(m) for m in range(int(bits.max()) + 1)], dtype=torch.float64)[bits]
+        torch.tensor([of(m) for m in range(int(bits.max()) + 1)], dtype=torch.float64).to(
+            found.sigma.device
+        )[bits]
         for of in (laplace_clip, gauss_clip)
     )
     is_gauss = found.kurtosis < (LAPLACE_KURTOSIS + GAUSS_KURTOSIS) / 2
@@ -229,7 +231,7 @@ def kld(values: Values, bits: int, each: bool = False) -> Ranges:
     if limit > 0:
         counts = torch.zeros(bins, dtype=torch.float64)
         for y in values():
-            counts += torch.histc(y.double(), bins, -limit, limit)
+            counts += torch.histc(y.double(), bins, -limit, limit).cpu()
         limit *= (2 * kld_bins(counts.numpy(), levels) + 1) / bins
     return low.clamp(min=-limit), high.clamp(max=limit), torch.tensor(bits)
 

@@ -30,7 +30,7 @@ def metric_root(metric: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     factor, failed = torch.linalg.cholesky_ex(metric)
     pivots = factor.diagonal() ** 2
     if len(metric) and not failed and pivots.min() > RANK_TOLERANCE * metric.trace():
-        one = torch.eye(len(metric), dtype=metric.dtype)
+        one = torch.eye(len(metric), dtype=metric.dtype, device=metric.device)
         return factor.T, torch.linalg.solve_triangular(factor.T, one, upper=True)
     eigenvalues, basis = torch.linalg.eigh(metric)
     kept = eigenvalues > RANK_TOLERANCE * eigenvalues[-1].clamp(min=torch.finfo(metric.dtype).tiny)
@@ -129,8 +129,8 @@ class Transform(Exact):
         [(count, mean, m2)] = moments.parts
         root, inverse = metric_root(metric)
         if not len(root):  # nothing depends on this tensor
-            channels = len(mean)
-            return cls([torch.zeros(1, channels)], [torch.zeros(channels, 1)], [mean])
+            none = mean.new_zeros(1, len(mean), dtype=torch.float32)
+            return cls([none], [none.T.contiguous()], [mean])
         energies, basis = ops.pca(root @ (m2 / count.clamp(min=1)) @ root.T)
         energies = F.pad(energies, (0, len(mean) - len(energies)))
         return cls([(basis.T @ root).float()], [(inverse @ basis).float()], [mean], energies)
@@ -162,8 +162,10 @@ class Transform(Exact):
         """The transform with this share of the components of each channel group, at least one."""
         if share >= 1:
             return self
-        sizes = [m.shape[0] for m in self.matrices]
-        return self.keep(torch.cat([torch.arange(k) < max(1, round(share * k)) for k in sizes]))
+        sizes = [(m.shape[0], m.device) for m in self.matrices]
+        return self.keep(
+            torch.cat([torch.arange(k, device=at) < max(1, round(share * k)) for k, at in sizes])
+        )
 
     def quantize(self, bits: int) -> Transform:
         """The transform with both matrices quantised row by row (preset paper: 8 bits)."""

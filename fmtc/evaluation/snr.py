@@ -50,7 +50,7 @@ class Sums:
             dim: flat if dim == ELEMENTS else x.sum([d for d in range(1, x.dim()) if d != dim])
             for dim in _dimensions(x.dim())
         }
-        elements = torch.full((len(x),), float(flat.shape[1]), dtype=torch.float64)
+        elements = x.new_full((len(x),), float(flat.shape[1]))
         return cls(elements, flat.square().sum(1), channels, tuple(x.shape[1:]))
 
     @classmethod
@@ -128,7 +128,7 @@ def _mean(sums: Sums) -> tuple[int, Tensor, Tensor]:
     of = of.sum(1, keepdim=True)
     means = of.sum(0) / sums.elements.sum().clamp(min=1)
     if not float(_left(sums, means, of).sum()) > ROUNDING**2 * squares:
-        means = torch.zeros(1, dtype=torch.float64)
+        means = torch.zeros_like(means)
     return ELEMENTS, means, of
 
 

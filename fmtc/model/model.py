@@ -18,13 +18,14 @@ from ..codec.counted import Counted
 from ..config import CompressConfig, check_mode
 from ..errors import StorageError
 from ..limits import MAX_BYTES
-from ..network.capture import fits
+from ..network.capture import fits, place
 from ..network.fold import as_conv, module_name
 from ..network.inputs import packed_view
 from ..network.layers import is_plain_layer
 from ..network.outputs import Choice, as_choice
 from ..network.prepared import Prepared
 from ..network.view import device_of, eval_view, float_type, unwrapped
+from ..ops.recording import recording
 from ..progress import warn
 from .assemble import assemble, count_multiply_adds
 from .calibrated import PROBE_TOLERANCE, Calibrated
@@ -42,8 +43,8 @@ class CompressedModel(nn.Module):
 
     `compress` and `load` make it. Call it like the model it was made from. It is saved, copied,
     moved and compiled as modules are. Its ``state_dict`` holds all of it, the codecs as a
-    description in bytes; loading that of another calibration makes it the other. Compiled or
-    exported, it raises nothing for inputs with NaN or damaged streams.
+    description in bytes; loading that of another calibration makes it the other. Compiled,
+    exported or held by a CUDA graph, it raises nothing for inputs with NaN or damaged streams.
 
     Attributes:
         reference: The user's model in eval mode, on the same tensors.
@@ -72,13 +73,14 @@ class CompressedModel(nn.Module):
         self._take(calibrated, prepared)
         self.mode = calibrated.config.mode
         self.statistics = calibrated.config.statistics
-        self.network.to(device_of(reference), float_type(reference))
+        self.to(device_of(reference), float_type(reference))
         self.eval()
 
     def _take(self, calibrated: Calibrated, prepared: Prepared | None) -> None:
         """Become the network of these codecs."""
         prepared = prepared or calibrated.prepare(self.reference)
-        example = torch.zeros(1, *calibrated.probe.shape, dtype=torch.float32)
+        device = device_of(prepared.network)
+        example = torch.zeros(1, *calibrated.probe.shape, dtype=torch.float32, device=device)
         plain = count_multiply_adds(prepared.network, example)
         self.written = prepared.coverage
         self._put_together(calibrated, prepared)
@@ -229,7 +231,7 @@ class CompressedModel(nn.Module):
         packing = self._calibrated.packing
         if packing is not None and more:
             x, more = packing.packed((x, *more)), ()
-        if torch.compiler.is_compiling():
+        if recording():
             return self.network(x, *more, **named)
         self.check_input(x, *more)
         return self.network_for(x)(x, *more, **named)
@@ -256,7 +258,7 @@ class CompressedModel(nn.Module):
         """Refuse what the network cannot take.
 
         Raises:
-            ValueError: An image that is no batch; NaN and Inf.
+            ValueError: An image that is no batch, of another type than the network; NaN and Inf.
         """
         first = next((x for x in args if isinstance(x, torch.Tensor)), None)
         shape = self._calibrated.probe.shape
@@ -265,10 +267,24 @@ class CompressedModel(nn.Module):
                 f"the network takes a batch of inputs [N, {', '.join(map(str, shape))}], got "
                 f"{list(first.shape)}; make one of it with x[None]"
             )
+        wanted = self._input_type()
         for x in args:
+            if not isinstance(x, torch.Tensor):
+                continue
+            if wanted is not None and x.is_floating_point() and x.dtype != wanted:
+                raise ValueError(
+                    f"the network computes in {wanted}, its input is {x.dtype}: give it "
+                    f"x.to({wanted})"
+                )
             # NaN would become level 0, and the output look plausible.
-            if isinstance(x, torch.Tensor) and not x.isfinite().all():
+            if not x.isfinite().all():
                 raise ValueError("the network's input contains NaN or Inf")
+
+    def _input_type(self) -> torch.dtype | None:
+        """The type that a graph computes in, and so takes; None where Python may take any."""
+        if not isinstance(self.network, fx.GraphModule):
+            return None
+        return next((p.dtype for p in self.network.parameters() if p.is_floating_point()), None)
 
     def _take_size(self, x: torch.Tensor) -> None:
         """Capture the network for images of another size, and for all if it allows that."""
@@ -290,8 +306,8 @@ class CompressedModel(nn.Module):
         if self.config.weight_bits == 32:
             plain = eval_view(self.reference, torch.float32).cpu()
             prepared.check(plain, calibrated.probe.images(1, x.shape[2:]))
-        self._put_together(calibrated, prepared)
-        self.network.to(like.device, like.dtype)
+        self._put_together(calibrated, prepared.to(like.device))
+        self.to(like.device, like.dtype)
         for name, path in self._paths.items():
             points[name].layout = self.points[name].layout
             self.network.set_submodule(path, points[name])
@@ -379,10 +395,17 @@ class CompressedModel(nn.Module):
             mode, statistics = self.mode, self.statistics
             self._take(calibrated, None)
             if like is not None:
-                self.network.to(like.device, like.dtype)
+                self.to(like.device, like.dtype)
             self.mode, self.statistics = mode, statistics
         self.network._apply(torch.clone)  # nothing is loaded into tensors of the user's model
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> CompressedModel:
+        super()._apply(fn, recurse)
+        for part in self.network.modules():
+            if isinstance(part, fx.GraphModule):
+                place(part, device_of(self.network))
+        return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompressedModel:
         """A copy with tensors of its own, but for the reference's, which is shared."""

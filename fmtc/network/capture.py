@@ -118,6 +118,17 @@ def tidy(network: fx.GraphModule) -> None:
     network.recompile()
 
 
+def place(network: fx.GraphModule, device: torch.device) -> None:
+    """Let the graph make its new tensors on a device: it says where, as it was captured."""
+    elsewhere = [
+        node for node in network.graph.nodes if node.kwargs.get("device") not in (None, device)
+    ]
+    for node in elsewhere:
+        node.kwargs = {**node.kwargs, "device": device}
+    if elsewhere:
+        network.recompile()
+
+
 def _free(x: Any, images: int, sizes: bool) -> dict[int, Any] | None:
     """The dimensions of an input that may be another in another call."""
     if not isinstance(x, torch.Tensor) or x.dim() == 0 or len(x) != images:

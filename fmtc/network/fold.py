@@ -68,7 +68,7 @@ def fold_scale(conv: nn.Conv2d, scale: torch.Tensor, shift: torch.Tensor) -> nn.
     """conv(x) * scale + shift as one convolution; scale, shift: [O] or [1]."""
     scale, shift = (t.double().expand(conv.out_channels) for t in (scale, shift))
     old = conv.weight.detach()
-    weight = torch.empty(old.shape)
+    weight = torch.empty(old.shape, device=old.device)
     for rows in _pieces(len(old), old[0].numel()):
         weight[rows] = old[rows].double() * scale[rows, None, None, None]
     return conv_like(conv, weight, bias_of(conv) * scale + shift)
@@ -77,7 +77,7 @@ def fold_scale(conv: nn.Conv2d, scale: torch.Tensor, shift: torch.Tensor) -> nn.
 def fold_output(conv: nn.Conv2d, matrix: torch.Tensor, offset: torch.Tensor) -> nn.Conv2d:
     """matrix @ conv(x) + offset as one ungrouped convolution; matrix [K, O], offset [K]."""
     matrix, old = matrix.double(), conv.weight.detach()
-    weight = torch.empty(len(matrix), *old.shape[1:])
+    weight = torch.empty(len(matrix), *old.shape[1:], device=old.device)
     flat, made = old.flatten(1), weight.flatten(1)
     for columns in _pieces(flat.shape[1], len(flat)):
         made[:, columns] = matrix @ flat[:, columns].double()
@@ -87,7 +87,7 @@ def fold_output(conv: nn.Conv2d, matrix: torch.Tensor, offset: torch.Tensor) -> 
 def fold_input(conv: nn.Conv2d, matrix: torch.Tensor, offset: torch.Tensor) -> nn.Conv2d:
     """conv(matrix @ y + offset) as one ungrouped, unpadded convolution; matrix [I, K]."""
     matrix, offset, old = matrix.double(), offset.double(), conv.weight.detach()
-    weight = torch.empty(len(old), matrix.shape[1], *old.shape[2:])
+    weight = torch.empty(len(old), matrix.shape[1], *old.shape[2:], device=old.device)
     bias = bias_of(conv)
     for rows in _pieces(len(old), old[0].numel()):
         kernel = old[rows].double()

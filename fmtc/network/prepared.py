@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 from ..errors import TraceError
-from .capture import tidy
+from .capture import place, tidy
 from .coverage import Coverage
 from .fold import fuse_scales, plain_convolution, set_convolution
 from .groups import Group, find_groups, select
@@ -58,14 +58,14 @@ class Prepared:
         points: str = "all",
         free_sizes: bool = False,
     ) -> Prepared:
-        """Prepare a model for inputs like these, [N, C, H, W].
+        """Prepare a model for inputs like these, [N, C, H, W], on the CPU, where it is captured.
 
         include, exclude, exclude_bits: of layers' names (``groups.select``). free_sizes: inputs may
         have other H and W than these, where the model allows that.
         """
         # A batch of one would be taken for fixed.
         example = images[:2] if len(images) > 1 else images.expand(2, *images.shape[1:])
-        network, parts = captured(model, example.contiguous(), free_sizes)
+        network, parts = captured(model, example.contiguous().cpu(), free_sizes)
         prepared = cls(network, parts, [], {}, points)
         for path in parts:
             prepared.groups += find_groups(prepared.graph(path), path, points)
@@ -104,6 +104,14 @@ class Prepared:
         part = self.network.get_submodule(path)
         assert isinstance(part, fx.GraphModule)
         return part
+
+    def to(self, device: torch.device) -> Prepared:
+        """Itself, with its network on a device; on another than the model's it has tensors of its
+        own."""
+        self.network.to(device)
+        for path in self.parts:
+            place(self.graph(path), device)
+        return self
 
     def copy(self, own: bool = False) -> Prepared:
         """Another network to change, on the same tensors or on copies of its own."""

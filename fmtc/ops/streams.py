@@ -14,6 +14,7 @@ from .._C import build_info as compiled_build_info
 from .._C import status_message as status_message
 from .._C import stream_info as compiled_stream_info
 from ..errors import StreamError
+from .recording import recording
 
 Bytes = bytes | bytearray | memoryview | mmap
 BAD_CODER, WRONG_TABLES, WRONG_SHAPE = 4, 10, 11  # as in csrc/core/status.h
@@ -23,9 +24,9 @@ def check_status(status: Tensor, first_image: int = 0) -> None:
     """Raise StreamError for the first stream that a decoder could not decode.
 
     first_image: the number of the first one, for the sentence.
-    Compiled code does not wait for the values: there the device raises RuntimeError.
+    Compiled code and CUDA graphs do not wait for the values: there the device raises RuntimeError.
     """
-    if torch.compiler.is_compiling():
+    if recording():
         torch._assert_async((status == 0).all(), "a stream is damaged")
         return
     damaged = status.nonzero()
