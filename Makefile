@@ -279,6 +279,8 @@ check-wheel: wheel
 	rm -rf build/wheel
 	$(PIP) install --quiet --no-deps --target build/wheel dist/fmtc-*.whl
 	$(call wheel_tests,PYTHONPATH=$(CURDIR)/build/wheel $(CURDIR)/$(BIN)/python)
+	cd build/wheel-tests && env -i HOME="$$HOME" PATH=/nowhere PYTHONPATH=$(CURDIR)/build/wheel \
+	  $(CURDIR)/$(BIN)/python -m fmtc demo --quiet --out demo  # without a compiler
 
 .PHONY: test-newest-torch
 test-newest-torch: wheel ## Run the operator tests with that wheel and PyPI's newest torch
