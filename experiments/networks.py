@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -136,7 +137,7 @@ def read_networks(file: str, **common) -> list[Network]:
         entry = {"name": _short(entry["model"])} | {**common, **entry}
         for key in ("weights", "data"):
             if entry.get(key) and (path.parent / entry[key]).exists():
-                entry[key] = str(path.parent / entry[key])
+                entry[key] = os.path.normpath(path.parent / entry[key])
         networks.append(Network(**entry))
     return _distinct(networks, file)
 
