@@ -50,7 +50,7 @@ examples:
 
 EXAMPLES = """\
 examples:
-  fmtc demo                                  see it work in a minute, nothing to download
+  fmtc demo                                  see it work, nothing to download
   fmtc eval --model resnet18 --data val/     a torchvision network on your own images
   fmtc split --model resnet18 --data val/ --survey   where to cut it, and what crosses
   fmtc report fmtc-results/result.json       one page of HTML, with charts, to look at
