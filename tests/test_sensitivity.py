@@ -176,6 +176,20 @@ def test_deterministic_by_seed_and_independent_of_batches(kind):
     assert any(not torch.equal(one[key].metric, other[key].metric) for key in one)
 
 
+def test_some_channels_tell_what_frequencies_cost(monkeypatch):
+    model, x = tiny(TinyResidual), images(32)
+    whole = measure(model, x)
+    monkeypatch.setattr("fmtc.calibration.sensitivity.FREQUENCY_VALUES", 1 << 14)
+    some = measure(model, x)
+    split = measure(model, list(x.split(3)))
+    for key, item in whole.items():
+        for size, expected in item.frequencies.items():
+            assert not torch.equal(some[key].frequencies[size], expected)  # far fewer values
+            assert_close_to(some[key].frequencies[size], expected, share=0.2)
+            again = split[key].frequencies[size]
+            torch.testing.assert_close(again, some[key].frequencies[size], rtol=1e-3, atol=0)
+
+
 def test_tensors_that_the_output_does_not_depend_on():
     class Dead(nn.Module):
         def __init__(self):

@@ -18,6 +18,7 @@ from ..codec.transform import Identity, Transform
 from ..errors import CalibrationError
 from ..presets import BitsPreset, Preset
 from .frequencies import block_sizes, by_frequency, loss, some
+from .prediction import FEWEST_SOURCES
 from .tables import Coded, fit_coder
 
 # A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
@@ -155,7 +156,8 @@ class Fit:
     ) -> tuple[torch.Tensor, Quantizer] | None:
         """The components used and the quantiser of frequencies; None where none is worth it.
 
-        Sizes of blocks are tried on some images: one is taken for its bits and the cost of errors.
+        Sizes of blocks are tried on some images, with few sources for predictions: one is taken for
+        its bits and the cost of errors.
         """
         if not (self.block.is_pixel and self.escapes):
             return None
@@ -168,8 +170,10 @@ class Fit:
         components = tried[0].shape[1]
         finest = costs[max(sizes)]
 
+        preset = replace(self.preset, sources=min(self.preset.sources, FEWEST_SOURCES))
+
         def bits(levels: list[torch.Tensor]) -> float:
-            return fit_coder(levels, quantizer, self.preset).bits()
+            return fit_coder(levels, quantizer, preset).bits()
 
         every = torch.ones(components, dtype=torch.bool, device=finest.device)
         losses = {1: loss(quantizer, every, finest, tried, bits)}

@@ -24,7 +24,7 @@ from ..codec.prediction import (
 )
 
 # Where a component's own neighbours lie, and what lies around a position of a source.
-LEFT, ABOVE, ABOVE_LEFT = (0, -1), (-1, 0), (-1, -1)
+OWN_NEIGHBOURS = [(0, -1), (-1, 0), (-1, -1)]
 AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 SAMPLES = 1 << 15  # positions, of which coefficients of sources are found, at most
 TOGETHER = 32  # components whose neighbours are held at a time
@@ -45,13 +45,15 @@ def fit_prediction(levels: list[torch.Tensor], sources: int) -> SymbolMap:
     free = torch.zeros(components, device=device)
     best = best.or_else(_predicting(_own_neighbours(levels)), levels, free)
     wide = (best.bits > FEWEST_SOURCES * LEAST_SAVED * values).nonzero()[:, 0]
+    wide = wide[wide > 0]  # the first has no source
     sources = min(sources, components - 1)
     some = min(FEWEST_SOURCES, sources)
-    while 0 < some <= sources and len(wide):
+    products = _Products.of_levels(levels, sources, wide) if some and len(wide) else None
+    while products is not None and some <= sources:
         before = torch.arange(components, device=device).clamp(max=some)
         # What so many coefficients save by chance (Schwarz 1978), and what they must save besides.
         price = before * (WINDOW / 2 * math.log2(values) + LEAST_SAVED * values)
-        best = best.or_else(_predicting(_with_sources(levels, some, wide)), levels, price)
+        best = best.or_else(_predicting(products.coefficients(some, components)), levels, price)
         some *= 2
     shifts = (best.scales / WIDEST).log2().ceil().clamp(0, MAX_SHIFT)
     return SymbolMap(best.coefficients, shifts.to(torch.int64))
@@ -124,32 +126,54 @@ def _own_neighbours(levels: list[torch.Tensor]) -> torch.Tensor:
     return _solved(gram)
 
 
-def _with_sources(levels: list[torch.Tensor], sources: int, wanted: torch.Tensor) -> torch.Tensor:
-    """Coefficients f64 [K, OWN + WINDOW*sources] of the ``wanted`` components, i64; others are 0.
+@dataclass(frozen=True)
+class _Products:
+    """Inner products of what some components may be predicted from, over some positions.
 
-    Of at most SAMPLES positions, which are the same in each call.
+    of: i64 [W], these components. own: f64 [W, OWN + 1, OWN + 1], of their neighbours and, last,
+    themselves; between: f64 [W, OWN + 1, WINDOW*M], of these and what lies around the sources;
+    around: f64 [WINDOW*M, WINDOW*M].
     """
-    components = levels[0].shape[1]
-    total = sum(part[:, 0].numel() for part in levels)
-    generator = torch.Generator().manual_seed(0)
-    chosen = torch.randperm(total, generator=generator)[:SAMPLES].sort().values
-    chosen = chosen.to(wanted.device)
-    all_sources = torch.arange(sources, device=wanted.device)
-    windows = _around(levels, chosen, AROUND, all_sources).flatten(0, 1).double()
-    of_sources = windows @ windows.T
-    exact = windows.new_zeros(components, OWN + WINDOW * sources)
-    for some in wanted.split(TOGETHER):
-        places = [(0, 0), LEFT, ABOVE, ABOVE_LEFT]  # itself, the target, and its neighbours
-        found = _around(levels, chosen, places, some).double()
-        between = found @ windows.T  # [components, OWN + 1, WINDOW*sources]
-        own = found @ found.transpose(1, 2)
-        for i, k in enumerate(some.tolist()):
-            n = WINDOW * min(k, sources)
-            beside = between[i, :, :n]
-            rows = torch.cat([own[i], beside], 1), torch.cat([beside.T, of_sources[:n, :n]], 1)
-            gram = torch.cat(rows).roll((-1, -1), (0, 1))  # the target at the end
-            exact[k, : OWN + n] = _solved(gram)
-    return exact
+
+    of: torch.Tensor
+    own: torch.Tensor
+    between: torch.Tensor
+    around: torch.Tensor
+
+    @classmethod
+    def of_levels(cls, levels: list[torch.Tensor], sources: int, of: torch.Tensor) -> _Products:
+        """Of at most SAMPLES positions, which are the same in each call."""
+        total = sum(part[:, 0].numel() for part in levels)
+        generator = torch.Generator().manual_seed(0)
+        chosen = torch.randperm(total, generator=generator)[:SAMPLES].sort().values.to(of.device)
+        every = torch.arange(sources, device=of.device)
+        windows = _around(levels, chosen, AROUND, every).flatten(0, 1)
+        own, between = [], []
+        for some in of.split(TOGETHER):
+            found = _around(levels, chosen, [*OWN_NEIGHBOURS, (0, 0)], some)
+            own.append((found @ found.transpose(1, 2)).double())
+            between.append((found @ windows.T).double())
+        around = windows.double()
+        return cls(of, torch.cat(own), torch.cat(between), around @ around.T)
+
+    def coefficients(self, sources: int, components: int) -> torch.Tensor:
+        """With the least square error, f64 [components, OWN + WINDOW*sources]; of others 0.
+
+        A component has the sources before it. All that have as many share most of their equations,
+        which are solved once: what is left of each are OWN, by the Schur complement.
+        """
+        exact = self.own.new_zeros(components, OWN + WINDOW * sources)
+        sources_of = self.of.clamp(max=sources)
+        for count in sources_of.unique().tolist():
+            n = WINDOW * count
+            shared = torch.linalg.cholesky(_solvable(self.around[:n, :n]))
+            alike = sources_of == count
+            between = self.between[alike, :, :n]
+            through = torch.cholesky_solve(between.flatten(0, 1).T, shared).T.view_as(between)
+            own = _solved(self.own[alike] - between @ through.transpose(1, 2))
+            theirs = through[:, OWN] - (own[:, None] @ through[:, :OWN])[:, 0]
+            exact[self.of[alike], : OWN + n] = torch.cat([own, theirs], 1)
+        return exact
 
 
 def _around(
@@ -172,10 +196,15 @@ def _around(
     return torch.cat(found, -1)
 
 
-def _solved(gram: torch.Tensor) -> torch.Tensor:
+def _solved(products: torch.Tensor) -> torch.Tensor:
     """Coefficients f64 [..., n] that predict the last of n + 1 variables, of their products."""
-    inputs, target = gram[..., :-1, :-1], gram[..., :-1, -1:]
-    # Keeps images of one row, one column or one value solvable.
-    room = 1 + 1e-6 * inputs.amax((-2, -1), keepdim=True)
-    room = room * torch.eye(inputs.shape[-1], dtype=torch.float64, device=gram.device)
-    return torch.linalg.solve(inputs + room, target)[..., 0]
+    inputs, target = products[..., :-1, :-1], products[..., :-1, -1:]
+    return torch.linalg.solve(_solvable(inputs), target)[..., 0]
+
+
+def _solvable(products: torch.Tensor) -> torch.Tensor:
+    """With a little more on the diagonal, for images of one row, one column or one value."""
+    room = 1 + 1e-6 * products.amax((-2, -1), keepdim=True)
+    return products + room * torch.eye(
+        products.shape[-1], dtype=torch.float64, device=products.device
+    )

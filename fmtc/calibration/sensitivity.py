@@ -40,6 +40,8 @@ IMAGES_AT_A_TIME = 4
 # Gradients for each channel from which a metric is known well enough: large tensors have far more,
 # and their moments would be most of the work.
 SAMPLES_PER_CHANNEL = 1024
+# Values of a tensor's gradients from which energies of frequencies are known well enough, likewise.
+FREQUENCY_VALUES = 2**24
 
 
 @dataclass
@@ -97,15 +99,29 @@ class _Collected:
     def add_gradients(self, gradient: torch.Tensor, image: int, probe: int) -> None:
         """Of such a tensor's gradient."""
         gradient = self.layout.planes(gradient)
-        for size in SIZES:
-            if min(gradient.shape[2:]) >= size:
-                squares = energies(gradient, size) * len(gradient)
-                self.frequencies[size] = self.frequencies.get(size, 0) + squares
         turn = image + torch.arange(len(gradient), device=gradient.device)
         turn = turn * self.probes + probe
+        channels = self._some_channels(gradient, turn)
+        for size in SIZES:
+            if min(gradient.shape[2:]) >= size:
+                squares = energies(channels, size) * len(gradient)
+                self.frequencies[size] = self.frequencies.get(size, 0) + squares
         some = self._some(gradient, turn, self.images * self.probes)
         self.products.add_products(some[None])
         self.gradients += some.shape[1]
+
+    def _some_channels(self, gradient: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+        """Some channels of [N, C, H, W], evenly apart, at least one of each image.
+
+        Which of them hangs on an image's turn, i64 [N].
+        """
+        total = gradient[:1].numel() * self.images * self.probes
+        apart = min(max(1, total // FREQUENCY_VALUES), gradient.shape[1])
+        if apart == 1:
+            return gradient
+        each = torch.arange(gradient.shape[1] // apart, device=gradient.device) * apart
+        image = torch.arange(len(gradient), device=gradient.device)
+        return gradient[image[:, None], turn[:, None] % apart + each]
 
     def _some(self, x: torch.Tensor, turn: torch.Tensor, turns: int) -> torch.Tensor:
         """Some positions f64 [C, P] of [N, C, H, W]; turn: of each image, i64 [N], out of so many.

@@ -31,10 +31,12 @@ def energies(x: torch.Tensor, size: int) -> torch.Tensor:
     """
     rows, columns = (n // size * size for n in x.shape[2:])
     blocks = x[:, :, :rows, :columns].unflatten(3, (-1, size)).unflatten(2, (-1, size))
-    basis = dct_matrix(size).to(x)
-    # N, C, rows, size, columns, size
-    made = torch.einsum("fy,ncryqx,gx->ncrfqg", basis, blocks, basis)
-    return made.double().square().mean((0, 1, 2, 4)).flatten()
+    basis = dct_matrix(size)
+    # N, C, rows, size, columns, size -> [size * size, blocks]
+    positions = blocks.permute(3, 5, 0, 1, 2, 4).reshape(size * size, -1)
+    made = torch.kron(basis, basis).to(x) @ positions
+    norms = torch.linalg.vector_norm(made, dim=1, dtype=torch.float64)
+    return norms.square() / made.shape[1]
 
 
 class FrequencyQuantizer(Quantizer):
