@@ -153,15 +153,18 @@ class OtherDevice(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.moved: list[Tensor] = []
+        self._usable = mock.patch("fmtc.calibration.compressor.usable", torch.device)
 
     def __enter__(self) -> OtherDevice:
         # `Module.to` makes new parameters: a tensor of the CPU cannot become a `There` in place.
         self._before = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)
+        self._usable.start()
         return super().__enter__()
 
     def __exit__(self, *exception: Any) -> None:
         torch.__future__.set_overwrite_module_params_on_conversion(self._before)
+        self._usable.stop()
         super().__exit__(*exception)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -43,12 +43,15 @@ def test_a_codec_keeps_to_its_device():
         codec.encode(torch.empty(1, 3, 8, 8, device="meta"))
 
 
-def test_a_device_that_cannot_be_used_is_an_error_with_the_reason():
+def test_a_device_that_cannot_be_used_is_an_error_with_the_reason(monkeypatch):
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     with pytest.raises(ValueError, match="device cuda: this torch"):
         devices.usable("cuda")
     assert devices.usable("cpu") == torch.device("cpu")
+    monkeypatch.setattr("fmtc.calibration.compressor.device_of", lambda model: torch.device("cuda"))
+    with pytest.raises(ValueError, match="device cuda: this torch"):
+        fmtc.compress(digits_model(), torch.randn(8, 1, 8, 8), "paper", bits=6)
 
 
 def test_dtypes_of_a_codec_stay():

@@ -26,6 +26,7 @@ from ..network.groups import AFTER, AS_IT_IS
 from ..network.inputs import packing_of
 from ..network.prepared import Prepared
 from ..network.view import device_of, eval_view, float_type, unwrapped
+from ..ops.devices import usable
 from ..presets import BitsPreset, Preset, StepPreset
 from ..progress import Progress, warn
 from ..targets import (
@@ -103,7 +104,7 @@ def compress(
         CalibrationError: The images cannot be used: there are none, or they have NaN or Inf.
         TargetError: No step meets the target.
         ValueError: Bits and a target are both given; the target is not of the preset's kind; an
-            option has a wrong name or value.
+            option has a wrong name or value; fmtc was not built for the model's device.
 
     Example:
         >>> compressed = fmtc.compress(model, images, target=fmtc.Rate(1.0))
@@ -164,7 +165,7 @@ class Compressor:
         with torch.inference_mode(False):
             size = self.config.micro_batch
             self.model = eval_view(model)
-            device = device_of(model)
+            device = usable(device_of(model))
             self.batches = _usable(image_batches(images, size, input_fn), size, device)
             self.prepared = Prepared.of(
                 model,

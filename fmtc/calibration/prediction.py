@@ -166,10 +166,10 @@ class _Products:
         sources_of = self.of.clamp(max=sources)
         for count in sources_of.unique().tolist():
             n = WINDOW * count
-            shared = torch.linalg.cholesky(_solvable(self.around[:n, :n]))
             alike = sources_of == count
             between = self.between[alike, :, :n]
-            through = torch.cholesky_solve(between.flatten(0, 1).T, shared).T.view_as(between)
+            shared = _solvable(self.around[:n, :n])
+            through = torch.linalg.solve(shared, between.flatten(0, 1).T).T.view_as(between)
             own = _solved(self.own[alike] - between @ through.transpose(1, 2))
             theirs = through[:, OWN] - (own[:, None] @ through[:, :OWN])[:, 0]
             exact[self.of[alike], : OWN + n] = torch.cat([own, theirs], 1)

@@ -13,8 +13,8 @@ from . import build_info
 M = TypeVar("M", bound=nn.Module)
 
 
-def usable(device: str) -> torch.device:
-    """The device of that name. Raises ValueError that says why it cannot be used."""
+def usable(device: torch.device | str) -> torch.device:
+    """That device. Raises ValueError that says why it cannot be used."""
     found = torch.device(device)
     if found.type == "cuda" and not torch.cuda.is_available():
         why = "finds no GPU" if torch.version.cuda else "was built without CUDA"
