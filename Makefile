@@ -257,7 +257,7 @@ cuda-report: build build-emulated ## What the CUDA kernels cost, by nvcc alone: 
 define wheel_tests
 	rm -rf build/wheel-tests
 	mkdir -p build/wheel-tests
-	cp tests/conftest.py tests/streams.py tests/test_ops*.py build/wheel-tests
+	cp tests/conftest.py tests/damage.py tests/streams.py tests/test_ops*.py build/wheel-tests
 	cd build/wheel-tests && $(1) -c 'import fmtc, torch; from fmtc import ops; \
 	  print("wheel", fmtc.__file__, "torch", torch.__version__, ops.build_info())'
 	cd build/wheel-tests && $(1) -m pytest -q -n $(MAX_JOBS) --dist loadfile -c /dev/null --rootdir . .

@@ -8,6 +8,7 @@ import struct
 import pytest
 import streams
 import torch
+from damage import message_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from streams import from_rows, to_rows
@@ -158,17 +159,6 @@ CASES = {
     "no components": Case((2, 0, 4, 4)),
     "no pixels": Case((2, 3, 0, 4)),
 }
-
-
-def message_of(case, stream):
-    """What check_status says of a stream, None where it is fine. Its levels must then be 0."""
-    levels, status = case.decode(*to_rows([stream]))
-    if int(status[0]) == 0:
-        return None
-    assert not levels.any()
-    with pytest.raises(StreamError, match="stream of image 0: ") as error:
-        ops.check_status(status)
-    return str(error.value)
 
 
 def sample_inputs():
@@ -440,68 +430,6 @@ def test_stream_info_refuses_other_bytes(damage, message):
 # -- Damage ---------------------------------------------------------------------------------------
 
 
-def damaged_in_the_middle(case, damaged):
-    """Decodes the case's streams with another one for image 1; the others must not change."""
-    batch = case.streams()
-    batch[1] = damaged
-    levels, status = case.decode(*to_rows(batch))
-    assert int(status[0]) == int(status[2]) == 0
-    assert torch.equal(levels[0], case.levels[0]) and torch.equal(levels[2], case.levels[2])
-    if int(status[1]) != 0:
-        assert not levels[1].any()
-        with pytest.raises(StreamError, match="stream of image 1: "):
-            ops.check_status(status)
-    return int(status[1])
-
-
-def test_every_truncation_is_found():
-    case = CASES["several tables"]
-    stream = case.streams()[1]
-    for size in range(len(stream)):
-        assert damaged_in_the_middle(case, stream[:size]) != 0, size
-
-
-def test_every_flipped_bit_is_found():
-    case = CASES["several tables"]
-    stream = case.streams()[1]
-    for bit in range(8 * len(stream)):
-        flipped = bytearray(stream)
-        flipped[bit // 8] ^= 1 << bit % 8
-        assert damaged_in_the_middle(case, bytes(flipped)) != 0, bit
-
-
-def test_trailing_bytes_are_refused():
-    case = CASES["several tables"]
-    assert "after the end" in message_of(case, case.streams()[0] + b"\0")
-
-
-def test_sizes_outside_the_buffer_are_refused():
-    case = CASES["several tables"]
-    data, used = case.encode()
-    for wrong in (-1, data.shape[1] + 1, 2**62):
-        levels, status = case.decode(data, used.index_fill(0, torch.tensor([1]), wrong))
-        assert (status != 0).tolist() == [False, True, False] and not levels[1].any()
-
-
-def test_another_table_set_is_refused():
-    case = CASES["several tables"]
-    args = list(case.decode_args(*case.encode()))
-    args[5] += 1
-    levels, status = ops.huffman_decode(*args)
-    assert (status != 0).all() and not levels.any()
-    with pytest.raises(StreamError, match="image 0: .*table set"):
-        ops.check_status(status)
-
-
-@pytest.mark.parametrize("shape", [(5, 6, 7), (5, 7, 5), (5, 42, 1)])
-def test_another_shape_is_refused(shape):
-    case = CASES["several tables"]
-    args = case.decode_args(*case.encode())
-    _, status = ops.huffman_decode(*args[:6], *shape)
-    with pytest.raises(StreamError, match="image 0: .*shape"):
-        ops.check_status(status)
-
-
 def one_chunk_stream(payload):
     """A stream of the case "one symbol" (3 x 4 x 4 values of one bit) with any payload."""
     return reference_container((Case.TABLE_ID, 3, 4, 4, 16, 1, 0, 0), [payload])
@@ -540,14 +468,6 @@ def test_wrong_sizes_of_substreams_are_refused(sizes):
     assert message_of(case, reference_container(fields, [payload])) is None
     changed = struct.pack("<III", *sizes) + payload[12:]
     assert message_of(case, reference_container(fields, [changed])) is not None
-
-
-@given(st.binary(max_size=200), st.integers(0, 40))
-def test_random_bytes_are_refused(tail, keep):
-    case = CASES["several tables"]
-    stream = case.streams()[0]
-    if stream[:keep] + tail != stream:
-        assert damaged_in_the_middle(case, stream[:keep] + tail) != 0
 
 
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=8, max_size=8))
