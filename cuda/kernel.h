@@ -197,6 +197,15 @@ inline int64_t thread_blocks_for(int64_t count, int64_t threads) {
   return enough < kMost ? enough : kMost;
 }
 
+// Thread blocks for each image, where each repeats what all need of it: at most as many as there is
+// work for, and no more than fill any device.
+inline uint32_t thread_blocks_of_image(int64_t images, int64_t most) {
+  constexpr int64_t kEnough = 1024;
+  const int64_t enough = images < kEnough ? kEnough / (images > 0 ? images : 1) : 1;
+  const int64_t fewer = most < enough ? most : enough;
+  return static_cast<uint32_t>(fewer > 1 ? fewer : 1);
+}
+
 // Calls launch_with(a value of the type of indices below `count`): of 32 bits where that is enough,
 // as dividing 64 bits takes several times as long.
 template <typename Launch>

@@ -27,7 +27,7 @@ FMTC_DEVICE PredictCoefficients coefficients_of(const PredictedPlanes& planes, i
 }
 
 // What the sources tell of component k of an image at a position.
-//   levels  of the image, those of the sources before k at least
+//   levels  of the sources before k
 FMTC_DEVICE uint32_t cross_at(const PredictedPlanes& planes, const int16_t* levels, int64_t k,
                               int64_t h, int64_t w) {
   const int16_t* c = row_of(planes, k) + kOwn;
@@ -72,19 +72,27 @@ struct Predict {
   }
 };
 
-// The levels of component k of an image, by a warp; those of the sources before it are there.
-FMTC_DEVICE void unpredict_component(const Thread& thread, const int16_t* residuals,
-                                     const PredictedPlanes& planes, int64_t image, int64_t k,
+// The levels of component k of an image, by a warp.
+//   residuals, levels  of the component;  sources: levels of those before it
+FMTC_DEVICE void unpredict_component(const Thread& thread, const PredictedPlanes& planes, int64_t k,
+                                     const int16_t* residuals, const int16_t* sources,
                                      int16_t* levels) {
-  const int64_t size = planes.height * planes.width;
-  const int64_t first = image * planes.components;
   unpredict_plane(
-      thread, residuals + (first + k) * size, planes.height, planes.width,
-      coefficients_of(planes, k), levels + (first + k) * size, [](int16_t) {},
-      [&](int64_t h, int64_t w) { return cross_at(planes, levels + first * size, k, h, w); });
+      thread, residuals, planes.height, planes.width, coefficients_of(planes, k), levels,
+      [](int16_t) {}, [&](int64_t h, int64_t w) { return cross_at(planes, sources, k, h, w); });
 }
 
-// Of the sources, each of which may need those before it: a warp for each image.
+// The levels of the sources of an image, each of which may need those before it, by a warp.
+FMTC_DEVICE void unpredict_sources(const Thread& thread, const PredictedPlanes& planes,
+                                   int64_t sources, const int16_t* residuals, int16_t* levels) {
+  const int64_t size = planes.height * planes.width;
+  for (int64_t k = 0; k < sources; ++k) {
+    unpredict_component(thread, planes, k, residuals + k * size, levels, levels + k * size);
+    thread.sync_warp();  // all of it is there
+  }
+}
+
+// Of one image a thread block, where shared memory does not hold the sources.
 struct UnpredictSources {
   static constexpr uint32_t kThreads = kWarpSize;
   const int16_t* residuals;
@@ -93,29 +101,45 @@ struct UnpredictSources {
   int16_t* levels;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    for (int64_t k = 0; k < sources; ++k) {
-      unpredict_component(thread, residuals, planes, thread.thread_block(), k, levels);
-      thread.sync_warp();  // all of it is there
-    }
+    const int64_t first = thread.thread_block() * planes.components * planes.height * planes.width;
+    unpredict_sources(thread, planes, sources, residuals + first, levels + first);
   }
 };
 
-// Of all other components.
+// `parts` thread blocks for an image. Where shared memory holds the sources, each of them finds
+// those again, which takes no longer than one that all wait for.
 struct Unpredict {
-  static constexpr uint32_t kThreads = 128;
+  static constexpr uint32_t kThreads = 512;
   static constexpr uint32_t kWarps = kThreads / kWarpSize;
   const int16_t* residuals;
   PredictedPlanes planes;
   int64_t sources;
+  uint32_t parts;
+  bool known;  // whether levels of the sources are there
   int16_t* levels;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t others = planes.components - sources;
-    const int64_t step = int64_t{thread.thread_blocks()} * kWarps;
-    int64_t task = int64_t{thread.thread_block()} * kWarps + thread.warp();
-    for (; task < planes.images * others; task += step) {
-      unpredict_component(thread, residuals, planes, task / others, sources + task % others,
-                          levels);
+    const int64_t size = planes.height * planes.width;
+    const int64_t image = thread.thread_block() / parts;
+    const uint32_t part = thread.thread_block() % parts;
+    const int64_t first = image * planes.components * size;
+    const int16_t* of_sources = levels + first;
+    if (!known) {
+      auto* const found = thread.shared<int16_t>();
+      if (thread.warp() == 0) {
+        unpredict_sources(thread, planes, sources, residuals + first, found);
+      }
+      thread.sync();
+      for (int64_t i = thread.rank(); part == 0 && i < sources * size; i += kThreads) {
+        levels[first + i] = found[i];
+      }
+      of_sources = found;
+    }
+    const int64_t step = int64_t{parts} * kWarps;
+    for (int64_t k = sources + int64_t{part} * kWarps + thread.warp(); k < planes.components;
+         k += step) {
+      unpredict_component(thread, planes, k, residuals + first + k * size, of_sources,
+                          levels + first + k * size);
     }
   }
 };
@@ -135,12 +159,17 @@ void unpredict(Stream stream, const int16_t* residuals, const PredictedPlanes& p
                int16_t* levels) {
   if (planes.height == 0 || planes.width == 0) return;
   const int64_t sources = std::min(planes.sources, planes.components);
-  if (sources > 0) {
+  auto bytes = static_cast<size_t>(sources * planes.height * planes.width) * sizeof(int16_t);
+  const bool fits = bytes <= most_shared_bytes();
+  if (!fits) {
+    bytes = 0;
     launch(stream, planes.images, UnpredictSources{residuals, planes, sources, levels});
   }
-  const int64_t others = planes.images * (planes.components - sources);
-  launch(stream, thread_blocks_for(others, Unpredict::kWarps),
-         Unpredict{residuals, planes, sources, levels});
+  const int64_t others = planes.components - sources;
+  const uint32_t parts =
+      thread_blocks_of_image(planes.images, (others + Unpredict::kWarps - 1) / Unpredict::kWarps);
+  launch(stream, planes.images * parts, Unpredict{residuals, planes, sources, parts, !fits, levels},
+         bytes);
 }
 
 }  // namespace fmtc::cuda

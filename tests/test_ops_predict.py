@@ -112,6 +112,11 @@ def test_round_trip(name, args):
     assert torch.equal(inverse(getattr(ops, name)(*args), args[1]), args[0])
 
 
+def test_sources_that_shared_memory_does_not_hold():
+    levels, coefficients = random_levels(2, 6, 130, 100), random_coefficients(6, 4)
+    assert torch.equal(ops.unpredict(ops.predict(levels, coefficients), coefficients), levels)
+
+
 @given(
     st.lists(st.integers(-32768, 32767), max_size=60),
     st.integers(1, 12),
