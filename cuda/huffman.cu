@@ -1,12 +1,12 @@
 // Huffman chunks. Encoding: a thread block for each, whose warps take turns with the sub-streams,
-// 32 codes at a time. Decoding: a thread for each sub-stream of an image, those of several chunks
-// in a warp.
+// 32 codes at a time. Decoding: a thread for each sub-stream, those of several chunks in a warp.
 #include <array>
 
 #include "core/bytes.h"
 #include "core/huffman_value.h"
 #include "cuda/chunks.h"
 #include "cuda/reduce.h"
+#include "cuda/share.h"
 
 namespace fmtc::cuda {
 namespace {
@@ -68,10 +68,10 @@ struct EncodeHuffman {
   struct Shared {
     uint32_t sizes[kMaxSubstreams];
     uint32_t bits[kWarps][WarpBitWriter::kBuffer];
+    uint32_t checksum[Checksum<kThreads>::kSpace];
   };
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    if (encoding.status[encoding.coded.images] != 0) return;
     const int64_t chunks = encoding.chunks();
     const int64_t image = thread.thread_block() / chunks;
     const StreamHeader& header = encoding.coded.header;
@@ -79,13 +79,13 @@ struct EncodeHuffman {
     const int substreams = header.lanes();
     const auto warp = static_cast<int>(thread.warp());
     const int16_t* levels = encoding.levels + static_cast<uint64_t>(image) * header.values();
-    const ComponentTables tables = tables_of(encoding.coded, image);
+    Payload& payload = encoding.payloads[thread.thread_block()];
     Shared& shared = *thread.shared<Shared>();
 
     bool uncoded = false;
     for (int i = warp; i < substreams; i += kWarps) {
       uint32_t bits = 0;
-      for_each_entry(thread, tables, levels, range, Substream(range.size, substreams, i),
+      for_each_entry(thread, levels, range, Substream(range.size, substreams, i),
                      [&](uint32_t entry, bool active) {
                        uncoded = uncoded || (active && entry == 0);
                        bits += static_cast<uint32_t>(encode_length(entry));
@@ -94,19 +94,20 @@ struct EncodeHuffman {
       if (thread.warp_rank() == 0) shared.sizes[i] = (bits + 7) / 8;
     }
     if (thread.sync_or(uncoded)) {
-      if (thread.rank() == 0) encoding.status[image] = static_cast<int32_t>(Status::kNoCode);
+      if (thread.rank() == 0) payload = {0, 0, 0, false};
       return;
     }
 
-    uint8_t* const payload = encoding.space + thread.thread_block() * encoding.stride;
+    const uint64_t begin = thread.thread_block() * encoding.stride;
+    uint8_t* const out = encoding.space + begin;
     auto size = static_cast<uint32_t>(kSubstreamSizeBytes) * static_cast<uint32_t>(substreams - 1);
     for (int i = 0; i < substreams; ++i) {
       if (i % kWarps == warp) {
         if (thread.warp_rank() == 0 && i + 1 < substreams) {
-          store_le(payload + kSubstreamSizeBytes * static_cast<size_t>(i), shared.sizes[i]);
+          store_le(out + kSubstreamSizeBytes * static_cast<size_t>(i), shared.sizes[i]);
         }
-        WarpBitWriter writer(payload + size, shared.bits[warp]);
-        for_each_entry(thread, tables, levels, range, Substream(range.size, substreams, i),
+        WarpBitWriter writer(out + size, shared.bits[warp]);
+        for_each_entry(thread, levels, range, Substream(range.size, substreams, i),
                        [&](uint32_t entry, bool) {
                          const auto length = static_cast<uint32_t>(encode_length(entry));
                          writer.put(thread, entry & ((1u << length) - 1), length);
@@ -115,21 +116,25 @@ struct EncodeHuffman {
       }
       size += shared.sizes[i];
     }
-    if (thread.rank() == 0) {
-      encoding.payloads[thread.thread_block()] = {thread.thread_block() * encoding.stride, size, 0};
+    uint32_t checksum = 0;
+    if (chunks > 1) {
+      const Checksum<kThreads> checksum_of(thread, shared.checksum);
+      checksum = checksum_of(thread, out, size);
     }
+    if (thread.rank() == 0) payload = {begin, size, checksum, true};
   }
 
   // Calls visit(entry, active) in all threads for 32 values of a sub-stream at a time; the entry is
   // 0 where there is no value, or none with a code.
   //   levels  of the image
   template <typename Visit>
-  FMTC_DEVICE static void for_each_entry(const Thread& thread, const ComponentTables& tables,
-                                         const int16_t* levels, const ChunkRange& chunk,
-                                         const Substream& part, const Visit& visit) {
+  FMTC_DEVICE void for_each_entry(const Thread& thread, const int16_t* levels,
+                                  const ChunkRange& chunk, const Substream& part,
+                                  const Visit& visit) const {
     if (part.size == 0) return;
+    const ComponentTables& tables = encoding.coded.tables;
     const uint64_t first = chunk.first + part.first;
-    SegmentCursor segment(tables, first);
+    SegmentCursor segment(encoding.coded, tables, first);
     for (size_t begin = 0; begin < part.size; begin += kWarpSize) {
       const size_t i = begin + thread.warp_rank();
       const bool active = i < part.size;
@@ -144,44 +149,79 @@ struct EncodeHuffman {
   }
 };
 
+// A warp works on as many chunks at a time as it has threads for their sub-streams.
 struct DecodeHuffman {
   static constexpr uint32_t kThreads = kWarpSize;
   Decoding decoding;
 
+  struct Shared {
+    uint32_t checksum[WarpChecksum::kSpace];
+    Share share;
+  };
+
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    if (*decoding.tables != 0) return;
-    const OfImage of(thread, decoding);
-    if (of.opened->status != Status::kOk) return;
-    const StreamHeader& header = of.opened->header;
-    const auto substreams = static_cast<uint64_t>(header.lanes());
-    for (uint64_t i = of.thread_block * kThreads + thread.rank(); i < header.chunks() * substreams;
-         i += of.thread_blocks * kThreads) {
-      const uint64_t chunk = i / substreams;
-      const ChunkPayload payload = chunk_of(header, of.bytes, chunk);
-      if (!decode(of.image, chunk, header, payload.bytes, static_cast<int>(i % substreams))) {
-        report(decoding, of.image, chunk, Status::kBadCode);
+    Shared& shared = *thread.shared<Shared>();
+    Share& share = shared.share;
+    const int64_t number = thread.thread_block() / decoding.coded.images;
+    const int64_t image = thread.thread_block() % decoding.coded.images;
+    if (!open(thread, decoding, image, static_cast<uint64_t>(number), share)) return;
+    const WarpChecksum checksum_of(thread, shared.checksum);
+    if (!check(thread, decoding, share, checksum_of)) return;
+    const StreamHeader& header = share.header;
+    const auto substreams = static_cast<uint32_t>(header.lanes());
+    const uint32_t together = kWarpSize / substreams;
+    const uint64_t step = static_cast<uint64_t>(decoding.shares()) * together;
+    for (uint64_t first = share.number * together; first < header.chunks(); first += step) {
+      const uint32_t own = thread.warp_rank() / substreams;
+      const uint64_t left = header.chunks() - first;
+      std::span<const uint8_t> payload;
+      Status status = Status::kOk;
+      for (uint32_t i = 0; i < together && i < left; ++i) {
+        std::span<const uint8_t> found;
+        const Status of_chunk = find_payload(thread, share, first + i, checksum_of, found);
+        if (i != own) continue;
+        payload = found;
+        status = of_chunk;
       }
+      if (own < left && status == Status::kOk) {
+        const auto index = static_cast<int>(thread.warp_rank() % substreams);
+        if (!decode(share, first + own, payload, index)) status = Status::kBadCode;
+      }
+      const uint32_t damaged = thread.ballot(status != Status::kOk);
+      if (damaged == 0) continue;
+      const uint32_t up_to_here = (2u << thread.warp_rank()) - 1;
+      if ((damaged & up_to_here) == 1u << thread.warp_rank()) {
+        share.tell(decoding, damage_of_chunk(first + own, status));
+      }
+      return;
     }
   }
 
-  FMTC_DEVICE bool decode(int64_t image, uint64_t chunk, const StreamHeader& header,
-                          std::span<const uint8_t> payload, int index) const {
-    const int substreams = header.lanes();
+  FMTC_DEVICE bool decode(const Share& share, uint64_t chunk, std::span<const uint8_t> payload,
+                          int index) const {
+    const int substreams = share.header.lanes();
     std::span<const uint8_t> bits;
     if (!find_part(payload, substreams, index, bits)) return false;
-    const ComponentTables tables = tables_of(decoding.coded, image);
-    const ChunkRange range = range_of(header, chunk);
+    const Coded& coded = decoding.coded;
+    const ChunkRange range = range_of(share.header, chunk);
     const Substream part(range.size, substreams, index);
-    int16_t* out =
-        decoding.levels + static_cast<uint64_t>(image) * header.values() + range.first + part.first;
     BitReader reader(bits);
-    for (RunCursor run(tables, range.first + part.first, part.size); run.size() > 0;) {
-      const size_t count = run.size();
-      if (!decode_levels(reader, tables.lo, run.entries(), tables.width - 1, out, count)) {
-        return false;
+    uint64_t i = range.first + part.first;
+    const uint64_t end = i + part.size;
+    if (part.size > 0) {
+      SegmentCursor segment(coded, coded.tables, i);
+      int16_t* const levels =
+          decoding.levels + static_cast<uint64_t>(share.image) * share.header.values();
+      while (i < end) {
+        const size_t table = segment.seek(i);
+        const uint64_t run = std::min(end, segment.end());
+        if (!decode_levels(reader, coded.tables.lo,
+                           coded.tables.entries.data() + table * coded.tables.width,
+                           coded.tables.width - 1, levels + i, static_cast<size_t>(run - i))) {
+          return false;
+        }
+        i = run;
       }
-      out += count;
-      run.advance(count);
     }
     return reader.at_end();
   }
@@ -194,7 +234,7 @@ void encode_huffman(Stream stream, const Encoding& encoding) {
 }
 
 void decode_huffman(Stream stream, const Decoding& decoding) {
-  launch(stream, decoding.coded.images * decoding.thread_blocks(), DecodeHuffman{decoding});
+  launch(stream, decoding.warps(), DecodeHuffman{decoding}, sizeof(DecodeHuffman::Shared));
 }
 
 }  // namespace fmtc::cuda

@@ -7,6 +7,7 @@
 #include "core/rans_value.h"
 #include "cuda/chunks.h"
 #include "cuda/rans_tables.h"
+#include "cuda/share.h"
 #include "cuda/word_at.h"
 
 namespace fmtc::cuda {
@@ -19,7 +20,12 @@ FMTC_DEVICE uint32_t threads_below(const Thread& thread, uint32_t mask) {
   return static_cast<uint32_t>(count_bits(mask & ((1u << thread.warp_rank()) - 1)));
 }
 
-FMTC_DEVICE int log2_of(uint32_t total) { return count_bits(total - 1); }
+// Of a table's last entry, which ends at its sum of frequencies; any wrong one counts as one that
+// may be.
+FMTC_DEVICE int log2_total_of(uint32_t last) {
+  const int log2 = count_bits(encode_frequency(last) + encode_start(last) - 1);
+  return log2 < kMinLog2Total ? kMinLog2Total : log2 > kMaxLog2Total ? kMaxLog2Total : log2;
+}
 
 // A value's segment, and how many values from it on belong to that, or up to it when going
 // backward. Chunks have few enough values for 32 bits.
@@ -48,9 +54,9 @@ FMTC_DEVICE InSegment begin_backward(const ComponentTables& tables, uint64_t ind
 // Where the values of one state lie.
 class LaneSegment {
  public:
-  // image: must outlive it, as its place in memory is all that is kept
-  FMTC_DEVICE LaneSegment(const Coded& coded, const int64_t& image, const InSegment& begin)
-      : coded_(coded), image_(image), segment_(begin.segment), left_(begin.left) {}
+  // positions: of each class in the image, if there are several
+  FMTC_DEVICE LaneSegment(const Coded& coded, const uint64_t* positions, const InSegment& begin)
+      : coded_(coded), positions_(positions), segment_(begin.segment), left_(begin.left) {}
 
   // Goes on by so many values, maybe out of the segment; then one must seek.
   FMTC_DEVICE void skip(uint32_t values) { left_ -= static_cast<int32_t>(values); }
@@ -62,18 +68,17 @@ class LaneSegment {
     while (left_ <= 0) left_ += limited(size_of(--segment_));
   }
 
-  FMTC_DEVICE size_t table() const { return static_cast<size_t>(coded_.tables.table_of[segment_]); }
+  FMTC_DEVICE size_t table() const { return coded_.table_of(segment_); }
 
  private:
   FMTC_DEVICE uint64_t size_of(uint32_t segment) const {
     const uint32_t classes = coded_.header.classes;
     if (classes <= 1) return coded_.tables.plane;
-    if (segment == 0) return coded_.header.layout().map_size();
-    return coded_.positions[image_ * classes + (segment - 1) % classes];
+    return segment == 0 ? coded_.tables.map : positions_[(segment - 1) % classes];
   }
 
   const Coded& coded_;
-  const int64_t& image_;
+  const uint64_t* positions_;
   uint32_t segment_;
   int32_t left_;
 };
@@ -85,14 +90,14 @@ template <typename Tables>
 struct EncodeRans {
   static constexpr uint32_t kThreads = kWarps * kWarpSize;
   static constexpr uint32_t kThreadBlocks = 3;
+  static constexpr size_t kBesides = WarpChecksum::kSpace * sizeof(uint32_t);
   Encoding encoding;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    if (encoding.status[encoding.coded.images] != 0) return;  // dividing by frequencies of 0
     const ComponentTables& all = encoding.coded.tables;
-    const uint32_t last = all.entries[all.width - 1];
-    const int log2_total = log2_of(encode_frequency(last) + encode_start(last));
-    const Tables tables(thread, all, log2_total, thread.shared<uint8_t>());
+    const int log2_total = log2_total_of(all.entries[all.width - 1]);
+    const WarpChecksum checksum_of(thread, thread.shared<uint32_t>());
+    const Tables tables(thread, all, log2_total, thread.shared<uint8_t>() + kBesides);
     const uint32_t warp = thread.shuffle(thread.warp(), 0);  // to the compiler, all of a warp's
     const int64_t task = int64_t{thread.thread_block()} * kWarps + warp;
     if (task >= encoding.tasks()) return;
@@ -101,6 +106,11 @@ struct EncodeRans {
     } else {
       encode<0>(thread, tables, task);
     }
+    if (encoding.chunks() < 2) return;  // the stream's checksum is also the payload's
+    thread.sync_warp();
+    Payload& payload = encoding.payloads[task];
+    const uint32_t checksum = checksum_of(thread, encoding.space + payload.begin, payload.size);
+    if (thread.warp_rank() == 0) payload.checksum = checksum;
   }
 
   // kStates: 32, or 0 for any less; our streams have no more
@@ -122,8 +132,10 @@ struct EncodeRans {
     // The last value comes first, so that of the highest thread.
     uint32_t rounds = (size - 1) / states + 1;
     const uint32_t last = (rounds - 1) * states + thread.warp_rank();
-    LaneSegment segment(encoding.coded, image,
-                        begin_backward(tables_of(encoding.coded, image), range.first + size - 1));
+    const uint64_t* const positions = encoding.coded.positions_of(image);
+    const ComponentTables segments = tables_of(encoding.coded, positions);
+    LaneSegment segment(encoding.coded, positions,
+                        begin_backward(segments, range.first + size - 1));
     segment.skip(size - 1 - last);
     auto place = tables.place(segment.table());
     const int16_t* from = encoding.levels + image * static_cast<int64_t>(header.values()) +
@@ -169,7 +181,7 @@ struct EncodeRans {
     if (has_state) store_le(begin + kRansStateBytes * thread.warp_rank(), x);
     if (thread.warp_rank() == 0) {
       encoding.payloads[task] = {static_cast<uint64_t>(begin - encoding.space),
-                                 static_cast<uint32_t>(end - begin), 0};
+                                 static_cast<uint32_t>(end - begin), 0, true};
     }
   }
 };
@@ -233,70 +245,48 @@ struct DecodeRans {
   static constexpr uint32_t kThreadBlocks = 3;
   Decoding decoding;
 
-  // What a warp works on. It is in shared memory, as registers are few and it is hardly ever
-  // needed.
+  // What a warp works on besides its share.
   struct Chunk {
     alignas(4) uint16_t digits[DigitRing::kDigits];
-    int64_t image;
-    uint64_t number, step;  // the next one's number is this one's and step
     ChunkRange range;
     InSegment begin;
-    std::span<const uint8_t> payload;
     uint32_t states;
   };
-  static constexpr size_t kChunks = kWarps * sizeof(Chunk);
+  struct Shared {
+    uint32_t checksum[WarpChecksum::kSpace];
+    Share shares[kWarps];
+    Chunk chunks[kWarps];
+  };
 
-  // Chunks with the same number in all images follow each other, as most streams have fewer chunks
+  // Shares with the same number in all images follow each other, as most streams have fewer chunks
   // than there could be.
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    if (*decoding.tables != 0) return;
+    Shared& shared = *thread.shared<Shared>();
     const uint32_t warp = thread.shuffle(thread.warp(), 0);  // to the compiler, all of a warp's
-    Chunk& chunk = thread.shared<Chunk>()[warp];
+    Share& share = shared.shares[warp];
     const int64_t task = int64_t{thread.thread_block()} * kWarps + warp;
-    const auto number = static_cast<uint64_t>(task / decoding.coded.images);
-    const auto most = static_cast<uint64_t>(decoding.thread_blocks());
-    if (thread.warp_rank() == 0) {
-      chunk.image = task % decoding.coded.images;
-      chunk.number = number;
-      chunk.step = most;
-    }
-    thread.sync_warp();
-    const bool there = number < most && has(chunk);
+    const int64_t number = task / decoding.coded.images, image = task % decoding.coded.images;
+    const bool there = number < decoding.shares() &&
+                       open(thread, decoding, image, static_cast<uint64_t>(number), share);
     if (!thread.sync_or(there)) return;
-    const Tables tables(thread, decoding.coded.tables, thread.shared<uint8_t>() + kChunks);
+    const WarpChecksum checksum_of(thread, shared.checksum);
+    const Tables tables(thread, decoding.coded.tables, reinterpret_cast<uint8_t*>(&shared + 1));
     if (!there) return;
-    while (has(chunk)) {
-      open(thread, chunk);
-      const bool good = chunk.states == kWarpSize  ? decode<kWarpSize>(thread, tables, chunk)
-                        : chunk.states > kWarpSize ? decode<kMaxStates>(thread, tables, chunk)
-                                                   : decode<0>(thread, tables, chunk);
-      if (!good && thread.warp_rank() == 0) {
-        report(decoding, chunk.image, chunk.number, Status::kBadCode);
+    Chunk& chunk = shared.chunks[warp];
+    decode_share(thread, decoding, share, checksum_of, [&] {
+      if (thread.warp_rank() == 0) {
+        chunk.range = range_of(share.header, share.chunk);
+        chunk.begin = begin_forward(tables_of(decoding.coded, share.header.positions.data()),
+                                    chunk.range.first);
+        chunk.states = static_cast<uint32_t>(share.header.lanes());
       }
       thread.sync_warp();
-      if (thread.warp_rank() == 0) chunk.number += chunk.step;
-      thread.sync_warp();
-    }
-  }
-
-  // Whether there is such a chunk.
-  FMTC_DEVICE bool has(const Chunk& chunk) const {
-    const Opened& opened = decoding.opened[chunk.image];
-    return opened.status == Status::kOk && chunk.number < opened.header.chunks();
-  }
-
-  // Finds the rest of a chunk.
-  FMTC_DEVICE void open(const Thread& thread, Chunk& chunk) const {
-    const StreamHeader& header = decoding.opened[chunk.image].header;
-    const std::span<const uint8_t> bytes(decoding.bytes + chunk.image * decoding.buffer,
-                                         static_cast<size_t>(decoding.used[chunk.image]));
-    if (thread.warp_rank() == 0) {
-      chunk.range = range_of(header, chunk.number);
-      chunk.begin = begin_forward(tables_of(decoding.coded, chunk.image), chunk.range.first);
-      chunk.payload = chunk_of(header, bytes, chunk.number).bytes;
-      chunk.states = static_cast<uint32_t>(header.lanes());
-    }
-    thread.sync_warp();
+      const bool good = chunk.states == kWarpSize ? decode<kWarpSize>(thread, tables, share, chunk)
+                        : chunk.states > kWarpSize
+                            ? decode<kMaxStates>(thread, tables, share, chunk)
+                            : decode<0>(thread, tables, share, chunk);
+      return good ? Status::kOk : Status::kBadCode;
+    });
   }
 
   // Whether the payload holds just these values; the same in all threads. Nothing is looked at
@@ -304,12 +294,13 @@ struct DecodeRans {
   // met.
   //   kStates  32 or 64, which take turns in each thread; 0 for any less
   template <uint32_t kStates>
-  FMTC_DEVICE bool decode(const Thread& thread, const Tables& tables, Chunk& chunk) const {
+  FMTC_DEVICE bool decode(const Thread& thread, const Tables& tables, const Share& share,
+                          Chunk& chunk) const {
     constexpr uint32_t kTurns = kStates > kWarpSize ? 2 : 1;
     const uint32_t together = kStates > 0 ? kWarpSize : chunk.states;
     const bool has_state = kStates > 0 || thread.warp_rank() < together;
-    const uint8_t* const payload = chunk.payload.data();
-    if (chunk.payload.size() < kRansStateBytes * chunk.states) return false;
+    const uint8_t* const payload = share.payload.data();
+    if (share.payload.size() < kRansStateBytes * chunk.states) return false;
     uint32_t states[kTurns];
     bool good = true;
     FMTC_UNROLL
@@ -321,15 +312,15 @@ struct DecodeRans {
     if (thread.ballot(!good) != 0) return false;
 
     int16_t* to = decoding.levels +
-                  chunk.image * static_cast<int64_t>(decoding.coded.header.values()) +
+                  share.image * static_cast<int64_t>(decoding.coded.header.values()) +
                   static_cast<int64_t>(chunk.range.first);
     // Where levels are stored two at a time, an odd thread's are those of the second round.
     const bool in_pairs = together > 1 && reinterpret_cast<uintptr_t>(to) % sizeof(uint32_t) == 0;
     const bool odd = in_pairs && thread.warp_rank() % 2 != 0;
     to += thread.warp_rank() + (odd ? together - 1 : 0);
-    DigitRing digits(thread, chunk.payload, kRansStateBytes * chunk.states, chunk.digits);
+    DigitRing digits(thread, share.payload, kRansStateBytes * chunk.states, chunk.digits);
     uint32_t escaped = 0;
-    LaneSegment segment(decoding.coded, chunk.image, chunk.begin);
+    LaneSegment segment(decoding.coded, share.header.positions.data(), chunk.begin);
     segment.skip(thread.warp_rank());
     auto place = tables.place(segment.table());
     uint32_t lowest = lowest_of(segment.table());
@@ -362,7 +353,7 @@ struct DecodeRans {
       if (thread.ballot(escapes[0] || escapes[1]) != 0) {
         FMTC_UNROLL
         for (uint32_t round = 0; round < 2; ++round) {
-          take_escaped(thread, chunk.payload, escapes[round], escaped, made[round]);
+          take_escaped(thread, share.payload, escapes[round], escaped, made[round]);
         }
       }
       if (kWhole && in_pairs) {
@@ -388,7 +379,7 @@ struct DecodeRans {
     for (uint32_t turn = 0; turn < kTurns; ++turn) good = good && states[turn] == kRansLowest;
     const uint64_t used =
         kRansStateBytes * chunk.states + digits.bytes_taken() + kRansDigitBytes * escaped;
-    return thread.ballot(!good) == 0 && used == chunk.payload.size();
+    return thread.ballot(!good) == 0 && used == share.payload.size();
   }
 
  private:
@@ -434,17 +425,17 @@ int64_t thread_blocks_of(int64_t warps) { return (warps + kWarps - 1) / kWarps; 
 
 void encode_rans(Stream stream, const Encoding& encoding) {
   with_tables<SharedEncodeTables, GlobalEncodeTables>(
-      encoding.coded.tables, 0, [&]<typename Tables>(std::type_identity<Tables>, size_t bytes) {
+      encoding.coded.tables, EncodeRans<GlobalEncodeTables>::kBesides,
+      [&]<typename Tables>(std::type_identity<Tables>, size_t bytes) {
         launch(stream, thread_blocks_of(encoding.tasks()), EncodeRans<Tables>{encoding}, bytes);
       });
 }
 
 void decode_rans(Stream stream, const Decoding& decoding) {
-  const int64_t warps = decoding.coded.images * decoding.thread_blocks();
   with_tables<SharedDecodeTables, GlobalDecodeTables>(
-      decoding.coded.tables, DecodeRans<GlobalDecodeTables>::kChunks,
+      decoding.coded.tables, sizeof(DecodeRans<GlobalDecodeTables>::Shared),
       [&]<typename Tables>(std::type_identity<Tables>, size_t bytes) {
-        launch(stream, thread_blocks_of(warps), DecodeRans<Tables>{decoding}, bytes);
+        launch(stream, thread_blocks_of(decoding.warps()), DecodeRans<Tables>{decoding}, bytes);
       });
 }
 

@@ -181,6 +181,10 @@ class GlobalEncodeTables {
     uint32_t entry;
     bool escape;
   };
+  struct Place {
+    const uint32_t* table;
+    uint32_t escape;
+  };
 
   FMTC_DEVICE GlobalEncodeTables(const Thread&, const ComponentTables& tables, int log2_total,
                                  uint8_t*)
@@ -190,14 +194,16 @@ class GlobalEncodeTables {
         log2_total_(log2_total) {}
 
   FMTC_DEVICE int32_t lo() const { return lo_; }
-  FMTC_DEVICE const uint32_t* place(size_t table) const {
-    return entries_ + table * (size_t{direct_} + 1);
+  FMTC_DEVICE Place place(size_t table) const {
+    const uint32_t* const first = entries_ + table * (size_t{direct_} + 1);
+    const uint32_t escape = first[direct_];
+    // Nothing is divided by 0 where a wrong table's escape has no slots.
+    return {first, encode_frequency(escape) == 0 ? escape | 1u << 16 : escape};
   }
-  FMTC_DEVICE Entry find(const uint32_t* table, uint32_t symbol) const {
-    const uint32_t escape = table[direct_];
-    const uint32_t entry = symbol < direct_ ? table[symbol] : escape;
-    const bool escapes = encode_frequency(entry) == 0 || entry == escape;
-    return {escapes ? escape : entry, escapes};
+  FMTC_DEVICE Entry find(const Place& place, uint32_t symbol) const {
+    const uint32_t entry = symbol < direct_ ? place.table[symbol] : place.escape;
+    const bool escapes = encode_frequency(entry) == 0 || entry == place.escape;
+    return {escapes ? place.escape : entry, escapes};
   }
   FMTC_DEVICE static bool escapes(const Entry& entry) { return entry.escape; }
   FMTC_DEVICE bool gives_digit(uint32_t state, const Entry& entry) const {

@@ -1,8 +1,9 @@
+#include <algorithm>
+
 #include "core/bytes.h"
-#include "core/rans.h"
-#include "core/rans_value.h"
 #include "cuda/checksum.h"
 #include "cuda/chunks.h"
+#include "cuda/damage_status.h"
 #include "cuda/reduce.h"
 #include "cuda/streams.h"
 
@@ -29,180 +30,126 @@ class Space {
   uint64_t size_ = 0;
 };
 
-bool has_tables(Coder coder) { return coder == Coder::kHuffman || coder == Coder::kRans; }
-
-// ---------------------------------------------------------------------------------------------
-// Tables
-
-// Says in `status` whether tables are such that coding would leave them or divide by 0; what
-// check_encode_tables and check_decode_tables of core/stream.h refuse by contents.
-struct CheckTables {
-  static constexpr uint32_t kThreads = 256;
-  ComponentTables tables;
-  bool frequencies;    // of rANS encode tables
-  int32_t* of_images;  // [images], set to 0, and behind them what is wrong with the tables
-  int64_t images;
-
-  FMTC_DEVICE void operator()(const Thread& thread) const {
-    const auto count = static_cast<int64_t>(tables.count());
-    for (int64_t i = thread.rank(); i < images; i += thread.size()) of_images[i] = 0;
-    bool outside = false;
-    for (size_t i = thread.rank(); i < tables.table_of.size(); i += thread.size()) {
-      outside = outside || tables.table_of[i] < 0 || tables.table_of[i] >= count;
-    }
-    bool bad = false;
-    for (int64_t i = thread.rank(); frequencies && i < count; i += thread.size()) {
-      bad = bad || total(i) != total(0) || !allowed(total(i)) || frequency(i) == 0;
-    }
-    outside = thread.sync_or(outside);
-    bad = thread.sync_or(bad);
-    const Status status = outside ? Status::kBadArgument : bad ? Status::kBadTable : Status::kOk;
-    if (thread.rank() == 0) of_images[images] = static_cast<int32_t>(status);
-  }
-
- private:
-  // The escape's slots are the last ones.
-  FMTC_DEVICE uint32_t escape(int64_t table) const {
-    return tables.entries[(static_cast<size_t>(table) + 1) * tables.width - 1];
-  }
-  FMTC_DEVICE uint32_t frequency(int64_t table) const { return encode_frequency(escape(table)); }
-  FMTC_DEVICE uint32_t total(int64_t table) const {
-    return frequency(table) + encode_start(escape(table));
-  }
-  FMTC_DEVICE static bool allowed(uint32_t total) {
-    return (total & (total - 1)) == 0 && total >= 1u << kMinLog2Total &&
-           total <= 1u << kMaxLog2Total;
-  }
-};
-
 // ---------------------------------------------------------------------------------------------
 // Encoding
 
-struct ChecksumPayloads {
-  static constexpr uint32_t kThreads = 128;
-  Encoding encoding;
-
-  FMTC_DEVICE void operator()(const Thread& thread) const {
-    if (encoding.failed(thread.thread_block() / encoding.chunks())) return;
-    Payload& payload = encoding.payloads[thread.thread_block()];
-    const uint32_t checksum = checksum_by_all<kThreads>(thread, encoding.space + payload.begin,
-                                                        payload.size, thread.shared<uint32_t>());
-    if (thread.rank() == 0) payload.checksum = checksum;
-  }
-};
-
-// Writes what precedes the payloads, a thread block for each stream, and replaces each payload's
-// checksum, which is then in the directory, by where the payload goes in the stream.
-struct WriteHeaders {
+// Makes streams of payloads, with zeros behind them: `parts` thread blocks for each, which have
+// their share of its chunks. The first one also writes what precedes the payloads.
+struct WriteStreams {
   static constexpr uint32_t kThreads = 256;
   Encoding encoding;
   uint8_t* bytes;
   int64_t buffer;
   int64_t* used;
-  uint64_t* places;  // [tasks]: where in the stream a payload goes
+  uint32_t parts;
 
   struct Shared {
-    uint32_t checksum[kChecksumSpace<kThreads>];
-    uint64_t total;
-    uint32_t fields;
+    uint32_t checksum[Checksum<kThreads>::kSpace];
+    uint64_t before, total;  // bytes of the payloads before this share, and of all
+    Status status;
+    uint8_t fields[kMaxFieldBytes];
+    StreamHeader header;
   };
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t image = thread.thread_block();
-    const int64_t first = image * encoding.chunks();
     Shared& shared = *thread.shared<Shared>();
-    int32_t status = encoding.status[encoding.coded.images];
-    if (status == 0) status = encoding.status[image];
-    if (status == 0) {
-      sum_sizes(thread, first, shared.total);
-      if (shared.total > 0xFFFFFFFFu) status = static_cast<int32_t>(Status::kTooLarge);
-    }
-    if (status != 0) {
-      if (thread.rank() == 0) used[image] = -int64_t{status};
-      return;
-    }
+    const int64_t image = thread.thread_block() / parts;
+    const uint32_t part = thread.thread_block() % parts;
+    const int64_t first = encoding.chunks() * part / parts;
+    const int64_t last = encoding.chunks() * (part + 1) / parts;
+    if (thread.warp() == 0) prepare(thread, image, first, shared);
+    thread.sync();
     uint8_t* const out = bytes + image * buffer;
-    StreamHeader header = encoding.coded.header;
+    int64_t end = 0;
+    if (shared.status == Status::kOk) {
+      if (part == 0) write_header(thread, image, out, shared);
+      const uint64_t payloads = payload_offset(shared.header);
+      uint64_t place = payloads + shared.before;
+      for (int64_t chunk = first; chunk < last; ++chunk) {
+        const Payload& payload = payload_of(image, chunk);
+        copy(thread, encoding.space + payload.begin, payload.size, out + place);
+        place += payload.size;
+      }
+      end = static_cast<int64_t>(payloads + shared.total);
+    }
+    if (part == 0 && thread.rank() == 0) {
+      used[image] = shared.status == Status::kOk ? end : -static_cast<int64_t>(shared.status);
+    }
+    const int64_t share = (buffer - end) / parts + 1, from = end + part * share;
+    const int64_t to = from + share < buffer ? from + share : buffer;
+    if (from < to) clear_bytes(thread, out + from, out + to);
+  }
+
+ private:
+  FMTC_DEVICE const Payload& payload_of(int64_t image, int64_t chunk) const {
+    return encoding.payloads[image * encoding.chunks() + chunk];
+  }
+
+  // Calls visit(chunk, payload, bytes up to its end) for all chunks of an image, each in a thread
+  // of the warp; returns the bytes of all.
+  template <typename Visit>
+  FMTC_DEVICE uint64_t for_each_payload(const Thread& thread, int64_t image,
+                                        const Visit& visit) const {
+    uint64_t sum = 0;
+    for (int64_t begin = 0; begin < encoding.chunks(); begin += kWarpSize) {
+      const int64_t chunk = begin + thread.warp_rank();
+      const bool active = chunk < encoding.chunks();
+      const uint64_t size = active ? payload_of(image, chunk).size : 0;
+      const uint64_t end = sum + sum_up_to_thread(thread, size);
+      if (active) visit(chunk, payload_of(image, chunk), end);
+      sum = thread.shuffle(end, kWarpSize - 1);
+    }
+    return sum;
+  }
+
+  // Where the payloads from chunk `first` on go, and the fields; by a warp.
+  FMTC_DEVICE void prepare(const Thread& thread, int64_t image, int64_t first,
+                           Shared& shared) const {
+    if (thread.warp_rank() == 0) shared.before = 0;
+    thread.sync_warp();
+    bool coded = true;
+    const uint64_t total =
+        for_each_payload(thread, image, [&](int64_t chunk, const Payload& payload, uint64_t end) {
+          if (chunk + 1 == first) shared.before = end;
+          coded = coded && payload.coded;
+        });
+    const bool all_coded = thread.ballot(!coded) == 0;
+    if (thread.warp_rank() != 0) return;
+    shared.total = total;
+    shared.status = !all_coded            ? Status::kNoCode
+                    : total > 0xFFFFFFFFu ? Status::kTooLarge
+                                          : Status::kOk;
+    StreamHeader& header = shared.header;
+    header = encoding.coded.header;
+    const uint64_t* const positions = encoding.coded.positions_of(image);
     for (int c = 0; header.classes > 1 && c < header.classes; ++c) {
-      header.positions[c] = encoding.coded.positions[image * header.classes + c];
+      header.positions[c] = positions[c];
     }
-    header.payload = static_cast<uint32_t>(shared.total);
-    if (thread.rank() == 0) {
-      shared.fields = static_cast<uint32_t>(store_fields(header, header.payload, out));
-    }
-    thread.sync();
-    header.field_bytes = static_cast<uint8_t>(shared.fields);
-    const uint64_t payloads = payload_offset(header);
-    for (int64_t chunk = thread.rank(); chunk < encoding.chunks(); chunk += thread.size()) {
-      const Payload& payload = encoding.payloads[first + chunk];
-      uint64_t& place = places[first + chunk];
-      if (encoding.chunks() > 1) {
-        const auto end = static_cast<uint32_t>(place + payload.size);
+    header.payload = static_cast<uint32_t>(total);
+    header.field_bytes = static_cast<uint8_t>(store_fields(header, header.payload, shared.fields));
+  }
+
+  FMTC_DEVICE void write_header(const Thread& thread, int64_t image, uint8_t* out,
+                                Shared& shared) const {
+    const StreamHeader& header = shared.header;
+    if (thread.rank() < header.field_bytes) out[thread.rank()] = shared.fields[thread.rank()];
+    if (encoding.chunks() > 1 && thread.warp() == 0) {
+      for_each_payload(thread, image, [&](int64_t chunk, const Payload& payload, uint64_t end) {
         store_entry(out + header.field_bytes, static_cast<uint64_t>(chunk),
-                    {end, payload.checksum});
-      }
-      place += payloads;
+                    {static_cast<uint32_t>(end), payload.checksum});
+      });
     }
     thread.sync();
-    uint32_t checksum =
-        checksum_by_all<kThreads>(thread, out, payloads - kChecksumBytes, shared.checksum);
+    const Checksum<kThreads> checksum_of(thread, shared.checksum);
+    uint8_t* const behind = out + payload_offset(header) - kChecksumBytes;
+    uint32_t checksum = checksum_of(thread, out, static_cast<uint64_t>(behind - out));
     if (encoding.chunks() == 1) {
-      const Payload& payload = encoding.payloads[first];
-      checksum = checksum_by_all<kThreads>(thread, encoding.space + payload.begin, payload.size,
-                                           shared.checksum, checksum);
+      const Payload& payload = payload_of(image, 0);
+      checksum = checksum_of(thread, encoding.space + payload.begin, payload.size, checksum);
     }
-    if (thread.rank() == 0) {
-      store_le(out + payloads - kChecksumBytes, checksum);
-      used[image] = static_cast<int64_t>(payloads + header.payload);
-    }
+    if (thread.rank() == 0) store_le(behind, checksum);
   }
 
- private:
-  // Sets each place to the bytes of the payloads before it, and total to those of all.
-  FMTC_DEVICE void sum_sizes(const Thread& thread, int64_t first, uint64_t& total) const {
-    if (thread.warp() == 0) {
-      uint64_t sum = 0;
-      for (int64_t begin = 0; begin < encoding.chunks(); begin += kWarpSize) {
-        const int64_t chunk = begin + thread.warp_rank();
-        const bool active = chunk < encoding.chunks();
-        const uint64_t size = active ? encoding.payloads[first + chunk].size : 0;
-        const uint64_t end = sum + sum_up_to_thread(thread, size);
-        if (active) places[first + chunk] = end - size;
-        sum = thread.shuffle(end, kWarpSize - 1);
-      }
-      if (thread.warp_rank() == 0) total = sum;
-    }
-    thread.sync();
-  }
-};
-
-// Copies each payload to its place, and sets what lies behind the stream to 0: a thread block for
-// each chunk, which has its share of that.
-struct CopyPayloads {
-  static constexpr uint32_t kThreads = 256;
-  Encoding encoding;
-  uint8_t* bytes;
-  int64_t buffer;
-  const int64_t* used;
-  const uint64_t* places;
-
-  FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t image = thread.thread_block() / encoding.chunks();
-    uint8_t* const out = bytes + image * buffer;
-    const bool failed = used[image] < 0;
-    if (!failed) {
-      const Payload& payload = encoding.payloads[thread.thread_block()];
-      copy(thread, encoding.space + payload.begin, payload.size,
-           out + places[thread.thread_block()]);
-    }
-    const int64_t end = failed ? 0 : used[image];
-    const int64_t share = (buffer - end) / encoding.chunks() + 1;
-    const int64_t first = end + thread.thread_block() % encoding.chunks() * share;
-    const int64_t last = first + share < buffer ? first + share : buffer;
-    if (first < last) clear_bytes(thread, out + first, out + last);
-  }
-
- private:
   static constexpr uint32_t kWord = 4;
 
   FMTC_DEVICE static uint32_t before_words(const uint8_t* to, uint32_t size) {
@@ -247,149 +194,42 @@ struct EncodeSpace {
     encoding.stride = (bound + kAlignment - 1) / kAlignment * kAlignment;
     encoding.space = space.take<uint8_t>(tasks * encoding.stride);
     encoding.payloads = space.take<Payload>(tasks);
-    encoding.status = space.take<int32_t>(static_cast<uint64_t>(coded.images) + 1);
-    places = space.take<uint64_t>(tasks);
   }
 
   Space space;
   Encoding encoding;
-  uint64_t* places;
 };
 
 // ---------------------------------------------------------------------------------------------
 // Decoding
 
-// Reads and checks what precedes the payloads, a thread block for each stream: read_header, the end
-// of the bytes, and check_expected of core/stream.h, in their order.
-struct OpenStreams {
-  static constexpr uint32_t kThreads = 256;
-  Decoding decoding;
-
-  FMTC_DEVICE void operator()(const Thread& thread) const {
-    const int64_t image = thread.thread_block();
-    Opened& opened = decoding.opened[image];
-    uint32_t* shared = thread.shared<uint32_t>();
-    const int64_t used = decoding.used[image];
-    const bool inside = used >= 0 && used <= decoding.buffer;
-    const std::span<const uint8_t> bytes(decoding.bytes + image * decoding.buffer,
-                                         static_cast<size_t>(inside ? used : 0));
-    if (thread.rank() == 0) {
-      opened.header = StreamHeader();
-      opened.status = inside ? load_fields(bytes, opened.header) : Status::kBadArgument;
-      decoding.damaged[image] = ~uint64_t{0};
-    }
-    thread.sync();
-    Status status = opened.status;
-    const StreamHeader header = opened.header;
-    if (status == Status::kOk) status = check(thread, bytes, header, shared);
-    if (status == Status::kOk) status = compare(header, decoding.coded.header);
-    thread.sync();
-    if (thread.rank() != 0) return;
-    opened.status = status;
-    const int classes = decoding.coded.header.classes;
-    for (int c = 0; classes > 1 && c < classes; ++c) {
-      decoding.coded.positions[image * classes + c] = header.positions[c];
-    }
-  }
-
- private:
-  FMTC_DEVICE static Status check(const Thread& thread, std::span<const uint8_t> bytes,
-                                  const StreamHeader& header, uint32_t* shared) {
-    const uint64_t payloads = payload_offset(header);
-    const bool directory = header.chunks() > 1;
-    if (bytes.size() < payloads + (directory ? 0 : header.payload)) return Status::kTruncated;
-    uint32_t checksum =
-        checksum_by_all<kThreads>(thread, bytes.data(), payloads - kChecksumBytes, shared);
-    if (!directory) {
-      checksum = checksum_by_all<kThreads>(thread, bytes.data() + payloads, header.payload, shared,
-                                           checksum);
-    }
-    if (load_le<uint32_t>(bytes.data() + payloads - kChecksumBytes) != checksum) {
-      return Status::kBadChecksum;
-    }
-    bool bad = false;
-    for (uint64_t chunk = thread.rank(); chunk < header.chunks(); chunk += thread.size()) {
-      bad = bad ||
-            end_of(bytes, header, chunk) < (chunk == 0 ? 0 : end_of(bytes, header, chunk - 1)) +
-                                               smallest_payload(header, chunk);
-    }
-    const uint64_t end = header.chunks() == 0 ? 0 : end_of(bytes, header, header.chunks() - 1);
-    if (thread.sync_or(bad || end != header.payload)) return Status::kBadDirectory;
-    if (bytes.size() - payloads < header.payload) return Status::kTruncated;
-    return bytes.size() == payloads + header.payload ? Status::kOk : Status::kTrailingBytes;
-  }
-
-  FMTC_DEVICE static uint64_t end_of(std::span<const uint8_t> bytes, const StreamHeader& header,
-                                     uint64_t chunk) {
-    return header.chunks() > 1 ? load_entry(bytes.data() + header.field_bytes, chunk).end
-                               : header.payload;
-  }
-};
-
-struct CheckChunks {
-  static constexpr uint32_t kThreads = 128;
-  Decoding decoding;
-
-  FMTC_DEVICE void operator()(const Thread& thread) const {
-    for_each_chunk(thread, decoding,
-                   [&](int64_t image, uint64_t chunk, const StreamHeader& header,
-                       const ChunkPayload& payload) {
-                     if (header.chunks() < 2) return;
-                     const uint32_t checksum =
-                         checksum_by_all<kThreads>(thread, payload.bytes.data(),
-                                                   payload.bytes.size(), thread.shared<uint32_t>());
-                     if (checksum != payload.checksum && thread.rank() == 0) {
-                       report(decoding, image, chunk, Status::kBadChunkChecksum);
-                     }
-                   });
-  }
-};
-
 // Says what came of each image, a thread block for it, and clears the levels of damaged ones.
 struct TellStatus {
   static constexpr uint32_t kThreads = 256;
-  Decoding decoding;
-  bool clears;
-  int32_t* status;
+  Damage damage;
+  int64_t values;  // of an image
+  int16_t* levels;
+  int32_t* of_images;
 
   FMTC_DEVICE void operator()(const Thread& thread) const {
     const int64_t image = thread.thread_block();
-    Status result = decoding.opened[image].status;
-    const uint64_t damaged = decoding.damaged[image];
-    if (result == Status::kOk && damaged != ~uint64_t{0}) {
-      result = static_cast<Status>(damaged & 0xFF);
-    }
-    const int32_t told = *decoding.tables != 0 ? *decoding.tables : static_cast<int32_t>(result);
-    if (thread.rank() == 0) status[image] = told;
-    if (!clears || told == 0) return;
-    const auto values = static_cast<int64_t>(decoding.coded.header.values());
-    int16_t* const levels = decoding.levels + image * values;
-    for (int64_t i = thread.rank(); i < values; i += thread.size()) levels[i] = 0;
+    const Status status = status_of(thread, damage, image);
+    if (thread.rank() == 0) of_images[image] = static_cast<int32_t>(status);
+    if (status == Status::kOk) return;
+    int16_t* const of_image = levels + image * values;
+    for (int64_t i = thread.rank(); i < values; i += thread.size()) of_image[i] = 0;
   }
 };
 
 struct DecodeSpace {
   DecodeSpace(const Coded& coded, uint8_t* begin) : space(begin) {
     decoding.coded = coded;
-    const auto images = static_cast<uint64_t>(coded.images);
-    decoding.opened = space.take<Opened>(images);
-    decoding.damaged = space.take<uint64_t>(images);
-    decoding.tables = space.take<int32_t>(1);
+    decoding.damage = space.take<uint64_t>(static_cast<uint64_t>(decoding.warps()));
   }
 
   Space space;
   Decoding decoding{};
 };
-
-// Makes the statuses of images 0, and says behind them what is wrong with the tables.
-void check_tables(Stream stream, const Coded& coded, bool encode, int32_t* status, int64_t images) {
-  if (!has_tables(coded.header.coder)) {
-    clear(stream, status, (static_cast<size_t>(images) + 1) * sizeof(int32_t));
-    return;
-  }
-  const bool frequencies = encode && coded.header.coder == Coder::kRans;
-  launch(stream, 1, CheckTables{coded.tables, frequencies, status, images});
-}
 
 }  // namespace
 
@@ -400,11 +240,9 @@ size_t decode_space(const Coded& coded) { return DecodeSpace(coded, nullptr).spa
 void encode_streams(Stream stream, const Coded& coded, const int16_t* levels, uint8_t* space,
                     uint8_t* bytes, int64_t buffer, int64_t* used) {
   if (coded.images == 0) return;
-  EncodeSpace work(coded, space);
-  Encoding& encoding = work.encoding;
+  Encoding encoding = EncodeSpace(coded, space).encoding;
   encoding.levels = levels;
   if (encoding.tasks() > 0) {
-    check_tables(stream, coded, true, encoding.status, coded.images);
     switch (coded.header.coder) {
       case Coder::kRans:
         encode_rans(stream, encoding);
@@ -415,44 +253,39 @@ void encode_streams(Stream stream, const Coded& coded, const int16_t* levels, ui
       default:
         encode_words(stream, encoding);
     }
-    if (encoding.chunks() > 1) {
-      launch(stream, encoding.tasks(), ChecksumPayloads{encoding},
-             kChecksumSpace<ChecksumPayloads::kThreads> * sizeof(uint32_t));
-    }
-  } else {  // nothing is copied, and so nothing is set to 0 behind the headers
-    clear(stream, encoding.status, (static_cast<size_t>(coded.images) + 1) * sizeof(int32_t));
-    clear(stream, bytes, static_cast<size_t>(coded.images * buffer));
   }
-  launch(stream, coded.images, WriteHeaders{encoding, bytes, buffer, used, work.places},
-         sizeof(WriteHeaders::Shared));
-  launch(stream, encoding.tasks(), CopyPayloads{encoding, bytes, buffer, used, work.places});
+  constexpr int64_t kMostParts = 64;  // each adds up the sizes of all payloads
+  const auto parts = static_cast<uint32_t>(std::clamp<int64_t>(encoding.chunks(), 1, kMostParts));
+  launch(stream, coded.images * parts, WriteStreams{encoding, bytes, buffer, used, parts},
+         sizeof(WriteStreams::Shared));
 }
 
-void decode_streams(Stream stream, const Coded& coded, const uint8_t* bytes, int64_t buffer,
-                    const int64_t* used, uint8_t* space, bool clears, int16_t* levels,
-                    int32_t* status) {
-  if (coded.images == 0) return;
+Damage decode_streams(Stream stream, const Coded& coded, const uint8_t* bytes, int64_t buffer,
+                      const int64_t* used, uint8_t* space, int16_t* levels) {
   Decoding decoding = DecodeSpace(coded, space).decoding;
   decoding.bytes = bytes;
   decoding.buffer = buffer;
   decoding.used = used;
   decoding.levels = levels;
-  check_tables(stream, coded, false, decoding.tables, 0);
-  launch(stream, coded.images, OpenStreams{decoding},
-         kChecksumSpace<OpenStreams::kThreads> * sizeof(uint32_t));
-  launch(stream, coded.images * decoding.thread_blocks(), CheckChunks{decoding},
-         kChecksumSpace<CheckChunks::kThreads> * sizeof(uint32_t));
-  switch (coded.header.coder) {
-    case Coder::kRans:
-      decode_rans(stream, decoding);
-      break;
-    case Coder::kHuffman:
-      decode_huffman(stream, decoding);
-      break;
-    default:
-      decode_words(stream, decoding);
+  if (coded.images > 0) {
+    switch (coded.header.coder) {
+      case Coder::kRans:
+        decode_rans(stream, decoding);
+        break;
+      case Coder::kHuffman:
+        decode_huffman(stream, decoding);
+        break;
+      default:
+        decode_words(stream, decoding);
+    }
   }
-  launch(stream, coded.images, TellStatus{decoding, clears, status});
+  return {decoding.damage, decoding.shares()};
+}
+
+void tell_status(Stream stream, const Coded& coded, const Damage& damage, int16_t* levels,
+                 int32_t* status) {
+  const auto values = static_cast<int64_t>(coded.header.values());
+  launch(stream, coded.images, TellStatus{damage, values, levels, status});
 }
 
 }  // namespace fmtc::cuda

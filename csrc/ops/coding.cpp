@@ -21,9 +21,13 @@ void check_table_of(const char* op, const TableArgument& argument, const Tensor&
   check_size(op, "table_of", table_of, 0, segments,
              classes > 1 ? "a map and each class of the components K of levels"
                          : "the components K of levels");
-  if (on_device(table_of)) return;  // the kernels look at the values
-  const auto all = values<int64_t>(table_of);
   const int64_t tables = argument.entries.size(0);
+  if (on_device(table_of)) {  // what names no table counts as the last
+    STD_TORCH_CHECK(tables > 0 || segments == 0, "fmtc::", op, ": ", argument.name,
+                    " must hold at least one table");
+    return;
+  }
+  const auto all = values<int64_t>(table_of);
   const auto outside = std::find_if(all.begin(), all.end(),
                                     [&](int64_t table) { return table < 0 || table >= tables; });
   STD_TORCH_CHECK(outside == all.end(), "fmtc::", op, ": table_of must be from 0 to ", tables - 1,

@@ -43,7 +43,7 @@ struct TableArgument {
 // Checks what the operators of coders with tables take: tables int32 [T, width], table_of int64
 // [segments], lo, table_id, crop, the classes of positions, the values of a lane, and the shape of
 // an image. All that is left to the core is whether the width and contents of the tables suit the
-// coder.
+// coder. On a device what table_of and the tables hold is not looked at (cuda/streams.h).
 Coding make_coding(const char* op, Coder coder, const TableArgument& argument, int64_t lo,
                    const Tensor& table_of, int64_t table_id, int64_t components, int64_t height,
                    int64_t width, int64_t crop_h = 0, int64_t crop_w = 0, int64_t classes = 1,
@@ -72,7 +72,7 @@ int64_t huffman_buffer_bytes(const StreamHeader& header, int64_t lane_values);
                                 std::span<const int16_t> levels, int64_t image);
 
 // What is only true of the tables of an encoder, or a decoder, with rANS or Huffman codes; throws
-// where it is not. `levels` or `bytes`: where the operator runs.
+// where it is not, of what they hold not on a device. `levels` or `bytes`: where the operator runs.
 void check_rans_encode_table(const char* op, const Coding& coding, const Tensor& levels);
 void check_huffman_encode_table(const char* op, const Coding& coding);
 // base: int64 [T], which must be contiguous and outlive the coding, whose tables get it.

@@ -280,6 +280,12 @@ def huffman_encode(
     Returns bytes u8 [N, bound] and used i64 [N]: stream n is bytes[n, :used[n]], zeros follow.
     Raises RuntimeError for a level without a code; on CUDA the size of such an image is minus the
     status (``check_status``) that decoders give other damage.
+
+    On CUDA neither this operator nor the other three of Huffman codes and rANS look whether tables
+    are right, as these were checked where they were made: entries by ``huffman_tables`` and
+    ``rans_tables``, table_of by whoever made it, as codecs do when they are made or loaded. What
+    names no table counts as the last one. With entries that contradict themselves it is undefined
+    what is coded, but no other memory is read or written.
     """
     return _ops.huffman_encode(
         levels, lo, table_of, encode_table, table_id, crop_h, crop_w, lane_values

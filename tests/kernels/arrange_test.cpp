@@ -16,6 +16,7 @@ namespace {
 using Levels = std::vector<int16_t>;
 
 constexpr int32_t kBadCode = static_cast<int32_t>(Status::kBadCode);
+constexpr int32_t kBadChunkChecksum = static_cast<int32_t>(Status::kBadChunkChecksum);
 
 // Images of one shape with classes of positions, arranged by the core.
 struct Images {
@@ -53,19 +54,25 @@ struct Images {
 
   // The kernels' levels and statuses beside the core's.
   void expect_same_as_core() {
-    const size_t size = layout.levels(), cells = layout.map_size();
-    const auto images = static_cast<size_t>(count);
-    std::vector<uint8_t> maps(images * cells);
-    std::vector<uint32_t> places(images * cells);
-    Levels restored(images * size, 77);
-    std::vector<int32_t> status(images);
-    cuda::restore(nullptr, values.data(), positions.data(), count, layout, maps.data(),
-                  places.data(), restored.data(), status.data());
+    const size_t size = layout.levels();
+    Levels restored(static_cast<size_t>(count) * size, 77);
+    const std::vector<int32_t> status =
+        restore(std::vector<uint64_t>(static_cast<size_t>(count), cuda::kNoDamage), restored);
     for (int64_t n = 0; n < count; ++n) {
       Levels expected(size);
       EXPECT_EQ(static_cast<Status>(status[n]), restored_by_core(n, expected));
       EXPECT_TRUE(std::ranges::equal(std::span(restored).subspan(n * size, size), expected));
     }
+  }
+
+  // The kernels' statuses, and levels, of images with this damage [count, shares].
+  std::vector<int32_t> restore(const std::vector<uint64_t>& damage, Levels& restored) {
+    std::vector<uint32_t> space(cuda::restore_space(count, layout) / sizeof(uint32_t) + 1);
+    std::vector<int32_t> status(static_cast<size_t>(count), 77);
+    cuda::restore(nullptr, values.data(), positions.data(),
+                  {damage.data(), static_cast<int64_t>(damage.size()) / count}, count, layout,
+                  reinterpret_cast<uint8_t*>(space.data()), restored.data(), status.data());
+    return status;
   }
 
   int64_t count;
@@ -74,11 +81,11 @@ struct Images {
   std::vector<int64_t> positions;
 };
 
-// Single positions, rows and columns, cut cells, more rows of cells than a warp has threads,
-// and more cells than a thread block has threads.
-constexpr Layout kShapes[] = {{3, 1, 1, 2}, {2, 1, 9, 4},  {2, 9, 1, 4},   {3, 7, 5, 3},
-                              {1, 8, 6, 8}, {2, 70, 7, 5}, {1, 70, 66, 8}, {0, 4, 4, 2},
-                              {2, 0, 4, 2}, {2, 4, 0, 2}};
+// Single positions, rows and columns, cut cells, more rows of cells than a warp has threads, more
+// cells than a thread block has threads, and than its shared memory holds.
+constexpr Layout kShapes[] = {{3, 1, 1, 2}, {2, 1, 9, 4},  {2, 9, 1, 4},    {3, 7, 5, 3},
+                              {1, 8, 6, 8}, {2, 70, 7, 5}, {1, 70, 66, 8},  {0, 4, 4, 2},
+                              {2, 0, 4, 2}, {2, 4, 0, 2},  {2, 191, 200, 3}};
 
 TEST(Restore, InvertsTheCoresArrangement) {
   std::mt19937 random(1);
@@ -126,17 +133,20 @@ TEST(Restore, TakesAnyNumbersForAMap) {
 TEST(Restore, LeavesAloneWhatHasFailedBefore) {
   std::mt19937 random(4);
   Images images(3, {2, 6, 5, 3}, random);
-  const size_t size = images.layout.levels(), cells = images.layout.map_size();
-  std::vector<uint8_t> maps(3 * cells);
-  std::vector<uint32_t> places(3 * cells);
+  const size_t size = images.layout.levels();
   Levels restored(3 * size, 77);
-  std::vector<int32_t> status = {0, 9, 0};
   images.values_of(2)[0] = 1000;
-  cuda::restore(nullptr, images.values.data(), images.positions.data(), 3, images.layout,
-                maps.data(), places.data(), restored.data(), status.data());
-  EXPECT_EQ(status, (std::vector<int32_t>{0, 9, kBadCode}));
+  // The least of what the shares of an image tell counts.
+  std::vector<uint64_t> damage(3 * 70, cuda::kNoDamage);
+  damage[70 + 2] = cuda::damage_of_chunk(7, Status::kBadCode);
+  damage[70 + 69] = cuda::damage_of_chunk(6, Status::kBadChunkChecksum);
+  std::vector<int32_t> status = images.restore(damage, restored);
+  EXPECT_EQ(status, (std::vector<int32_t>{0, kBadChunkChecksum, kBadCode}));
   EXPECT_TRUE(std::equal(restored.begin(), restored.begin() + size, images.levels.begin()));
   EXPECT_TRUE(std::all_of(restored.begin() + size, restored.end(), [](int16_t l) { return !l; }));
+  damage[2 * 70 + 5] = cuda::damage_of_stream(Status::kTruncated);
+  status = images.restore(damage, restored);
+  EXPECT_EQ(status[2], static_cast<int32_t>(Status::kTruncated));
 }
 
 }  // namespace

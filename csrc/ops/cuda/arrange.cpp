@@ -28,16 +28,15 @@ Arranged arrange_on_device(const char* op, const OnDevice& device, const Tensor&
                   shape_text(levels));
   const Tensor classes_of_cells = torch::stable::contiguous(maps);
   const int64_t images = levels.size(0);
-  const Tensor places = device.empty(maps.sizes(), ScalarType::Int);
+  const Tensor space =
+      device.empty({static_cast<int64_t>(cuda::arrange_space(images, layout))}, ScalarType::Byte);
   const Arranged result = {
       device.empty({images, static_cast<int64_t>(layout.values())}, ScalarType::Short),
       device.empty({images, classes}, ScalarType::Long)};
-  auto* const places_data = reinterpret_cast<uint32_t*>(places.mutable_data_ptr<int32_t>());
-  cuda::count_positions(device.stream(), classes_of_cells.const_data_ptr<uint8_t>(), images, layout,
-                        places_data, result.positions.mutable_data_ptr<int64_t>());
   cuda::arrange(device.stream(), levels.const_data_ptr<int16_t>(),
-                classes_of_cells.const_data_ptr<uint8_t>(), places_data, images, layout,
-                result.values.mutable_data_ptr<int16_t>());
+                classes_of_cells.const_data_ptr<uint8_t>(), images, layout,
+                space.mutable_data_ptr<uint8_t>(), result.values.mutable_data_ptr<int16_t>(),
+                result.positions.mutable_data_ptr<int64_t>());
   return result;
 }
 

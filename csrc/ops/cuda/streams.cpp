@@ -17,7 +17,10 @@ Tensor space_of(const OnDevice& device, size_t bytes) {
 // The batch for the kernels. Every tensor that it refers to must outlive it.
 //   positions  int64 [N, classes], or nothing
 cuda::Coded coded_batch(const Coding& coding, int64_t images, const Tensor& positions) {
-  cuda::Coded coded = {coding.header, coding.tables, images, nullptr};
+  cuda::Coded coded = {coding.header, coding.tables, images};
+  const auto tables = static_cast<uint64_t>(coding.tables.count());
+  if (tables > 0) coded.last_table = tables - 1;
+  coded.tables.map = coding.header.layout().map_size();
   if (coding.header.classes > 1) {
     coded.positions = reinterpret_cast<uint64_t*>(positions.mutable_data_ptr<int64_t>());
   }
@@ -30,19 +33,17 @@ void check_device(const char* op, const Coding& coding, const Tensor& first) {
   STD_TORCH_CHECK(same, "fmtc::", op, ": the tables must be on the device of the first argument");
 }
 
-// Fills the levels of images that were decoded as arrangements.
+// Fills the levels of images that were decoded as arrangements, and their status.
 void restore_levels(const OnDevice& device, const Coding& coding, const Tensor& values,
-                    const Tensor& positions, const Tensor& levels, const Tensor& status) {
+                    const Tensor& positions, const cuda::Damage& damage, const Tensor& levels,
+                    const Tensor& status) {
   const Layout layout = coding.header.layout();
   const int64_t images = values.size(0);
-  const std::array<int64_t, 2> shape = {images, static_cast<int64_t>(layout.map_size())};
-  const Tensor maps = device.empty({shape.data(), shape.size()}, ScalarType::Byte);
-  const Tensor places = device.empty({shape.data(), shape.size()}, ScalarType::Int);
+  const Tensor space = space_of(device, cuda::restore_space(images, layout));
   cuda::restore(device.stream(), values.const_data_ptr<int16_t>(),
-                positions.const_data_ptr<int64_t>(), images, layout,
-                maps.mutable_data_ptr<uint8_t>(),
-                reinterpret_cast<uint32_t*>(places.mutable_data_ptr<int32_t>()),
-                levels.mutable_data_ptr<int16_t>(), status.mutable_data_ptr<int32_t>());
+                positions.const_data_ptr<int64_t>(), damage, images, layout,
+                space.mutable_data_ptr<uint8_t>(), levels.mutable_data_ptr<int16_t>(),
+                status.mutable_data_ptr<int32_t>());
 }
 
 }  // namespace
@@ -90,12 +91,15 @@ std::tuple<Tensor, Tensor> decode_on_device(const char* op, const Coding& coding
   }
   const cuda::Coded coded = coded_batch(coding, images, positions);
   const Tensor space = space_of(device, cuda::decode_space(coded));
-  cuda::decode_streams(device.stream(), coded, buffers.const_data_ptr<uint8_t>(), bytes.size(1),
-                       sizes.const_data_ptr<int64_t>(), space.mutable_data_ptr<uint8_t>(),
-                       !arranged, values.mutable_data_ptr<int16_t>(),
-                       status.mutable_data_ptr<int32_t>());
+  const cuda::Damage damage =
+      cuda::decode_streams(device.stream(), coded, buffers.const_data_ptr<uint8_t>(), bytes.size(1),
+                           sizes.const_data_ptr<int64_t>(), space.mutable_data_ptr<uint8_t>(),
+                           values.mutable_data_ptr<int16_t>());
   if (arranged) {
-    restore_levels(device, coding, values, positions, levels, status);
+    restore_levels(device, coding, values, positions, damage, levels, status);
+  } else {
+    cuda::tell_status(device.stream(), coded, damage, levels.mutable_data_ptr<int16_t>(),
+                      status.mutable_data_ptr<int32_t>());
   }
   device.check();
   return {levels, status};
