@@ -193,7 +193,8 @@ struct EncodeRans {
 // before that is needed.
 class DigitRing {
  public:
-  static constexpr uint32_t kStep = 2 * kWarpSize;  // digits that are loaded together
+  static constexpr uint32_t kRounds = 2;                  // that take no more digits than are
+  static constexpr uint32_t kStep = kRounds * kWarpSize;  // loaded together
   static constexpr uint32_t kDigits = 2 * kStep;
 
   // begin: where digits begin in the payload;  ring: [kDigits], aligned to 4
@@ -243,6 +244,7 @@ template <typename Tables>
 struct DecodeRans {
   static constexpr uint32_t kThreads = kWarps * kWarpSize;
   static constexpr uint32_t kThreadBlocks = 3;
+  static constexpr uint32_t kRounds = 4;  // that are decoded together
   Decoding decoding;
 
   // What a warp works on besides its share.
@@ -314,10 +316,7 @@ struct DecodeRans {
     int16_t* to = decoding.levels +
                   share.image * static_cast<int64_t>(decoding.coded.header.values()) +
                   static_cast<int64_t>(chunk.range.first);
-    // Where levels are stored two at a time, an odd thread's are those of the second round.
-    const bool in_pairs = together > 1 && reinterpret_cast<uintptr_t>(to) % sizeof(uint32_t) == 0;
-    const bool odd = in_pairs && thread.warp_rank() % 2 != 0;
-    to += thread.warp_rank() + (odd ? together - 1 : 0);
+    to += thread.warp_rank();
     DigitRing digits(thread, share.payload, kRansStateBytes * chunk.states, chunk.digits);
     uint32_t escaped = 0;
     LaneSegment segment(decoding.coded, share.header.positions.data(), chunk.begin);
@@ -326,13 +325,13 @@ struct DecodeRans {
     uint32_t lowest = lowest_of(segment.table());
     const uint32_t lower_threads = (1u << thread.warp_rank()) - 1;
     uint32_t left = static_cast<uint32_t>(chunk.range.size);
-    // kWhole: all states have a value in both rounds
-    const auto two_rounds = [&]<bool kWhole>(std::bool_constant<kWhole>) {
-      digits.fill(thread);
-      uint32_t made[2];
-      bool escapes[2];
+    // kWhole: all states have a value in all these rounds
+    const auto decode_rounds = [&]<bool kWhole>(std::bool_constant<kWhole>) {
+      uint32_t made[kRounds];
+      bool escapes[kRounds], any = false;
       FMTC_UNROLL
-      for (uint32_t round = 0; round < 2; ++round) {
+      for (uint32_t round = 0; round < kRounds; ++round) {
+        if (round % DigitRing::kRounds == 0) digits.fill(thread);
         const bool active = has_state && (kWhole || thread.warp_rank() + round * together < left);
         if (active && segment.outside()) {
           segment.seek_forward();
@@ -344,36 +343,31 @@ struct DecodeRans {
         const Decoded decoded = tables.decode(place, x);
         made[round] = lowest + decoded.symbol;
         escapes[round] = active && decoded.symbol == kEscapeSymbol;
+        any = any || escapes[round];
         const bool takes = active && decoded.state < kRansLowest;
         const uint32_t taking = thread.ballot(takes);
         const uint16_t digit = digits.at(static_cast<uint32_t>(count_bits(taking & lower_threads)));
         if (active) x = takes ? take_digit(decoded.state, digit) : decoded.state;
         digits.take(static_cast<uint32_t>(count_bits(taking)));
       }
-      if (thread.ballot(escapes[0] || escapes[1]) != 0) {
+      if (thread.ballot(any) != 0) {
         FMTC_UNROLL
-        for (uint32_t round = 0; round < 2; ++round) {
+        for (uint32_t round = 0; round < kRounds; ++round) {
           take_escaped(thread, share.payload, escapes[round], escaped, made[round]);
         }
       }
-      if (kWhole && in_pairs) {
-        const uint32_t pair = pair_of(thread, made, odd);
-        if (has_state) *reinterpret_cast<uint32_t*>(to) = pair;
-      } else {
-        int16_t* const first = to - (odd ? together - 1 : 0);
-        FMTC_UNROLL
-        for (uint32_t round = 0; round < 2; ++round) {
-          const uint32_t at = round * together;
-          if (has_state && (kWhole || thread.warp_rank() + at < left)) {
-            first[at] = static_cast<int16_t>(made[round]);
-          }
+      FMTC_UNROLL
+      for (uint32_t round = 0; round < kRounds; ++round) {
+        const uint32_t at = round * together;
+        if (has_state && (kWhole || thread.warp_rank() + at < left)) {
+          to[at] = static_cast<int16_t>(made[round]);
         }
       }
     };
-    for (; left >= 2 * together; left -= 2 * together, to += 2 * together) {
-      two_rounds(std::true_type());
+    for (; left >= kRounds * together; left -= kRounds * together, to += kRounds * together) {
+      decode_rounds(std::true_type());
     }
-    if (left > 0) two_rounds(std::false_type());
+    if (left > 0) decode_rounds(std::false_type());
     good = true;
     FMTC_UNROLL
     for (uint32_t turn = 0; turn < kTurns; ++turn) good = good && states[turn] == kRansLowest;
@@ -397,12 +391,6 @@ struct DecodeRans {
       level = load_le<uint16_t>(payload.data() + payload.size() - end);
     }
     escaped += static_cast<uint32_t>(count_bits(escaping));
-  }
-
-  // Two neighbouring levels of the first round, or of the second in odd threads.
-  FMTC_DEVICE static uint32_t pair_of(const Thread& thread, const uint32_t (&made)[2], bool odd) {
-    const uint32_t other = thread.shuffle(odd ? made[0] : made[1], thread.warp_rank() ^ 1);
-    return odd ? (other & 0xFFFF) | made[1] << 16 : (made[0] & 0xFFFF) | other << 16;
   }
 };
 
