@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import fmtc
 from fmtc.codec.classes import scale_classes
+from fmtc.codec.codec import _batches
 from fmtc.codec.coders import coders, table_max_length
 from fmtc.codec.moments import Moments
 from fmtc.codec.quantizer import Quantizer
@@ -149,6 +150,23 @@ def test_a_stream_does_not_depend_on_its_batch():
     codec = fmtc.calibrate_tensor(x)
     assert codec.streams(x) == [stream for image in x for stream in codec.streams(image[None])]
     assert codec.streams(x[:0]) == [] and codec.decode(codec.encode(x[:0])).shape == (0, 6, 0, 0)
+
+
+def test_streams_of_very_different_lengths():
+    """They are decoded in several batches, so that rows of one length never take much more."""
+    x = correlated(9, h=40, w=40)
+    x[:6] = 0
+    codec = fmtc.calibrate_tensor(x)
+    streams = codec.streams(x)
+    batches = [[len(stream) for stream in batch] for batch in _batches(streams)]
+    assert [length for batch in batches for length in batch] == list(map(len, streams))
+    assert len(batches) > 1 and all(len(b) * max(b) <= 2 * sum(b) for b in batches)
+    assert torch.equal(codec.decode(streams), codec.simulate(x))
+    damaged = bytearray(streams[7])
+    damaged[-1] ^= 1
+    streams[7] = bytes(damaged)
+    with pytest.raises(fmtc.StreamError, match="stream of image 7: "):
+        codec.decode(streams)
 
 
 def test_stages_one_by_one_are_encode_and_decode():

@@ -6,7 +6,7 @@ The stages follow the way of a tensor and can be called alone:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -345,7 +345,11 @@ class TensorCodec(Exact):
 
     def _levels(self, streams: Sequence[Bytes], sizes: tuple[int, ...]) -> torch.Tensor:
         """Levels [N, P, H', W'] of streams of these sizes."""
-        return torch.cat([self._levels_of(s, image, *sizes[:2]) for image, s in enumerate(streams)])
+        levels, first = [], 0
+        for batch in _batches(streams):
+            levels.append(self._levels_of(batch, first, *sizes[:2]))
+            first += len(batch)
+        return torch.cat(levels)
 
     def _opened(
         self, data: Bytes | Bundle | Sequence[Bytes], max_values: int
@@ -392,12 +396,17 @@ class TensorCodec(Exact):
             raise StreamError(f"stream of image {image}: {wrong}")
         return height, width, *crop
 
-    def _levels_of(self, stream: Bytes, image: int, height: int, width: int) -> torch.Tensor:
-        """Levels [1, K, height, width] of a stream."""
-        row = torch.frombuffer(bytearray(stream), dtype=torch.uint8)[None].to(self.device)
-        used = torch.tensor([len(stream)], device=self.device)
-        symbols, status = self.coder.decode_unchecked(row, used, height, width)
-        ops.check_status(status, image)
+    def _levels_of(
+        self, batch: Sequence[Bytes], first: int, height: int, width: int
+    ) -> torch.Tensor:
+        """Levels [N, K, height, width] of streams; the first one is that of image ``first``."""
+        sizes = torch.tensor([len(stream) for stream in batch])
+        rows = torch.zeros(len(batch), int(sizes.max()), dtype=torch.uint8)
+        for row, stream in zip(rows, batch, strict=True):
+            row[: len(stream)] = torch.frombuffer(bytearray(stream), dtype=torch.uint8)
+        data, used = rows.to(self.device), sizes.to(self.device)
+        symbols, status = self.coder.decode_unchecked(data, used, height, width)
+        ops.check_status(status, first)
         return self.symbol_map.levels(symbols)
 
     def _check_values(self, image: int, sizes: tuple[int, ...], max_values: int) -> None:
@@ -561,3 +570,14 @@ def unpacked_codecs(archive: Archive, source: str) -> dict[str, Codec]:
             name: PlainCodec.unpacked(layer) if layer["plain"] else TensorCodec.unpacked(layer, own)
             for name, (layer, own) in archive.layers.items()
         }
+
+
+def _batches(streams: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:
+    """Streams that follow each other, as many as rows of one length take twice their bytes for."""
+    first = longest = total = 0
+    for last, stream in enumerate(streams):
+        longest, total = max(longest, len(stream)), total + len(stream)
+        if longest * (last + 1 - first) > 2 * total:
+            yield streams[first:last]
+            first, longest, total = last, len(stream), len(stream)
+    yield streams[first:]
