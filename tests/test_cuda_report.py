@@ -10,7 +10,7 @@ from experiments.bench.cuda_report import ARCHITECTURES, EMULATED, SOURCES
 def layers():
     if not EMULATED.exists():
         pytest.skip(f"no emulated CUDA operators at {EMULATED}: `make build-emulated` makes them")
-    return {coder: cuda_report.layer_reports(coder) for coder in ("rans", "huffman")}
+    return {batch: cuda_report.layer_reports(batch) for batch in cuda_report.BATCHES}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,11 @@ def kernels(layers):
 
 @pytest.mark.parametrize("architecture", [a.name for a in ARCHITECTURES])
 def test_rans_kernels_are_short_and_fill_a_multiprocessor(kernels, architecture):
-    for name in ("DecodeRans<SharedDecodeTables>", "EncodeRans<SharedEncodeTables>"):
+    most = {"DecodeRans<SharedDecodeTables>": 37, "EncodeRans<SharedEncodeTables>": 45}
+    for name, instructions in most.items():
         report = kernels[name, architecture]
         assert report.threads >= 4 * 32
-        assert report.loop_instructions <= 45
+        assert report.loop_instructions <= instructions
         assert report.occupancy >= 0.75
         assert report.local_bytes == 0
     # Tables and digits are in shared memory; levels are loaded before their turn.
@@ -49,16 +50,18 @@ def test_other_kernels_of_a_layer(kernels, architecture):
     assert kernels["DecodeHuffman", architecture].local_bytes == 0
     assert kernels["Predict<j>", architecture].divisions == 0
     # Of 128 bytes; 32 values of 7 bits are 28, and take the decoder 43 instructions or more.
-    assert kernels["CheckChunks", architecture].loop_instructions <= 20
+    assert kernels["WriteStreams", architecture].loop_instructions <= 20
 
 
-def test_nothing_is_set_to_0_before_encoding(layers):
-    for coder, launches in (("rans", 6), ("huffman", 5)):
-        values = 2 * 64 * 28 * 28
-        encode = cuda_report.summary(layers[coder]["encode"], values)
-        decode = cuda_report.summary(layers[coder]["decode"], values)
-        assert encode["memset_bytes_a_value"] < 0.001 and encode["launches"] <= launches
-        assert decode["memsets"] == 0 and decode["allocation_bytes_a_value"] < 9
+@pytest.mark.parametrize("batch", cuda_report.BATCHES)
+def test_a_batch_takes_few_launches_and_nothing_is_set_to_0_before(layers, batch):
+    values = 2 * 64 * 28 * 28
+    encode = cuda_report.summary(layers[batch]["encode"], values)
+    decode = cuda_report.summary(layers[batch]["decode"], values)
+    classes = "classes" in batch  # of positions are found and arranged by two more
+    assert encode["launches"] <= (6 if classes else 4) and decode["launches"] <= 4
+    assert encode["memset_bytes_a_value"] < 0.001 and decode["memsets"] == 0
+    assert decode["allocation_bytes_a_value"] < (15 if classes else 9)
 
 
 # -- The report itself ----------------------------------------------------------------------------
