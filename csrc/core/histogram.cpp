@@ -49,9 +49,8 @@ bool worth_parts(size_t levels, size_t bins) noexcept {
   return bins <= kMaxBins && levels >= kWorthParts * (bins + kParts) && levels <= kMaxCount;
 }
 
-// In a function of its own, as it takes room on the stack that few levels do not need. Adds to
-// `counts`, of the levels from lo on; adds nothing and returns false where there are
-// others.
+// Adds to `counts`, of the levels from lo on; adds nothing and returns false where there are
+// others. In a function of its own, as it takes room on the stack that few levels do not need.
 __attribute__((noinline)) bool count_in_parts(std::span<const int16_t> levels, int32_t lo,
                                               std::span<int64_t> counts) noexcept {
   std::array<std::array<uint32_t, kPartBins>, kParts> parts;
