@@ -142,7 +142,7 @@ class UncheckedBitReader {
         bits_(kMark >> (-reader.available_ & 7)) {}
 
   FMTC_HD FMTC_ALWAYS_INLINE void refill() noexcept {
-    const int taken = std::countl_zero(bits_);
+    const auto taken = static_cast<uint64_t>(std::countl_zero(bits_));
     next_ += taken >> 3;
     bits_ = (load_le<uint64_t>(next_) | kMark) >> (taken & 7);
   }

@@ -76,6 +76,16 @@ struct ComponentTables {
 // table, width divides the entries, and lo is an int16.
 bool tables_valid(const ComponentTables& tables, uint64_t components) noexcept;
 
+// A chunk to encode.
+struct UncodedChunk {
+  std::span<const int16_t> levels;  // of the chunk alone
+  uint64_t first = 0;               // the index of its first value in the tensor
+  ComponentTables tables;
+  std::span<uint8_t> out;
+  size_t used = 0;              // bytes of `out` that its payload takes
+  Status status = Status::kOk;  // what came of it
+};
+
 // A chunk to decode.
 struct CodedChunk {
   std::span<const uint8_t> payload;

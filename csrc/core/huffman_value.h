@@ -34,6 +34,9 @@ FMTC_HD FMTC_ALWAYS_INLINE int total_length(uint32_t entry) noexcept {
 FMTC_HD FMTC_ALWAYS_INLINE int second_length(uint32_t entry) noexcept {
   return static_cast<int>(entry >> kLengthShift & 15);
 }
+FMTC_HD FMTC_ALWAYS_INLINE bool has_second(uint32_t entry) noexcept {
+  return (entry & 15u << kLengthShift) != 0;
+}
 FMTC_HD FMTC_ALWAYS_INLINE int first_length(uint32_t entry) noexcept {
   return (total_length(entry) - second_length(entry)) & 15;
 }

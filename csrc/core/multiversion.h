@@ -19,11 +19,11 @@ namespace {
 #if defined(__x86_64__)
 // As the vector kernels of core/CMakeLists.txt are compiled, and cpu_simd() asks for.
 template <auto loop, typename... Args>
-__attribute__((target("avx2,fma,bmi,bmi2,popcnt"))) auto run_avx2(Args... args) {
+__attribute__((target("avx2,fma,bmi,bmi2,lzcnt,popcnt"))) auto run_avx2(Args... args) {
   return loop(static_cast<Args>(args)...);
 }
 template <auto loop, typename... Args>
-__attribute__((target("avx2,fma,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl"))) auto
+__attribute__((target("avx2,fma,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl"))) auto
 run_avx512(Args... args) {
   return loop(static_cast<Args>(args)...);
 }

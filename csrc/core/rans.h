@@ -109,6 +109,17 @@ Status rans_chunk_decode(std::span<const uint8_t> payload, uint64_t first,
                          const ComponentTables& tables, int states, std::span<int16_t> levels,
                          const RansKernels* kernels = rans_kernels(rans_simd())) noexcept;
 
+// How many chunks with so many states are coded together by the two below.
+constexpr size_t rans_chunks_together(int states) noexcept {
+  return states >= 1 && states <= 8 ? static_cast<size_t>(32 / states) : 1;
+}
+
+// Encodes each of the chunks like rans_chunk_encode, to the same bytes; what came of it is in the
+// chunk's `used` and status. Those that rans_chunks_decode would decode together are encoded
+// together.
+void rans_chunks_encode(std::span<UncodedChunk> chunks, int states,
+                        const RansKernels* kernels = rans_kernels(rans_simd())) noexcept;
+
 // Decodes each of the chunks like rans_chunk_decode; what came of it is in the chunk's status. Few
 // states do not fill a vector, or are done long before the next round can begin. So chunks with 1
 // to 8 states that follow each other here are decoded together, up to 32 states of them, where they

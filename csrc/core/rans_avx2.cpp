@@ -210,6 +210,7 @@ struct Avx2 {
 
 const RansKernels kRansAvx2 = {
     {kKernel<Avx2, 1>, kKernel<Avx2, 2>, kKernel<Avx2, 4>, kKernel<Avx2, 8>},
+    {encode_group<Avx2, 1>, encode_group<Avx2, 2>, encode_group<Avx2, 4>},
     {{decode_group<Avx2, 1, 1>, decode_group<Avx2, 2, 1>, decode_group<Avx2, 4, 1>},
      {decode_group<Avx2, 1, 2>, decode_group<Avx2, 2, 2>, decode_group<Avx2, 4, 2>},
      {decode_group<Avx2, 1, 4>, decode_group<Avx2, 2, 4>, decode_group<Avx2, 4, 4>},

@@ -191,6 +191,7 @@ struct Avx512 {
 // 8 states or elements are half a vector: the kernels for AVX2 take them.
 const RansKernels kRansAvx512 = {
     {{nullptr, nullptr}, kKernel<Avx512, 1>, kKernel<Avx512, 2>, kKernel<Avx512, 4>},
+    {nullptr, encode_group<Avx512, 1>, encode_group<Avx512, 2>},
     {{nullptr, decode_group<Avx512, 1, 1>, decode_group<Avx512, 2, 1>},
      {nullptr, decode_group<Avx512, 1, 2>, decode_group<Avx512, 2, 2>},
      {nullptr, decode_group<Avx512, 1, 4>, decode_group<Avx512, 2, 4>},

@@ -26,20 +26,27 @@ void encode_run(std::span<const int16_t> levels, size_t begin, size_t end, int32
   uint8_t* escapes = shared.escapes;
   const size_t direct = entries.size() - 1;
   const uint32_t escape = entries[direct];
-  for (size_t i = end; i-- > begin;) {
-    const uint32_t entry = encode_entry(levels[i], lo, entries.data(), direct);
+  const auto encode = [&](uint32_t & state, int16_t level) __attribute__((always_inline)) {
+    const uint32_t entry = encode_entry(level, lo, entries.data(), direct);
     if (entry == escape) {
-      store_le(escapes, static_cast<uint16_t>(levels[i]));
+      store_le(escapes, static_cast<uint16_t>(level));
       escapes += kRansDigitBytes;
     }
-    uint32_t x = shared.states[i & state_mask];
+    uint32_t x = state;
     // Where the state would exceed 32 bits, a digit goes out first. That happens at random, so no
     // branch is made of it: the digit is stored in any case.
     const uint32_t full = gives_digit(x, entry, log2_total) ? 1 : 0;
     store_le(digits - kRansDigitBytes, static_cast<uint16_t>(x));
     digits -= kRansDigitBytes * full;
     x >>= 16 * full;
-    shared.states[i & state_mask] = encode_value(x, entry, log2_total);
+    state = encode_value(x, entry, log2_total);
+  };
+  if (state_mask == 0) {
+    uint32_t state = shared.states[0];  // stays in a register
+    for (size_t i = end; i-- > begin;) encode(state, levels[i]);
+    shared.states[0] = state;
+  } else {
+    for (size_t i = end; i-- > begin;) encode(shared.states[i & state_mask], levels[i]);
   }
   shared.digits = digits;
   shared.escapes = escapes;
@@ -163,6 +170,37 @@ bool decode_table_run(std::span<int16_t> levels, size_t begin, size_t end, uint3
 
 }  // namespace
 
+EncoderState begin_chunk(std::span<uint8_t> out, size_t values, size_t count) noexcept {
+  EncoderState state;
+  state.states.fill(kRansLowest);
+  state.digits = out.data() + kRansStateBytes * count + kRansDigitBytes * values;
+  state.escapes = state.digits;
+  return state;
+}
+
+void encode_values(std::span<const int16_t> levels, size_t begin, size_t end,
+                   const ComponentTables& tables, size_t count, BackwardRunCursor& run,
+                   EncoderState& state) noexcept {
+  const int log2_total = encode_log2_total(tables.table(0));
+  while (end > begin) {
+    const size_t first = end - std::min(run.size(), end - begin);
+    encode_run(levels, first, end, tables.lo, tables.table(run.table()), log2_total, count - 1,
+               state);
+    run.advance(end - first);
+    end = first;
+  }
+}
+
+size_t finish_chunk(std::span<uint8_t> out, size_t count, EncoderState& state) noexcept {
+  for (size_t i = count; i-- > 0;) {
+    state.digits -= kRansStateBytes;
+    store_le(state.digits, state.states[i]);
+  }
+  const auto used = static_cast<size_t>(state.escapes - state.digits);
+  std::memmove(out.data(), state.digits, used);
+  return used;
+}
+
 bool load_states(std::span<const uint8_t> payload, size_t count, DecoderState& state) noexcept {
   if (payload.size() < kRansStateBytes * count) return false;
   for (size_t i = 0; i < count; ++i) {
@@ -224,29 +262,15 @@ Status rans_chunk_encode(std::span<const int16_t> levels, uint64_t first,
   using namespace rans;
   if (!states_valid(states) || tables.count() == 0) return Status::kBadArgument;
   if (out.size() < rans_chunk_bound(levels.size(), states)) return Status::kBufferTooSmall;
-  const int log2_total = encode_log2_total(tables.table(0));
   const auto count = static_cast<size_t>(states);
-  EncoderState state;
-  state.states.fill(kRansLowest);
-  state.digits = out.data() + kRansStateBytes * count + kRansDigitBytes * levels.size();
-  state.escapes = state.digits;
-  const RansKernel* kernel = encode_kernel(kernels, states, tables, log2_total);
+  EncoderState state = begin_chunk(out, levels.size(), count);
+  const RansKernel* kernel =
+      encode_kernel(kernels, states, tables, encode_log2_total(tables.table(0)));
   const size_t rounds = kernel == nullptr ? 0 : levels.size() / count;
   BackwardRunCursor run(tables, first, levels.size());
-  for (size_t end = levels.size(); end > rounds * count;) {
-    const size_t begin = end - std::min(run.size(), end - rounds * count);
-    encode_run(levels, begin, end, tables.lo, tables.table(run.table()), log2_total, count - 1,
-               state);
-    run.advance(end - begin);
-    end = begin;
-  }
+  encode_values(levels, rounds * count, levels.size(), tables, count, run, state);
   if (rounds > 0) encode_rounds(*kernel, levels.data(), rounds, tables, count, run, state);
-  for (size_t i = count; i-- > 0;) {
-    state.digits -= kRansStateBytes;
-    store_le(state.digits, state.states[i]);
-  }
-  used = static_cast<size_t>(state.escapes - state.digits);
-  std::memmove(out.data(), state.digits, used);
+  used = finish_chunk(out, count, state);
   return Status::kOk;
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <type_traits>
 
 #include "core/bytes.h"
 #include "core/rans.h"
@@ -22,23 +23,20 @@ namespace {
 // A round takes as long with one lane as with 8, so fewer than these lanes are faster in scalar
 // code.
 constexpr size_t kWorthwhileLanes = 3;
-constexpr size_t kTileValues = 64;  // of a chunk, decoded by one call of a kernel
-constexpr size_t kTileDigitBytes = kRansDigitBytes * kTileValues;  // bytes that they can take
-// A round of a chunk with S states reads 2 S bytes at its next digit and takes at most these, so
-// the kTileValues / S rounds of a tile stay within its kTileDigitBytes, whatever is in them.
-static_assert(kTileValues % (1 << RansKernels::kMaxLog2GroupStates) == 0);
+// What callers are told to give at once.
+static_assert(rans_chunks_together(1) == kMaxGroupLanes &&
+              rans_chunks_together(1 << RansKernels::kMaxLog2GroupStates) > 1 &&
+              rans_chunks_together(2 << RansKernels::kMaxLog2GroupStates) == 1);
 
-// How many of the first chunks a kernel decodes together; 1: none does.
-size_t group_size(std::span<const CodedChunk> chunks, int states,
-                  const RansKernels* kernels) noexcept {
-  const CodedChunk& first = chunks[0];
-  const bool fits = kernels != nullptr && states_valid(states) &&
-                    states <= 1 << RansKernels::kMaxLog2GroupStates &&
-                    first.tables.width == size_t{1} << kKernelLog2Total &&
-                    first.tables.entries.size() <= std::numeric_limits<uint32_t>::max();
-  if (!fits) return 1;
-  const auto other = std::find_if(chunks.begin(), chunks.end(), [&](const CodedChunk& chunk) {
-    return chunk.levels.size() != first.levels.size() || chunk.tables.width != first.tables.width ||
+// How many of the first chunks are coded together: those that fit a kernel and are alike. 1 where
+// none are.
+template <class Chunk, class Fits>
+size_t group_size(std::span<Chunk> chunks, int states, const Fits& fits) noexcept {
+  if (!states_valid(states) || states > 1 << RansKernels::kMaxLog2GroupStates) return 1;
+  const Chunk& first = chunks[0];
+  const auto other = std::find_if(chunks.begin(), chunks.end(), [&](const Chunk& chunk) {
+    return !fits(chunk) || chunk.levels.size() != first.levels.size() ||
+           chunk.tables.width != first.tables.width ||
            chunk.tables.entries.data() != first.tables.entries.data() ||
            chunk.tables.entries.size() != first.tables.entries.size();
   });
@@ -47,17 +45,180 @@ size_t group_size(std::span<const CodedChunk> chunks, int states,
   return alike * count < kWorthwhileLanes ? 1 : std::min(alike, kMaxGroupLanes / count);
 }
 
-RansGroupKernel group_kernel(const RansKernels* kernels, size_t states, size_t lanes) noexcept {
+// The lanes of a round for so many chunks.
+size_t lanes_of(size_t chunks, size_t states) noexcept {
+  return std::max(std::bit_ceil(chunks * states), kMinGroupLanes);
+}
+
+// Calls run(std::integral_constant<size_t, states>) for a number of states that a group can have.
+template <class Run>
+void with_states(int states, const Run& run) noexcept {
+  switch (states) {
+    case 1:
+      return run(std::integral_constant<size_t, 1>());
+    case 2:
+      return run(std::integral_constant<size_t, 2>());
+    case 4:
+      return run(std::integral_constant<size_t, 4>());
+    default:
+      return run(std::integral_constant<size_t, 8>());
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Encoding
+
+RansGroupEncode encode_kernel_of(const RansKernels* kernels, size_t lanes) noexcept {
+  const int log2_lanes = std::countr_zero(lanes) - RansKernels::kMinLog2GroupLanes;
+#if defined(FMTC_X86_KERNELS)
+  if (kernels->encode_group[log2_lanes] == nullptr) kernels = &kRansAvx2;
+#endif
+  return kernels->encode_group[log2_lanes];
+}
+
+// The entries of the values of a tile, [rounds, lanes], and the digits that they give.
+struct EncodeTile {
+  static constexpr size_t kValues = 128;  // of a chunk, encoded by one call of a kernel
+  static constexpr size_t kDigitBytes = kRansDigitBytes * kValues * kMaxGroupLanes;
+  alignas(64) std::array<uint32_t, kValues * kMaxGroupLanes> entries;
+  std::array<uint16_t, kValues> place;  // of the entries of a chunk, behind its first lane
+  std::array<uint8_t, kGroupSlack + kDigitBytes> digits;
+  std::array<uint8_t, kGroupSlack + kDigitBytes> chunks;  // of which each digit is
+};
+
+// One chunk of a group that is encoded.
+template <size_t kStates>
+class EncodeMember {
+ public:
+  EncodeMember(UncodedChunk& chunk, size_t index) noexcept
+      : chunk_(&chunk),
+        state_(begin_chunk(chunk.out, chunk.levels.size(), kStates)),
+        run_(chunk.tables, chunk.first, chunk.levels.size()),
+        lane_(index * kStates) {}
+
+  // Encodes the values from `begin` on, one by one, before all others; the states that follow.
+  std::span<const uint32_t, kStates> encode_last(size_t begin) noexcept {
+    const auto levels = chunk_->levels;
+    encode_values(levels, begin, levels.size(), chunk_->tables, kStates, run_, state_);
+    return std::span(state_.states).template first<kStates>();
+  }
+
+  // Looks up the entries of the values from `begin` on, and stores levels that are escaped. In a
+  // function of its own, so that what the loop needs is in registers.
+  __attribute__((noinline)) void set_entries(EncodeTile& tile, size_t begin,
+                                             size_t values) noexcept {
+    const ComponentTables& tables = chunk_->tables;
+    const int16_t* const levels = chunk_->levels.data() + begin;
+    const auto lo = static_cast<uint16_t>(tables.lo),
+               direct = static_cast<uint16_t>(tables.width - 1);
+    std::array<uint16_t, EncodeTile::kValues> symbols;
+    for (size_t i = 0; i < values; ++i) {
+      symbols[i] = std::min(static_cast<uint16_t>(levels[i] - lo), direct);
+    }
+    const uint16_t* const place = tile.place.data();
+    uint32_t* const column = tile.entries.data() + lane_;
+    uint8_t* escapes = state_.escapes;
+    for (size_t end = values; end > 0;) {
+      const size_t first = end - std::min(run_.size(), end);
+      const uint32_t* const entries = tables.table(run_.table()).data();
+      const uint32_t escape = entries[direct];
+      run_.advance(end - first);
+      while (end > first) {
+        --end;
+        uint32_t entry = entries[symbols[end]];
+        if (entry == 0 || entry == escape) [[unlikely]] {
+          entry = escape;
+          store_le(escapes, static_cast<uint16_t>(levels[end]));
+          escapes += kRansDigitBytes;
+        }
+        column[place[end]] = entry;
+      }
+    }
+    state_.escapes = escapes;
+  }
+
+  // Where the digit goes before which none is given yet.
+  uint8_t*& digits() noexcept { return state_.digits; }
+
+  void finish(const uint32_t* states) noexcept {
+    std::copy_n(states, kStates, state_.states.begin());
+    chunk_->used = finish_chunk(chunk_->out, kStates, state_);
+    chunk_->status = Status::kOk;
+  }
+
+ private:
+  UncodedChunk* chunk_;
+  EncoderState state_;
+  BackwardRunCursor run_;
+  size_t lane_;  // the first one
+};
+
+// Chunks of which group_size says that they can be encoded together.
+template <size_t kStates>
+void encode_group(std::span<UncodedChunk> chunks, const RansKernels* kernels) noexcept {
+  constexpr size_t kMaxChunks = kMaxGroupLanes / kStates;
+  const size_t lanes = lanes_of(chunks.size(), kStates);
+  const size_t whole_rounds = chunks[0].levels.size() / kStates * kStates;
+  const RansGroupEncode kernel = encode_kernel_of(kernels, lanes);
+  EncodeTile tile;
+  // Lanes without a chunk encode values of all slots, which changes nothing.
+  tile.entries.fill(static_cast<uint32_t>(kMaxTotal) << 16);
+  for (size_t i = 0; i < EncodeTile::kValues; ++i) {
+    tile.place[i] = static_cast<uint16_t>(i / kStates * lanes + i % kStates);
+  }
+  alignas(64) std::array<uint32_t, kMaxGroupLanes> states, chunk_of;
+  states.fill(kRansLowest);
+  for (size_t lane = 0; lane < lanes; ++lane) {
+    chunk_of[lane] = static_cast<uint32_t>(lane / kStates);
+  }
+  std::array<std::optional<EncodeMember<kStates>>, kMaxChunks> members;
+  std::array<uint8_t*, kMaxChunks> digits;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    members[i].emplace(chunks[i], i);
+    const auto first = members[i]->encode_last(whole_rounds);
+    std::copy_n(first.begin(), kStates, states.data() + i * kStates);
+    digits[i] = members[i]->digits();
+  }
+  for (size_t begin = whole_rounds; begin > 0;) {
+    const size_t values = std::min(EncodeTile::kValues, begin);
+    begin -= values;
+    for (size_t i = 0; i < chunks.size(); ++i) members[i]->set_entries(tile, begin, values);
+    RansGroupEncodeRounds rounds = {tile.entries.data(), states.data(), chunk_of.data(),
+                                    tile.digits.data() + tile.digits.size(),
+                                    tile.chunks.data() + tile.chunks.size()};
+    const size_t given = kernel(rounds, values / kStates);
+    for (size_t i = 1; i <= given; ++i) {
+      uint8_t*& to = digits[load_le<uint16_t>(rounds.chunks - kRansDigitBytes * i)];
+      to -= kRansDigitBytes;
+      std::memcpy(to, rounds.digits - kRansDigitBytes * i, kRansDigitBytes);
+    }
+  }
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    members[i]->digits() = digits[i];
+    members[i]->finish(states.data() + i * kStates);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Decoding
+
+RansGroupDecode decode_kernel_of(const RansKernels* kernels, size_t states, size_t lanes) noexcept {
   const int log2_states = std::countr_zero(states);
   const int log2_lanes = std::countr_zero(lanes) - RansKernels::kMinLog2GroupLanes;
 #if defined(FMTC_X86_KERNELS)
-  if (kernels->of_group[log2_states][log2_lanes] == nullptr) kernels = &kRansAvx2;
+  if (kernels->decode_group[log2_states][log2_lanes] == nullptr) kernels = &kRansAvx2;
 #endif
-  return kernels->of_group[log2_states][log2_lanes];
+  return kernels->decode_group[log2_states][log2_lanes];
 }
 
+constexpr size_t kTileValues = 64;  // of a chunk, decoded by one call of a kernel
+constexpr size_t kTileDigitBytes = kRansDigitBytes * kTileValues;  // bytes that they can take
+// A round of a chunk with S states reads 2 S bytes at its next digit and takes at most these, so
+// the kTileValues / S rounds of a tile stay within its kTileDigitBytes, whatever is in them.
+static_assert(kTileValues % (1 << RansKernels::kMaxLog2GroupStates) == 0);
+
 // What a kernel needs for the values of a tile: [rounds, lanes]; and of each chunk the digits.
-struct GroupTile {
+struct DecodeTile {
   alignas(64) std::array<uint32_t, kTileValues * kMaxGroupLanes> table;
   alignas(64) std::array<uint16_t, kTileValues * kMaxGroupLanes> offset;
   std::array<uint8_t, kTileDigitBytes * kMaxGroupLanes> digits;
@@ -66,11 +227,11 @@ struct GroupTile {
 // One chunk of a group, its lanes and how far it is decoded. Its digits are copied tile by tile,
 // so a kernel need not look where they end.
 template <size_t kStates>
-class GroupMember {
+class DecodeMember {
  public:
   // The chunk with this index in the group; so many lanes have all.
-  GroupMember(const CodedChunk& chunk, size_t index, size_t lanes,
-              const DecoderState& state) noexcept
+  DecodeMember(const CodedChunk& chunk, size_t index, size_t lanes,
+               const DecoderState& state) noexcept
       : chunk_(&chunk),
         state_(state),
         run_(chunk.tables, chunk.first, chunk.levels.size()),
@@ -78,7 +239,7 @@ class GroupMember {
         lanes_(lanes),
         digits_(index * kTileDigitBytes) {}
 
-  void set_tables(GroupTile& tile, size_t values) noexcept {
+  void set_tables(DecodeTile& tile, size_t values) noexcept {
     const ComponentTables& tables = chunk_->tables;
     const bool one_table = run_.size() >= values;
     if (one_table && one_table_ && run_.table() == table_) {  // those of the last tile
@@ -110,7 +271,7 @@ class GroupMember {
     }
   }
 
-  void set_digits(GroupTile& tile) const noexcept {
+  void set_digits(DecodeTile& tile) const noexcept {
     uint8_t* const digits = tile.digits.data() + digits_;
     if (left() >= kTileDigitBytes) {
       std::memcpy(digits, state_.digits, kTileDigitBytes);  // a size that the compiler knows
@@ -127,7 +288,7 @@ class GroupMember {
   }
 
   // Puts escaped levels into a tile, of which the kernel has written the levels.
-  void take_escapes(const GroupTile& tile, std::span<int16_t> levels) noexcept {
+  void take_escapes(const DecodeTile& tile, std::span<int16_t> levels) noexcept {
     for (size_t i = 0; i < levels.size() && good_; ++i) {
       if (static_cast<uint16_t>(levels[i] - tile.offset[place(i)]) != kEscapeSymbol) continue;
       good_ = state_.escapes - state_.digits >= static_cast<std::ptrdiff_t>(kRansDigitBytes);
@@ -166,12 +327,12 @@ class GroupMember {
 
 // Chunks of which group_size says that they can be decoded together.
 template <size_t kStates>
-class Group {
+class DecodeGroup {
  public:
-  Group(std::span<CodedChunk> chunks, const RansKernels* kernels) noexcept
+  DecodeGroup(std::span<CodedChunk> chunks, const RansKernels* kernels) noexcept
       : chunks_(chunks),
-        lanes_(std::max(std::bit_ceil(chunks.size() * kStates), kMinGroupLanes)),
-        kernel_(group_kernel(kernels, kStates, lanes_)) {
+        lanes_(lanes_of(chunks.size(), kStates)),
+        kernel_(decode_kernel_of(kernels, kStates, lanes_)) {
     // Lanes without a chunk decode nothing to nowhere.
     states_.fill(kRansLowest);
     levels_.fill(nowhere_.data());
@@ -210,13 +371,13 @@ class Group {
     for (size_t lane = 0; lane < lanes_; ++lane) {
       next_[lane] = static_cast<uint32_t>(lane / kStates * kTileDigitBytes);
     }
-    RansGroupRounds rounds = {chunks_[0].tables.entries.data(),
-                              tile_.table.data(),
-                              tile_.offset.data(),
-                              states_.data(),
-                              tile_.digits.data(),
-                              next_.data(),
-                              levels_.data()};
+    RansGroupDecodeRounds rounds = {chunks_[0].tables.entries.data(),
+                                    tile_.table.data(),
+                                    tile_.offset.data(),
+                                    states_.data(),
+                                    tile_.digits.data(),
+                                    next_.data(),
+                                    levels_.data()};
     const uint32_t escaped = kernel_(rounds, values / kStates);
     for (size_t i = 0; i < chunks_.size(); ++i) {
       auto& member = members_[i];
@@ -229,42 +390,56 @@ class Group {
 
   std::span<CodedChunk> chunks_;
   size_t lanes_;  // of a round
-  RansGroupKernel kernel_;
-  std::array<std::optional<GroupMember<kStates>>, kMaxChunks> members_;  // none: damaged
+  RansGroupDecode kernel_;
+  std::array<std::optional<DecodeMember<kStates>>, kMaxChunks> members_;  // none: damaged
   alignas(64) std::array<uint32_t, kMaxGroupLanes> states_;
   alignas(64) std::array<uint32_t, kMaxGroupLanes> next_;
   std::array<int16_t*, kMaxChunks> levels_;
   std::array<int16_t, kTileValues> nowhere_;
-  GroupTile tile_{};
+  DecodeTile tile_{};
 };
-
-void decode_group(std::span<CodedChunk> chunks, int states, const RansKernels* kernels) noexcept {
-  switch (states) {
-    case 1:
-      return Group<1>(chunks, kernels).decode();
-    case 2:
-      return Group<2>(chunks, kernels).decode();
-    case 4:
-      return Group<4>(chunks, kernels).decode();
-    default:
-      return Group<8>(chunks, kernels).decode();
-  }
-}
 
 }  // namespace
 }  // namespace rans
 
+void rans_chunks_encode(std::span<UncodedChunk> chunks, int states,
+                        const RansKernels* kernels) noexcept {
+  const auto fits = [&](const UncodedChunk& chunk) {
+    return kernels != nullptr && chunk.tables.count() > 0 && rans::symbols_distinct(chunk.tables) &&
+           rans::encode_log2_total(chunk.tables.table(0)) == kKernelLog2Total &&
+           chunk.out.size() >= rans_chunk_bound(chunk.levels.size(), states);
+  };
+  while (!chunks.empty()) {
+    const size_t together = rans::group_size(chunks, states, fits);
+    if (together == 1) {
+      UncodedChunk& chunk = chunks[0];
+      chunk.status = rans_chunk_encode(chunk.levels, chunk.first, chunk.tables, states, chunk.out,
+                                       chunk.used, kernels);
+    } else {
+      rans::with_states(states, [&](auto count) {
+        rans::encode_group<count()>(chunks.first(together), kernels);
+      });
+    }
+    chunks = chunks.subspan(together);
+  }
+}
+
 void rans_chunks_decode(std::span<CodedChunk> chunks, int states,
                         const RansKernels* kernels) noexcept {
+  const auto fits = [&](const CodedChunk& chunk) {
+    return kernels != nullptr && chunk.tables.width == size_t{1} << kKernelLog2Total &&
+           chunk.tables.entries.size() <= std::numeric_limits<uint32_t>::max();
+  };
   while (!chunks.empty()) {
-    const size_t together = rans::group_size(chunks, states, kernels);
-    const auto group = chunks.first(together);
+    const size_t together = rans::group_size(chunks, states, fits);
     if (together == 1) {
-      CodedChunk& chunk = group[0];
+      CodedChunk& chunk = chunks[0];
       chunk.status = rans_chunk_decode(chunk.payload, chunk.first, chunk.tables, states,
                                        chunk.levels, kernels);
     } else {
-      rans::decode_group(group, states, kernels);
+      rans::with_states(states, [&](auto count) {
+        rans::DecodeGroup<count()>(chunks.first(together), kernels).decode();
+      });
     }
     chunks = chunks.subspan(together);
   }

@@ -50,9 +50,23 @@ struct RansKernel {
   size_t (*decode)(RansDecodeRounds& state, int16_t* levels, size_t rounds);
 };
 
-// Rounds of several chunks with the same small number S of states, each taking digits of its own:
-// lane i is state i % S of chunk i / S. L is the number of lanes.
-struct RansGroupRounds {
+// Rounds of several chunks with the same small number S of states, each giving or taking digits of
+// its own: lane i is state i % S of chunk i / S. L is the number of lanes.
+struct RansGroupEncodeRounds {
+  const uint32_t* entries;   // [rounds, L] of the value, a frequency of at least 1
+  uint32_t* states;          // [L]
+  const uint32_t* chunk_of;  // [L] below 2^16
+  // The digits of all chunks end here, in the order of rounds and lanes, and in `chunks` the
+  // chunk_of of each. For a value there are 2 bytes to be written before, and kGroupSlack more.
+  uint8_t* digits;
+  uint8_t* chunks;
+};
+inline constexpr size_t kGroupSlack = 32;
+
+// Returns the number of digits. The last round is encoded first.
+using RansGroupEncode = size_t (*)(RansGroupEncodeRounds& state, size_t rounds);
+
+struct RansGroupDecodeRounds {
   const uint32_t* entries;  // of all tables, as rans_decode_table makes them
   const uint32_t* table;    // [rounds, L] where the value's table begins in `entries`, below 2^32
   const uint16_t* offset;   // [rounds, L] the level of the value's symbol 0, modulo 2^16
@@ -65,7 +79,7 @@ struct RansGroupRounds {
 };
 
 // Returns the set of lanes with escapes: bit i is lane i.
-using RansGroupKernel = uint32_t (*)(RansGroupRounds& state, size_t rounds);
+using RansGroupDecode = uint32_t (*)(RansGroupDecodeRounds& state, size_t rounds);
 
 // Of one instruction set. A set that has none for so few states or lanes leaves them to AVX2.
 struct RansKernels {
@@ -73,7 +87,8 @@ struct RansKernels {
   RansKernel of_states[4];  // 8, 16, 32 and 64
   static constexpr int kMaxLog2GroupStates = 3;
   static constexpr int kMinLog2GroupLanes = 3, kMaxLog2GroupLanes = 5;
-  RansGroupKernel of_group[4][3];  // 1, 2, 4 and 8 states of a chunk; 8, 16 and 32 lanes
+  RansGroupEncode encode_group[3];     // 8, 16 and 32 lanes
+  RansGroupDecode decode_group[4][3];  // the same for 1, 2, 4 and 8 states of a chunk
 };
 
 inline constexpr size_t kMinGroupLanes = size_t{1} << RansKernels::kMinLog2GroupLanes;

@@ -54,9 +54,7 @@ const RansKernel* decode_kernel(const RansKernels* kernels, int states,
 
 const RansKernel* encode_kernel(const RansKernels* kernels, int states,
                                 const ComponentTables& tables, int log2_total) noexcept {
-  // Kernels compare level - lo modulo 2^16, so no level below lo may come out as a symbol.
-  const bool distinct = tables.lo + static_cast<int64_t>(tables.width) - 1 <= 32768;
-  return distinct ? kernel_of(kernels, states, tables, log2_total) : nullptr;
+  return symbols_distinct(tables) ? kernel_of(kernels, states, tables, log2_total) : nullptr;
 }
 
 void encode_rounds(const RansKernel& kernel, const int16_t* levels, size_t rounds,

@@ -12,15 +12,15 @@
 namespace fmtc {
 namespace {
 
-// Whether kernels decode groups of each size that has a kernel of its own. Every other chunk begins
-// elsewhere in the tensor of these levels.
-bool decodes_groups(std::span<const int16_t> levels, const ComponentTables& encode_tables,
-                    const ComponentTables& decode_tables, const RansKernels* kernels) noexcept {
+// Whether kernels encode groups of each size that has a kernel of its own to the bytes of the
+// scalar code, and decode them. Every other chunk begins elsewhere in the tensor of these levels.
+bool codes_groups(std::span<const int16_t> levels, const ComponentTables& encode_tables,
+                  const ComponentTables& decode_tables, const RansKernels* kernels) noexcept {
   constexpr size_t kValues = 250;
   const std::array<size_t, 2> first = {0, levels.size() - kValues};
   for (int states = 1; states <= 1 << RansKernels::kMaxLog2GroupStates; states *= 2) {
-    std::array<std::array<uint8_t, kRansStateBytes * kMaxStates + 2 * kRansDigitBytes * kValues>, 2>
-        coded;
+    using Bytes = std::array<uint8_t, kRansStateBytes * kMaxStates + 2 * kRansDigitBytes * kValues>;
+    std::array<Bytes, 2> coded;
     std::array<size_t, 2> sizes{};
     for (size_t i = 0; i < 2; ++i) {
       if (rans_chunk_encode(levels.subspan(first[i], kValues), first[i], encode_tables, states,
@@ -29,9 +29,27 @@ bool decodes_groups(std::span<const int16_t> levels, const ComponentTables& enco
       }
     }
     for (size_t lanes = kMinGroupLanes; lanes <= kMaxGroupLanes; lanes *= 2) {
+      const size_t count = lanes / static_cast<size_t>(states);
+      std::array<Bytes, kMaxGroupLanes> encoded;
+      std::array<UncodedChunk, kMaxGroupLanes> uncoded;
+      for (size_t i = 0; i < count; ++i) {
+        uncoded[i] = {levels.subspan(first[i % 2], kValues),
+                      first[i % 2],
+                      encode_tables,
+                      encoded[i],
+                      0,
+                      Status::kBadCode};
+      }
+      rans_chunks_encode(std::span(uncoded).first(count), states, kernels);
+      for (size_t i = 0; i < count; ++i) {
+        const auto expected = std::span(coded[i % 2]).first(sizes[i % 2]);
+        if (uncoded[i].status != Status::kOk || uncoded[i].used != expected.size() ||
+            !std::equal(expected.begin(), expected.end(), encoded[i].begin())) {
+          return false;
+        }
+      }
       std::array<std::array<int16_t, kValues>, kMaxGroupLanes> decoded{};
       std::array<CodedChunk, kMaxGroupLanes> chunks;
-      const size_t count = lanes / static_cast<size_t>(states);
       for (size_t i = 0; i < count; ++i) {
         chunks[i] = {std::span(coded[i % 2]).first(sizes[i % 2]), first[i % 2], decode_tables,
                      decoded[i], Status::kBadCode};
@@ -98,7 +116,7 @@ bool codes_like_scalar(const RansKernels* kernels) noexcept {
         decoded == levels;
     if (!same) return false;
   }
-  return decodes_groups(levels, encode_tables, decode_tables, kernels);
+  return codes_groups(levels, encode_tables, decode_tables, kernels);
 }
 
 }  // namespace

@@ -20,11 +20,29 @@ inline bool states_valid(int states) noexcept {
 // log2 of the sum of frequencies of an encode table; 0 where it is none that is allowed.
 int encode_log2_total(std::span<const uint32_t> entries) noexcept;
 
+// Whether level - lo modulo 2^16 is below the number of a table's levels for these alone, so that
+// vector code may compare it in 16 bits.
+inline bool symbols_distinct(const ComponentTables& encode_tables) noexcept {
+  return encode_tables.lo + static_cast<int64_t>(encode_tables.width) - 1 <= 32768;
+}
+
 struct EncoderState {
   alignas(64) std::array<uint32_t, kMaxStates> states;
   uint8_t* digits;   // the digits written so far begin here; they grow downwards
   uint8_t* escapes;  // the escaped levels written so far end here; they grow upwards
 };
+
+// The encoder of a chunk at its end; `out` has the bytes of rans_chunk_bound for the values.
+EncoderState begin_chunk(std::span<uint8_t> out, size_t values, size_t count) noexcept;
+
+// Encodes the values from `begin` to before `end`, at whose last one `run` stands, one by one, the
+// last one first.
+void encode_values(std::span<const int16_t> levels, size_t begin, size_t end,
+                   const ComponentTables& tables, size_t count, BackwardRunCursor& run,
+                   EncoderState& state) noexcept;
+
+// Puts the states in front of the digits and all of it at the beginning of `out`; returns its size.
+size_t finish_chunk(std::span<uint8_t> out, size_t count, EncoderState& state) noexcept;
 
 struct DecoderState {
   alignas(64) std::array<uint32_t, kMaxStates> states;

@@ -58,15 +58,39 @@ __attribute__((noinline)) const uint8_t* load_escapes(const uint16_t* offset, si
   return escapes;
 }
 
+// The lanes that must give a digit before their next value, of these entries: where the state would
+// exceed 32 bits.
+template <class V>
+FMTC_INLINE typename V::Mask gives_digits(typename V::Vector x, typename V::Vector entry) {
+  const auto most = V::sub(V::template right<16>(entry), V::all(1));
+  return V::greater(V::template right<32 - kKernelLog2Total>(x), most);
+}
+
+// A value of each lane: the states x after it. The lanes in `full` have given a digit.
+template <class V>
+FMTC_INLINE typename V::Vector put_values(typename V::Vector x, typename V::Vector entry,
+                                          typename V::Mask full) {
+  using Vector = typename V::Vector;
+  constexpr int kLog2 = kKernelLog2Total;
+  const Vector frequency = V::template right<16>(entry);
+  const Vector from = V::where(full, V::template right<16>(x), x);
+  // x = M * floor(x / f) + start + x mod f, where the quotient is not known to 1 yet.
+  const Vector quotient = V::quotient(from, frequency);
+  const Vector rest = V::sub(from, V::multiply(quotient, frequency));
+  const auto more = V::greater(rest, V::sub(frequency, V::all(1)));
+  const Vector start = V::bit_and(entry, V::all(0xFFFF));
+  const Vector to = V::add(V::add(V::template left<kLog2>(quotient), rest), start);
+  return V::add_where(more, to, V::sub(V::all(1u << kLog2), frequency));
+}
+
 // V: the instruction set; kVectors: of V::kElements states in a round.
 template <class V, int kVectors>
 void encode_rounds(RansEncodeRounds& shared, const int16_t* levels, size_t rounds) {
   using Vector = typename V::Vector;
-  constexpr int kElements = V::kElements, kStates = kVectors * kElements, kLog2 = kKernelLog2Total;
+  constexpr int kElements = V::kElements, kStates = kVectors * kElements;
   const RansEncodeRounds state = shared;
   uint8_t* digits = state.digits;
   uint8_t* escapes = state.escapes;
-  const Vector total = V::all(1u << kLog2);
   Vector x[kVectors];
   for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kElements);
   for (const int16_t* next = levels + rounds * kStates; next != levels;) {
@@ -92,19 +116,9 @@ void encode_rounds(RansEncodeRounds& shared, const int16_t* levels, size_t round
     }
 #pragma GCC unroll 8
     for (int v = kVectors - 1; v >= 0; --v) {
-      const Vector frequency = V::template right<16>(entries[v]);
-      const Vector most = V::sub(frequency, V::all(1));
-      // Where the state would exceed 32 bits, a digit goes out first.
-      const auto full = V::greater(V::template right<32 - kLog2>(x[v]), most);
+      const auto full = gives_digits<V>(x[v], entries[v]);
       digits = V::push_digits(x[v], full, digits);
-      const Vector from = V::where(full, V::template right<16>(x[v]), x[v]);
-      // x = M * floor(x / f) + start + x mod f, where the quotient is not known to 1 yet.
-      const Vector quotient = V::quotient(from, frequency);
-      const Vector rest = V::sub(from, V::multiply(quotient, frequency));
-      const auto more = V::greater(rest, most);
-      const Vector start = V::bit_and(entries[v], V::all(0xFFFF));
-      const Vector to = V::add(V::add(V::template left<kLog2>(quotient), rest), start);
-      x[v] = V::add_where(more, to, V::sub(total, frequency));
+      x[v] = put_values<V>(x[v], entries[v], full);
     }
   }
   for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kElements, x[v]);
@@ -160,6 +174,32 @@ size_t decode_rounds(RansDecodeRounds& shared, int16_t* levels, size_t rounds) {
   shared.digits = digits;
   shared.escapes = escapes;
   return round;
+}
+
+// kVectors: of a round.
+template <class V, int kVectors>
+size_t encode_group(RansGroupEncodeRounds& state, size_t rounds) {
+  using Vector = typename V::Vector;
+  constexpr int kElements = V::kElements, kRound = kVectors * kElements;
+  uint8_t* digits = state.digits;
+  uint8_t* chunks = state.chunks;
+  Vector x[kVectors];
+  for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kElements);
+  Vector chunk_of[kVectors];
+  for (int v = 0; v < kVectors; ++v) chunk_of[v] = V::load(state.chunk_of + v * kElements);
+  for (const uint32_t* next = state.entries + rounds * kRound; next != state.entries;) {
+    next -= kRound;
+#pragma GCC unroll 4
+    for (int v = kVectors - 1; v >= 0; --v) {
+      const Vector entry = V::load(next + v * kElements);
+      const auto full = gives_digits<V>(x[v], entry);
+      digits = V::push_digits(x[v], full, digits);
+      chunks = V::push_digits(chunk_of[v], full, chunks);
+      x[v] = put_values<V>(x[v], entry, full);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) V::store(state.states + v * kElements, x[v]);
+  return static_cast<size_t>(state.digits - digits) / 2;
 }
 
 // What each byte of a quarter of a vector, 4 elements, is taken from; kZero: it is 0.
@@ -230,10 +270,10 @@ FMTC_INLINE typename V::Vector pull_digits_of_group(typename V::Vector x, const 
 
 // kVectors: of a round; kStates: of each chunk, at most a vector's elements.
 template <class V, int kVectors, int kStates>
-uint32_t decode_group(RansGroupRounds& shared, size_t rounds) {
+uint32_t decode_group(RansGroupDecodeRounds& shared, size_t rounds) {
   using Vector = typename V::Vector;
   constexpr int kElements = V::kElements, kRound = kVectors * kElements, kChunks = kRound / kStates;
-  const RansGroupRounds state = shared;
+  const RansGroupDecodeRounds state = shared;
   const uint32_t* table = state.table;
   const uint16_t* offset = state.offset;
   int16_t* levels[kChunks];

@@ -1,5 +1,9 @@
 #include "core/simd.h"
 
+#if defined(FMTC_X86_KERNELS)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
 #include <cstdlib>
 #include <string_view>
@@ -7,11 +11,19 @@
 namespace fmtc {
 namespace {
 
+#if defined(FMTC_X86_KERNELS)
+// Not a name that __builtin_cpu_supports has with all compilers.
+bool has_lzcnt() noexcept {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_LZCNT) != 0;
+}
+#endif
+
 Simd detect() noexcept {
 #if defined(FMTC_X86_KERNELS)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                     __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-                    __builtin_cpu_supports("popcnt");
+                    __builtin_cpu_supports("popcnt") && has_lzcnt();
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx2 && avx512) return Simd::kAvx512;

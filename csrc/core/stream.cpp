@@ -72,20 +72,23 @@ Status check_words(const ComponentTables& tables) noexcept {
   return words_valid(tables) ? Status::kOk : Status::kBadArgument;
 }
 
-Status encode_payload(const StreamHeader& header, std::span<const int16_t> levels, uint64_t first,
-                      const ComponentTables& tables, std::span<uint8_t> out,
-                      size_t& used) noexcept {
+void encode_payload(const StreamHeader& header, UncodedChunk& chunk) noexcept {
+  auto& [levels, first, tables, out, used, status] = chunk;
   switch (header.coder) {
     case Coder::kHuffman:
-      return huffman_chunk_encode(levels, first, tables, header.lanes(), out, used);
+      status = huffman_chunk_encode(levels, first, tables, header.lanes(), out, used);
+      return;
     case Coder::kRans:
-      return rans_chunk_encode(levels, first, tables, header.lanes(), out, used);
+      status = rans_chunk_encode(levels, first, tables, header.lanes(), out, used);
+      return;
     case Coder::kEbpc:
-      return ebpc_chunk_encode(levels, Words(tables), out, used);
+      status = ebpc_chunk_encode(levels, Words(tables), out, used);
+      return;
     case Coder::kDctCm:
-      return dct_cm_chunk_encode(levels, Words(tables), out, used);
+      status = dct_cm_chunk_encode(levels, Words(tables), out, used);
+      return;
   }
-  return Status::kBadCoder;
+  status = Status::kBadCoder;
 }
 
 Status decode_payload(const StreamHeader& header, const CodedChunk& chunk) noexcept {
@@ -146,9 +149,9 @@ void store_directory(std::span<const ChunkPayload> payloads, uint8_t* directory)
 }
 
 // Encodes chunk after chunk, each behind the one before, with room for what precedes them.
-Status encode_chunks(const StreamHeader& header, std::span<const int16_t> levels,
-                     const ComponentTables& tables, std::span<uint8_t> out,
-                     std::span<ChunkPayload> payloads) noexcept {
+Status encode_one_by_one(const StreamHeader& header, std::span<const int16_t> levels,
+                         const ComponentTables& tables, std::span<uint8_t> out,
+                         std::span<ChunkPayload> payloads) noexcept {
   size_t used = kMaxFieldBytes + directory_bytes(header) + kChecksumBytes;
   for (uint64_t chunk = 0; chunk < payloads.size(); ++chunk) {
     const Status status =
@@ -178,6 +181,32 @@ ComponentTables with_segments(const ComponentTables& tables, const StreamHeader&
   return result;
 }
 
+// The chunk of a task, if it can be encoded, as its status says.
+UncodedChunk open_task(const EncodeTask& task, const ComponentTables& tables) noexcept {
+  const StreamHeader& header = *task.header;
+  UncodedChunk opened;
+  if (!chunk_valid(header, task.chunk, task.levels.size(), tables)) {
+    opened.status = Status::kBadArgument;
+    return opened;
+  }
+  if (task.out.size() < chunk_bound(header, task.chunk)) {
+    opened.status = Status::kBufferTooSmall;
+    return opened;
+  }
+  opened.first = header.chunk_first(task.chunk);
+  opened.levels =
+      task.levels.subspan(static_cast<size_t>(opened.first), header.chunk_values(task.chunk));
+  opened.tables = with_segments(tables, header);
+  opened.out = task.out;
+  return opened;
+}
+
+// What an encoded chunk became.
+ChunkPayload payload_of(const StreamHeader& header, const UncodedChunk& chunk) noexcept {
+  const std::span<const uint8_t> bytes = chunk.out.first(chunk.used);
+  return {bytes, header.chunks() > 1 ? crc32c(bytes) : 0};
+}
+
 // Finds a chunk and checks all that can be checked without decoding it, as its status says.
 CodedChunk open_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
                       const ComponentTables& tables, uint64_t chunk,
@@ -199,13 +228,17 @@ CodedChunk open_chunk(const StreamHeader& header, std::span<const uint8_t> bytes
   return opened;
 }
 
-// How many of the first tasks are rANS chunks with as many states.
-size_t rans_tasks(std::span<const ChunkTask> tasks) noexcept {
+constexpr size_t kMostTogether = 32;  // chunks that rANS codes together
+
+// How many of the first tasks are rANS chunks with as many states, at most kMostTogether; 1 where
+// the first one is of another coder.
+template <class Task>
+size_t rans_tasks(std::span<const Task> tasks) noexcept {
   const StreamHeader& first = *tasks[0].header;
-  const auto end = std::find_if(tasks.begin(), tasks.end(), [&](const ChunkTask& task) {
+  const auto end = std::find_if(tasks.begin(), tasks.end(), [&](const Task& task) {
     return task.header->coder != Coder::kRans || task.header->log2_lanes != first.log2_lanes;
   });
-  return static_cast<size_t>(end - tasks.begin());
+  return std::clamp<size_t>(static_cast<size_t>(end - tasks.begin()), 1, kMostTogether);
 }
 
 }  // namespace
@@ -288,17 +321,43 @@ size_t stream_bound(const StreamHeader& header) noexcept {
 Status encode_chunk(const StreamHeader& header, std::span<const int16_t> levels,
                     const ComponentTables& tables, uint64_t chunk, std::span<uint8_t> out,
                     ChunkPayload& payload) noexcept {
-  if (!chunk_valid(header, chunk, levels.size(), tables)) return Status::kBadArgument;
-  if (out.size() < chunk_bound(header, chunk)) return Status::kBufferTooSmall;
-  const uint64_t first = header.chunk_first(chunk);
-  const auto values = levels.subspan(static_cast<size_t>(first), header.chunk_values(chunk));
-  const ComponentTables segments = with_segments(tables, header);
-  size_t used = 0;
-  const Status status = encode_payload(header, values, first, segments, out, used);
-  if (status != Status::kOk) return status;
-  payload.bytes = out.first(used);
-  payload.checksum = header.chunks() > 1 ? crc32c(payload.bytes) : 0;
-  return Status::kOk;
+  const EncodeTask task = {&header, levels, chunk, out, {}, Status::kOk};
+  UncodedChunk opened = open_task(task, tables);
+  if (opened.status == Status::kOk) encode_payload(header, opened);
+  if (opened.status == Status::kOk) payload = payload_of(header, opened);
+  return opened.status;
+}
+
+size_t chunks_together(const StreamHeader& header) noexcept {
+  return header.coder == Coder::kRans ? rans_chunks_together(header.lanes()) : 1;
+}
+
+void encode_chunks(const ComponentTables& tables, std::span<EncodeTask> tasks) noexcept {
+  std::array<UncodedChunk, kMostTogether> opened;
+  std::array<EncodeTask*, kMostTogether> of_task;
+  while (!tasks.empty()) {
+    const size_t together = rans_tasks(std::span<const EncodeTask>(tasks));
+    size_t good = 0;
+    for (EncodeTask& task : tasks.first(together)) {
+      opened[good] = open_task(task, tables);
+      task.status = opened[good].status;
+      of_task[good] = &task;
+      if (task.status == Status::kOk) ++good;
+    }
+    const StreamHeader& header = *tasks[0].header;
+    if (header.coder == Coder::kRans) {
+      rans_chunks_encode(std::span(opened).first(good), header.lanes());
+    } else if (good == 1) {
+      encode_payload(header, opened[0]);
+    }
+    for (size_t i = 0; i < good; ++i) {
+      of_task[i]->status = opened[i].status;
+      if (opened[i].status == Status::kOk) {
+        of_task[i]->payload = payload_of(*of_task[i]->header, opened[i]);
+      }
+    }
+    tasks = tasks.subspan(together);
+  }
 }
 
 Status finish_stream(const StreamHeader& header, std::span<const ChunkPayload> payloads,
@@ -356,11 +415,10 @@ Status decode_chunk(const StreamHeader& header, std::span<const uint8_t> bytes,
 }
 
 void decode_chunks(const ComponentTables& tables, std::span<ChunkTask> tasks) noexcept {
-  constexpr size_t kMost = 32;  // that rANS decodes together
-  std::array<CodedChunk, kMost> opened;
-  std::array<ChunkTask*, kMost> of_task;
+  std::array<CodedChunk, kMostTogether> opened;
+  std::array<ChunkTask*, kMostTogether> of_task;
   while (!tasks.empty()) {
-    const size_t together = std::clamp<size_t>(rans_tasks(tasks), 1, kMost);
+    const size_t together = rans_tasks(std::span<const ChunkTask>(tasks));
     size_t good = 0;
     for (ChunkTask& task : tasks.first(together)) {
       opened[good] = open_chunk(*task.header, task.bytes, tables, task.chunk, task.levels);
@@ -388,7 +446,7 @@ Status stream_encode(const StreamHeader& header, std::span<const int16_t> levels
   if (status != Status::kOk) return status;
   try {
     std::vector<ChunkPayload> payloads(static_cast<size_t>(header.chunks()));
-    status = encode_chunks(header, levels, tables, out, payloads);
+    status = encode_one_by_one(header, levels, tables, out, payloads);
     return status == Status::kOk ? finish_stream(header, payloads, out, used) : status;
   } catch (const std::bad_alloc&) {
     return Status::kOutOfMemory;

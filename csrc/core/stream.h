@@ -121,6 +121,22 @@ Status encode_chunk(const StreamHeader& header, std::span<const int16_t> levels,
                     const ComponentTables& tables, uint64_t chunk, std::span<uint8_t> out,
                     ChunkPayload& payload) noexcept;
 
+// A chunk of one of several streams; the members are as for encode_chunk.
+struct EncodeTask {
+  const StreamHeader* header = nullptr;
+  std::span<const int16_t> levels;
+  uint64_t chunk = 0;
+  std::span<uint8_t> out;
+  ChunkPayload payload;
+  Status status = Status::kOk;  // what came of it
+};
+
+// encode_chunk for each task, to the same bytes. Chunks of several streams that have few states, as
+// those of a batch of small tensors do, are encoded side by side (rans_chunks_encode), as many as
+// chunks_together says; more at once are no faster.
+void encode_chunks(const ComponentTables& tables, std::span<EncodeTask> tasks) noexcept;
+size_t chunks_together(const StreamHeader& header) noexcept;
+
 // Makes a stream of all chunks: the first `used` bytes of `out`; no others are touched.
 //   payloads  [header.chunks()], not in `out`; or in it in their order, each of them at or behind
 //             its place in the stream

@@ -39,32 +39,44 @@ struct Batch {
   }
 };
 
-// Codes a chunk into space that stays in the thread's cache, and keeps a copy of what it took: the
-// bound is about ten times the payload, and memory that is touched for the first time costs more
-// than coding.
-Status encode_task(Batch& batch, int64_t task) {
+// Codes chunks `begin` to before `end` into space that stays in the thread's cache, and keeps a
+// copy of what they took: the bound is about ten times the payload, and memory that is touched for
+// the first time costs more than coding.
+void encode_tasks(Batch& batch, int64_t begin, int64_t end, Failures& failures) {
   thread_local Buffer<uint8_t> space;
-  const auto index = static_cast<size_t>(task);
-  const auto chunk = static_cast<uint64_t>(task % batch.chunks());
-  const int64_t image = task / batch.chunks();
-  const StreamHeader& header = batch.header(image);
-  ChunkPayload& payload = batch.payloads[index];
-  const Status status = encode_chunk(header, batch.image(image), batch.tables, chunk,
-                                     space.take(chunk_bound(header, chunk)), payload);
-  if (status != Status::kOk) return status;
-  batch.bytes[index].assign(payload.bytes.begin(), payload.bytes.end());
-  payload.bytes = batch.bytes[index];
-  return Status::kOk;
+  thread_local std::vector<EncodeTask> tasks;
+  tasks.clear();
+  size_t bytes = 0;
+  for (int64_t task = begin; task < end; ++task) {
+    const int64_t image = task / batch.chunks();
+    const auto chunk = static_cast<uint64_t>(task % batch.chunks());
+    tasks.push_back({&batch.header(image), batch.image(image), chunk, {}, {}, Status::kOk});
+    bytes += chunk_bound(batch.header(image), chunk);
+  }
+  std::span<uint8_t> left = space.take(bytes);
+  for (EncodeTask& task : tasks) {
+    task.out = left.first(chunk_bound(*task.header, task.chunk));
+    left = left.subspan(task.out.size());
+  }
+  encode_chunks(batch.tables, tasks);
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const size_t index = static_cast<size_t>(begin) + i;
+    failures.add(static_cast<int64_t>(index), tasks[i].status);
+    if (tasks[i].status != Status::kOk) continue;
+    batch.bytes[index].assign(tasks[i].payload.bytes.begin(), tasks[i].payload.bytes.end());
+    batch.payloads[index] = {batch.bytes[index], tasks[i].payload.checksum};
+  }
 }
 
 // Encodes all chunks; `failed` becomes the image of the first that could not be.
-Status encode_chunks(Batch& batch, const ForEach& for_each, int64_t& failed) {
+Status encode_all(Batch& batch, const ForEach& for_each, int64_t& failed) {
   if (batch.chunks() == 0) return Status::kOk;
+  const auto together = static_cast<int64_t>(chunks_together(batch.headers.front()));
   Failures failures;
   for_each(static_cast<int64_t>(batch.payloads.size()), [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
+    for (int64_t task = begin; task < end; task += together) {
       try {
-        failures.add(task, encode_task(batch, task));
+        encode_tasks(batch, task, std::min(task + together, end), failures);
       } catch (const std::bad_alloc&) {
         failures.add(task, Status::kOutOfMemory);
       }
@@ -224,7 +236,7 @@ Status encode_images(const ComponentTables& tables, std::span<const StreamHeader
                      std::span<int64_t> used, const ForEach& for_each, int64_t& failed) {
   if (headers.empty()) return Status::kOk;
   Batch batch(tables, headers, values, payload_space());
-  const Status status = encode_chunks(batch, for_each, failed);
+  const Status status = encode_all(batch, for_each, failed);
   return status != Status::kOk ? status : finish_streams(batch, bytes, buffer, used, for_each);
 }
 

@@ -74,9 +74,9 @@ void rans(benchmark::State& state, bool encode) {
   report(state, used);
 }
 
-// Chunks of several streams, decoded together; each has classes of positions of its own. Arguments:
+// Chunks of several streams, coded together; each has classes of positions of its own. Arguments:
 // 10 * scale, values of a component, classes, states, streams.
-void rans_chunks(benchmark::State& state) {
+void rans_chunks(benchmark::State& state, bool encode) {
   constexpr size_t kTables = 8;
   const double scale = static_cast<double>(state.range(0)) / 10;
   const auto plane = static_cast<uint64_t>(state.range(1));
@@ -96,6 +96,8 @@ void rans_chunks(benchmark::State& state) {
   std::vector<std::vector<uint64_t>> parts(streams);
   std::vector<std::vector<uint8_t>> bytes(streams);
   std::vector<std::vector<int16_t>> decoded(streams, std::vector<int16_t>(values));
+  std::vector<std::vector<int16_t>> levels(streams);
+  std::vector<UncodedChunk> uncoded;
   std::vector<CodedChunk> chunks;
   size_t used_by_all = 0;
   for (size_t n = 0; n < streams; ++n) {
@@ -105,20 +107,24 @@ void rans_chunks(benchmark::State& state) {
     for (size_t k = 0; k < components; ++k) {
       sizes.insert(sizes.end(), parts[n].begin(), parts[n].end());
     }
-    const std::vector<int16_t> levels = draw_levels(book, counts, sizes, random);
+    levels[n] = draw_levels(book, counts, sizes, random);
     bytes[n].resize(rans_chunk_bound(values, states));
     ComponentTables encode_tables = book.encode_tables(plane);
     encode_tables.parts = parts[n];
-    size_t used = 0;
-    if (rans_chunk_encode(levels, 0, encode_tables, states, bytes[n], used) != Status::kOk) {
-      state.SkipWithError("encoding failed");
-    }
+    uncoded.push_back({levels[n], 0, encode_tables, bytes[n]});
+    rans_chunks_encode(std::span(&uncoded.back(), 1), states);
+    if (uncoded.back().status != Status::kOk) state.SkipWithError("encoding failed");
+    const size_t used = uncoded.back().used;
     used_by_all += used;
     ComponentTables tables = book.decode_tables(plane);
     tables.parts = parts[n];
     chunks.push_back({std::span(bytes[n]).first(used), 0, tables, decoded[n]});
   }
   for (auto _ : state) {
+    if (encode) {
+      rans_chunks_encode(uncoded, states);
+      continue;
+    }
     rans_chunks_decode(chunks, states);
     for (const CodedChunk& chunk : chunks) {
       if (chunk.status != Status::kOk) state.SkipWithError("decoding failed");
@@ -175,12 +181,19 @@ const std::vector<std::vector<int64_t>> kRansArguments = {
     {1, 4, 8, 32, 64},
     benchmark::CreateDenseRange(0, static_cast<int64_t>(cpu_simd()), 1)};
 const std::vector<std::string> kRansNames = {"scale10", "plane", "states", "simd"};
+const std::vector<std::vector<int64_t>> kRansChunksArguments = {
+    {3, 20}, {49, 196, 784}, {1, 4}, {1, 2, 4, 8}, {1, 2, 3, 4, 8, 16}};
+const std::vector<std::string> kRansChunksNames = {"scale10", "plane", "classes", "states",
+                                                   "streams"};
 
 BENCHMARK_CAPTURE(rans, encode, true)->ArgNames(kRansNames)->ArgsProduct(kRansArguments);
 BENCHMARK_CAPTURE(rans, decode, false)->ArgNames(kRansNames)->ArgsProduct(kRansArguments);
-BENCHMARK(rans_chunks)
-    ->ArgNames({"scale10", "plane", "classes", "states", "streams"})
-    ->ArgsProduct({{3, 20}, {49, 196, 784}, {1, 4}, {1, 2, 4, 8}, {1, 2, 3, 4, 8, 16}});
+BENCHMARK_CAPTURE(rans_chunks, encode, true)
+    ->ArgNames(kRansChunksNames)
+    ->ArgsProduct(kRansChunksArguments);
+BENCHMARK_CAPTURE(rans_chunks, decode, false)
+    ->ArgNames(kRansChunksNames)
+    ->ArgsProduct(kRansChunksArguments);
 BENCHMARK_CAPTURE(huffman, encode, true)->ArgName("scale10")->Arg(2)->Arg(20)->Arg(80);
 BENCHMARK_CAPTURE(huffman, decode, false)->ArgName("scale10")->Arg(2)->Arg(20)->Arg(80);
 BENCHMARK(histogram_of_levels)->ArgName("scale10")->Arg(2)->Arg(80);

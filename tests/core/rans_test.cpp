@@ -706,13 +706,41 @@ struct Group {
     for (int16_t& level : member.levels) {
       if (escapes != 0 && random() % escapes == 0) level = static_cast<int16_t>(random());
     }
-    member.payload.resize(rans_chunk_bound(count, states));
-    size_t used = 0;
-    EXPECT_EQ(rans_chunk_encode(member.levels, first, tables(book.encode_tables(kPlane), member),
-                                states, member.payload, used, nullptr),
-              Status::kOk);
-    member.payload.resize(used);
+    encode(member);
     members.push_back(member);
+  }
+
+  // The payload of its levels, by the scalar code.
+  void encode(Member& member) const {
+    member.payload.resize(rans_chunk_bound(member.levels.size(), states));
+    size_t used = 0;
+    EXPECT_EQ(
+        rans_chunk_encode(member.levels, member.first, tables(book.encode_tables(kPlane), member),
+                          states, member.payload, used, nullptr),
+        Status::kOk);
+    member.payload.resize(used);
+  }
+
+  // All chunks together become the bytes that the scalar code made of each, with all kernels.
+  void expect_same_bytes() const {
+    for (const RansKernels* kernels : all_kernels()) {
+      std::vector<Bytes> bytes;
+      for (const Member& member : members) {
+        bytes.emplace_back(rans_chunk_bound(member.levels.size(), states), 55);
+      }
+      std::vector<UncodedChunk> chunks;
+      for (size_t i = 0; i < members.size(); ++i) {
+        chunks.push_back({members[i].levels, members[i].first,
+                          tables(book.encode_tables(kPlane), members[i]), bytes[i], 77,
+                          Status::kTooLarge});
+      }
+      rans_chunks_encode(chunks, states, kernels);
+      for (size_t i = 0; i < members.size(); ++i) {
+        ASSERT_EQ(chunks[i].status, Status::kOk) << i << " of " << members.size();
+        bytes[i].resize(chunks[i].used);
+        ASSERT_EQ(bytes[i], members[i].payload) << i << " of " << members.size();
+      }
+    }
   }
 
   // Of all chunks together, the same from all kernels as of each chunk from the scalar code; what
@@ -747,6 +775,7 @@ struct Group {
   }
 
   void expect_round_trip() const {
+    expect_same_bytes();
     for (const Status status : decode()) ASSERT_EQ(status, Status::kOk);
     for (const Member& member : members) {
       Levels levels(member.levels.size());
@@ -849,12 +878,63 @@ TEST(RansChunks, AnyTablesAndBytesAreSafe) {
   }
 }
 
+// Levels at the ends of int16, in tables at its ends: none is taken for another one.
+TEST(RansChunks, LevelsAtTheEndsOfTheirRange) {
+  for (const int32_t lo : {-32768, -12, 32767 - 29, 32767}) {
+    for (const int states : {1, 2, 4, 8}) {
+      Group group(26, states);
+      group.book.lo = lo;
+      for (size_t i = 0; i < 9; ++i) group.add(0, 200, 3);
+      for (Group::Member& member : group.members) {
+        for (size_t i = 0; i < member.levels.size(); i += 5) {
+          member.levels[i] = static_cast<int16_t>(i % 2 == 0 ? -32768 : 32767);
+        }
+        group.encode(member);
+      }
+      group.expect_same_bytes();
+    }
+  }
+}
+
+// A chunk that has too little room, or whose tables are none, does not concern the others.
+TEST(RansChunks, OneThatCannotBeEncoded) {
+  for (const int states : {1, 2, 4, 8}) {
+    Group group(27, states);
+    for (size_t i = 0; i < 9; ++i) group.add(0, 150, 40);
+    for (const RansKernels* kernels : all_kernels()) {
+      std::vector<Bytes> bytes(9, Bytes(rans_chunk_bound(150, states)));
+      std::vector<UncodedChunk> chunks;
+      for (size_t i = 0; i < 9; ++i) {
+        chunks.push_back({group.members[i].levels, 0,
+                          group.tables(group.book.encode_tables(Group::kPlane), group.members[i]),
+                          bytes[i]});
+      }
+      chunks[3].out = chunks[3].out.first(bytes[3].size() - 1);
+      chunks[6].tables.entries = {};
+      rans_chunks_encode(chunks, states, kernels);
+      for (size_t i = 0; i < 9; ++i) {
+        const Status expected = i == 3   ? Status::kBufferTooSmall
+                                : i == 6 ? Status::kBadArgument
+                                         : Status::kOk;
+        ASSERT_EQ(chunks[i].status, expected) << i;
+        if (expected != Status::kOk) continue;
+        bytes[i].resize(chunks[i].used);
+        EXPECT_EQ(bytes[i], group.members[i].payload) << i;
+      }
+    }
+  }
+}
+
 TEST(RansChunks, BadNumbersOfStatesAreRefused) {
   Group group(25, 1);
   for (size_t i = 0; i < 4; ++i) group.add(0, 100, 0);
   for (const int states : {-1, 0, 3, 65, 128}) {
     group.states = states;
     for (const Status status : group.decode()) EXPECT_EQ(status, Status::kBadArgument);
+    std::vector<UncodedChunk> chunks(
+        4, {group.members[0].levels, 0, group.book.encode_tables(Group::kPlane), {}});
+    rans_chunks_encode(chunks, states);
+    for (const UncodedChunk& chunk : chunks) EXPECT_EQ(chunk.status, Status::kBadArgument);
   }
 }
 

@@ -843,6 +843,43 @@ TEST(Stream, ChunksOfABatchAreDecodedTogether) {
   }
 }
 
+// What encode_chunks makes of all chunks of a batch is what encode_chunk makes of each.
+TEST(Stream, ChunksOfABatchAreEncodedTogether) {
+  for (const Coder coder : kCoders) {
+    for (const int log2_chunk : {8, 17}) {
+      for (const int log2_lanes : {0, 1, 2, 3}) {
+        const StreamHeader header = header_of(coder, 9, 15, 14, log2_chunk, log2_lanes);
+        for (const size_t size : {1, 2, 3, 8, 9, 40}) {
+          const std::vector<Case> batch = batch_of(header, size);
+          std::vector<EncodeTask> tasks;
+          std::vector<std::vector<uint8_t>> bytes;
+          for (const Case& one : batch) {
+            for (uint64_t chunk = 0; chunk < header.chunks(); ++chunk) {
+              bytes.emplace_back(chunk_bound(header, chunk));
+              tasks.push_back(
+                  {&one.header, one.levels, chunk, bytes.back(), {}, Status::kTooLarge});
+            }
+          }
+          const ComponentTables tables = batch[0].encode_tables();
+          tasks.back().out = tasks.back().out.first(tasks.back().out.size() - 1);
+          encode_chunks(tables, tasks);
+          EXPECT_EQ(tasks.back().status, Status::kBufferTooSmall);
+          tasks.pop_back();
+          for (const EncodeTask& task : tasks) {
+            ASSERT_EQ(task.status, Status::kOk);
+            std::vector<uint8_t> expected(chunk_bound(header, task.chunk));
+            ChunkPayload payload;
+            ASSERT_EQ(encode_chunk(header, task.levels, tables, task.chunk, expected, payload),
+                      Status::kOk);
+            ASSERT_TRUE(std::ranges::equal(task.payload.bytes, payload.bytes));
+            ASSERT_EQ(task.payload.checksum, payload.checksum);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(Stream, ADamagedChunkDoesNotConcernTheOthersOfItsBatch) {
   for (const int log2_chunk : {8, 17}) {
     for (const int log2_lanes : {0, 1, 2, 3}) {
