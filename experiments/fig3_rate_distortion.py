@@ -1,7 +1,7 @@
 """Fig. 3: rate-distortion curves, with 8- and 4-bit weights.
 
-A panel a network: top-1 accuracy against bits a value, the entropy (solid) and what is really
-written (dashed: Huffman codes of the paper's presets, rANS streams of preset fmtc). Colours are the
+A panel a network: top-1 accuracy against bits a value, what is really written (solid: Huffman
+codes of the paper's presets, rANS streams of preset fmtc) and the entropy (dashed). Colours are the
 weights' bits as in the paper, markers the presets.
 
     python -m experiments.fig3_rate_distortion --models resnet18 resnet50 --data imagenet/val
@@ -60,7 +60,7 @@ def present(results: list[Result], options: argparse.Namespace):
     panels = [
         accuracy_panel(
             result["model"],
-            "bits per value (solid: entropy, dashed: coded)",
+            "bits per value (solid: coded, dashed: entropy)",
             result,
             [
                 series
@@ -88,8 +88,8 @@ def _curves(result: Result, preset: str, weight_bits: int, marker: str) -> list[
     label = f"{preset}, {weight_bits}-bit weights"
     coded_bits = [point["bits_per_value"][coded(point)] for point in points]
     return [
-        curve(label, color, [p["bits_per_value"]["entropy"] for p in points], y, "solid", marker),
-        curve("", color, coded_bits, y, "dashed", None),
+        curve(label, color, coded_bits, y, "solid", marker),
+        curve("", color, [p["bits_per_value"]["entropy"] for p in points], y, "dashed", None),
     ]
 
 
