@@ -176,6 +176,19 @@ check-sanitizers: $(VENV)/.installed
 check-threads: $(VENV)/.installed
 	$(call cpp_tests,build/threads,-DCMAKE_BUILD_TYPE=RelWithDebInfo -DFMTC_SANITIZE=thread)
 
+# Reads of memory that nobody wrote, which no sanitizer of gcc sees. valgrind knows AVX2, not AVX-512.
+.PHONY: check-valgrind
+check-valgrind: $(VENV)/.installed ## The core's tests in valgrind, with scalar and AVX2 loops (half an hour)
+	@command -v valgrind >/dev/null || { \
+	  echo "valgrind is missing. Debian and Ubuntu: apt-get install valgrind" >&2; exit 1; }
+	@$(CMAKE) -S . -B build/valgrind -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_PROGRAMS=OFF \
+	  -DFMTC_BUILD_TESTS=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo | { grep -v '^-- ' || true; }
+	@$(BIN)/cmake --build build/valgrind --parallel $(MAX_JOBS) --target fmtc_core_tests $(NO_PROGRESS)
+	for simd in scalar avx2; do \
+	  FMTC_SIMD=$$simd valgrind --quiet --error-exitcode=1 build/valgrind/tests/core/fmtc_core_tests \
+	    --gtest_brief=1 --gtest_filter='-*Threads*'; \
+	done
+
 # CLANG (clang++) can be set on the command line; FUZZ_SECONDS is for all targets together.
 CLANG ?= clang++
 FUZZ_SECONDS ?= 90

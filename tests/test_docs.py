@@ -102,9 +102,10 @@ def test_readme_runs_as_pasted(tmp_path, monkeypatch):
     assert re.sub(number, "", shown.splitlines()[0]) == re.sub(
         number, "", printed.getvalue().splitlines()[0]
     )
-    # A search on few images ends a little elsewhere on a machine that rounds otherwise.
+    # A search on few images ends a little elsewhere where numbers are rounded otherwise, as with
+    # another number of threads: 97.2 to 98.4 % were seen. Of 360 images a 95 % interval is +- 1.4.
     assert of_both[0][0] == pytest.approx(of_both[1][0], abs=0.05)
-    assert of_both[0][1] == pytest.approx(of_both[1][1], abs=1)
+    assert of_both[0][1] == pytest.approx(of_both[1][1], abs=1.5)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
