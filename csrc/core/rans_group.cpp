@@ -171,10 +171,11 @@ void encode_group(std::span<UncodedChunk> chunks, const RansKernels* kernels) no
   for (size_t lane = 0; lane < lanes; ++lane) {
     chunk_of[lane] = static_cast<uint32_t>(lane / kStates);
   }
-  std::array<std::optional<EncodeMember<kStates>>, kMaxChunks> members;
+  std::array<std::optional<EncodeMember<kStates>>, kMaxChunks> space;
+  std::array<EncodeMember<kStates>*, kMaxChunks> members;
   std::array<uint8_t*, kMaxChunks> digits;
   for (size_t i = 0; i < chunks.size(); ++i) {
-    members[i].emplace(chunks[i], i);
+    members[i] = &space[i].emplace(chunks[i], i);
     const auto first = members[i]->encode_last(whole_rounds);
     std::copy_n(first.begin(), kStates, states.data() + i * kStates);
     digits[i] = members[i]->digits();
