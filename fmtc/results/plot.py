@@ -145,7 +145,7 @@ def experiment(result: Mapping[str, Any], path: str | Path) -> None:
 
 
 def _draw_legends(figure: Figure, axes: Sequence[Axes], legends: list[dict[str, Any]]) -> None:
-    """One below the panels where it serves them all, otherwise one in each."""
+    """One below the panels where it serves them all, otherwise one below each."""
     largest = max(legends, key=len)
     if not largest:
         return
@@ -154,9 +154,17 @@ def _draw_legends(figure: Figure, axes: Sequence[Axes], legends: list[dict[str, 
         across = min(len(largest), max(1, int(room)))
         figure.legend(largest.values(), largest, loc="outside lower center", ncols=across)
         return
+    figure.set_figheight(figure.get_figheight() + 0.7)
     for axis, legend in zip(axes, legends, strict=False):
         if legend:
-            axis.legend(legend.values(), legend, fontsize=9)
+            axis.legend(
+                legend.values(),
+                legend,
+                fontsize=9,
+                ncols=3,
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.16),
+            )
 
 
 def _draw_series(axis: Axes, panel: Mapping[str, Any]) -> dict[str, Any]:
