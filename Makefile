@@ -178,7 +178,7 @@ check-threads: $(VENV)/.installed
 
 # Reads of memory that nobody wrote, which no sanitizer of gcc sees. valgrind knows AVX2, not AVX-512.
 .PHONY: check-valgrind
-check-valgrind: $(VENV)/.installed ## The core's tests in valgrind, with scalar and AVX2 loops (half an hour)
+check-valgrind: $(VENV)/.installed ## The core's tests in valgrind, with scalar and AVX2 loops (a quarter of an hour)
 	@command -v valgrind >/dev/null || { \
 	  echo "valgrind is missing. Debian and Ubuntu: apt-get install valgrind" >&2; exit 1; }
 	@$(CMAKE) -S . -B build/valgrind -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_PROGRAMS=OFF \
