@@ -102,7 +102,7 @@ test: build build-programs build-emulated test-cpp ## C++ and Python tests (abou
 	$(PYTEST) -m "not slow and not long" tests
 
 .PHONY: check
-check: build lint check-tidy check-sanitizers check-threads check-fuzz check-rtl check-wheel check-networks docs ## What takes longer: lint, clang-tidy, sanitizers, fuzzing, wheel, networks, documentation, slow tests
+check: build lint check-tidy check-sanitizers check-threads check-arm check-fuzz check-rtl check-wheel check-networks docs ## What takes longer: lint, clang-tidy, sanitizers, ARM, fuzzing, wheel, networks, documentation, slow tests
 	$(PYTEST) -m slow tests
 
 # -- Parts ------------------------------------------------------------------------------------------
@@ -188,6 +188,28 @@ check-valgrind: $(VENV)/.installed ## The core's tests in valgrind, with scalar 
 	  FMTC_SIMD=$$simd valgrind --quiet --error-exitcode=1 build/valgrind/tests/core/fmtc_core_tests \
 	    --gtest_brief=1 --gtest_filter='-*Threads*'; \
 	done
+
+# Every test of kernels runs the scalar code, too. Threads are the same everywhere.
+ARM := -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64-linux-gnu.cmake
+GOOGLETEST ?= /usr/src/googletest
+
+.PHONY: check-arm
+check-arm: $(VENV)/.installed ## The core's tests on 64-bit ARM, in qemu
+	@if ! command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null || [ ! -e $(GOOGLETEST) ]; then \
+	  echo "ARM skipped: cross-compiler, qemu or googletest's sources are missing. Debian and Ubuntu:" \
+	    "apt-get install g++-aarch64-linux-gnu qemu-user libgtest-dev"; \
+	  exit 0; \
+	fi; \
+	$(CMAKE) -S $(GOOGLETEST) -B build/arm/googletest $(ARM) -DBUILD_GMOCK=OFF \
+	  -DCMAKE_INSTALL_PREFIX=$(CURDIR)/build/arm/gtest | { grep -v '^-- ' || true; }; \
+	$(BIN)/cmake --build build/arm/googletest --target install --parallel $(MAX_JOBS) \
+	  | { grep -i 'error' || true; }; \
+	$(CMAKE) -S . -B build/arm/core $(ARM) -DFMTC_BUILD_OPS=OFF -DFMTC_BUILD_PROGRAMS=OFF \
+	  -DFMTC_BUILD_TESTS=ON -DCMAKE_BUILD_TYPE=Release -DGTest_ROOT=$(CURDIR)/build/arm/gtest \
+	  | { grep -v '^-- ' || true; }; \
+	$(BIN)/cmake --build build/arm/core --target fmtc_core_tests --parallel $(MAX_JOBS); \
+	qemu-aarch64 -L /usr/aarch64-linux-gnu build/arm/core/tests/core/fmtc_core_tests \
+	  --gtest_brief=1 --gtest_filter='-*Threads*'
 
 # CLANG (clang++) can be set on the command line; FUZZ_SECONDS is for all targets together.
 CLANG ?= clang++

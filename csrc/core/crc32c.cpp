@@ -1,5 +1,10 @@
 #include "core/crc32c.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <arm_acle.h>
+#include <sys/auxv.h>
+#endif
+
 #include <array>
 
 #include "core/bytes.h"
@@ -20,7 +25,32 @@ uint32_t update_table(uint32_t crc, std::span<const uint8_t> bytes) noexcept {
   return crc;
 }
 
+// The instructions of a CPU that has any for this polynomial: bytes, or words of 8 of them.
 #if defined(__x86_64__)
+#define FMTC_CRC __attribute__((target("sse4.2")))
+FMTC_CRC inline uint32_t add_word(uint32_t crc, uint64_t word) noexcept {
+  return static_cast<uint32_t>(__builtin_ia32_crc32di(crc, word));
+}
+FMTC_CRC inline uint32_t add_byte(uint32_t crc, uint8_t byte) noexcept {
+  return __builtin_ia32_crc32qi(crc, byte);
+}
+bool has_instructions() noexcept { return __builtin_cpu_supports("sse4.2"); }
+#elif defined(__aarch64__) && defined(__linux__)
+#if defined(__clang__)
+#define FMTC_CRC __attribute__((target("crc")))
+#else
+#define FMTC_CRC __attribute__((target("+crc")))
+#endif
+FMTC_CRC inline uint32_t add_word(uint32_t crc, uint64_t word) noexcept {
+  return __crc32cd(crc, word);
+}
+FMTC_CRC inline uint32_t add_byte(uint32_t crc, uint8_t byte) noexcept {
+  return __crc32cb(crc, byte);
+}
+bool has_instructions() noexcept { return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0; }
+#endif
+
+#if defined(FMTC_CRC)
 // The instruction takes three cycles and one can begin in each, so three tiles are done at once.
 constexpr size_t kTile = 1024;
 
@@ -46,26 +76,20 @@ uint32_t shift_tile(uint32_t crc) noexcept {
          kShift[3][crc >> 24];
 }
 
-__attribute__((target("sse4.2"))) uint32_t update_sse42(uint32_t crc,
-                                                        std::span<const uint8_t> bytes) noexcept {
+FMTC_CRC uint32_t update_instructions(uint32_t crc, std::span<const uint8_t> bytes) noexcept {
   const uint8_t* next = bytes.data();
   size_t left = bytes.size();
   for (; left >= 3 * kTile; left -= 3 * kTile, next += 3 * kTile) {
-    uint64_t first = crc, second = 0, third = 0;
+    uint32_t first = crc, second = 0, third = 0;
     for (size_t i = 0; i < kTile; i += 8) {
-      first = __builtin_ia32_crc32di(first, load_le<uint64_t>(next + i));
-      second = __builtin_ia32_crc32di(second, load_le<uint64_t>(next + kTile + i));
-      third = __builtin_ia32_crc32di(third, load_le<uint64_t>(next + 2 * kTile + i));
+      first = add_word(first, load_le<uint64_t>(next + i));
+      second = add_word(second, load_le<uint64_t>(next + kTile + i));
+      third = add_word(third, load_le<uint64_t>(next + 2 * kTile + i));
     }
-    crc = shift_tile(static_cast<uint32_t>(first)) ^ static_cast<uint32_t>(second);
-    crc = shift_tile(crc) ^ static_cast<uint32_t>(third);
+    crc = shift_tile(shift_tile(first) ^ second) ^ third;
   }
-  uint64_t wide = crc;
-  for (; left >= 8; left -= 8, next += 8) {
-    wide = __builtin_ia32_crc32di(wide, load_le<uint64_t>(next));
-  }
-  crc = static_cast<uint32_t>(wide);
-  for (; left > 0; --left, ++next) crc = __builtin_ia32_crc32qi(crc, *next);
+  for (; left >= 8; left -= 8, next += 8) crc = add_word(crc, load_le<uint64_t>(next));
+  for (; left > 0; --left, ++next) crc = add_byte(crc, *next);
   return crc;
 }
 #endif
@@ -73,9 +97,9 @@ __attribute__((target("sse4.2"))) uint32_t update_sse42(uint32_t crc,
 }  // namespace
 
 uint32_t crc32c(std::span<const uint8_t> bytes, uint32_t seed) noexcept {
-#if defined(__x86_64__)
-  static const bool has_sse42 = __builtin_cpu_supports("sse4.2");
-  if (has_sse42) return ~update_sse42(~seed, bytes);
+#if defined(FMTC_CRC)
+  static const bool has = has_instructions();
+  if (has) return ~update_instructions(~seed, bytes);
 #endif
   return ~update_table(~seed, bytes);
 }

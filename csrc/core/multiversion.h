@@ -38,6 +38,7 @@ auto multiversion(Args&&... args) {
       return run_avx512<loop, Args&&...>(static_cast<Args&&>(args)...);
     case Simd::kAvx2:
       return run_avx2<loop, Args&&...>(static_cast<Args&&>(args)...);
+    case Simd::kNeon:  // another architecture's
     case Simd::kScalar:
       break;
   }

@@ -57,6 +57,8 @@ CrossRows cross_rows_of([[maybe_unused]] Simd simd) noexcept {
 #if defined(FMTC_X86_KERNELS)
   if (simd >= Simd::kAvx512 && cpu_multiplies_pairs()) return cross_rows_avx512;
   if (simd >= Simd::kAvx2) return cross_rows_avx2;
+#elif defined(FMTC_NEON_KERNELS)
+  if (simd == Simd::kNeon) return cross_rows_neon;
 #endif
   return cross_rows_scalar;
 }

@@ -38,6 +38,7 @@ struct CrossRow {
 // The kernels: that row and those below it, `height` in all.
 using CrossRows = void (*)(CrossRow row, size_t height) noexcept;
 void cross_rows_scalar(CrossRow row, size_t height) noexcept;
+void cross_rows_neon(CrossRow row, size_t height) noexcept;
 void cross_rows_avx2(CrossRow row, size_t height) noexcept;
 void cross_rows_avx512(CrossRow row, size_t height) noexcept;
 

@@ -94,6 +94,7 @@ struct RansKernels {
 inline constexpr size_t kMinGroupLanes = size_t{1} << RansKernels::kMinLog2GroupLanes;
 inline constexpr size_t kMaxGroupLanes = size_t{1} << RansKernels::kMaxLog2GroupLanes;
 
+extern const RansKernels kRansNeon;
 extern const RansKernels kRansAvx2;
 extern const RansKernels kRansAvx512;
 

@@ -125,6 +125,8 @@ const RansKernels* rans_kernels([[maybe_unused]] Simd simd) noexcept {
 #if defined(FMTC_X86_KERNELS)
   if (simd == Simd::kAvx2) return &kRansAvx2;
   if (simd == Simd::kAvx512) return &kRansAvx512;
+#elif defined(FMTC_NEON_KERNELS)
+  if (simd == Simd::kNeon) return &kRansNeon;
 #endif
   return nullptr;
 }
@@ -133,10 +135,11 @@ Simd rans_simd() noexcept {
   // A wrong byte would be found only where the stream is decoded, or never. So what the CPU offers
   // is tried first, each instruction set on its own; this costs some microseconds once.
   static const Simd best = [] {
-    for (const Simd simd : {Simd::kAvx512, Simd::kAvx2}) {
-      if (simd <= cpu_simd() && codes_like_scalar(rans_kernels(simd))) return simd;
+    Simd found = Simd::kScalar;
+    for (const Simd simd : kSimds) {
+      if (simd <= cpu_simd() && codes_like_scalar(rans_kernels(simd))) found = simd;
     }
-    return Simd::kScalar;
+    return found;
   }();
   return best;
 }

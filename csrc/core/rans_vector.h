@@ -1,9 +1,9 @@
 #pragma once
 
-// The one body of all vector kernels, over a thin wrapper of the instruction set (rans_avx2.cpp,
-// rans_avx512.cpp). The files that include it are compiled for more than the program may assume of
-// its CPU. So nothing of the standard library is used here, and all is in an anonymous namespace:
-// an inline function that the linker shares with other files could end up in those.
+// The one body of all vector kernels, over a thin wrapper of the instruction set (rans_neon.cpp,
+// rans_avx2.cpp, rans_avx512.cpp). Files that include it may be compiled for more than the program
+// may assume of its CPU. So nothing of the standard library is used here, and all is in an anonymous
+// namespace: an inline function that the linker shares with other files could end up in those.
 #include <stddef.h>
 #include <stdint.h>
 
@@ -268,7 +268,7 @@ FMTC_INLINE typename V::Vector pull_digits_of_group(typename V::Vector x, const 
   return V::where(low, V::bit_or(V::template left<16>(x), digit), x);
 }
 
-// kVectors: of a round; kStates: of each chunk, at most a vector's elements.
+// kVectors: of a round; kStates: of each chunk.
 template <class V, int kVectors, int kStates>
 uint32_t decode_group(RansGroupDecodeRounds& shared, size_t rounds) {
   using Vector = typename V::Vector;
@@ -280,8 +280,8 @@ uint32_t decode_group(RansGroupDecodeRounds& shared, size_t rounds) {
   for (int i = 0; i < kChunks; ++i) levels[i] = state.levels[i];
   Vector x[kVectors];
   for (int v = 0; v < kVectors; ++v) x[v] = V::load(state.states + v * kElements);
-  // Where the next digits are, for each lane; or for each chunk, if its lanes are a vector.
-  constexpr bool kWhole = kStates == kElements;
+  // Where the next digits are, for each lane; or for each chunk, if its lanes are whole vectors.
+  constexpr bool kWhole = kStates >= kElements;
   Vector next[kVectors];
   for (int v = 0; v < kVectors; ++v) next[v] = V::load(state.next + v * kElements);
   const uint8_t* digits[kChunks];
@@ -294,7 +294,7 @@ uint32_t decode_group(RansGroupDecodeRounds& shared, size_t rounds) {
     for (int v = 0; v < kVectors; ++v) {
       const Vector entry = take_values<V>(x[v], state.entries, table + v * kElements);
       if constexpr (kWhole) {
-        x[v] = V::pull_digits(x[v], digits[v]);
+        x[v] = V::pull_digits(x[v], digits[v * kElements / kStates]);
       } else {
         x[v] = pull_digits_of_group<V, kStates>(x[v], state.digits, next[v]);
       }

@@ -28,16 +28,18 @@ Simd detect() noexcept {
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx2 && avx512) return Simd::kAvx512;
   if (avx2) return Simd::kAvx2;
+#elif defined(FMTC_NEON_KERNELS)
+  return Simd::kNeon;  // all CPUs of this architecture have it
 #endif
   return Simd::kScalar;
 }
 
 Simd allowed() noexcept {
   const char* wanted = std::getenv("FMTC_SIMD");
-  for (const Simd simd : {Simd::kScalar, Simd::kAvx2}) {
+  for (const Simd simd : kSimds) {
     if (wanted != nullptr && std::string_view(wanted) == name(simd)) return simd;
   }
-  return Simd::kAvx512;
+  return kSimds.back();
 }
 
 }  // namespace
@@ -49,6 +51,8 @@ Simd cpu_simd() noexcept {
 
 const char* name(Simd simd) noexcept {
   switch (simd) {
+    case Simd::kNeon:
+      return "neon";
     case Simd::kAvx2:
       return "avx2";
     case Simd::kAvx512:

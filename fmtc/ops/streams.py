@@ -74,5 +74,5 @@ def build_info() -> dict[str, Any]:
     """How the compiled part was built: version, compiler, build_type, flags, torch_built_with,
     cuda (bool), cuda_architectures, the GPUs that it has code for ("8.0, 9.0+PTX") or None, simd,
     the instruction set its loops use on this CPU, and coder_simd, that of the rANS coder: scalar,
-    avx2 or avx512. FMTC_SIMD in the environment names a lower one."""
+    neon, avx2 or avx512. FMTC_SIMD in the environment names a lower one."""
     return compiled_build_info()

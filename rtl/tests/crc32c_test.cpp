@@ -8,7 +8,7 @@
 
 #include "Vfmtc_crc32c.h"
 #include "bench.h"
-#include "golden.h"
+#include "golden_fixture.h"
 
 namespace fmtc::rtl {
 namespace {

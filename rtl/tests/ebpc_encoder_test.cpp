@@ -6,7 +6,7 @@
 #include "Vfmtc_ebpc_encoder.h"
 #include "bench.h"
 #include "ebpc_cases.h"
-#include "golden.h"
+#include "golden_fixture.h"
 #include "real.h"
 
 namespace fmtc::rtl {

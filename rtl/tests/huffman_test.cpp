@@ -15,7 +15,7 @@
 #include "bench.h"
 #include "coding_fixture.h"
 #include "core/huffman_value.h"
-#include "golden.h"
+#include "golden_fixture.h"
 #include "huffman_bench.h"
 #include "real.h"
 #include "runs.h"

@@ -12,7 +12,7 @@
 #include "coding_fixture.h"
 #include "core/bytes.h"
 #include "core/rans.h"
-#include "golden.h"
+#include "golden_fixture.h"
 #include "real.h"
 #include "runs.h"
 

@@ -12,7 +12,7 @@
 #include "core/bytes.h"
 #include "core/rans.h"
 #include "core/rans_value.h"
-#include "golden.h"
+#include "golden_fixture.h"
 #include "real.h"
 #include "runs.h"
 

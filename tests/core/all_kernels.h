@@ -14,7 +14,7 @@ extern const RansKernels kRansAvx512Emulated;
 // The rANS kernels that this machine can run, first none: the scalar code.
 inline std::vector<const RansKernels*> all_kernels() {
   std::vector<const RansKernels*> all;
-  for (const Simd simd : {Simd::kScalar, Simd::kAvx2, Simd::kAvx512}) {
+  for (const Simd simd : kSimds) {
     if (simd <= cpu_simd()) all.push_back(rans_kernels(simd));
   }
 #if defined(FMTC_EMULATED_AVX512)

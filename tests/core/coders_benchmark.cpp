@@ -2,6 +2,7 @@
 // byte.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <random>
@@ -55,7 +56,7 @@ void report(benchmark::State& state, size_t used) {
 void rans(benchmark::State& state, bool encode) {
   Data data(static_cast<double>(state.range(0)) / 10, static_cast<uint64_t>(state.range(1)), true);
   const int states = static_cast<int>(state.range(2));
-  const auto simd = static_cast<Simd>(state.range(3));
+  const Simd simd = kSimds[static_cast<size_t>(state.range(3))];
   state.SetLabel(name(simd));
   const RansKernels* kernels = rans_kernels(simd);
   size_t used = 0;
@@ -179,7 +180,7 @@ const std::vector<std::vector<int64_t>> kRansArguments = {
     {2, 20, 80},
     {49, int64_t{kValues}},
     {1, 4, 8, 32, 64},
-    benchmark::CreateDenseRange(0, static_cast<int64_t>(cpu_simd()), 1)};
+    benchmark::CreateDenseRange(0, std::ranges::find(kSimds, cpu_simd()) - kSimds.begin(), 1)};
 const std::vector<std::string> kRansNames = {"scale10", "plane", "states", "simd"};
 const std::vector<std::vector<int64_t>> kRansChunksArguments = {
     {3, 20}, {49, 196, 784}, {1, 4}, {1, 2, 4, 8}, {1, 2, 3, 4, 8, 16}};

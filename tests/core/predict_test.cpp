@@ -218,7 +218,7 @@ TEST(Predict, WhatOtherComponentsAdd) {
 // All kernels that can run here.
 std::vector<CrossRows> all_cross_rows() {
   std::vector<CrossRows> all;
-  for (const Simd simd : {Simd::kScalar, Simd::kAvx2, Simd::kAvx512}) {
+  for (const Simd simd : kSimds) {
     if (simd <= cpu_simd()) all.push_back(cross_rows_of(simd));
   }
 #if defined(FMTC_EMULATED_AVX512)

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 
@@ -16,9 +17,17 @@ FMTC_ALWAYS_INLINE int sum_to(int n) {
   return sum;
 }
 
+TEST(Simd, IsOneOfThisArchitecture) {
+  EXPECT_EQ(std::count(kSimds.begin(), kSimds.end(), cpu_simd()), 1) << name(cpu_simd());
+  EXPECT_TRUE(std::is_sorted(kSimds.begin(), kSimds.end()));
+}
+
 TEST(Simd, HasAName) {
-  const std::set<std::string> names = {"avx512", "avx2", "scalar"};
-  EXPECT_EQ(names.count(name(cpu_simd())), 1u) << name(cpu_simd());
+  std::set<std::string> names;
+  for (const Simd simd : {Simd::kScalar, Simd::kNeon, Simd::kAvx2, Simd::kAvx512}) {
+    names.insert(name(simd));
+  }
+  EXPECT_EQ(names, (std::set<std::string>{"scalar", "neon", "avx2", "avx512"}));
 }
 
 TEST(Simd, MultiversionedFunctionsRun) { EXPECT_EQ(multiversion<sum_to>(100), 5050); }

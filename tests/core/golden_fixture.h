@@ -1,7 +1,7 @@
 #pragma once
 
 // The golden streams (tests/golden.py) of one coder, as far as their header and directory are
-// valid: what is behind those is a module's business.
+// valid: what is behind those is for those that code chunks.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -13,10 +13,12 @@
 #include "coding_fixture.h"
 #include "core/stream.h"
 
-namespace fmtc::rtl {
+namespace fmtc {
 
+// status: what its decoder must say.
 struct Golden {
   std::string name;
+  Status status;
   std::vector<uint8_t> bytes;
   StreamHeader header;
   Codebook book;
@@ -108,9 +110,9 @@ inline std::vector<Golden> golden_streams(Coder coder) {
   const std::string folder = FMTC_GOLDEN;
   const auto index = nlohmann::json::parse(std::ifstream(folder + "/golden.json"));
   std::vector<Golden> streams;
-  const auto add = [&](const std::string& name, const nlohmann::json& codec) {
+  const auto add = [&](const std::string& name, const nlohmann::json& codec, Status status) {
     if (codec.at("coder") != static_cast<int>(coder)) return;
-    Golden golden{name, read_bytes(folder + "/" + name + ".stream"), {}, {}};
+    Golden golden{name, status, read_bytes(folder + "/" + name + ".stream"), {}, {}};
     size_t size = 0;
     if (read_header(golden.bytes, golden.header, size) != Status::kOk ||
         golden.header.coder != coder) {
@@ -124,12 +126,14 @@ inline std::vector<Golden> golden_streams(Coder coder) {
     }
     streams.push_back(golden);
   };
-  for (const auto& [name, entry] : index.at("valid").items()) add(name, entry.at("codec"));
+  const auto& valid = index.at("valid");
+  for (const auto& [name, entry] : valid.items()) add(name, entry.at("codec"), Status::kOk);
   for (const auto& [name, entry] : index.at("malformed").items()) {
-    add(name, index["valid"].at(entry.at("of").get<std::string>()).at("codec"));
+    add(name, valid.at(entry.at("of").get<std::string>()).at("codec"),
+        Status{entry.at("status").get<int32_t>()});
   }
   EXPECT_GE(streams.size(), 5u);
   return streams;
 }
 
-}  // namespace fmtc::rtl
+}  // namespace fmtc
