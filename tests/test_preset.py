@@ -20,7 +20,7 @@ from torch import nn
 import fmtc
 from fmtc.calibration.compressor import Compressor
 from fmtc.calibration.fit import Knob
-from fmtc.calibration.reuse import is_invertible
+from fmtc.calibration.reuse import is_invertible, times_written
 from fmtc.codec.archive import Archive
 from fmtc.codec.coders import rows_of
 from fmtc.model.points import CodedPoint
@@ -185,6 +185,32 @@ def test_levels_are_used_again_behind_a_1x1_convolution(compensate, weight_bits)
     # second.6 adds a residual, so its levels are its own.
     own = compressed.codecs["second.6"].transform
     assert not torch.equal(own.matrices[0], compressed.codecs["second.3"].transform.matrices[0])
+
+
+@each_kind
+def test_how_often_levels_are_written_is_known_before(kind):
+    compressor = Compressor(tiny(kind), images(24), micro_batch=8)
+    prepared, calibrated, _ = compressor.calibrate(Knob(step=0.02))
+    quantizers = [id(codec.quantizer) for codec in calibrated.codecs.values()]
+    groups = {group.name: group for group in prepared.groups}
+    first = {id(codec.quantizer): name for name, codec in reversed(calibrated.codecs.items())}
+    for quantizer, name in first.items():
+        assert times_written(prepared, groups[name]) == quantizers.count(quantizer), name
+    if kind in (TinyDepthwise, TinyConcat):
+        assert len(first) < len(quantizers)
+
+
+def test_bits_that_are_written_twice_must_save_twice_the_error():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    matrices = {}
+    for reuse in (True, False):
+        preset = get_preset("fmtc", reuse_levels=reuse, drop_components=False)
+        codecs = fmtc.compress(model, images(12), preset, Step(0.03)).codecs
+        matrices[reuse] = codecs["0"].transform.matrices[0]
+    assert torch.allclose(matrices[True].abs() * 2**0.5, matrices[False].abs(), rtol=1e-4)
 
 
 def test_levels_are_not_used_again_where_that_is_not_wanted():

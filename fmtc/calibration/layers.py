@@ -21,7 +21,7 @@ from . import placement
 from .fit import SAMPLES_PER_COMPONENT, Fit, Knob
 from .metrics import Metrics
 from .refit import refit
-from .reuse import reused
+from .reuse import reused, times_written
 
 REPEATING = ("pool", "resize")  # kinds of tensors whose positions may be the same
 
@@ -109,7 +109,9 @@ class Layers:
             metric = self._metric_of_source(layer, metrics)
         costs = metrics.frequencies.get((layer.name, layer.side), {})
         allowed = {size: cost for size, cost in costs.items() if size <= preset.frequencies}
-        return Knob(step=step, metric=metric, frequencies=allowed)
+        # Bits that are written n times must save n times as much error: step^2 in proportion to n.
+        times = times_written(self.prepared, layer) if preset.reuse_levels else 1
+        return Knob(step=step, metric=metric / times, frequencies=allowed)
 
     def _metric_of_source(self, layer: Group, metrics: Metrics) -> torch.Tensor:
         """For a layer whose levels could not be used again: what its input's metric says of it."""

@@ -58,6 +58,32 @@ def reused(group: Group, source: object) -> Transform | None:
     return Transform([torch.linalg.pinv(inverse).float()], [inverse.float()], [mean])
 
 
+def times_written(prepared: Prepared, group: Group) -> int:
+    """How often a group's levels are coded: once, and again by each group that finds them again.
+
+    As far as its convolutions tell before there is a transform, on the sides chosen so far.
+    """
+    again = [other for other in prepared.groups if _finds_again(other, group)]
+    return 1 + sum(times_written(prepared, other) for other in again)
+
+
+def _finds_again(group: Group, source: Group) -> bool:
+    if group.maker.args[0] is not source.output or group.reads != source.layout:
+        return False
+    if group.excluded or group.side != BEFORE or not reads_linearly(group):
+        return False
+    conv = plain_convolution(group)
+    assert conv is not None
+    if conv.stride != (1, 1):
+        return False
+    weight = conv.weight.detach().double().flatten(1)
+    if weight.shape[0] >= weight.shape[1]:
+        return is_invertible(weight, SAFE_CONDITION)
+    # What only such a convolution reads has no more components than the convolution tells apart.
+    alone = list(source.output.users) == [group.maker]
+    return alone and is_invertible(weight.T, SAFE_CONDITION)
+
+
 def reads_linearly(group: Group) -> bool:
     """True for a group that is one 1x1 convolution and nothing else before its coding point."""
     first = group.sides[BEFORE]
