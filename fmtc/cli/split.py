@@ -185,11 +185,17 @@ def survey_table(result: dict[str, Any]) -> str:
 
 def survey_figure(result: dict[str, Any], model: str) -> dict[str, Any]:
     """KiB an image against the head's share of the multiply-adds, as a result's figure."""
+
+    def plain(name: str) -> list[float | None]:
+        """KiB of the cuts where the classes agree as much."""
+        cuts = (cut[name] for cut in result["cuts"])
+        return [at["kib"] if at["agreement"] >= result["agreement"] else None for at in cuts]
+
     shares = [100 * cut["share"] for cut in result["cuts"]]
-    int8 = [cut["int8"]["kib"] for cut in result["cuts"]]
     series = [
         _series("fmtc, real streams", 0, "solid", shares, [c["kib"] for c in result["cuts"]]),
-        _series("int8 and zstd", 1, "dashed", shares, int8),
+        _series("int8 and zstd", 1, "dashed", shares, plain("int8")),
+        _series("int4 and zstd, where it agrees as much", 2, "none", shares, plain("int4")),
     ]
     levels = [{"label": f"input as {one['format']}", "y": one["kib"]} for one in result["inputs"]]
     panel = {
@@ -207,5 +213,7 @@ def survey_figure(result: dict[str, Any], model: str) -> dict[str, Any]:
     return {"title": title, "panels": [panel]}
 
 
-def _series(label: str, color: int, line: str, x: list[float], y: list[float]) -> dict[str, Any]:
+def _series(
+    label: str, color: int, line: str, x: Sequence[float], y: Sequence[float | None]
+) -> dict[str, Any]:
     return {"label": label, "color": color, "line": line, "marker": "o", "x": x, "y": y}

@@ -226,15 +226,17 @@ def _known(series: Mapping[str, Any]) -> tuple[list[float], list[float]]:
 
 
 def _draw_levels(axis: Axes, levels: list[Mapping[str, Any]]) -> None:
-    """Dashed lines across the panel, named at their left end."""
-    for level in levels:
+    """Dashed lines across the panel, named at one end and the other in turn, as they may be near."""
+    for number, level in enumerate(sorted(levels, key=lambda level: level["y"])):
         axis.axhline(level["y"], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        end, side = ((1, "right"), (0, "left"))[number % 2]
         axis.annotate(
             level["label"],
-            (0, level["y"]),
+            (end, level["y"]),
             xycoords=("axes fraction", "data"),
-            xytext=(4, 3),
+            xytext=(-4 if end else 4, 3),
             textcoords="offset points",
+            ha=side,
             color=GREY,
             fontsize=8.5,
         )
