@@ -1,7 +1,6 @@
 #include "core/crc32c.h"
 
 #if defined(__aarch64__) && defined(__linux__)
-#include <arm_acle.h>
 #include <sys/auxv.h>
 #endif
 
@@ -25,11 +24,13 @@ uint32_t update_table(uint32_t crc, std::span<const uint8_t> bytes) noexcept {
   return crc;
 }
 
-// The instructions of a CPU that has any for this polynomial: bytes, or words of 8 of them.
+// The instructions of a CPU that has any for this polynomial: bytes, or words of 8 of them. A
+// Register holds a checksum as the latter leave it.
 #if defined(__x86_64__)
 #define FMTC_CRC __attribute__((target("sse4.2")))
-FMTC_CRC inline uint32_t add_word(uint32_t crc, uint64_t word) noexcept {
-  return static_cast<uint32_t>(__builtin_ia32_crc32di(crc, word));
+using Register = uint64_t;
+FMTC_CRC inline Register add_word(Register crc, uint64_t word) noexcept {
+  return __builtin_ia32_crc32di(crc, word);
 }
 FMTC_CRC inline uint32_t add_byte(uint32_t crc, uint8_t byte) noexcept {
   return __builtin_ia32_crc32qi(crc, byte);
@@ -38,14 +39,19 @@ bool has_instructions() noexcept { return __builtin_cpu_supports("sse4.2"); }
 #elif defined(__aarch64__) && defined(__linux__)
 #if defined(__clang__)
 #define FMTC_CRC __attribute__((target("crc")))
+#define FMTC_CRC_WORD __builtin_arm_crc32cd
+#define FMTC_CRC_BYTE __builtin_arm_crc32cb
 #else
 #define FMTC_CRC __attribute__((target("+crc")))
+#define FMTC_CRC_WORD __builtin_aarch64_crc32cx
+#define FMTC_CRC_BYTE __builtin_aarch64_crc32cb
 #endif
-FMTC_CRC inline uint32_t add_word(uint32_t crc, uint64_t word) noexcept {
-  return __crc32cd(crc, word);
+using Register = uint32_t;
+FMTC_CRC inline Register add_word(Register crc, uint64_t word) noexcept {
+  return FMTC_CRC_WORD(crc, word);
 }
 FMTC_CRC inline uint32_t add_byte(uint32_t crc, uint8_t byte) noexcept {
-  return __crc32cb(crc, byte);
+  return FMTC_CRC_BYTE(crc, byte);
 }
 bool has_instructions() noexcept { return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0; }
 #endif
@@ -80,15 +86,18 @@ FMTC_CRC uint32_t update_instructions(uint32_t crc, std::span<const uint8_t> byt
   const uint8_t* next = bytes.data();
   size_t left = bytes.size();
   for (; left >= 3 * kTile; left -= 3 * kTile, next += 3 * kTile) {
-    uint32_t first = crc, second = 0, third = 0;
+    Register first = crc, second = 0, third = 0;
     for (size_t i = 0; i < kTile; i += 8) {
       first = add_word(first, load_le<uint64_t>(next + i));
       second = add_word(second, load_le<uint64_t>(next + kTile + i));
       third = add_word(third, load_le<uint64_t>(next + 2 * kTile + i));
     }
-    crc = shift_tile(shift_tile(first) ^ second) ^ third;
+    crc = shift_tile(static_cast<uint32_t>(first)) ^ static_cast<uint32_t>(second);
+    crc = shift_tile(crc) ^ static_cast<uint32_t>(third);
   }
-  for (; left >= 8; left -= 8, next += 8) crc = add_word(crc, load_le<uint64_t>(next));
+  Register last = crc;
+  for (; left >= 8; left -= 8, next += 8) last = add_word(last, load_le<uint64_t>(next));
+  crc = static_cast<uint32_t>(last);
   for (; left > 0; --left, ++next) crc = add_byte(crc, *next);
   return crc;
 }
