@@ -2,8 +2,9 @@
 
 // The one body of all vector kernels, over a thin wrapper of the instruction set (rans_neon.cpp,
 // rans_avx2.cpp, rans_avx512.cpp). Files that include it may be compiled for more than the program
-// may assume of its CPU. So nothing of the standard library is used here, and all is in an anonymous
-// namespace: an inline function that the linker shares with other files could end up in those.
+// may assume of its CPU. So nothing of the standard library is used here, and all is in an
+// anonymous namespace: an inline function that the linker shares with other files could end up in
+// those.
 #include <stddef.h>
 #include <stdint.h>
 

@@ -226,7 +226,7 @@ def _known(series: Mapping[str, Any]) -> tuple[list[float], list[float]]:
 
 
 def _draw_levels(axis: Axes, levels: list[Mapping[str, Any]]) -> None:
-    """Dashed lines across the panel, named at one end and the other in turn, as they may be near."""
+    """Dashed lines across the panel, named at its two ends in turn, as they may be near."""
     for number, level in enumerate(sorted(levels, key=lambda level: level["y"])):
         axis.axhline(level["y"], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         end, side = ((1, "right"), (0, "left"))[number % 2]
