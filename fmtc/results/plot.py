@@ -226,7 +226,10 @@ def _known(series: Mapping[str, Any]) -> tuple[list[float], list[float]]:
 
 
 def _draw_levels(axis: Axes, levels: list[Mapping[str, Any]]) -> None:
-    """Dashed lines across the panel, named at its two ends in turn, as they may be near."""
+    """Dashed lines across the panel, named at its two ends in turn, as they may be near.
+
+    The lowest is named below its line, all others above.
+    """
     for number, level in enumerate(sorted(levels, key=lambda level: level["y"])):
         axis.axhline(level["y"], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         end, side = ((1, "right"), (0, "left"))[number % 2]
@@ -234,9 +237,10 @@ def _draw_levels(axis: Axes, levels: list[Mapping[str, Any]]) -> None:
             level["label"],
             (end, level["y"]),
             xycoords=("axes fraction", "data"),
-            xytext=(-4 if end else 4, 3),
+            xytext=(-4 if end else 4, 3 if number else -3),
             textcoords="offset points",
             ha=side,
+            va="bottom" if number else "top",
             color=GREY,
             fontsize=8.5,
         )
