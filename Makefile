@@ -195,7 +195,8 @@ GOOGLETEST ?= /usr/src/googletest
 
 .PHONY: check-arm
 check-arm: $(VENV)/.installed ## The core's tests on 64-bit ARM, in qemu
-	@if ! command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null || [ ! -e $(GOOGLETEST) ]; then \
+	@if ! command -v aarch64-linux-gnu-g++ >/dev/null || ! command -v qemu-aarch64 >/dev/null \
+	  || [ ! -e $(GOOGLETEST)/CMakeLists.txt ]; then \
 	  echo "ARM skipped: cross-compiler, qemu or googletest's sources are missing. Debian and Ubuntu:" \
 	    "apt-get install g++-aarch64-linux-gnu qemu-user libgtest-dev"; \
 	  exit 0; \

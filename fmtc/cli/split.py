@@ -195,7 +195,7 @@ def survey_figure(result: dict[str, Any], model: str) -> dict[str, Any]:
     series = [
         _series("fmtc, real streams", 0, "solid", shares, [c["kib"] for c in result["cuts"]]),
         _series("int8 and zstd", 1, "dashed", shares, plain("int8")),
-        _series("int4 and zstd, where it agrees as much", 2, "none", shares, plain("int4")),
+        _series("int4 and zstd", 2, "none", shares, plain("int4")),
     ]
     levels = [{"label": f"input as {one['format']}", "y": one["kib"]} for one in result["inputs"]]
     panel = {
