@@ -327,6 +327,23 @@ test-newest-torch: wheel ## Run the operator tests with that wheel and PyPI's ne
 	  --no-deps dist/fmtc-*.whl
 	$(call wheel_tests,$(CURDIR)/$(NEWEST)/bin/python)
 
+# The sdist, built by each Python against the torch of constraints.txt: 5 GB in build/pythons each.
+.PHONY: check-pythons
+check-pythons: $(VENV)/.installed ## Build a wheel from the sdist for other Pythons and test it (PYTHONS="python3.10 python3.13")
+	rm -rf build/sdist && $(BIN)/python -m build --no-isolation --sdist --outdir build/sdist . >/dev/null
+	$(foreach python,$(PYTHONS),$(call other_python,$(python),build/pythons/$(notdir $(python)),$(CURDIR)/build/pythons/$(notdir $(python))/bin/python))
+
+# $(call other_python,python,environment,its python): a wheel of the sdist, installed there and tested.
+define other_python
+	$(1) -m venv $(2)
+	$(3) -m pip install --quiet --constraint constraints.txt $(BUILD_REQUIREMENTS)
+	PATH=$(CURDIR)/$(2)/bin:$$PATH USE_CUDA=0 $(3) -m pip wheel --quiet --no-build-isolation --no-deps \
+	  --wheel-dir $(2)/wheels build/sdist/fmtc-*.tar.gz
+	$(3) -m pip install --quiet --constraint constraints.txt "$$(echo $(2)/wheels/fmtc-*.whl)[test]"
+	$(call wheel_tests,$(3))
+
+endef
+
 .PHONY: mutants
 mutants: build ## What the tests would not notice (ARGS="--sample 100 --seed 0"); half an hour
 	$(BIN)/python tests/mutants.py $(ARGS)

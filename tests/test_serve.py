@@ -407,6 +407,25 @@ def test_stops_when_told(folder, parts, server):
     assert process.stderr.read().splitlines() == ["fmtc serve: stopped"]
 
 
+@pytest.mark.parametrize("cores, workers", [(1, 1), (3, 3), (64, 8)])
+def test_a_worker_of_one_thread_for_each_core(folder, monkeypatch, cores, workers):
+    served = []
+
+    def serve(parts, host, port, options, ready):
+        served.append((options.workers, torch.get_num_threads()))
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("fmtc.deploy.serve.serve", serve)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    threads = torch.get_num_threads()
+    try:
+        words = ["serve", "make.safetensors", "--model", "net.py:make"]
+        assert main(words) == 0 and main([*words, "--workers", "2", "--threads", "3"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert served == [(workers, 1), (2, 3)]
+
+
 def test_addresses_that_cannot_be_had(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     words = ["serve", "make.safetensors", "--model", "net.py:make", "--port", "0"]

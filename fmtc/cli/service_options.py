@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from .command import Parser, whole_number
+
+MOST_WORKERS = 8  # in one Python
 
 SERVE_DESCRIPTION = """\
 Serve the tail of a split network over HTTP: POST /infer takes what a head made and answers with the
@@ -32,14 +35,24 @@ def add_serve_options(parser: Parser) -> None:
     )  # fmt: skip
     _add_number(parser, "--max-body", 2**24, "bytes of a request")
     _add_number(parser, "--max-images", 64, "images of a request")
-    _add_number(parser, "--workers", 1, "requests that are computed side by side")
+    _add_number(
+        parser, "--workers", workers(), "requests that are computed side by side, as many as cores"
+    )
     _add_number(parser, "--waiting", 32, "requests that may wait; others are told to come again")
     _add_number(parser, "--seconds", 30, "in which a body must arrive")
-    _add_number(parser, "--threads", None, "threads of torch, for each worker")
+    # Threads of torch that wait for each other lose their cores to what answers HTTP: on two cores
+    # two threads serve 0.4 times what two workers do (docs/measurements.md, "Served").
+    _add_number(parser, "--threads", 1, "threads of torch, for each worker")
     parser.add_argument(
         "--sizes", nargs="+", type=_size, default=[], metavar="HxW",
         help="sizes of images that are taken besides those of calibration",
     )  # fmt: skip
+
+
+def workers() -> int:
+    """As many as there are cores for this process; more than MOST_WORKERS wait for each other."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return min(len(affinity(0)) if affinity else os.cpu_count() or 1, MOST_WORKERS)
 
 
 def add_send_options(parser: Parser) -> None:
