@@ -339,7 +339,7 @@ define other_python
 	$(3) -m pip install --quiet --constraint constraints.txt $(BUILD_REQUIREMENTS)
 	PATH=$(CURDIR)/$(2)/bin:$$PATH USE_CUDA=0 $(3) -m pip wheel --quiet --no-build-isolation --no-deps \
 	  --wheel-dir $(2)/wheels build/sdist/fmtc-*.tar.gz
-	$(3) -m pip install --quiet --constraint constraints.txt "$$(echo $(2)/wheels/fmtc-*.whl)[test]"
+	$(3) -m pip install --quiet --constraint constraints.txt "$$(echo $(2)/wheels/fmtc-*.whl)[all,test]"
 	$(call wheel_tests,$(3))
 
 endef
