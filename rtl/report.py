@@ -5,7 +5,8 @@ r"""Area, clock and cycles of the modules of rtl/: docs/results/hardware (``make
 
 Each design is synthesised by yosys for UltraScale+, Cyclone V and ECP5, and placed and routed by
 nextpnr on an ECP5 for its clock (rtl/synthesis.py). Cycles a value are those of the testbenches
-with levels of real networks. What was measured of the same sources is not measured again.
+with levels of real networks. What was measured of the same sources is not measured again. The table
+of rtl/README.md is written anew.
 """
 
 from __future__ import annotations
@@ -116,6 +117,50 @@ def rows_of(results: dict) -> list[list]:
     return rows
 
 
+def table_of(rows: list[list]) -> list[str]:
+    """Lines of the table in rtl/README.md, a design each."""
+    designs: dict[str, dict[str, dict]] = {}
+    for row in rows:
+        record = dict(zip(COLUMNS, row, strict=True))
+        designs.setdefault(record["design"], {})[record["family"]] = record
+    return [_table_line(name, of) for name, of in designs.items()]
+
+
+def _table_line(name: str, families: dict[str, dict]) -> str:
+    def cells(family: str, *columns: str) -> list[str]:
+        of = families.get(family)
+        if of is None:
+            return ["–"] * len(columns)
+        numbers = of | {"all": of["lut"] + of["memory_lut"]}
+        numbers["lut + memory"] = f"{of['lut']:.0f} + {of['memory_lut']:.0f}"
+        if of["mhz"] is not None:
+            numbers["mhz"] = f"{of['mhz']:.0f}"
+        return [_number(numbers[column]) for column in columns]
+
+    each = next(iter(families.values()))["cycles_a_value"]
+    line = [
+        name,
+        *cells("ultrascale+", "lut + memory", "ff", "dsp", "block"),
+        *cells("cyclone-v", "lut + memory", "dsp", "block"),
+        *cells("ecp5", "all", "dsp", "block", "mhz"),
+        "–" if each is None else f"{each:.3f}",
+    ]
+    return f"| {' | '.join(line)} |"
+
+
+def _number(value: float | str | None) -> str:
+    """A count, which may be one of halves."""
+    return value if isinstance(value, str) else "–" if value is None else f"{value:.10g}"
+
+
+def write_table(lines: list[str], path: Path) -> None:
+    """Put the table's lines in the place of those in a README."""
+    text = path.read_text()
+    begin = text.index(f"| {next(iter(DESIGNS))} |")
+    end = text.index("\n\n", begin)
+    path.write_text(text[:begin] + "\n".join(lines) + text[end:])
+
+
 def write_figure(rows: list[list], path: Path) -> None:
     """Area against width, and clocks of the coders."""
     import matplotlib
@@ -184,6 +229,7 @@ def main() -> int:
     with (OUT / "hardware.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
     write_figure(rows, OUT / "hardware.svg")
+    write_table(table_of(rows), ROOT / "rtl" / "README.md")
     return 0
 
 

@@ -49,6 +49,17 @@ def test_table_of_figures_is_that_of_the_json(report):
     assert rows == expected and len(rows) >= len(report.FAMILIES) * 10
 
 
+def test_table_of_the_readme_is_that_of_the_json(report, tmp_path):
+    results = json.loads((report.OUT / "hardware.json").read_text())
+    lines = report.table_of(report.rows_of(results))
+    text = (RTL / "README.md").read_text()
+    assert "\n".join(["|", *lines, "", "What has no figure"]) in text
+    copy = tmp_path / "README.md"
+    copy.write_text(text.replace(lines[3], "| another | line |"))
+    report.write_table(lines, copy)
+    assert copy.read_text() == text
+
+
 def test_figures_are_those_of_the_sources(report):
     """After a change of a module its figures are to be measured again: make rtl-report."""
     results = json.loads((report.OUT / "hardware.json").read_text())
