@@ -8,12 +8,14 @@ called with again. With --corpus a run goes on from the inputs that earlier ones
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import re
 import struct
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -33,12 +35,12 @@ LARGE_TARGETS = {HUFFMAN: "huffman_large", RANS: "rans_large"}
 FILE_TARGETS = {"npy": "npy", "safetensors": "safetensors", "codec": "codec", "image": "image"}
 TARGETS = (
     "bundle", "stream", *CHUNK_TARGETS.values(), *LARGE_TARGETS.values(), "tables", "counts",
-    "round_trip", "stream_file", *FILE_TARGETS,
+    "round_trip", "stream_file", *FILE_TARGETS, "zip", "csv",
 )  # fmt: skip
 # Of an input; 512 for those that are not here.
 MAX_BYTES = {
     "huffman_large": 1 << 16, "rans_large": 1 << 16, "npy": 1 << 12, "safetensors": 1 << 12,
-    "codec": 1 << 14, "image": 1 << 12, "stream_file": 1 << 11,
+    "codec": 1 << 14, "image": 1 << 12, "stream_file": 1 << 11, "zip": 1 << 11,
 }  # fmt: skip
 WORDS = TESTS / "fuzz"  # NAME.dict holds what a target's inputs are made of
 
@@ -78,6 +80,24 @@ def table_seeds(codec: dict):
         yield "tables", head + struct.pack(f"<{len(row)}i", *row)
 
 
+def zip_seeds():
+    """Archives of an array each, and of two, as numpy.savez and savez_compressed write them."""
+    arrays = sorted((CONFORMANCE / "npy").glob("*.npy"))
+    for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        for first, second in zip(arrays, arrays[1:], strict=False):
+            file = io.BytesIO()
+            with zipfile.ZipFile(file, "w", packing) as archive:
+                archive.write(first, "images.npy")
+                archive.write(second, "labels.npy")
+            yield f"{first.stem}.{packing}", file.getvalue()
+
+
+CSV_SEEDS = (
+    b"file,label\na.png,3\n", b'"file","label"\r\n"a ""b"".png",0\r\n\r\n',
+    b"\xef\xbb\xbfa;b\rc,,\r", b'"a\nb","\r\n"\n""\n,\n', b'"open',
+)  # fmt: skip
+
+
 def write_seeds(folder: Path) -> None:
     """A folder of seeds for each target."""
     index = json.loads((GOLDEN / "golden.json").read_text())
@@ -91,6 +111,10 @@ def write_seeds(folder: Path) -> None:
     for bundle in GOLDEN.glob("*.bundle"):
         write("bundle", bundle.stem, bundle.read_bytes())
         write("stream_file", bundle.stem, bundle.read_bytes())
+    for name, seed in zip_seeds():
+        write("zip", name, seed)
+    for i, seed in enumerate(CSV_SEEDS):
+        write("csv", str(i), seed)
     for kind, target in FILE_TARGETS.items():
         for file in (CONFORMANCE / kind).iterdir():
             write(target, file.name, file.read_bytes())
@@ -163,7 +187,7 @@ def is_built(build: Path, target: str) -> bool:
     """Those of files need the programs' libraries; without, a line says that they are left out."""
     if (build / "tests" / "fuzz" / f"{target}_fuzzer").exists():
         return True
-    if target not in (*FILE_TARGETS, "stream_file"):
+    if target not in (*FILE_TARGETS, "stream_file", "zip", "csv"):
         sys.exit(f"{target}_fuzzer was not built")
     print(f"{target:14} left out: it needs nlohmann_json, CLI11, zlib, libjpeg and libpng")
     return False
