@@ -166,7 +166,7 @@ def write_figure(rows: list[list], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     records = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
     figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
@@ -184,7 +184,10 @@ def write_figure(rows: list[list], path: Path) -> None:
     for axis, label in zip(axes, ("look-up tables", "multipliers"), strict=False):
         axis.set(xscale="log", yscale="log", xlabel="channels", ylabel=label)
         axis.set_xticks(WIDTHS, [str(width) for width in WIDTHS], minor=False)
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
         axis.minorticks_off()
+        axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
     clocked = [r for r in records if r["mhz"] and r["cycles_a_value"]]
     clocked = [r for r in clocked if not r["design"][-1].isdigit() or r["design"].endswith("_64")]
