@@ -297,3 +297,52 @@ def test_a_number_of_images_that_the_model_remembers():
         network, parts = captured(model, x[:2])
         assert parts == [""] and torch.equal(network(x[:2]), expected)
         assert torch.equal(network(x), model(x))
+
+
+class SharedWeight(nn.Module):
+    """Two layers with one weight and a bias or statistics of their own."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.first = conv(3, 8)
+        make = {"conv": lambda: nn.Conv2d(8, 8, 1), "norm": lambda: nn.BatchNorm2d(8)}[kind]
+        self.one, self.two, self.last = make(), make(), nn.Linear(8, 10)
+        self.two.weight = self.one.weight
+        with torch.no_grad():
+            self.two.bias += 0.5
+
+    def forward(self, x):
+        y = self.two(self.one(self.first(x).relu()).relu()).relu()
+        return self.last(y.mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind", ["conv", "norm"])
+def test_layers_that_share_a_weight_alone(kind):
+    torch.manual_seed(0)
+    model, x = SharedWeight(kind).eval(), images(16)
+    torch.testing.assert_close(capture(model, x)(x), model(x))
+    compressed = fmtc.compress(model, x, target=fmtc.Step(1e-4))
+    torch.testing.assert_close(compressed(x), model(x), rtol=0, atol=1e-3)
+
+
+class SharedFunctional(nn.Module):
+    """The same, of parameters that no layer owns, in different ways."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = conv(3, 8), nn.Linear(8, 10)
+        self.weight = nn.Parameter(torch.randn(8, 8, 1, 1) / 3)
+        self.one, self.two = nn.Parameter(torch.randn(8)), nn.Parameter(torch.randn(8))
+
+    def forward(self, x):
+        y = F.conv2d(self.first(x).relu(), self.weight, self.one).relu()
+        y = F.conv2d(y, self.weight, self.two, stride=2).relu()
+        return self.last(F.conv2d(y, self.weight, self.one).mean((2, 3)))
+
+
+def test_functions_that_share_a_weight_alone():
+    torch.manual_seed(0)
+    model, x = SharedFunctional().eval(), images(16)
+    torch.testing.assert_close(capture(model, x)(x), model(x))
+    compressed = fmtc.compress(model, x, target=fmtc.Step(1e-4))
+    torch.testing.assert_close(compressed(x), model(x), rtol=0, atol=1e-3)

@@ -62,6 +62,11 @@ def make_heads():
 
 def make_nothing():
     return 3
+
+def make_of(classes):
+    return nn.Linear(3, classes)
+
+made = nn.Conv2d(3, 4, 3)
 '''
 
 
@@ -548,6 +553,12 @@ def test_a_folder_without_a_readable_image_is_said(here, capsys):
         (["--labels", "labels.csv"], "carries its own labels"),
         (["--model", "net.py:other"], "net.py has no function 'other'"),
         (["--model", "net.py:make_nothing"], "returned int, not a torch.nn.Module"),
+        (
+            ["--model", "net.py:made"],
+            "no function 'made', but a Conv2d: it must return the network",
+        ),
+        (["--model", "net.py:Heads.forward"], "net.py has no function 'Heads.forward'"),
+        (["--model", "net.py:make_of"], "called without arguments: missing a required argument"),
         (["--model", "gone.py:make"], "no such file: gone.py"),
         (["--model", "resnet19"], "unknown model 'resnet19'; give path/to/file.py:function or one"),
         (["--weights", "gone.pth"], "no such weights file: gone.pth"),
@@ -727,6 +738,25 @@ def test_points_of_other_data_are_not_mixed(here, capsys):
     np.savez("data.npz", images=images, labels=np.arange(44) % 10)
     assert "data or weights have changed" in error_of(capsys, evaluate("--bits", "6", "7"))
     assert Path("fmtc-results/result.json").read_bytes() == before
+
+
+def test_points_of_other_weights_are_not_mixed(here, capsys):
+    """Without labels no top-1 tells networks apart, and another seed's images may give the same."""
+    images = np.load("data.npz")["images"]
+    np.savez("data.npz", images=images)
+    assert evaluate("--bits", "6") == 0
+    before = Path("fmtc-results/result.json").read_bytes()
+    Path("net.py").write_text(NETWORK.replace("manual_seed(1)", "manual_seed(2)"))
+    assert "(fingerprint was " in error_of(capsys, evaluate("--bits", "6", "7"))
+    Path("net.py").write_text(NETWORK)
+    np.savez("data.npz", images=255 - images)
+    assert "(fingerprint was " in error_of(capsys, evaluate("--bits", "6", "7"))
+    assert Path("fmtc-results/result.json").read_bytes() == before
+    np.savez("data.npz", images=images)
+    older = json.loads(before)
+    del older["fingerprint"]
+    Path("fmtc-results/result.json").write_text(json.dumps(older))
+    assert evaluate("--bits", "6", "7") == 0
 
 
 def test_warnings_are_one_line(here, capsys):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -448,3 +449,13 @@ def test_repeated_positions_are_no_samples():
     codec = fmtc.calibrate_tensor(x.expand(-1, -1, 6, 6).contiguous(), bits=8)
     assert codec.components == 16
     assert (codec.simulate(other) - other).norm() < 0.2 * other.norm()
+
+
+def test_a_step_that_clamps_is_told():
+    x = torch.randn(4, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(UserWarning, match="step 1e-05 is too fine: .* take a coarser step"):
+        codec = fmtc.calibrate_tensor(x, "fmtc", step=1e-5)
+    assert codec.clamped > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fmtc.calibrate_tensor(x, "fmtc", step=1e-3).clamped == 0

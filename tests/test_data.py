@@ -429,3 +429,13 @@ def test_a_thin_image_does_not_become_huge(tmp_path):
     image = torch.zeros(3, 20_000, 1, dtype=torch.uint8)
     with pytest.raises(ValueError, match="resizing would make it larger than 178956970 pixels"):
         parse_preprocess("resize=256")(image)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pixels_of_32_bits_are_skipped_and_named(tmp_path, dtype):
+    """Pillow would cut them to 0 ... 255, whatever their range."""
+    Image.fromarray(np.linspace(0, 60000, 64).reshape(8, 8).astype(dtype)).save(tmp_path / "a.tif")
+    Image.fromarray(np.full((8, 8), 7, np.uint8)).save(tmp_path / "b.tif")
+    dataset = open_dataset(tmp_path, preprocess=RAW)
+    pixels, _ = dataset.tensor()
+    assert dataset.skipped == ["a.tif"] and len(pixels) == 1

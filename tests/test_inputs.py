@@ -44,6 +44,17 @@ GIVEN = {
 }
 
 
+def test_several_inputs_by_their_names():
+    model, (image, gains) = two(), pair()
+    compressed = fmtc.compress(model, (image, gains), target=fmtc.Step(0.01))
+    expected = compressed(image, gains)
+    assert torch.equal(compressed(image, gains=gains), expected)
+    with pytest.raises(TypeError, match="missing a required argument: 'gains'"):
+        compressed(image)
+    with pytest.raises(ValueError, match="takes inputs of shapes"):
+        compressed(image, gains=gains[:, :3])
+
+
 @pytest.mark.parametrize("form", GIVEN)
 def test_several_inputs_however_they_are_given(form):
     model, inputs = two(), pair()

@@ -154,6 +154,16 @@ def test_command_writes_beside_the_result(
     assert "report.html" in capsys.readouterr().out
 
 
+def test_command_replaces_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "result.json"
+    write_result(result_with(8), file)
+    before = file.read_bytes()
+    (tmp_path / "link.json").symlink_to(file)
+    assert main(["report", str(file), "-o", str(tmp_path / "link.json")]) == 2
+    assert "a result that is read: give another -o" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
 def test_command_names_what_is_no_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

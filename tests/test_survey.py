@@ -82,7 +82,11 @@ def test_a_cut_is_saved(folder, capsys):
     "words, message",
     [
         ([], "give --at LAYER ..., or --survey"),
-        (["--at", "2", "--survey"], "give --at LAYER ..., or --survey"),
+        (["--at", "2", "--survey"], "give --at LAYER ..., or --survey, not both"),
+        (["--at", "2", "--target", "snr_db=10,20"], "split at one target, not at 2"),
+        (["--at", "2", "--target", "rate=1", "snr_db=20"], "split at one target, not at 2"),
+        (["--at", "2", "--bits", "8"], "preset fmtc has no b"),
+        (["--at", "2", "--preset", "q", "--bits", "6", "8"], "split at one target, not at 2"),
         (["--at", "9"], "no layer or module is called '9'"),
         (["--survey", "--target", "snr_db=15"], "--target agreement=0.98"),
         (["--survey", "--preset", "paper"], "preset paper has none"),
@@ -91,6 +95,23 @@ def test_a_cut_is_saved(folder, capsys):
 def test_errors_of_use(words, message, capsys):
     assert command(*words, "--quiet") == 2
     assert message in capsys.readouterr().err
+
+
+def test_presets_with_a_b_split_at_bits(folder):
+    assert command("--at", "2", "--quiet", "--preset", "paper", "--bits", "6") == 0
+    six = (folder / "out" / "split.safetensors").read_bytes()
+    assert command("--at", "2", "--quiet", "--preset", "paper") == 0  # 8
+    assert (folder / "out" / "split.safetensors").read_bytes() != six
+
+
+def test_a_survey_of_other_weights_is_not_mixed(folder, capsys):
+    survey = "--survey", "--target", "agreement=0.9", "--quiet", "--cuts", "2"
+    assert command(*survey) == 0
+    before = (folder / "out" / "survey.json").read_bytes()
+    (folder / "net.py").write_text(NET.replace("manual_seed(0)", "manual_seed(1)"))
+    assert command(*survey) == 2
+    assert "data or weights have changed since" in capsys.readouterr().err
+    assert (folder / "out" / "survey.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("limit", [2.0**-9, 0.003, 0.02, 1e-9, 1.0])

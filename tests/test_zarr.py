@@ -28,6 +28,12 @@ def codec(maps: torch.Tensor) -> fmtc.TensorCodec:
     return fmtc.calibrate_tensor(maps, "fmtc", step=STEP)
 
 
+def test_the_order_of_fortran_is_refused(tmp_path, codec, maps):
+    array = stored(tmp_path / "a.zarr", codec, 2, order="F")
+    with pytest.raises(ValueError, match="order='C'"):
+        array[:] = maps.numpy()
+
+
 def stored(path, codec, version: int, **options):
     options = {"shape": SHAPE, "chunks": CHUNKS, "dtype": "float32", **options}
     own = {"serializer": Serializer(codec), "compressors": None}

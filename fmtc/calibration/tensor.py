@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -101,4 +102,11 @@ def calibrate_tensor(
     fit = Fit(preset, Block.parse(block), knob, "calibrate_tensor", keep_moments)
     codec = fit([layout.planes(x) for x in batches], start)
     codec.rank, codec.layout = rank, layout
+    if step is not None and codec.clamped:
+        warnings.warn(
+            f"step {step:g} is too fine: {codec.clamped} of {codec.values} values lie beyond the "
+            "16-bit levels and are clamped, so that they are off by more than half a step; take a "
+            "coarser step",
+            stacklevel=2,
+        )
     return codec

@@ -21,6 +21,7 @@ from ..evaluation.measures import classifier
 from ..evaluation.reference import Reference
 from ..extras import require
 from ..model.model import CompressedModel
+from ..network.fingerprint import measured_with
 from ..network.outputs import chosen_outputs
 from ..network.view import device_of
 from ..ops.devices import copied_to, usable
@@ -147,6 +148,7 @@ def _measure(
         seed=options.seed,
         reference={"top1": reference.top1, "top5": reference.top5},
     )
+    result["fingerprint"] = measured_with(model, images.calibration)
     if earlier is not None:
         _check_same_data(earlier, result)
         result["points"] = earlier["points"]
@@ -247,8 +249,8 @@ def _resumable(path: Path, options: EvalOptions) -> dict[str, Any]:
 
 def _check_same_data(earlier: dict[str, Any], result: dict[str, Any]) -> None:
     """Points belong together only where images and uncompressed network are the same."""
-    for part in ("dataset", "reference"):
-        if earlier[part] != result[part]:
+    for part in ("dataset", "reference", "fingerprint"):
+        if earlier.get(part, result[part]) != result[part]:  # older results have no fingerprint
             raise UsageError(
                 "data or weights have changed since the points that are there were measured "
                 f"({part} was {earlier[part]}, is {result[part]}); give another --out, or --fresh"

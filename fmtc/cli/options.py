@@ -289,7 +289,7 @@ def add_measuring_options(parser: Parser) -> Parser:
         help="preset fmtc, one point a value: rate= bits per value, snr_db= of the worst output, "
         "kl= nats of a classifier's outputs, agreement= share of images that keep their class, "
         "drop= percent of accuracy lost (with labels), step= the step itself (default: "
-        "snr_db=10,15,20,25)",
+        "snr_db=10,15,20,25; of fmtc split agreement=0.99)",
     )
     coding.add_argument(
         "--bits",

@@ -16,16 +16,17 @@ from ..config import CompressConfig
 from ..data.datasets import open_dataset, split
 from ..data.models import load_model
 from ..data.preprocess import parse_preprocess
-from ..deploy.split import Split, layers_at
+from ..deploy.split import DEFAULT_TARGET, Split, layers_at
 from ..deploy.survey import FORMATS, Survey, cuts_of
 from ..errors import UsageError
 from ..evaluation.evaluate import evaluate
 from ..files import write_atomically
+from ..network.fingerprint import measured_with
 from ..network.groups import AS_IT_IS
-from ..presets import StepPreset
+from ..presets import StepPreset, get_preset
 from ..results.console import aligned
 from ..results.plot import experiment
-from ..targets import Agreement, parse_targets
+from ..targets import Agreement, Target, parse_targets
 from .command import out_folder, say
 from .options import EvalOptions
 
@@ -39,7 +40,10 @@ COLUMNS = (
 def run_split(options: EvalOptions, at: Sequence[str], survey: bool, layers: Sequence[str]) -> None:
     """Cut at ``at`` and write OUT/split.safetensors; or survey cuts, OUT/survey.json and .png."""
     if survey == bool(at):
-        raise UsageError("give --at LAYER ..., or --survey to see where a network can be cut")
+        others = ", not both" if at else " to see where a network can be cut"
+        raise UsageError(f"give --at LAYER ..., or --survey{others}")
+    if at:
+        _target(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     with out_folder(options.out):
@@ -52,9 +56,11 @@ def _run(options: EvalOptions, at: Sequence[str], survey: bool, layers: Sequence
     dataset = open_dataset(options.data, options.labels, options.class_index, options.preprocess)
     model = load_model(options.model, options.weights, options.num_classes, options.seed)
     calibration, test = split(dataset, options.calib_images, options.images, options.seed)
+    calibrated_with = dataset.subset(calibration).tensor()[0]
+    fingerprint = measured_with(model, calibrated_with)
     compressor = Compressor(
         model,
-        dataset.subset(calibration).tensor()[0],
+        calibrated_with,
         _without_reuse(options.config()) if survey else options.config(),
         progress=not options.quiet,
         exclude_bits=AS_IT_IS,
@@ -65,8 +71,9 @@ def _run(options: EvalOptions, at: Sequence[str], survey: bool, layers: Sequence
         return
     agreement, cuts = _agreement(options), _chosen(compressor, layers)
     measured = Survey(compressor, cuts, images.tensor()[0], agreement, options.batch)
-    result = _earlier(out / "survey.json", options) or {
+    result = _earlier(out / "survey.json", options, fingerprint) or {
         "command": _command(options, layers),
+        "fingerprint": fingerprint,
         "agreement": agreement,
         "images": len(images),
         "inputs": [],
@@ -102,8 +109,7 @@ def _split(
     options: EvalOptions, compressor: Compressor, at: Sequence[str], images: Any, out: Path
 ) -> None:
     compressor.only(layers_at(compressor, at))
-    [*targets] = parse_targets(options.target[0]) if options.target else [Agreement(0.99)]
-    compressed = compressor.compress(targets[0], last=True)
+    compressed = compressor.compress(_target(options), last=True)
     point = evaluate(compressed, images, batch=options.batch, mode="stream")
     parts = Split(compressed)
     path = out / "split.safetensors"
@@ -114,6 +120,17 @@ def _split(
     print(f"{told}SNR {point['snr_db']:.1f} dB on {len(images)} images")
     if not options.quiet:
         say(f"wrote {path}: parts = fmtc.load_split({str(path)!r}, model)")
+
+
+def _target(options: EvalOptions) -> Target:
+    """The one of --target or --bits. UsageError for several, and those of other presets."""
+    by_step = isinstance(get_preset(options.preset), StepPreset)
+    if by_step and not (options.target or options.bits):
+        return DEFAULT_TARGET
+    targets = options.targets()
+    if len(targets) > 1:
+        raise UsageError(f"a network is split at one target, not at {len(targets)}")
+    return targets[0]
 
 
 def _agreement(options: EvalOptions) -> float:
@@ -131,7 +148,7 @@ def _command(options: EvalOptions, layers: Sequence[str]) -> str:
     return f"fmtc split --survey {evaluation.removeprefix('fmtc eval ')} {cuts}".rstrip()
 
 
-def _earlier(path: Path, options: EvalOptions) -> dict[str, Any] | None:
+def _earlier(path: Path, options: EvalOptions, fingerprint: str) -> dict[str, Any] | None:
     """What an earlier run of the same survey has measured."""
     if options.fresh or not path.exists():
         return None
@@ -139,6 +156,10 @@ def _earlier(path: Path, options: EvalOptions) -> dict[str, Any] | None:
     told = earlier["command"].partition(" --cuts")[0]
     if told != _command(options, ()):
         raise UsageError(f"{path} is of {told!r}; give another --out, or --fresh to replace it")
+    if earlier.get("fingerprint", fingerprint) != fingerprint:
+        raise UsageError(
+            f"data or weights have changed since {path} was written; give another --out, or --fresh"
+        )
     return earlier
 
 

@@ -426,6 +426,8 @@ def _read_image(path: Path) -> Tensor:
             if image.mode.startswith("I;16"):  # which Pillow would limit to 255, not scale
                 upper = (np.asarray(image) >> 8).astype(np.uint8)
                 return torch.from_numpy(upper).expand(3, -1, -1).clone()
+            if image.mode in ("I", "F"):  # of no known range; Pillow would cut it to 0 ... 255
+                raise ValueError(f"{path}: pixels of 32 bits, which may have any range")
             pixels = np.asarray(image.convert("RGB"))
     except pillow.DecompressionBombError as error:
         raise ValueError(str(error)) from error

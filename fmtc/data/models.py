@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import pickle
 import sys
 from collections.abc import Mapping
@@ -67,8 +68,13 @@ def _from_function(
     sys.path.insert(0, str(Path(file).resolve().parent))  # the file may import its neighbours
     spec.loader.exec_module(module)
     build = getattr(module, function, None)
-    if not callable(build):
-        raise ValueError(f"{file} has no function {function!r}")
+    if not callable(build) or isinstance(build, nn.Module):
+        kind = "" if build is None else f", but a {type(build).__name__}"
+        raise ValueError(f"{file} has no function {function!r}{kind}: it must return the network")
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        raise ValueError(f"{name} is called without arguments: {error}") from None
     model = build()
     if not isinstance(model, nn.Module):
         raise ValueError(f"{name} returned {type(model).__name__}, not a torch.nn.Module")

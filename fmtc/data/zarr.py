@@ -78,9 +78,14 @@ class Compressor(Codec):
         self._codec, self._dtype = unpacked(codec) if isinstance(codec, str) else codec, dtype
 
     def encode(self, buf: Any) -> bytes:
-        """ValueError: an array of another dtype."""
+        """ValueError: an array of another dtype, or in the order of Fortran.
+
+        Who decodes is told neither shape nor order, and gives the values in that of C.
+        """
         if buf.dtype != np.dtype(self._dtype):
             raise ValueError(f"the codec is one of {self._dtype}, the array of {buf.dtype}")
+        if not np.asarray(buf).flags.c_contiguous:
+            raise ValueError("the codec takes arrays in C order: make the array with order='C'")
         return encoded(self._codec, buf)
 
     def decode(self, buf: Any, out: Any = None) -> Any:

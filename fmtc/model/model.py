@@ -20,7 +20,7 @@ from ..errors import StorageError
 from ..limits import MAX_BYTES
 from ..network.capture import fits, place
 from ..network.fold import as_conv, module_name
-from ..network.inputs import packed_view
+from ..network.inputs import in_order, packed_view
 from ..network.layers import is_plain_layer
 from ..network.outputs import Choice, as_choice
 from ..network.prepared import Prepared
@@ -229,8 +229,9 @@ class CompressedModel(nn.Module):
             ValueError: An input is no batch, or has NaN or Inf.
         """
         packing = self._calibrated.packing
-        if packing is not None and more:
-            x, more = packing.packed((x, *more)), ()
+        if packing is not None and (more or named or not packing.is_packed(x)):
+            x = packing.packed(in_order(self.reference, (x, *more), named))
+            more, named = (), {}
         if recording():
             return self.network(x, *more, **named)
         self.check_input(x, *more)

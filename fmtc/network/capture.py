@@ -352,17 +352,17 @@ def _is_identity(node: fx.Node) -> bool:
 def _take_layers(network: fx.GraphModule) -> None:
     """Convolutions, linear layers and BN become modules, at the paths of the model's own.
 
-    A layer that is called twice is one module.
+    A layer that is called twice is one module; others may share its weight, but not its bias.
     """
     paths: dict[tuple[Any, ...], str] = {}
-    for node in list(network.graph.nodes):
-        made = layer_of(network, node) if node.op == "call_function" else None
-        if made is None:
-            continue
-        module, weight = made
-        key = weight, repr(module)
+    nodes = [node for node in network.graph.nodes if node.op == "call_function"]
+    # All are made before the first is put where others may have their tensors.
+    layers = [(node, made) for node in nodes if (made := layer_of(network, node)) is not None]
+    for node, (module, weight) in layers:
+        tensors = [str(x.target) for x in node.all_input_nodes if x.op == "get_attr"]
+        key = weight, *tensors, repr(module)
         if key not in paths:
-            paths[key] = _path(network, weight, node)
+            paths[key] = _path(network, weight, tensors, node)
             network.add_submodule(paths[key], module)
         with network.graph.inserting_before(node):
             call = network.graph.call_module(paths[key], (node.args[0],))
@@ -394,20 +394,25 @@ def _take_activations(network: fx.GraphModule) -> None:
     network.graph.eliminate_dead_code()
 
 
-def _path(network: fx.GraphModule, weight: str, node: fx.Node) -> str:
-    """Where a layer belongs: where its weight is, if nothing else is there."""
+def _path(network: fx.GraphModule, weight: str, tensors: list[str], node: fx.Node) -> str:
+    """Where a layer belongs: where its weight is, if nothing else is there.
+
+    Where modules share the weight, the one that has another of the layer's tensors.
+    """
     owner, _, _ = weight.rpartition(".")
-    if weight.startswith(CONSTANT):  # calculated: in the module that was running
-        owner = ""
-        for path, _ in node.meta.get("nn_module_stack", {}).values():
-            owner = path
+    running = "".join([path for path, _ in node.meta.get("nn_module_stack", {}).values()][-1:])
+    owns = any(tensor.rpartition(".")[0] == running for tensor in tensors)
+    if owns or weight.startswith(CONSTANT):  # calculated: in the module that was running
+        owner = running
     try:
         taken = network.get_submodule(owner)
     except AttributeError:
         return owner
     if owner and type(taken) is nn.Module and not taken._modules:
         return owner
-    return f"{owner}.{node.name}".lstrip(".")
+    # Not within a layer, as another one may be put in its place.
+    within = "." if type(taken) in (nn.Module, fx.GraphModule) else "_"
+    return f"{owner}{within}{node.name}".lstrip(".")
 
 
 def _forget(network: fx.GraphModule) -> None:

@@ -34,3 +34,13 @@ def fingerprint(model: nn.Module) -> str:
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def measured_with(model: nn.Module, images: torch.Tensor) -> str:
+    """SHA-256 over a network, as of `fingerprint`, and images, as hexadecimal digits."""
+    digest = hashlib.sha256(fingerprint(model).encode())
+    digest.update(f"{images.dtype}|{list(images.shape)}|".encode())
+    digest.update(
+        images.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    )
+    return digest.hexdigest()

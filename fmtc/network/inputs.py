@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -27,6 +27,12 @@ def inputs_of(model: nn.Module) -> list[str]:
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(forward).parameters.values()
     return [p.name for p in parameters if p.kind in positional and p.default is p.empty]
+
+
+def in_order(model: nn.Module, args: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Inputs as a model is given them, in the order of its parameters. TypeError as of a call."""
+    forward = vars(model).get(FORWARD, model.forward)
+    return inspect.signature(forward).bind(*args, **named).args
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,11 @@ class Packing:
             kinds = ", ".join(str(x.dtype) for x in tensors)
             raise ValueError(f"the network's inputs must be floating point; got {kinds}")
         return torch.cat([x.flatten(1).to(tensors[0].dtype) for x in tensors], 1)
+
+    def is_packed(self, x: Any) -> bool:
+        """Whether this is a tensor of `packed`."""
+        values = sum(math.prod(shape) for shape in self.shapes)
+        return isinstance(x, Tensor) and x.dim() == 2 and x.shape[1] == values
 
     def apart(self, packed: Tensor) -> list[Tensor]:
         """The inputs of ``packed``."""
