@@ -110,7 +110,7 @@ def test_schema_is_itself_valid_and_strict():
     for node in found:
         assert node["additionalProperties"] is False
         optional = {"skipped", "spectrum", "seconds_per_image", "kl_interval", "histogram"}
-            optional |= {"fingerprint"}
+        optional |= {"fingerprint"}
         assert set(node["required"]) >= set(node["properties"]) - optional
 
 
