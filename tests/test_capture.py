@@ -300,7 +300,7 @@ def test_a_number_of_images_that_the_model_remembers():
 
 
 class SharedWeight(nn.Module):
-    """Two layers with one weight and a bias or statistics of their own."""
+    """Two layers with one weight, and statistics, but a bias of their own."""
 
     def __init__(self, kind: str):
         super().__init__()
@@ -308,6 +308,9 @@ class SharedWeight(nn.Module):
         make = {"conv": lambda: nn.Conv2d(8, 8, 1), "norm": lambda: nn.BatchNorm2d(8)}[kind]
         self.one, self.two, self.last = make(), make(), nn.Linear(8, 10)
         self.two.weight = self.one.weight
+        if kind == "norm":
+            self.two.running_mean = self.one.running_mean
+            self.two.running_var = self.one.running_var
         with torch.no_grad():
             self.two.bias += 0.5
 
@@ -326,7 +329,7 @@ def test_layers_that_share_a_weight_alone(kind):
 
 
 class SharedFunctional(nn.Module):
-    """The same, of parameters that no layer owns, in different ways."""
+    """The same, of parameters that no layer owns; the last has another stride."""
 
     def __init__(self):
         super().__init__()
@@ -336,8 +339,8 @@ class SharedFunctional(nn.Module):
 
     def forward(self, x):
         y = F.conv2d(self.first(x).relu(), self.weight, self.one).relu()
-        y = F.conv2d(y, self.weight, self.two, stride=2).relu()
-        return self.last(F.conv2d(y, self.weight, self.one).mean((2, 3)))
+        y = F.conv2d(y, self.weight, self.two).relu()
+        return self.last(F.conv2d(y, self.weight, self.one, stride=2).mean((2, 3)))
 
 
 def test_functions_that_share_a_weight_alone():

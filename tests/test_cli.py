@@ -557,7 +557,6 @@ def test_a_folder_without_a_readable_image_is_said(here, capsys):
             ["--model", "net.py:made"],
             "no function 'made', but a Conv2d: it must return the network",
         ),
-        (["--model", "net.py:Heads.forward"], "net.py has no function 'Heads.forward'"),
         (["--model", "net.py:make_of"], "called without arguments: missing a required argument"),
         (["--model", "gone.py:make"], "no such file: gone.py"),
         (["--model", "resnet19"], "unknown model 'resnet19'; give path/to/file.py:function or one"),
