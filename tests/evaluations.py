@@ -15,7 +15,15 @@ from fmtc.results.result import load_result
 
 # Figures of times, and what says how and where a result was made.
 # What differs from run to run, and what is only drawn, which Python alone writes.
-OF_A_RUN = ("seconds", "seconds_per_image", "environment", "command", "histogram", "spectrum")
+OF_A_RUN = (
+    "seconds",
+    "seconds_per_image",
+    "environment",
+    "command",
+    "histogram",
+    "spectrum",
+    "fingerprint",  # of the network in torch, which a package does not have
+)
 DIVERGENCES = ("kl", "kl_interval")
 
 

@@ -410,9 +410,11 @@ def _path(network: fx.GraphModule, weight: str, tensors: list[str], node: fx.Nod
         return owner
     if owner and type(taken) is nn.Module and not taken._modules:
         return owner
+    if taken is network:
+        return node.name
     # Not within a layer, as another one may be put in its place.
-    within = "." if type(taken) in (nn.Module, fx.GraphModule) else "_"
-    return f"{owner}{within}{node.name}".lstrip(".")
+    within = "." if type(taken) is nn.Module else "_"
+    return f"{owner}{within}{node.name}"
 
 
 def _forget(network: fx.GraphModule) -> None:
