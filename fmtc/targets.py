@@ -453,6 +453,15 @@ def as_target(target: Target | str) -> Target:
     raise ValueError(f"a target is fmtc.SNR(15) or the like, or 'snr_db=15'; got {what}")
 
 
+def chosen_target(target: Target | str | None, bits: int | None) -> Target | None:
+    """The target, or that of bits; None where neither is given. ValueError for both."""
+    if bits is None:
+        return None if target is None else as_target(target)
+    if target is not None:
+        raise ValueError(f"give bits or a target, not both ({bits} bits, {target})")
+    return Bits(bits)
+
+
 def parse_targets(text: str) -> list[Target]:
     """ "rate=1.0,2.0" -> [Rate(1.0), Rate(2.0)]; a drop is in percent, without labelled data yet.
 

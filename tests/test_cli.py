@@ -707,6 +707,14 @@ def test_misfit_weights_name_some_keys_and_shapes(tmp_path):
     )
 
 
+def test_classes_are_those_of_a_files_own_network(tmp_path):
+    (tmp_path / "net.py").write_text("import torch\n\ndef make():\n    return torch.nn.ReLU()\n")
+    name = f"{tmp_path / 'net.py'}:make"
+    assert isinstance(models.load_model(name), torch.nn.ReLU)
+    with pytest.raises(ValueError, match="net.py:make itself says .* leave out --num-classes"):
+        models.load_model(name, num_classes=7)
+
+
 def test_default_weights_are_imagenets():
     with pytest.raises(ValueError, match="resnet18 have 1000 classes, not 10"):
         models.load_model("resnet18", "DEFAULT", num_classes=10)

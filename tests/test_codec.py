@@ -458,4 +458,14 @@ def test_a_step_that_clamps_is_told():
     assert codec.clamped > 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert fmtc.calibrate_tensor(x, "fmtc", step=1e-3).clamped == 0
+        codec = fmtc.calibrate_tensor(x, "fmtc", step=1e-3)
+        assert codec.clamped == 0
+        codec.encode(x)
+    far = torch.cat([x, 1e3 * x])
+    with pytest.warns(UserWarning, match="values lie beyond the 16-bit levels of this codec"):
+        data = codec.encode(far)
+    assert torch.equal(codec.decode(data), codec.simulate(far))
+    paper = fmtc.calibrate_tensor(x, "paper", bits=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        paper.encode(far)  # whose range is meant to clamp

@@ -266,6 +266,10 @@ def test_values_outside_the_calibrated_range_are_clamped_and_counted():
         (torch.zeros(2, 3, 12, 12, dtype=torch.uint8), "preprocessed floating-point.*uint8"),
         (torch.full((2, 3, 12, 12), float("nan")), "batch 0 contains NaN or Inf"),
         ([torch.zeros(1, 3, 12, 12), torch.full((2, 3, 12, 12), float("inf"))], "batch 1 contains"),
+        (
+            [torch.zeros(2, 3, 12, 12), torch.zeros(2, 3, 12, 14)],
+            r"batch 1 has images of another size, \[3, 12, 14\], than batch 0, \[3, 12, 12\]",
+        ),
         ([], "there are no images"),
         (iter([]), "a generator can be only once"),
     ],

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -72,6 +73,16 @@ def test_steps_act_in_the_order_given():
     assert parse_preprocess("resize=8")(image).shape == (3, 8, 12)
 
 
+def test_grey_is_that_of_pillow():
+    image = torch.from_numpy(random_image(seed=5)).permute(2, 0, 1)
+    luma = np.array(Image.fromarray(random_image(seed=5)).convert("L"))
+    grey = parse_preprocess("grey,mean=.5,std=.25")
+    torch.testing.assert_close(grey(image)[0], (torch.from_numpy(luma) / 255 - 0.5) / 0.25)
+    assert torch.equal(grey(torch.from_numpy(luma)[None]), grey(image))
+    corners = torch.tensor([0, 255], dtype=torch.uint8).expand(3, -1)[..., None]
+    assert parse_preprocess("grey")(corners).flatten().tolist() == [0, 1]
+
+
 def test_mean_and_std_act_on_unit_values_one_a_channel():
     image = torch.full((3, 2, 2), 51, dtype=torch.uint8)
     normalized = parse_preprocess("mean=.1/.2/.3,std=.5/.25/.1")(image)
@@ -131,7 +142,8 @@ def test_flat_folder_has_no_labels_and_gives_the_pixels(flat):
 
 def test_labels_choose_and_order_the_images(flat):
     write_labels(flat / "labels.csv", [("c.png", 7), ("a.png", 0)])
-    dataset = open_dataset(flat, labels="labels.csv", preprocess=RAW, num_classes=8)
+    with pytest.warns(UserWarning, match="labels.csv lists 2 of the 3 images in .*flat"):
+        dataset = open_dataset(flat, labels="labels.csv", preprocess=RAW, num_classes=8)
     assert dataset.names == ["c.png", "a.png"] and dataset.labels == [7, 0]
     images, labels = dataset.tensor()
     assert images.shape == (2, 3, 12, 10)
@@ -174,8 +186,11 @@ def test_label_files_as_people_write_them(flat, content, message):
 
 
 def test_a_name_in_a_label_file_is_normalised(flat):
-    (flat / "labels.csv").write_text("\ufefffile,label\n./c.png,1\n.//a.png,0\n")
-    assert open_dataset(flat, labels="labels.csv").names == ["c.png", "a.png"]
+    (flat / "labels.csv").write_text("\ufefffile,label\n./c.png,1\n.//a.png,0\nb.png,2\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # all three are listed
+        dataset = open_dataset(flat, labels="labels.csv")
+    assert dataset.names == ["c.png", "a.png", "b.png"]
 
 
 def test_labels_as_a_list(flat, image_folder, tmp_path):

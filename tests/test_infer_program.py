@@ -22,6 +22,7 @@ from torch._inductor.package import load_package
 
 import fmtc
 from fmtc.cli.demo import digits_data
+from fmtc.data.datasets import open_images
 from fmtc.data.models import load_model
 from fmtc.data.preprocess import parse_preprocess
 from fmtc.deploy.export import COMPRESSED
@@ -222,6 +223,21 @@ class Heads(torch.nn.Module):
         pooled = y.mean((2, 3))
         found = self.classes(pooled)
         return {"best": found.argmax(1), "maps": self.maps(y), "all": (found, pooled.mean(1))}
+
+
+def test_coloured_images_for_a_grey_network(package, run, tmp_path):
+    path, compressed = package
+    change_metadata(path, tmp_path / "grey.pt2", change_fmtc(preprocess=f"grey,{PREPROCESS}"))
+    (tmp_path / "coloured").mkdir()
+    generator = np.random.default_rng(3)
+    for i in range(8):
+        rgb = generator.integers(0, 256, 3) * pixels(8)[i, :, :, None] // 255
+        Image.fromarray(rgb.astype(np.uint8)).save(tmp_path / "coloured" / f"{i}.png")
+    files = sorted((tmp_path / "coloured").iterdir())
+    x, _ = open_images(files, parse_preprocess(f"grey,{PREPROCESS}")).tensor()
+    assert x.shape == (8, 1, 32, 32)
+    printed = run(tmp_path / "grey.pt2", *files, "--batch", 4).stdout
+    check_against_python(printed, compressed, files, x, batch=4)
 
 
 def test_every_output_that_counts_is_measured(folder, run, tmp_path):

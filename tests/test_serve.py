@@ -264,7 +264,26 @@ def test_health_and_metrics(parts):
             f"fmtc_received_bytes_total {2 * len(data) - 1:.1f}",
         ):  # fmt: skip
             assert f"\n{line}\n" in text
-        assert here.get("/infer").status_code == 405
+        assert "POST /infer" in sentence(here.get("/infer"), 405)
+        assert "GET /health" in sentence(here.get("/nothing"), 404)
+
+
+def test_what_fails_within_is_said_in_the_log_alone(parts, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("a secret")
+
+    data = parts.head(images(1, size=16))
+    for raises in (False, True):  # what the server puts into its log
+        with monkeypatch.context() as patched:
+            service = application(parts, ServeOptions())
+            patched.setattr(parts, "tail", fails)
+            with TestClient(service, raise_server_exceptions=raises) as here:
+                if raises:
+                    with pytest.raises(RuntimeError, match="a secret"):
+                        asked(here, data)
+                else:
+                    answer = sentence(asked(here, data), 500)
+                    assert answer == "the service failed; its log says why"
 
 
 @pytest.fixture(scope="module")

@@ -140,6 +140,15 @@ def test_what_is_no_cut(at, message):
         split(tiny(), at, images(24))
 
 
+def test_presets_with_bits_have_them_and_their_own_default():
+    six = split(tiny(), "stem", images(24), None, config="paper", bits=6)
+    assert six.compressed.setting == {"kind": "b", "value": 6}
+    default = split(tiny(), "stem", images(24), None, config="paper")
+    assert default.compressed.setting == {"kind": "b", "value": 8}
+    with pytest.raises(ValueError, match="bits or a target, not both"):
+        split(tiny(), "stem", images(24), config="paper", bits=6)
+
+
 def test_a_transform_that_is_folded_into_the_tail():
     """The tail's convolution reads components, of which there are fewer than channels."""
     torch.manual_seed(0)

@@ -105,7 +105,7 @@ class Program {
     if (dataset_.has_labels() && networks_.first().class_count > 0) {
       dataset_.check_classes(networks_.first().class_count);
     }
-    dataset_.require_readable(static_cast<int>(networks_.first().input_shape.front()));
+    dataset_.require_readable(preprocess_.decoded_channels(networks_.first().input_shape.front()));
   }
 
   // Returns the exit status.

@@ -98,7 +98,7 @@ void Loader::load(Work& work, size_t slot) {
   const size_t index = work.indices[slot];
   at::Tensor pixels;
   try {
-    pixels = dataset_.read(index, static_cast<int>(shape_.front()));
+    pixels = dataset_.read(index, preprocess_.decoded_channels(shape_.front()));
   } catch (const std::exception& error) {
     work.failures[slot] = error.what();
     return;

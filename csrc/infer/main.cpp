@@ -149,8 +149,8 @@ class Runner {
   // Undefined for an image that cannot be read.
   at::Tensor load(const std::string& path) {
     try {
-      const at::Tensor x = preprocess_(to_tensor(
-          read_image(path, static_cast<int>(package_.input_shape.front()), options_.max_pixels)));
+      const at::Tensor x = preprocess_(to_tensor(read_image(
+          path, preprocess_.decoded_channels(package_.input_shape.front()), options_.max_pixels)));
       if (x.sizes() != at::IntArrayRef(package_.input_shape)) {
         throw Error("it does not become an input of the shape " +
                     codec::shape_text(package_.input_shape) + " by the package's preprocessing");

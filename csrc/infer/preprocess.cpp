@@ -78,6 +78,14 @@ at::Tensor crop(const at::Tensor& image, const std::vector<int64_t>& size, int64
       .narrow(2, begin(image.size(2), width), width);
 }
 
+// Luma of ITU-R BT.601 in the fixed point of Pillow.
+at::Tensor to_grey(const at::Tensor& image) {
+  if (image.size(0) == 1) return image;
+  const at::Tensor x = image.to(at::kInt);
+  const at::Tensor luma = 19595 * x[0] + 38470 * x[1] + 7471 * x[2] + 32768;
+  return at::bitwise_right_shift(luma, 16).to(at::kByte).unsqueeze(0);
+}
+
 at::Tensor per_channel(const char* name, const std::vector<float>& values, int64_t channels) {
   if (values.size() != 1 && static_cast<int64_t>(values.size()) != channels) {
     throw Error(std::string("preprocess: ") + name + " has " + std::to_string(values.size()) +
@@ -99,6 +107,9 @@ Preprocess::Preprocess(const std::string& text, int64_t max_pixels) {
     if (step == "hflip" || step == "vflip") {
       const int64_t dim = step == "hflip" ? 2 : 1;
       geometry_.push_back([dim](const at::Tensor& image) { return image.flip({dim}); });
+    } else if (step == "grey") {
+      geometry_.push_back(to_grey);
+      grey_ = true;
     } else if (name == "resize" || name == "crop") {
       const auto apply = name == "resize" ? resize : crop;
       geometry_.push_back([apply, size = sizes(step, value), max_pixels](const at::Tensor& x) {

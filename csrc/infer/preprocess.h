@@ -15,8 +15,8 @@ namespace fmtc::infer {
 at::Tensor to_tensor(const Image& image);
 
 // From a decoded image to a network's input, by the description in fmtc/data/preprocess.py:
-// "resize=256,crop=224,mean=0.5,std=0.5,hflip,vflip". Resizing is torch's own, so that the numbers
-// are those of Python.
+// "resize=256,crop=224,mean=0.5,std=0.5,hflip,vflip,grey". Resizing is torch's own, so that the
+// numbers are those of Python.
 class Preprocess {
  public:
   // Error names a step that is not understood. max_pixels: of what resizing makes, at most.
@@ -26,10 +26,14 @@ class Preprocess {
   // would become too large, or mean and std are for another number of channels.
   at::Tensor operator()(const at::Tensor& image) const;
 
+  // As which an image file is to be decoded for a network of so many: RGB, where grey is made here.
+  int decoded_channels(int64_t network) const { return grey_ ? 3 : static_cast<int>(network); }
+
  private:
   using Step = std::function<at::Tensor(const at::Tensor&)>;  // of uint8 [C, H, W]
 
   std::vector<Step> geometry_;
+  bool grey_ = false;
   std::vector<float> mean_ = {0};
   std::vector<float> std_ = {1};
 };

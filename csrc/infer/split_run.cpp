@@ -72,8 +72,8 @@ class Sender {
 
   at::Tensor load(const std::string& path) {
     try {
-      const at::Tensor x = preprocess_(to_tensor(
-          read_image(path, static_cast<int>(of_.input_shape.front()), options_.max_pixels)));
+      const at::Tensor x = preprocess_(to_tensor(read_image(
+          path, preprocess_.decoded_channels(of_.input_shape.front()), options_.max_pixels)));
       if (x.sizes() == at::IntArrayRef(of_.input_shape)) return x;
       throw Error("it does not become an input of the shape " + codec::shape_text(of_.input_shape) +
                   " by the package's preprocessing");

@@ -40,6 +40,7 @@ from ..targets import (
     Target,
     Value,
     as_target,
+    chosen_target,
 )
 from . import placement
 from .balance import Shares, balanced
@@ -114,9 +115,7 @@ def compress(
         >>> paper.setting
         {'kind': 'b', 'value': 6}
     """
-    if bits is not None and target is not None:
-        raise ValueError(f"give bits or a target, not both ({bits} bits, {target})")
-    chosen = Bits(bits) if bits is not None else None if target is None else as_target(target)
+    chosen = chosen_target(target, bits)
     compressor = Compressor(
         model, images, config, start=start, progress=progress, input_fn=input_fn, **options
     )
@@ -470,6 +469,12 @@ def _usable(batches: Iterable[torch.Tensor], size: int, device: torch.device) ->
                 raise ValueError(f"batch {i}: images without pixels, {list(batch.shape)}")
             if not batch.isfinite().all():
                 raise ValueError(f"batch {i} contains NaN or Inf")
+            if made and batch.shape[1:] != made[0].shape[1:]:
+                first, other = (list(x.shape[1:]) for x in (made[0], batch))
+                raise ValueError(
+                    f"batch {i} has images of another size, {other}, than batch 0, {first}: resize "
+                    "or crop them; other sizes are for the compressed network"
+                )
             batch = batch.detach().to(device, torch.float32)
             made += (batch.clone() if batch.is_inference() else batch).split(size)
     except ValueError as error:

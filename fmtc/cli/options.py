@@ -265,8 +265,9 @@ def add_measuring_options(parser: Parser) -> Parser:
     data.add_argument(
         "--preprocess",
         metavar="STEPS",
-        help="from image to input, in order: resize=S|HxW, crop=S|HxW, hflip, vflip, mean=, std= "
-        "(one value, or a/b/c a channel); default: resize=256,crop=224 and ImageNet's mean and std",
+        help="from image to input, in order: resize=S|HxW, crop=S|HxW, hflip, vflip, grey, mean=, "
+        "std= (one value, or a/b/c a channel); default: resize=256,crop=224 and ImageNet's mean "
+        "and std",
     )
     data.add_argument(
         "--calib-images",

@@ -6,6 +6,7 @@ The stages follow the way of a tensor and can be called alone:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -252,6 +253,8 @@ class TensorCodec(Exact):
 
         Raises:
             ValueError: Another shape or device than the codec's; NaN or Inf.
+
+        Warns where values are clamped to the 16-bit levels of preset "fmtc".
         """
         return bytes(Bundle({"": self.streams(x)}))
 
@@ -264,7 +267,14 @@ class TensorCodec(Exact):
         """
         self._check(x)
         planes = self.layout.planes(x.float())
-        levels, _ = self.quantize(planes)
+        levels, clamped = self.quantize(planes)
+        if self.quantizer.any_level and clamped:
+            warnings.warn(
+                f"{int(clamped)} of {levels.numel()} values lie beyond the 16-bit levels of this "
+                "codec's step and are clamped, so that they are off by more than half a step; take "
+                "a coarser step, or samples for calibration that are as large",
+                stacklevel=3,
+            )
         data, used = self.encode_levels(levels, self.tile.crop(*planes.shape[2:]))
         return rows_of(data, used)
 

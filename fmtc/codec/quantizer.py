@@ -77,6 +77,11 @@ class Quantizer(Exact):
         return cls(max(steps), min(los), max(his), found)
 
     @property
+    def any_level(self) -> bool:
+        """Whether its range is that of 16 bits: no value was meant to be clamped."""
+        return self.lo == np.iinfo(np.int16).min
+
+    @property
     def one_step(self) -> bool:
         """True where a level of any component is a multiple of ``step``."""
         return self.each is None

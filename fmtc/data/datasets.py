@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 import zipfile
 import zlib
 from collections import deque
@@ -191,7 +192,8 @@ def open_dataset(
         .npz with `images`, uint8 [N,C,H,W] or [N,H,W,C] with 1 or 3 channels, and optionally
         `labels`, integer [N].
     labels: a CSV file with the header ``file,label``, by itself or inside `path`; only the images
-        it lists are used. Or a list, one class index for each image in the order of `names`.
+        it lists are used, and a warning tells of others. Or a list, one class index for each image
+        in the order of `names`.
     class_index: a JSON or CSV file that maps an ImageFolder's folder names to class indices.
     preprocess: a description (`fmtc.data.preprocess`) or None for torchvision's usual one.
     num_classes: the classifier's number of classes, to check the labels against.
@@ -297,7 +299,15 @@ def _open_folder(
         )
 
     if label_file is not None:
-        return make(*read_label_file(_find(label_file, path), path))
+        names, labels = read_label_file(_find(label_file, path), path)
+        images = len(_images_below(path))
+        if len(names) < images:
+            warnings.warn(
+                f"{label_file} lists {len(names)} of the {images} images in {path}: the others are "
+                "left out",
+                stacklevel=3,
+            )
+        return make(names, labels)
     flat = sorted(entry.name for entry in os.scandir(path) if _is_image(entry))
     folders = sorted(e.name for e in os.scandir(path) if e.is_dir() and not e.name.startswith("."))
     members = {folder: _images_below(path / folder) for folder in folders}

@@ -32,7 +32,7 @@ def load_model(
     weights: a state_dict in a .safetensors or .pth file (any float precision), "DEFAULT" for
         torchvision's own download, "none" for the weights as initialised (random for a torchvision
         name). None is "DEFAULT" for a torchvision name and "none" for a file's function.
-    num_classes: of a torchvision model that is not ImageNet's.
+    num_classes: of a torchvision model that is not ImageNet's; a file's function knows it itself.
     seed: of random weights.
 
     inception_v3 and googlenet are built as torchvision builds them for its own weights, which take
@@ -56,7 +56,11 @@ def load_model(
 def _from_function(
     name: str, num_classes: int | None, state: Mapping[str, Tensor] | None
 ) -> nn.Module:
-    """Call the function in a user's file; how many classes the network has is its own affair."""
+    """Call the function in a user's file."""
+    if num_classes is not None:
+        raise ValueError(
+            f"{name} itself says how many classes its network has; leave out --num-classes"
+        )
     file, _, function = name.rpartition(":")
     if not Path(file).is_file():
         raise FileNotFoundError(f"no such file: {file} (--model {name})")

@@ -8,6 +8,7 @@ A description is a comma-separated list of steps, for example
 ``resize=HxW``            to exactly H x W pixels (bilinear, antialias)
 ``crop=S``, ``crop=HxW``  centre crop
 ``hflip``, ``vflip``      mirror left-right, upside down
+``grey``                  one channel of three, as Pillow's mode L
 ``mean=``, ``std=``       (x - mean) / std with x in [0, 1]; one value, or one a channel
                           separated by slashes: ``mean=.485/.456/.406``
 ========================  ============================================================
@@ -28,7 +29,7 @@ from ..limits import MAX_PIXELS
 
 DEFAULT = "resize=256,crop=224,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
 
-KNOWN = "resize=S, resize=HxW, crop=S, crop=HxW, mean=M, std=S, hflip, vflip"
+KNOWN = "resize=S, resize=HxW, crop=S, crop=HxW, mean=M, std=S, hflip, vflip, grey"
 
 Geometry = Callable[[Tensor], Tensor]
 
@@ -74,6 +75,8 @@ def parse_preprocess(text: str | None = None) -> Preprocess:
             geometry.append(lambda image: image.flip(-1))
         elif token == "vflip":
             geometry.append(lambda image: image.flip(-2))
+        elif token == "grey":
+            geometry.append(_grey)
         elif name == "resize":
             geometry.append(_resize(_sizes(token, value)))
         elif name == "crop":
@@ -109,6 +112,14 @@ def _numbers(token: str, value: str) -> tuple[float, ...]:
             f"preprocess: {token!r} needs one number, or one a channel like .485/.456/.406"
         )
     return numbers
+
+
+def _grey(image: Tensor) -> Tensor:
+    """Luma of ITU-R BT.601 in the fixed point of Pillow."""
+    if image.shape[0] == 1:
+        return image
+    red, green, blue = image.int()
+    return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8)[None]
 
 
 def _resize(size: list[int]) -> Geometry:

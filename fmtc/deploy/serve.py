@@ -9,7 +9,8 @@
 
 What is refused is answered by {"error": a sentence}: 400 damaged or cut bytes, 422 bytes of another
 head or image size, 413 more than a limit, 408 a body that does not arrive, 406 an unknown format,
-503 with Retry-After where as many requests wait as may. Nothing of one request is kept for another.
+503 with Retry-After where as many requests wait as may, 404 and 405 another path or method. Nothing
+of one request is kept for another.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from .split import Split
 
 fastapi = require("fastapi", "serve")
 prometheus = require("prometheus_client", "serve")
+exceptions = require("starlette.exceptions", "serve")
 requests = require("starlette.requests", "serve")
 uvicorn = require("uvicorn", "serve")
 
@@ -264,6 +266,17 @@ def application(parts: Split, options: ServeOptions | None = None) -> Any:
 
     app = fastapi.FastAPI(title="fmtc", lifespan=lifespan)
 
+    @app.exception_handler(exceptions.HTTPException)
+    async def elsewhere(request: fastapi.Request, error: Any):  # type: ignore[name-defined]
+        """A path or method that there is not."""
+        sentence = f"{error.detail}: there are POST /infer, GET /health and GET /metrics"
+        return _refusal(sentence, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(request: fastapi.Request, error: Exception):  # type: ignore[name-defined]
+        """The error itself is raised once more, for the log."""
+        return _refusal("the service failed; its log says why", 500)
+
     @app.get("/health")
     async def health() -> dict[str, Any]:
         return service.health()
@@ -278,17 +291,21 @@ def application(parts: Split, options: ServeOptions | None = None) -> Any:
             content, kind = await service.infer(request)
             response = fastapi.Response(content, media_type=kind)
         except Refused as refused:
-            text = json.dumps({"error": str(refused)})
-            response = fastapi.Response(text, refused.status, refused.headers, JSON)
+            response = _refusal(str(refused), refused.status, refused.headers)
         except requests.ClientDisconnect:
             response = fastapi.Response(status_code=GONE)  # which nobody reads
         except Exception:
             service.metrics.requests.labels(500).inc()
-            raise  # for the log; the answer is a 500 that says nothing
+            raise
         service.metrics.requests.labels(response.status_code).inc()
         return response
 
     return app
+
+
+def _refusal(sentence: str, status: int, headers: Mapping[str, str] | None = None) -> Any:
+    text = json.dumps({"error": sentence})
+    return fastapi.Response(text, status, dict(headers or {}), JSON)
 
 
 def accepted(header: str | None) -> str | None:

@@ -25,10 +25,10 @@ from ..model.points import CodedPoint
 from ..network.cut import crossing, groups_at, head_of, tail_of, written_by
 from ..network.groups import AS_IT_IS
 from ..ops import Bytes
-from ..presets import Preset
+from ..presets import Preset, StepPreset
 from ..progress import Progress
 from ..results.console import aligned
-from ..targets import Agreement, Target
+from ..targets import Agreement, Target, chosen_target
 
 DEFAULT_TARGET = Agreement(0.99)
 
@@ -40,6 +40,7 @@ def split(
     target: Target | str | None = None,
     config: CompressConfig | Preset | str | None = None,
     *,
+    bits: int | None = None,
     progress: Progress = False,
     input_fn: Callable[[Any], Any] | None = None,
     **options: Any,
@@ -56,6 +57,7 @@ def split(
         images: As for `fmtc.compress`.
         target: As for `fmtc.compress`, of the network's outputs. Default: ``fmtc.Agreement(.99)``.
         config: As for `fmtc.compress`.
+        bits: As for `fmtc.compress`.
         progress: As for `fmtc.compress`.
         input_fn: As for `fmtc.compress`.
         **options: As for `fmtc.compress`.
@@ -74,9 +76,12 @@ def split(
         (('layer1.0',), torch.Size([4, 10]))
     """
     config = replace(CompressConfig.of(config, **options), exclude_bits=AS_IT_IS)
+    chosen = chosen_target(target, bits)
+    if chosen is None and isinstance(config.scheme, StepPreset):
+        chosen = DEFAULT_TARGET
     compressor = Compressor(model, images, config, progress=progress, input_fn=input_fn)
     compressor.only(layers_at(compressor, at))
-    return Split(compressor.compress(target or DEFAULT_TARGET, last=True))
+    return Split(compressor.compress(chosen, last=True))
 
 
 def layers_at(compressor: Compressor, at: str | Iterable[str]) -> list[str]:
