@@ -85,8 +85,11 @@ def test_what_is_not_there():
         with pytest.raises(UnknownNameError, match="unknown tensor 'b': known are a, é"):
             bundle[key]
     assert bundle.get("b") is None
-    with pytest.raises(UnknownNameError, match="unknown tensor 0"):
-        bundle["a", 0]
+    for key in (0, ("a", 0), slice(0, 2)):
+        with pytest.raises(UnknownNameError, match=r"bundle\[image, name\] .* names are 'a', 'é'"):
+            bundle[key]
+    with pytest.raises(UnknownNameError, match="unknown tensor 'a': known are ''"):
+        Bundle({"": TWO["a"]})["a"]
     with pytest.raises(TypeError):
         bundle[0.5, "a"]
 

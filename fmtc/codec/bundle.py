@@ -92,10 +92,19 @@ class Bundle(Mapping[str, list[bytes]]):
         return self._reader.stream(index(image) % self.images, tensor)
 
     def _tensor(self, name: str) -> int:
+        if not isinstance(name, str):
+            raise UnknownNameError(
+                f"a tensor of a bundle has a name, {name!r} is none: bundle[name], or "
+                f"bundle[image, name] for one image; the names are {self._named()}"
+            )
         try:
             return self._tensors[name]
         except KeyError:
-            raise UnknownNameError(unknown("tensor", name, self._tensors)) from None
+            known = dict.fromkeys(name or "''" for name in self.names)  # that of a codec alone is ""
+            raise UnknownNameError(unknown("tensor", name, known)) from None
+
+    def _named(self) -> str:
+        return ", ".join(map(repr, self.names))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -122,8 +131,7 @@ class Bundle(Mapping[str, list[bytes]]):
         return Bundle.of, (bytes(self),)
 
     def __repr__(self) -> str:
-        names = ", ".join(map(repr, self.names))
-        return f"Bundle({self.images} images of {names}: {len(self._data):,} bytes)"
+        return f"Bundle({self.images} images of {self._named()}: {len(self._data):,} bytes)"
 
 
 def is_bundle(data: Bytes) -> bool:

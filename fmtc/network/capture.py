@@ -8,11 +8,12 @@ what does not depend on the input is a constant, and what does nothing is gone.
 from __future__ import annotations
 
 import inspect
+import io
 import logging
 import operator
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import torch
@@ -145,7 +146,8 @@ def _quiet() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
+        # Of a graph that cannot be captured torch prints on stderr what it has of it.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
