@@ -20,6 +20,7 @@ from fmtc.codec.coders import coders
 from fmtc.errors import UsageError
 from fmtc.evaluation.evaluate import evaluate
 from fmtc.model.model import CompressedModel
+from fmtc.network.fingerprint import measured_with
 from fmtc.network.prepared import Prepared
 from fmtc.presets import Preset, get_preset
 from fmtc.results.result import environment, load_result, new_result, setting_label, write_result
@@ -194,11 +195,12 @@ class Store:
             seed=self.network.seed,
             reference={"top1": loaded.reference.top1, "top5": loaded.reference.top5},
         )
+        fresh["fingerprint"] = measured_with(loaded.model, loaded.calibration)
         if self.result is None:
             self.result = fresh
             return
-        for part in ("dataset", "reference"):
-            if self.result[part] != fresh[part]:
+        for part in ("dataset", "reference", "fingerprint"):
+            if self.result.get(part, fresh[part]) != fresh[part]:  # older ones have no fingerprint
                 raise UsageError(
                     f"data or weights have changed since {self.path} was measured ({part} was "
                     f"{self.result[part]}, is {fresh[part]}); give another --out, or --fresh"

@@ -16,14 +16,14 @@ import fmtc
 from experiments import fig4_ablation, run_all, store, table2_quantizers, table3_hardware
 from experiments.common import beside, coded, records
 from experiments.criteria import Criterion, rate_at, rate_interval, smallest
-from experiments.networks import Network, parse_models, read_networks
+from experiments.networks import Loaded, Network, parse_models, read_networks
 from experiments.run_all import EXPERIMENTS
 from experiments.store import Store, spectrum_of
 from fmtc.calibration.compressor import Compressor
 from fmtc.cli import main as cli
 from fmtc.errors import UsageError
 from fmtc.results import energy
-from fmtc.results.result import load_result
+from fmtc.results.result import load_result, write_result
 
 OPTIONS = [
     "--quick", "--quiet", "--images", "40", "--calib-images", "24", "--weight-bits", "8",
@@ -204,6 +204,32 @@ def test_experiments_of_one_network_keep_to_it(tmp_path):
     assert run_all.networks_of(fig3, stores, given=False) == stores[:1]
     assert run_all.networks_of(fig4, stores, given=True) == stores[:1]
     assert run_all.networks_of(fig4, stores[1:], given=True) == stores[1:]
+
+
+def test_points_of_other_weights_or_images_are_refused(tmp_path, monkeypatch):
+    def measured() -> Store:
+        network = Network(name="digits", model="digits", images=20, calib_images=8)
+        return Store(network, tmp_path, mode="float")
+
+    first = measured()
+    first.baseline(32)
+    own = Network.load
+
+    def changed(network: Network) -> Loaded:
+        loaded = own(network)
+        loaded.calibration = loaded.calibration + 1
+        return loaded
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Network, "load", changed)
+        with pytest.raises(UsageError, match=r"changed since .*digits.json .* \(fingerprint was"):
+            measured().spectrum()
+    again = measured()
+    again.spectrum()
+    assert again.result["fingerprint"] == first.result["fingerprint"]
+    again.result.pop("fingerprint")  # as older results
+    write_result(again.result, again.path)
+    measured().baseline(8)
 
 
 # -- Rules, by hand -------------------------------------------------------------------------------
