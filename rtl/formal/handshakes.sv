@@ -59,6 +59,76 @@ module fifo_handshake (
   end
 endmodule
 
+// The same of a buffer whose places are reserved, if that is done only where there is room, and nothing
+// else comes.
+module reserved_fifo_handshake (
+    input logic clk,
+    input logic rst,
+    input logic watch,  // follow the item that goes in
+    input logic reserve,
+    input logic put,
+    input logic [1:0] in_data,
+    input logic out_ready
+);
+  logic room, out_valid;
+  logic [1:0] out_data;
+  fmtc_reserved_fifo #(.WIDTH(2), .DEPTH(4)) fifo (
+      .clk, .rst, .room, .reserve, .put, .in_data, .out_valid, .out_ready, .out_data
+  );
+
+  // How many items are to come and how many are inside. How many of these are in front of the followed
+  // one, itself included, and what it is.
+  logic [2:0] to_come, inside_count, ahead, wanted;
+  logic following, was_offered;
+  logic [1:0] item, offered;
+  logic goes_out;
+  logic [3:0] all;
+  assign all = {1'b0, to_come} + {1'b0, inside_count};
+  assign goes_out = out_valid && out_ready;
+  assign wanted = inside_count - 3'(goes_out) + 3'd1;
+
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      to_come <= '0;
+      inside_count <= '0;
+      following <= 1'b0;
+      was_offered <= 1'b0;
+      ahead <= '0;
+    end else begin
+      to_come <= to_come + 3'(reserve) - 3'(put);
+      inside_count <= inside_count + 3'(put) - 3'(goes_out);
+      was_offered <= out_valid && !out_ready;
+      offered <= out_data;
+      if (following) begin
+        if (goes_out) ahead <= ahead - 1'b1;
+        if (goes_out && ahead == 3'd1) following <= 1'b0;
+      end else if (put && watch) begin
+        following <= 1'b1;
+        item <= in_data;
+        ahead <= wanted;
+      end
+    end
+  end
+
+  always_comb begin
+    if (!rst) begin
+      assume (!reserve || room);
+      assume (!put || to_come != '0);
+      assert (all <= 4'd4);
+      assert (room == (all != 4'd4));
+      assert (out_valid == (inside_count != '0));
+      if (following) assert (ahead != '0 && ahead <= inside_count);
+      if (following && ahead == 3'd1) assert (out_data == item);
+      // What makes the above true, so that one step proves it for all.
+      assert (to_come <= 3'd4 && inside_count <= 3'd4);
+      assert (3'(fifo.reserved - fifo.tail) == to_come);
+      assert (3'(fifo.tail - fifo.head) == inside_count);
+      if (following) assert (fifo.memory[2'(fifo.head + ahead - 3'd1)] == item);
+      if (was_offered) assert (out_valid && out_data == offered);
+    end
+  end
+endmodule
+
 // A word of the packer stays until it is taken, has bytes in order, and lies at the beginning of the
 // memory word in all words of a string but the first.
 module packer_handshake (

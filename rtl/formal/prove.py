@@ -11,7 +11,11 @@ from pathlib import Path
 from pyosys import libyosys
 
 HERE = Path(__file__).resolve().parent
-MODULES = {"fifo_handshake": ("fmtc_fifo",), "packer_handshake": ("fmtc_packer",)}
+MODULES = {
+    "fifo_handshake": ("fmtc_fifo",),
+    "reserved_fifo_handshake": ("fmtc_reserved_fifo",),
+    "packer_handshake": ("fmtc_packer",),
+}
 PREPARE = ("proc", "flatten", "memory", "async2sync", "chformal -lower", "opt")
 PROVE = "sat -verify -prove-asserts -set-assumes -set-at 1 rst 1 -seq 1 -tempinduct -maxsteps 8"
 

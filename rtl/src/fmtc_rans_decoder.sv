@@ -4,7 +4,8 @@
 // the state to writing it. With 16 states and more that is a value a cycle; with fewer, S values in
 // nine cycles. Digits come from the front of the payload and escaped levels from its back, each by a
 // channel of its own. No stage waits: a value is begun only when there are a digit, an escape and
-// room at the output for it, whether it needs them or not, or when the payload has no more.
+// room at the output for it and for all before it, whether they need them or not, or when the payload
+// has no more.
 //
 // Every chunk gives as many levels as it has values, whatever its bytes are; `done_bad` then tells
 // that they mean nothing.
@@ -67,40 +68,45 @@ module fmtc_rans_decoder #(
 
   typedef enum logic [1:0] {StIdle, StStates, StValues, StDone} state_t;
   state_t state;
-  logic [COUNT_BITS-1:0] left;  // values to begin
   logic [2:0] log2_states;
-  logic [6:0] states_less_1;
-  logic signed [ByteBits:0] halves;  // of the payload that no value took; below 0 if there were none
-  logic bad, start, take_state;
+  logic start, bad;
+  logic fire;  // a value is begun
+  logic retire, take_state, take_digit, take_escape;
 
   assign start = chunk_valid && chunk_ready;
   assign chunk_ready = state == StIdle;
-  assign states_less_1 = 7'((8'd1 << log2_states) - 8'd1);
 
   // -- Both ends of the payload -------------------------------------------------------------------
-  logic digit_here, escape_here, front_word, take_digit, take_escape, fire, retire;
-  logic digit_at_hand, escape_at_hand;
+  logic digits_here, escapes_here, digit_upper, escape_upper;
+  logic [31:0] digit_word, escape_word;
   logic [15:0] digit, escape;
-  logic [31:0] front_head;
 
-  fmtc_rans_end #(.BACKWARDS(1'b0)) front (
+  fmtc_rans_end #(.BACKWARDS(1'b0), .RING(Stages)) front (
       .clk, .rst, .start, .odd(chunk_bytes[1]), .close(done_valid),
       .in_valid(front_valid), .in_ready(front_ready), .in_data(front_data), .in_last(front_last),
-      .word_valid(front_word), .word(front_head), .take_word(take_state),
-      .half(digit), .take(take_digit), .reserve(fire), .release_one(retire && !take_digit),
-      .at_hand(digit_at_hand)
+      .at_hand(digits_here), .word(digit_word), .upper(digit_upper),
+      .take_half(take_digit), .take_word(take_state)
   );
-  logic unused_word, unused_here;
-  logic [31:0] unused_head;
-  fmtc_rans_end #(.BACKWARDS(1'b1)) back (
+  fmtc_rans_end #(.BACKWARDS(1'b1), .RING(Stages)) back (
       .clk, .rst, .start, .odd(chunk_bytes[1]), .close(done_valid),
       .in_valid(back_valid), .in_ready(back_ready), .in_data(back_data), .in_last(back_last),
-      .word_valid(unused_word), .word(unused_head), .take_word(1'b0),
-      .half(escape), .take(take_escape), .reserve(fire), .release_one(retire && !take_escape),
-      .at_hand(escape_at_hand)
+      .at_hand(escapes_here), .word(escape_word), .upper(escape_upper),
+      .take_half(take_escape), .take_word(1'b0)
   );
-  assign digit_here = digit_at_hand || bad;
-  assign escape_here = escape_at_hand || bad;
+  assign digit = digit_upper ? digit_word[31:16] : digit_word[15:0];
+  assign escape = escape_upper ? escape_word[31:16] : escape_word[15:0];
+
+  // Halves that were taken, less those of the payload: 0 in the end, if both ends have met. From 0 on
+  // there are none to wait for, and of an empty payload there never is a word.
+  logic signed [ByteBits-1:0] excess;
+  logic spent;
+  assign spent = excess >= 0;
+
+  always_ff @(posedge clk) begin
+    excess <= (start ? ~{1'b0, chunk_bytes[ByteBits-1:1]} : excess) +
+              ByteBits'({take_state || (take_digit && take_escape),
+                         start || (take_digit != take_escape)});
+  end
 
   // -- Runs ---------------------------------------------------------------------------------------
   logic run_here, none_left;
@@ -114,34 +120,66 @@ module fmtc_rans_decoder #(
       .step(fire), .skip(1'b1), .hold(1'b0), .load(unused_run[4]), .next_table(unused_table)
   );
 
-  // -- The ring -----------------------------------------------------------------------------------
+  // -- The states ---------------------------------------------------------------------------------
+  // They are a queue: value i takes the i-th that entered. The first S come from the payload, and the
+  // (S + i)-th is what value i leaves. So with n values the n-th and all behind it are final.
   logic [31:0] states[64];
-  logic [5:0] reader, writer;  // the states that are read and written next
-  logic [6:0] free;            // states that are not in the ring's stages
-  localparam int Room = 16;
-  logic [$clog2(Room):0] room;
-  logic taken;
+  logic [6:0] reader, writer;
+  logic same_slot, waiting, enter;
+  logic [31:0] entering;
+  logic all_here;  // of those from the payload
 
-  assign fire = state == StValues && left != '0 && run_here && !none_left && free != '0 &&
-                room != '0 && digit_here && escape_here;
-  assign taken = out_valid && out_ready;
+  assign same_slot = reader[5:0] == writer[5:0];
+  assign waiting = !same_slot || reader[6] != writer[6];
+  assign all_here = writer[log2_states];
+  assign take_state = state == StStates && !all_here && (digits_here || spent);
+  assign enter = take_state || retire;
+
+  always_ff @(posedge clk) begin
+    if (enter) states[writer[5:0]] <= entering;
+  end
+
+  // What has a place in the queue, entered or in the ring, less n: that of the next state.
+  logic signed [COUNT_BITS:0] place;
+  logic [6:0] final_places;  // before it, if it is final
+  logic is_final, all_begun;
+
+  assign is_final = place >= 0;
+  assign final_places = place[6:0];
+  assign all_begun = is_final && final_places[log2_states];
+
+  always_ff @(posedge clk) begin
+    if (start) begin
+      log2_states <= chunk_log2_states;
+      reader <= '0;
+      writer <= '0;
+    end else begin
+      if (fire) reader <= reader + 1'b1;
+      if (enter) writer <= writer + 1'b1;
+    end
+    if (start || take_state || fire) place <= (start ? ~{1'b0, chunk_values} : place) + 1'b1;
+  end
+
+  // -- The ring -----------------------------------------------------------------------------------
+  logic room;
+  assign fire = state == StValues && !all_begun && run_here && !none_left && waiting && room &&
+                ((digits_here && escapes_here) || spent);
 
   // Stage 1: the state is read.
-  logic [Stages:1] valid, last_round;
+  logic [Stages:1] valid, final_of;
   logic [31:0] x1;
-  logic [TableBits-1:0] table1, table2, table3;
+  logic [TableBits-1:0] table1, table2, table3, table4, table5, table6, table7;
   // Stage 2 and 3: the symbol of its slot. 4 and 5: the entry of the symbol.
   logic [11:0] slot1, slot2, slot3, slot4, slot5;
   logic [23:0] high1, high2, high3, high4, high5;
-  logic [7:0] symbol2, symbol3;
+  logic [7:0] symbol2, symbol3, symbol4, symbol5, symbol6, symbol7, symbol8;
   logic [24:0] entry4, entry5;
   // 6: the product. 7: the new state, but for a digit. 8: whether it takes one.
   logic [36:0] product6;
   logic signed [12:0] rest6;
   logic [31:0] x7, x8;
   logic low8;
-  logic signed [15:0] base4, level5, level6, level7, level8;
-  logic [7:0] symbol4;
+  logic signed [15:0] base8, level8;
   logic [8:4] escaped;
 
   always_comb begin
@@ -169,12 +207,17 @@ module fmtc_rans_decoder #(
   end
 
   always_ff @(posedge clk) begin
-    x1 <= states[reader];
-    {table1, table2, table3} <= {table_here, table1, table2};
-    symbol2 <= symbols[SlotBits'({table1, slot1})];
+    // None of the memories is read where it is written in the same cycle, which some cannot do without
+    // logic around them. Nothing is lost: a state of that place is not waiting.
+    if (!(enter && same_slot)) x1 <= states[reader[5:0]];
+    if (!table_write) begin
+      symbol2 <= symbols[SlotBits'({table1, slot1})];
+      entry4 <= entries[EntryBits'({table3, symbol3})];
+    end
     symbol3 <= symbol2;
-    entry4 <= entries[EntryBits'({table3, symbol3})];
     entry5 <= entry4;
+    {table1, table2, table3, table4} <= {table_here, table1, table2, table3};
+    {table5, table6, table7} <= {table4, table5, table6};
     {slot2, slot3, slot4, slot5} <= {slot1, slot2, slot3, slot4};
     {high2, high3, high4, high5} <= {high1, high2, high3, high4};
     product6 <= {24'd0, entry5[24:12]} * {13'd0, high5};
@@ -182,41 +225,49 @@ module fmtc_rans_decoder #(
     x7 <= product6[31:0] + 32'(rest6);
     x8 <= x7;
     low8 <= x7 < Lowest;
-    // The level
-    symbol4 <= symbol3;
-    base4 <= bases[table3];
+    // The level. To an escaped one, 0 is added.
     escaped <= {escaped[7:4], symbol3 == Escape};
-    level5 <= base4 + $signed({8'd0, symbol4});
-    {level6, level7, level8} <= {level5, level6, level7};
+    symbol4 <= symbol3 == Escape ? '0 : symbol3;
+    {symbol5, symbol6, symbol7, symbol8} <= {symbol4, symbol5, symbol6, symbol7};
+    base8 <= bases[table7];
   end
 
-  logic [31:0] x_next;
-  assign take_digit = valid[8] && low8;
-  assign take_escape = valid[8] && escaped[8];
   assign retire = valid[8];
-  assign x_next = low8 ? {x8[15:0], digit} : x8;
-
-  always_ff @(posedge clk) begin
-    if (take_state || valid[8]) states[writer] <= take_state ? front_head : x_next;
-  end
+  assign take_digit = retire && low8;
+  assign take_escape = retire && escaped[8];
+  assign level8 = $signed({8'd0, symbol8}) + (escaped[8] ? escape : base8);
+  // While states are taken no half was, and `digit` is the lower one.
+  assign entering = {take_state ? digit_word[31:16] : low8 ? x8[15:0] : x8[31:16],
+                     take_state || low8 ? digit : x8[15:0]};
 
   always_ff @(posedge clk) begin
     if (rst) valid <= '0;
     else valid <= {valid[7:1], fire};
-    last_round <= {last_round[7:1], left <= {{COUNT_BITS - 7{1'b0}}, states_less_1} + 1'b1};
+    final_of <= {final_of[7:1], is_final};
   end
 
-  always_ff @(posedge clk) begin
-    if (rst) room <= ($clog2(Room) + 1)'(Room);
-    else if (fire && !taken) room <= room - 1'b1;
-    else if (!fire && taken) room <= room + 1'b1;
-  end
+  fmtc_reserved_fifo #(.WIDTH(16), .DEPTH(16)) levels (
+      .clk, .rst, .room, .reserve(fire), .put(retire), .in_data(level8),
+      .out_valid, .out_ready, .out_data(out_level)
+  );
 
   // -- A chunk ------------------------------------------------------------------------------------
-  logic [6:0] states_left;  // to read
-  assign take_state = state == StStates && front_word && states_left != '0;
+  // States that an encoder does not write, or that it did not begin with, are looked at a cycle later:
+  // many bits, and none of the above waits for them.
+  logic entered, entered_final;
+  logic [31:0] last_entered;
+
+  always_ff @(posedge clk) begin
+    entered <= enter;
+    entered_final <= take_state ? is_final : final_of[8];
+    last_entered <= entering;
+    if (start) bad <= chunk_bytes[0];
+    else if (entered && (last_entered < Lowest || (entered_final && last_entered != Lowest)))
+      bad <= 1'b1;
+  end
+
   assign done_valid = state == StDone;
-  assign done_bad = bad;
+  assign done_bad = bad || excess != 0;  // fewer bytes than were needed, or more
 
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -224,54 +275,13 @@ module fmtc_rans_decoder #(
     end else begin
       unique case (state)
         StIdle: if (chunk_valid) state <= StStates;
-        StStates: if (states_left == '0 || bad) state <= StValues;
-        StValues: if (left == '0 && valid == '0) state <= StDone;
+        StStates: if (all_here) state <= StValues;
+        StValues: if (all_begun && valid == '0 && !entered) state <= StDone;
         default: if (done_ready) state <= StIdle;
       endcase
     end
   end
 
-  always_ff @(posedge clk) begin
-    if (start) begin
-      left <= chunk_values;
-      log2_states <= chunk_log2_states;
-      states_left <= 7'd1 << chunk_log2_states;
-      halves <= $signed({2'b0, chunk_bytes[ByteBits-1:1]}) -
-                $signed((ByteBits + 1)'(12'd2 << chunk_log2_states));
-      bad <= chunk_bytes[0];
-      reader <= '0;
-      writer <= '0;
-      free <= 7'd1 << chunk_log2_states;
-    end else begin
-      if (take_state) states_left <= states_left - 1'b1;
-      if (fire) left <= left - 1'b1;
-      if (fire) reader <= (reader + 1'b1) & states_less_1[5:0];
-      if (take_state || retire) writer <= (writer + 1'b1) & states_less_1[5:0];
-      if (fire && !retire) free <= free - 1'b1;
-      else if (!fire && retire) free <= free + 1'b1;
-      if (take_digit && take_escape) halves <= halves - 2;
-      else if (take_digit || take_escape) halves <= halves - 1;
-
-      // States that an encoder does not write, or that it did not begin with.
-      if (take_state && front_head < Lowest) bad <= 1'b1;
-      if (take_state && {{COUNT_BITS - 5{1'b0}}, writer} >= {1'b0, left} && front_head != Lowest)
-        bad <= 1'b1;
-      if (retire && last_round[8] && x_next != Lowest) bad <= 1'b1;
-      // Fewer bytes than were needed, or more.
-      if (halves < 0) bad <= 1'b1;
-      if (state == StValues && left == '0 && valid == '0 && halves != 0) bad <= 1'b1;
-    end
-  end
-
-  logic always_ready;
-  fmtc_fifo #(.WIDTH(16), .DEPTH(Room)) results (
-      .clk, .rst, .in_valid(valid[8]), .in_ready(always_ready),
-      .in_data(escaped[8] ? escape : level8),
-      .out_valid, .out_ready, .out_data(out_level)
-  );
-
-  assign unused_here = 1'b0;
   logic unused;
-  assign unused = &{1'b0, always_ready, unused_here, unused_word, unused_head, unused_run,
-                    unused_table, product6[36:32], log2_total};
+  assign unused = &{1'b0, unused_run, unused_table, product6[36:32], log2_total};
 endmodule

@@ -1,9 +1,11 @@
 // One end of a rANS payload: half words, in order from the front, or from the back backwards.
 //
-// Values in the decoder's ring each keep one half word reserved, until it is known whether they need
-// it; `at_hand` tells that there is another one, or that the payload has no more to give.
+// A value takes its half word when it leaves the decoder's ring, if it needs one at all. `at_hand`
+// tells that there are enough here for all values in a full ring and one more, or that no more are to
+// come. So nobody has to count which of them are reserved.
 module fmtc_rans_end #(
-    parameter bit BACKWARDS = 1'b0
+    parameter bit BACKWARDS = 1'b0,
+    parameter int RING = 8  // values in a full ring
 ) (
     input logic clk,
     input logic rst,
@@ -17,66 +19,50 @@ module fmtc_rans_end #(
     input  logic [31:0] in_data,
     input  logic        in_last,
 
-    // From the front, states are taken as words before any half.
-    output logic        word_valid,
-    output logic [31:0] word,
-    input  logic        take_word,
-
-    output logic [15:0] half,         // the next one
-    input  logic        take,
-    input  logic        reserve,      // for a value that goes into the ring
-    input  logic        release_one,  // one left the ring without taking its half
-    output logic        at_hand
+    output logic        at_hand,
+    output logic [31:0] word,        // that with the next half
+    output logic        upper,       // which is its upper one
+    input  logic        take_half,
+    input  logic        take_word    // from the front: a state, before any half
 );
   localparam int Depth = 16;  // words
+  localparam int AddressBits = $clog2(Depth);
+  localparam int Enough = (RING + 3) / 2;  // words for RING + 1 halves, if one of the first is gone
 
-  logic open;
-  logic all_here;                    // no word is to come
-  logic signed [6:0] unreserved;     // halves that are here and not reserved
-  logic fifo_ready, fifo_valid, second, take_second;
+  logic [31:0] words[Depth];
+  logic [AddressBits-1:0] head, tail;
+  logic [AddressBits:0] used;
+  logic open;  // words are to come
+  logic arrives, leaves;
 
-  logic dropping;
-  assign dropping = close || start;
-  assign in_ready = open && fifo_ready && !all_here;
-
-  fmtc_fifo #(.WIDTH(32), .DEPTH(Depth)) words (
-      .clk, .rst(rst || dropping), .in_valid(in_valid && in_ready), .in_ready(fifo_ready), .in_data,
-      .out_valid(fifo_valid), .out_ready(take_word || (take && take_second)), .out_data(word)
-  );
-
-  // The half of the head that is next: forwards the lower one first, backwards the upper one.
-  assign half = second ? word[31:16] : word[15:0];
-  assign take_second = BACKWARDS ? !second : second;
-  assign word_valid = fifo_valid;
-
-  // Half of the payload's last word may be beyond its end.
-  logic odd_here, first;
-  logic [1:0] coming;
-  assign coming = odd_here && (BACKWARDS ? first : in_last) ? 2'd1 : 2'd2;
-
-  assign at_hand = unreserved > 0 || all_here;
+  assign in_ready = open && !used[AddressBits];
+  assign arrives = in_valid && in_ready;
+  // Forwards the lower half of a word is the first, backwards the upper one. More may be taken than
+  // there was, where a payload is too short: what that is does not matter, nor what `used` is then.
+  assign leaves = take_word || (take_half && upper == !BACKWARDS);
+  assign word = words[head];
+  assign at_hand = used >= (AddressBits + 1)'(Enough) || !open;
 
   always_ff @(posedge clk) begin
-    if (rst || close) begin
-      open <= 1'b0;
-    end else if (start) begin
-      open <= 1'b1;
-    end
+    if (arrives) words[tail] <= in_data;
+  end
+
+  always_ff @(posedge clk) begin
+    if (rst || close || (arrives && in_last)) open <= 1'b0;
+    else if (start) open <= 1'b1;
+  end
+
+  always_ff @(posedge clk) begin
     if (start) begin
-      all_here <= 1'b0;
-      unreserved <= '0;
-      first <= 1'b1;
-      odd_here <= odd;
-      second <= BACKWARDS && !odd;
+      head <= '0;
+      tail <= '0;
+      used <= '0;
+      upper <= BACKWARDS && !odd;  // half of the payload's last word may be beyond its end
     end else begin
-      if (in_valid && in_ready) begin
-        all_here <= in_last;
-        first <= 1'b0;
-      end
-      if (take) second <= !second;
-      unreserved <= unreserved + (in_valid && in_ready ? 7'($signed({1'b0, coming})) : 7'sd0) -
-                    (take_word ? 7'sd2 : 7'sd0) - (reserve ? 7'sd1 : 7'sd0) +
-                    (release_one ? 7'sd1 : 7'sd0);
+      if (leaves) head <= head + 1'b1;
+      if (arrives) tail <= tail + 1'b1;
+      if (arrives != leaves) used <= used + (leaves ? '1 : (AddressBits + 1)'(1));
+      if (take_half) upper <= !upper;
     end
   end
 endmodule
