@@ -186,9 +186,12 @@ void damage(std::vector<uint8_t>& payload, std::mt19937& random) {
       payload.erase(payload.begin() + static_cast<ptrdiff_t>(random() % payload.size()),
                     payload.end());
       break;
-    case 1:
-      payload.push_back(static_cast<uint8_t>(random()));
+    case 1: {  // more of them, also behind all that is needed
+      const size_t at = random() % 2 == 0 ? payload.size() : random() % payload.size();
+      payload.insert(payload.begin() + static_cast<ptrdiff_t>(at), 1 + random() % 4,
+                     static_cast<uint8_t>(random()));
       break;
+    }
     default:
       payload[random() % payload.size()] ^= static_cast<uint8_t>(1 << random() % 8);
   }
@@ -231,6 +234,27 @@ void test_random(size_t tables) {
 TEST(RansDecoder, OneTable) { test_random<Vrans_decoder_1>(1); }
 TEST(RansDecoder, FourTables) { test_random<Vrans_decoder_4>(4); }
 TEST(RansDecoder, SixteenTables) { test_random<Vrans_decoder_16>(16); }
+
+// Random damage hardly ever makes a state that is too small and ends as it should.
+TEST(RansDecoder, StatesBelowTheLowestAreRefused) {
+  std::mt19937 random(7);
+  const Codebook book = make_rans_codebook(bell_counts(1, 8), 8, 0, 1, 12, random);
+  uint32_t slot = 0;
+  while (book.decode[slot] >> 20 != 1) ++slot;  // the second of a symbol: 1 is left of the state
+  const ComponentTables tables = book.decode_tables(1);
+  Decoder<Vrans_decoder_1> decoder(0, 1);
+  decoder.load(book);
+  for (const uint32_t high : {0U, 16U}) {
+    // One value leaves 1 or more, a digit of 0 makes the lowest state of 1.
+    std::vector<uint8_t> payload(6);
+    store_le<uint32_t>(payload.data(), high << 12 | slot);
+    std::vector<int16_t> levels(1);
+    EXPECT_NE(rans_chunk_decode(payload, 0, tables, 1, levels), Status::kOk);
+    EXPECT_FALSE(decoder.decode(payload, 0, tables, 1, 1, random));
+    decoder.finish();
+    decoder.clear();
+  }
+}
 
 TEST(RansDecoder, GoldenStreams) {
   std::mt19937 random(4);
