@@ -451,6 +451,34 @@ def test_repeated_positions_are_no_samples():
     assert (codec.simulate(other) - other).norm() < 0.2 * other.norm()
 
 
+def test_what_is_simulated_is_what_can_be_encoded():
+    x = correlated()
+    codec = fmtc.calibrate_tensor(x, bits=6)
+    for wrong, message in (
+        (x[0], "expected a tensor"), (x[:, :-1], "expected a tensor"), (x.int(), "floating-point"),
+        (x / 0, "NaN or Inf"),
+    ):  # fmt: skip
+        for call in (codec.encode, codec.simulate):
+            with pytest.raises(ValueError, match=message):
+                call(wrong)
+
+
+def test_arguments_that_contradict_each_other():
+    x = torch.randn(8, 6, 6, 6)
+    with pytest.raises(ValueError, match="bits or a step, not both"):
+        fmtc.calibrate_tensor(x, "fmtc", bits=6, step=0.1)
+    start = fmtc.calibrate_tensor(x, keep_moments=True)
+    with pytest.raises(fmtc.CalibrationError, match="channels in dimension 1, these .* in 3"):
+        fmtc.calibrate_tensor(x, start=start, channel_dim=-1)
+
+
+@pytest.mark.parametrize("data", [np.zeros(9, np.uint8), torch.zeros(9), "bytes", None])
+def test_what_holds_no_streams(data):
+    codec = fmtc.calibrate_tensor(correlated(), bits=6)
+    with pytest.raises(TypeError, match=f"list of streams, not {type(data).__name__}"):
+        codec.decode(data)
+
+
 def test_a_step_that_clamps_is_told():
     x = torch.randn(4, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     with pytest.warns(UserWarning, match="step 1e-05 is too fine: .* take a coarser step"):

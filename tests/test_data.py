@@ -83,6 +83,13 @@ def test_grey_is_that_of_pillow():
     assert parse_preprocess("grey")(corners).flatten().tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_grey_of_other_images_is_refused(channels):
+    image = torch.zeros(channels, 4, 4, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=f"made of 3 channels, the image has {channels}"):
+        parse_preprocess("grey")(image)
+
+
 def test_mean_and_std_act_on_unit_values_one_a_channel():
     image = torch.full((3, 2, 2), 51, dtype=torch.uint8)
     normalized = parse_preprocess("mean=.1/.2/.3,std=.5/.25/.1")(image)

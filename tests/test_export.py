@@ -248,6 +248,8 @@ def test_what_torch_export_cannot_express_is_named(tmp_path):
         ("m.pt2", [1], {}, "got list"),
         ("m.pt2", torch.zeros(1, 5, 8, 8), {}, r"does not take the example \[1, 5, 8, 8\]"),
         ("m.pt2", images(2), {"preprocess": "blur=3"}, "unknown step 'blur=3'"),
+        ("m.pt2", images(2), {"preprocess": "grey"}, "grey makes one channel, the network takes 3"),
+        ("m.pt2", images(2), {"preprocess": "std=1/2"}, "std has 2 values, .* 3 channel"),
     ],
 )
 def test_bad_arguments(path, example, options, message, tmp_path):

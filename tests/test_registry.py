@@ -413,3 +413,64 @@ def test_a_file_of_a_coder_that_is_not_registered(own, tmp_path):
         fmtc.load(tmp_path / "model.safetensors", tiny())
     fmtc.register_coder(own.Zlib)
     fmtc.load(tmp_path / "model.safetensors", tiny())
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("short", r"decodes levels torch.int16 \[2, 6, 12, 12\] to torch.int16 \[2, 6, 11, 12\]"),
+        ("other", "decodes levels to others than it was given"),
+        ("wide", r"decodes levels torch.int16 \[2, 6, 12, 12\] to torch.int32"),
+        ("nothing", "fails for levels .*: TypeError: "),
+    ],
+)
+def test_a_coder_that_does_not_give_back_its_levels(own, kind, message):
+    class Wrong(own.Zlib):
+        name = "wrong"
+
+        def encode(self, levels, crop=(0, 0), classes=None):
+            return None if kind == "nothing" else super().encode(levels, crop, classes)
+
+        def decode_unchecked(self, data, used, height, width):
+            levels, status = super().decode_unchecked(data, used, height, width)
+            changed = {"short": levels[:, :, :-1], "other": levels + 1, "wide": levels.int()}
+            return changed.get(kind, levels), status
+
+    fmtc.register_coder(Wrong)
+    try:
+        with pytest.raises(fmtc.CalibrationError, match=f"coder 'wrong' {message}"):
+            fmtc.calibrate_tensor(torch.randn(4, 6, 12, 12), "paper", coder="wrong")
+        with pytest.raises(fmtc.CalibrationError, match="coder 'wrong' "):
+            fmtc.compress(tiny(), images(), "paper", coder="wrong")
+    finally:
+        coders.unregister("wrong")
+
+
+def test_a_coder_of_ones_own_is_not_exported(own, tmp_path):
+    compressed = fmtc.compress(tiny(), images(), "paper", coder="zlib")
+    with pytest.raises(fmtc.ExportError, match="coder 'zlib' is code in Python"):
+        fmtc.export(compressed, tmp_path / "m.pt2", images(2))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bits", "message"),
+    [
+        (torch.tensor(float("nan")), torch.tensor(1.0), torch.tensor(6), "no range: low nan"),
+        (torch.tensor(1.0), torch.tensor(-1.0), torch.tensor(6), "no range: low 1.0, high -1.0"),
+        (torch.tensor(0.0), torch.tensor(float("inf")), torch.tensor(6), "no range: .* high inf"),
+        (torch.zeros(2), torch.ones(2), torch.tensor([6, 6]), r"each component \[K\]; got \[2\]"),
+        (torch.zeros(3), torch.tensor(1.0), torch.tensor(6), r"got \[3\], \[\], \[\]"),
+        (torch.tensor(0.0), torch.tensor(1.0), torch.tensor(20), "20 bits, not 0 to 12"),
+        (torch.tensor(0.0), torch.tensor(1.0), torch.tensor(-1), "-1 bits, not 0 to 12"),
+        (torch.tensor(0.0), torch.tensor(1.0), torch.tensor(6.0), "bits, not 0 to 12 in whole"),
+        (0.0, 1.0, 6, r"must give tensors low, high and bits, .*got \(0.0, 1.0, 6\)"),
+    ],
+)
+def test_what_a_rule_finds_is_looked_at(low, high, bits, message):
+    fmtc.register_range("wrong", lambda values, b, each: (low, high, bits))
+    preset = fmtc.BitsPreset(name="wrong", transform="none", rule="wrong")
+    try:
+        with pytest.raises(fmtc.CalibrationError, match=f"range 'wrong' .*{message}"):
+            fmtc.calibrate_tensor(torch.randn(4, 3, 12, 12), preset, bits=6)
+    finally:
+        ranges.unregister("wrong")

@@ -54,6 +54,21 @@ def test_what_is_read_is_what_the_codec_decodes(tmp_path, maps, codec, version, 
     assert opened.dtype == dtype
 
 
+def test_arrays_of_more_dimensions(tmp_path, maps):
+    volumes = maps.reshape(*maps.shape[:2], 3, 3, maps.shape[3])
+    codec = fmtc.calibrate_tensor(volumes, "fmtc", step=0.05)
+    array = zarr.create_array(
+        tmp_path / "maps.zarr", shape=volumes.shape, chunks=(3, *volumes.shape[1:]),
+        dtype="float32", serializer=Serializer(codec), compressors=None,
+    )  # fmt: skip
+    array[:] = volumes.numpy()
+    np.testing.assert_array_equal(
+        zarr.open_array(tmp_path / "maps.zarr")[:], codec.simulate(volumes)
+    )
+    with pytest.raises(ValueError, match="codec is one of 5 dimensions.* in format 3"):
+        Compressor(codec)
+
+
 def test_codec_as_text(codec, maps):
     again = unpacked(packed(codec))
     assert again.encode(maps) == codec.encode(maps)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from ..codec import ranges
 from ..codec.block import Block
 from ..codec.codec import TensorCodec
 from ..codec.coders import coders
 from ..codec.moments import Moments
 from ..codec.quantizer import Quantizer
-from ..codec.ranges import PAPER_RANGE, Values, ranges
+from ..codec.ranges import PAPER_RANGE, Values
 from ..codec.scaled import PER_LAYER, SCALINGS, ScaledQuantizer
 from ..codec.transform import Identity, Transform
 from ..errors import CalibrationError
@@ -210,12 +211,11 @@ class Fit:
         if preset.scaling != PER_LAYER:
             return ScaledQuantizer.for_layer(SCALINGS[preset.scaling], *extremes, bits)
         if preset.rule != PAPER_RANGE:
-            rule = ranges[preset.rule]
             if self.transform != "pca":
-                return Quantizer.of_ranges(*rule(values, bits, True))
+                return Quantizer.of_ranges(*ranges.found(preset.rule, values, bits, True))
             strongest = int((high - low).argmax())
             of_it = slice(strongest, strongest + 1)
-            one = rule(lambda: (y[:, of_it] for y in values()), bits, False)
+            one = ranges.found(preset.rule, lambda: (y[:, of_it] for y in values()), bits, False)
             return Quantizer.of_ranges(*one)
         start, end = inner
         if self.transform != "pca":  # no mean was taken off: 0 is to be a level
@@ -317,8 +317,28 @@ class Fit:
             clamped=clamped,
             moments=moments if self.keep_moments else None,
             position_classes=coded.positions,
+        ).to(tensors[0].device)
+        if levels and codec.coder.stream_coder is None:  # one from outside, with streams of its own
+            _try_coder(codec, levels[0][:2])
+        return codec
+
+
+def _try_coder(codec: TensorCodec, levels: torch.Tensor) -> None:
+    """Raise CalibrationError where a codec's coder does not give back some levels [N, K, H, W]."""
+    name = codec.coder.name
+    try:
+        decoded = codec.decode_levels(*codec.encode_levels(levels), *levels.shape[2:])
+    except Exception as error:  # code from outside raises what it likes
+        raise CalibrationError(
+            f"coder '{name}' fails for levels {list(levels.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    if decoded.dtype != levels.dtype or decoded.shape != levels.shape:
+        raise CalibrationError(
+            f"coder '{name}' decodes levels {levels.dtype} {list(levels.shape)} to {decoded.dtype} "
+            f"{list(decoded.shape)}"
         )
-        return codec.to(tensors[0].device)
+    if not torch.equal(decoded, levels):
+        raise CalibrationError(f"coder '{name}' decodes levels to others than it was given")
 
 
 def _stages(codec: TensorCodec) -> tuple[Quantizer, Coded]:

@@ -87,6 +87,13 @@ def calibrate_tensor(
     if lane_values is not None:
         check_lane_values(lane_values)
         preset = replace(preset, lane_values=lane_values)
+    if bits is not None and step is not None:
+        raise ValueError(f"calibrate_tensor: give bits or a step, not both ({bits} bits, {step})")
+    if start is not None and start.layout != layout:
+        raise CalibrationError(
+            "calibrate_tensor: the calibration to continue has its channels in dimension "
+            f"{start.layout.channels}, these samples have them in {layout.channels}"
+        )
     if isinstance(preset, StepPreset) and step is None:
         raise ValueError(f"calibrate_tensor: preset '{preset.name}' needs a step")
     continued = keep_moments or start is not None

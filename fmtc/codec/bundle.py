@@ -100,7 +100,9 @@ class Bundle(Mapping[str, list[bytes]]):
         try:
             return self._tensors[name]
         except KeyError:
-            known = dict.fromkeys(name or "''" for name in self.names)  # that of a codec alone is ""
+            known = dict.fromkeys(
+                name or "''" for name in self.names
+            )  # that of a codec alone is ""
             raise UnknownNameError(unknown("tensor", name, known)) from None
 
     def _named(self) -> str:
@@ -164,6 +166,12 @@ def streams_in(
     if isinstance(data, Bundle):
         yield from only_tensor(data)
     elif not isinstance(data, Bytes):
+        several = isinstance(data, Sequence) and not isinstance(data, str)
+        if not several:
+            raise TypeError(
+                "expected bytes, a Bundle or a list of streams, not "
+                f"{type(data).__name__}; of an array of bytes, data.tobytes()"
+            )
         yield from data
     elif not data:
         raise StreamError("there are no bytes: not even a bundle of no images is so short")

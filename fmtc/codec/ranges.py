@@ -26,6 +26,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from ..errors import CalibrationError
 from ..registry import Registry
 
 Values = Callable[[], Iterable[torch.Tensor]]
@@ -69,6 +70,29 @@ def register_range(name: str, rule: Rule) -> Rule:
     if name == PAPER_RANGE:
         raise ValueError(f"'{PAPER_RANGE}' is what presets call the paper's range")
     return ranges.register(name, rule)
+
+
+MOST_BITS = 12  # as many as Quantizer.MAX_LEVELS has
+
+
+def found(name: str, values: Values, bits: int, each: bool) -> Ranges:
+    """What the rule of this name finds. CalibrationError where that is no range."""
+    made = ranges[name](values, bits, each)
+    wanted = f"range '{name}' must give tensors low, high and bits, all [] or"
+    try:
+        low, high, width = made
+        shapes = {low.shape, high.shape, width.shape}
+        components = {(), (next(iter(values())).shape[1],)} if each else {()}
+    except (TypeError, ValueError, AttributeError):
+        raise CalibrationError(f"{wanted} of each component [K]; got {made!r}") from None
+    if len(shapes) > 1 or tuple(low.shape) not in components:
+        given = ", ".join(str(list(x.shape)) for x in made)
+        raise CalibrationError(f"{wanted} of each component [K]; got {given}")
+    if not (low <= high).all() or not (high - low).isfinite().all():
+        raise CalibrationError(f"range '{name}' gives no range: low {low}, high {high}")
+    if width.is_floating_point() or not 0 <= width.min() <= width.max() <= MOST_BITS:
+        raise CalibrationError(f"range '{name}' gives {width} bits, not 0 to {MOST_BITS} in whole")
+    return low, high, width
 
 
 def grid(low: float, high: float, bits: int) -> tuple[float, int, int]:

@@ -53,6 +53,17 @@ class Preprocess:
             image = step(image)
         return self.normalized(image)
 
+    def check_channels(self, channels: int) -> None:
+        """ValueError where it does not make inputs of so many channels."""
+        if channels != 1 and _grey in self.geometry:
+            raise ValueError(
+                f"preprocess: grey makes one channel, the network takes {channels}: {self.text!r}"
+            )
+        try:
+            self.normalized(torch.zeros(channels, 1, 1, dtype=torch.uint8))
+        except ValueError as error:
+            raise ValueError(f"preprocess: {error}: {self.text!r}") from error
+
     def normalized(self, image: Tensor) -> Tensor:
         """The end of it alone: uint8 [C,H,W] -> float32. ValueError: mean/std do not fit."""
         channels = image.shape[0]
@@ -118,6 +129,8 @@ def _grey(image: Tensor) -> Tensor:
     """Luma of ITU-R BT.601 in the fixed point of Pillow."""
     if image.shape[0] == 1:
         return image
+    if image.shape[0] != 3:
+        raise ValueError(f"grey is made of 3 channels, the image has {image.shape[0]}")
     red, green, blue = image.int()
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8)[None]
 

@@ -60,9 +60,12 @@ def encoded(codec: TensorCodec, chunk: Any) -> bytes:
     return codec.encode(torch.from_numpy(np.ascontiguousarray(chunk, dtype=np.float32)))
 
 
-def decoded(codec: TensorCodec, data: Any) -> np.ndarray:
-    """float32 [N, ...] of a bundle. StreamError: damaged, or beyond the codec's own limits."""
-    return codec.decode(bytes(data)).numpy()
+def decoded(codec: TensorCodec, data: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """float32 [N, ...] of a bundle. StreamError: damaged, or beyond the codec's own limits.
+
+    shape: of the tensor, which streams do not tell where it has more than four dimensions.
+    """
+    return codec.decode(bytes(data), shape).numpy()
 
 
 class Compressor(Codec):
@@ -75,7 +78,13 @@ class Compressor(Codec):
     codec_id = NAME
 
     def __init__(self, codec: TensorCodec | str, dtype: str = "float32"):
+        """ValueError: a codec of more than four dimensions, whose shape format 2 does not tell."""
         self._codec, self._dtype = unpacked(codec) if isinstance(codec, str) else codec, dtype
+        if self._codec.rank > 4:
+            raise ValueError(
+                f"the codec is one of {self._codec.rank} dimensions, and format 2 does not tell "
+                "who decodes which: make the array in format 3, with fmtc.data.zarr.Serializer"
+            )
 
     def encode(self, buf: Any) -> bytes:
         """ValueError: an array of another dtype, or in the order of Fortran.
@@ -139,7 +148,8 @@ class Serializer(ArrayBytesCodec):
         return chunk_spec.prototype.buffer.from_bytes(data)
 
     async def _decode_single(self, chunk_data: Any, chunk_spec: Any) -> Any:
-        made = await asyncio.to_thread(decoded, self._codec, chunk_data.as_array_like())
+        shape = chunk_spec.shape if self._codec.rank > 4 else None
+        made = await asyncio.to_thread(decoded, self._codec, chunk_data.as_array_like(), shape)
         made = made.reshape(chunk_spec.shape).astype(chunk_spec.dtype.to_native_dtype(), copy=False)
         return chunk_spec.prototype.nd_buffer.from_ndarray_like(made)
 

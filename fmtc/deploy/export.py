@@ -99,7 +99,7 @@ def export(
         raise ValueError(f"export: expected a compressed model, got {type(compressed).__name__}")
     check_example(compressed.reference, example)
     if preprocess is not None:
-        parse_preprocess(preprocess)  # says what is wrong with it
+        parse_preprocess(preprocess).check_channels(example.shape[1])  # says what is wrong with it
     if statistics and not dynamic_batch:
         raise ValueError("export: statistics are for packages that take any batch")
     if plain is not None and Path(plain).resolve().parent != path.resolve().parent:

@@ -39,9 +39,9 @@ def export_split(
     classes: Sequence[str] | None = None,
 ) -> None:
     """Write FOLDER/head.pt2 and FOLDER/tail.pt2; arguments and errors as for ``fmtc.export``."""
-    if preprocess is not None:
-        parse_preprocess(preprocess)
     check_example(parts.compressed.reference, example)
+    if preprocess is not None:
+        parse_preprocess(preprocess).check_channels(example.shape[1])
     Path(folder).mkdir(parents=True, exist_ok=True)
     check_writable(folder)
     example = with_batch(example, dynamic_batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..codec.codec import TensorCodec
 from ..codec.plain import PlainCodec
 from ..errors import ExportError
 from ..model.model import CompressedModel
@@ -131,4 +132,11 @@ def _check_constructs(compressed: CompressedModel) -> None:
             f"export: {type(compressed.reference).__name__} could be captured in parts alone, "
             "which a package cannot hold; rewrite its forward without control flow that depends "
             "on tensors, and compress again"
+        )
+    coders = [codec.coder for codec in compressed.codecs.values() if isinstance(codec, TensorCodec)]
+    own = {coder.name for coder in coders if coder.stream_coder is None}
+    if own:
+        raise ExportError(
+            f"export: coder '{own.pop()}' is code in Python, which a package cannot hold; compress "
+            "with one of fmtc's own"
         )
