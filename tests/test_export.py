@@ -14,6 +14,7 @@ from torch import nn
 import fmtc
 from fmtc import ops
 from fmtc.cli.demo import digits_data, digits_model
+from fmtc.deploy.metadata import package_metadata
 from fmtc.deploy.packages import METADATA_KEY, exported, write_package
 from fmtc.deploy.streaming import Streaming
 from fmtc.results.energy import access_joules
@@ -258,6 +259,22 @@ def test_bad_arguments(path, example, options, message, tmp_path):
         fmtc.export(compressed, tmp_path / path, example, **options)
     with pytest.raises(ValueError, match="expected a compressed model, got TinyResidual"):
         fmtc.export(compressed.reference, tmp_path / "m.pt2", images(2))
+
+
+def test_images_of_calibration_are_counted_with_those_held_back():
+    x = images(24)
+    compressed = fmtc.compress(tiny(), x, target=fmtc.SNR(15))
+    assert compressed.calibration_images == 18
+
+    class Given(list):
+        def contents(self):
+            return [(1, 2)] * len(self)
+
+    streaming = Streaming(compressed)
+    streaming(x[:2])
+    for given, count in ((None, 18), (Given(x), 24)):
+        metadata = package_metadata(compressed, streaming, x[:2], calibration=given)
+        assert metadata["calibration_images"] == count
 
 
 def test_damage_is_a_status(monkeypatch):

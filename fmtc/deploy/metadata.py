@@ -61,7 +61,10 @@ def package_metadata(
         "shown": shown_output(measured, output),
         "preprocess": preprocess,
         "classes": None if classes is None else list(classes),
-        "calibration_images": compressed.calibration_images,
+        # As fmtc eval counts them: with those that a target holds back.
+        "calibration_images": (
+            compressed.calibration_images if calibration is None else len(calibration)
+        ),
         "calibration": None if calibration is None else {
             "seed": seed, "contents": calibration.contents()
         },
