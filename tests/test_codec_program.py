@@ -237,6 +237,103 @@ def test_no_images(run, tmp_path):
     assert run("info", "x.fmtc") == shown
 
 
+# -- Tensors of other dimensions ------------------------------------------------------------------
+
+DIMENSIONS = {
+    "NHWC": ((4, 8, 7, 6), -1),
+    "NHCW": ((4, 8, 6, 7), 2),
+    "tokens": ((16, 50, 8), -1),
+    "NCL": ((16, 8, 50), 1),
+    "rows": ((40, 6), 1),
+    "NCDHW": ((4, 6, 3, 8, 9), 1),
+    "NDHWC": ((4, 3, 8, 9, 6), -1),
+    "rank 6": ((4, 2, 3, 6, 8, 2), 3),
+}
+
+
+def tensor_of(shape, channel_dim, seed=0):
+    """Quarters, so that sums of float32 are the same in any order."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(-20, 21, shape, generator=generator) / 4
+    return x + x.movedim(channel_dim, -1)[..., :1].movedim(-1, channel_dim)
+
+
+def codec_of(name):
+    shape, channel_dim = DIMENSIONS[name]
+    x = tensor_of(shape, channel_dim)
+    return fmtc.calibrate_tensor(x, bits=5, channel_dim=channel_dim), tensor_of(
+        shape, channel_dim, seed=1
+    )
+
+
+@pytest.mark.parametrize("name", DIMENSIONS)
+def test_tensors_of_other_dimensions(name, run, tmp_path):
+    codec, x = codec_of(name)
+    codec.save(tmp_path / "codec.safetensors")
+    np.save(tmp_path / "x.npy", x.numpy())
+    run("encode", "codec.safetensors", "x.npy", "x.fmtc")
+    bundle = codec.encode(x)
+    assert (tmp_path / "x.fmtc").read_bytes() == bundle
+    decode = ("decode", "codec.safetensors", "x.fmtc", "y.npy")
+    shape = ("--shape", ",".join(map(str, x.shape)))
+    decoded = codec.decode(bundle, x.shape).numpy()
+    for words in [shape] if x.dim() > 4 else [(), shape]:
+        run(*decode, *words)
+        got = np.load(tmp_path / "y.npy")
+        assert got.shape == decoded.shape
+        np.testing.assert_allclose(got, decoded, rtol=0, atol=1e-5 * np.abs(decoded).max())
+    if x.dim() > 4:
+        run(*decode, error=f"of {x.dim()} dimensions, .*: give the tensor's shape with --shape")
+        run(*decode, "--levels")
+    for other in ("2,3", ",".join(map(str, (*x.shape[:-1], x.shape[-1] + 1)))):
+        run(*decode, "--shape", other, error="the streams are not of a tensor")
+
+
+def test_other_tensors_than_a_codec_of_tokens_takes(run, tmp_path):
+    codec, x = codec_of("tokens")
+    codec.save(tmp_path / "codec.safetensors")
+    encode = ("encode", "codec.safetensors", "x.npy", "x.fmtc")
+    for shape in ((16, 8, 50), (16, 8), (4, 8, 5, 5)):
+        np.save(tmp_path / "x.npy", np.zeros(shape, np.float32))
+        said = run(*encode, error=r"expected a tensor \[N, \*, 8\], but its shape is ")
+        assert str(list(shape)) in said
+    (tmp_path / "x.fmtc").write_bytes(codec.encode(x[:0]))
+    run("decode", "codec.safetensors", "x.fmtc", "y.npy")
+    assert np.load(tmp_path / "y.npy").shape == tuple(codec.decode(codec.encode(x[:0])).shape)
+
+
+@pytest.mark.parametrize("settings", [{"rank": 1}, {"channel_dim": 0}, {"channel_dim": 4},
+                                      {"rank": 9}, {"channel_dim": -1}])  # fmt: skip
+def test_dimensions_of_channels_that_are_none(settings, run, tmp_path):
+    make("paper", PIXEL, correlated()).save(tmp_path / "codec.safetensors")
+    np.save(tmp_path / "x.npy", correlated().numpy())
+    path = tmp_path / "codec.safetensors"
+    rewrite(path, lambda description, tensors: description["layers"][0].update(settings))
+    encode = ("encode", "codec.safetensors", "x.npy", "x.fmtc")
+    run(*encode, error="codec.safetensors: it is damaged: its dimension of channels is none")
+
+
+def test_values_beyond_the_levels_are_warned_of(start, tmp_path):
+    x = correlated()
+    np.save(tmp_path / "small.npy", x.numpy())
+    large = x.clone()
+    large[0, :, 0, 0] = 1e6
+    np.save(tmp_path / "large.npy", large.numpy())
+    for preset, warned in (("fmtc", True), ("paper", False)):
+        codec = make(preset, PIXEL, x)
+        codec.save(tmp_path / "codec.safetensors")
+        done = start("encode", "codec.safetensors", "small.npy", "x.fmtc")
+        assert done.returncode == 0 and done.stderr == ""
+        done = start("encode", "codec.safetensors", "large.npy", "x.fmtc")
+        assert done.returncode == 0
+        if not warned:
+            assert done.stderr == ""
+            continue
+        with pytest.warns(UserWarning) as said:
+            assert codec.encode(large) == (tmp_path / "x.fmtc").read_bytes()
+        assert done.stderr == f"fmtc_codec: warning: {said[0].message}\n"
+
+
 # -- Bundles --------------------------------------------------------------------------------------
 
 

@@ -221,8 +221,18 @@ void load_classes(const Layer& layer, TensorCodec& codec) {
         "its classes of positions do not fit");
 }
 
+Dimensions load_dimensions(const Layer& layer) {
+  const Dimensions dimensions = {layer.integer_setting("rank"),
+                                 layer.integer_setting("channel_dim")};
+  check(0 < dimensions.channels && dimensions.channels < dimensions.rank &&
+            dimensions.rank <= Dimensions::kMost,
+        "its dimension of channels is none");
+  return dimensions;
+}
+
 TensorCodec load_layer(const Layer& layer) {
   TensorCodec codec;
+  codec.dimensions = load_dimensions(layer);
   codec.channels = layer.integer_setting("channels");
   check(codec.channels > 0 && codec.channels <= std::numeric_limits<int32_t>::max(),
         "its number of channels is none");

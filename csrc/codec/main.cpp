@@ -6,6 +6,7 @@
 #include <cstring>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "codec/array.h"
 #include "codec/codec_file.h"
@@ -21,6 +22,7 @@ namespace {
 
 struct Options {
   std::string codec, in, out, layer, tensor, name;
+  std::vector<int64_t> shape;
   bool levels = false;
   uint64_t max_values = kDefaultMaxValues, max_bytes = kDefaultMaxBytes;
 };
@@ -32,10 +34,27 @@ Levels read_levels(const Array& array) {
   return {array.shape, array.values<int16_t>("the tensor")};
 }
 
+// Values that Python warns of, too.
+void warn_of_clamped(const TensorCodec& codec, const Levels& levels) {
+  if (!codec.any_level() || levels.clamped == 0) return;
+  std::fprintf(stderr,
+               "fmtc_codec: warning: %" PRId64
+               " of %zu values lie beyond the 16-bit levels of this codec's step and are clamped, "
+               "so that they are off by more than half a step; take a coarser step, or samples for "
+               "calibration that are as large\n",
+               levels.clamped, levels.values.size());
+}
+
+Levels quantized(const TensorCodec& codec, const Array& x) {
+  const Levels levels = codec.quantize(codec.dimensions.planes(x, codec.channels));
+  warn_of_clamped(codec, levels);
+  return levels;
+}
+
 void encode(const Options& options) {
   const TensorCodec codec = load_codec(options.codec, options.layer, options.max_bytes);
   const Array array = read_array(options.in, options.tensor, options.max_bytes);
-  const Levels levels = array.dtype == "I16" ? read_levels(array) : codec.quantize(array);
+  const Levels levels = array.dtype == "I16" ? read_levels(array) : quantized(codec, array);
   const std::vector<uint8_t> bundle = make_bundle(codec.encode(levels), options.name);
   write_file(options.out, bundle);
   const size_t values = value_count(array.shape);
@@ -57,10 +76,13 @@ Array level_array(const Levels& levels) {
 
 void decode(const Options& options) {
   const TensorCodec codec = load_codec(options.codec, options.layer, options.max_bytes);
+  if (!options.levels) codec.dimensions.require_shape(options.shape);
   StreamFile file(options.in, options.max_bytes);
   const size_t tensor = file.tensor(options.name, options.layer);
   const Levels levels = codec.decode(file.streams(tensor), options.max_values);
-  const Array array = options.levels ? level_array(levels) : codec.dequantize(levels);
+  const Array array = options.levels
+                          ? level_array(levels)
+                          : codec.dimensions.restored(codec.dequantize(levels), options.shape);
   const std::string name = options.tensor.empty() ? "x" : options.tensor;
   write_array(options.out, name, array);
   std::printf("%s %s\n", shape_text(array.shape).c_str(), array.dtype.c_str());
@@ -141,7 +163,8 @@ int run(int argc, char** argv) {
   add_codec(command, options);
   command
       ->add_option("IN", options.in,
-                   "Tensor [N, C, H, W], or its int16 levels [N, K, H, W]: .npy, .safetensors")
+                   "Tensor [N, C, H, W] or of the codec's dimensions, or int16 levels "
+                   "[N, K, H, W]: .npy, .safetensors")
       ->required();
   command->add_option("OUT", options.out, "Bundle")->required();
   command->add_option("--tensor", options.tensor, "Which tensor of a .safetensors file");
@@ -151,10 +174,19 @@ int run(int argc, char** argv) {
   command = app.add_subcommand("decode", "Make a tensor of a bundle");
   add_codec(command, options);
   command->add_option("IN", options.in, "Bundle, or streams back to back")->required();
-  command->add_option("OUT", options.out, "float32 [N, C, H, W]: .npy, .safetensors")->required();
+  command
+      ->add_option("OUT", options.out,
+                   "float32 [N, C, H, W] or of the codec's dimensions: .npy, .safetensors")
+      ->required();
   command->add_option("--name", options.name,
                       "Which tensor of a bundle of several (that of --layer's name)");
   command->add_option("--tensor", options.tensor, "Its name in a .safetensors file (x)");
+  command
+      ->add_option("--shape", options.shape,
+                   "The tensor's, like 4,6,3,8,9, where the codec's has more than 4 dimensions")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(whole_number(0, kMostSize));
   command->add_flag("--levels", options.levels, "Write int16 levels [N, K, H, W] instead");
   command
       ->add_option("--max-values", options.max_values,

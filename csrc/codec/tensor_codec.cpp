@@ -103,27 +103,30 @@ ComponentShape shape_of(const Plane& values, const Cut& cut) {
   return {1, values.rows(), cut.rows, cut.columns};
 }
 
-// Levels [planes, rows, columns] of components [K, positions].
-void quantize_image(const TensorCodec& codec, const Cut& cut, const Plane& values,
-                    std::span<int16_t> levels) {
+// Levels [planes, rows, columns] of components [K, positions]; returns how many were clamped.
+int64_t quantize_image(const TensorCodec& codec, const Cut& cut, const Plane& values,
+                       std::span<int16_t> levels) {
   int64_t clamped = 0;
   if (codec.scaled) {
     const auto count = static_cast<size_t>(values.cols());
     check(quantize_scaled(values_of(values), static_cast<uint64_t>(values.rows()), *codec.scaled, 0,
                           count, levels, clamped));
-    return;
+    return clamped;
   }
   if (codec.frequencies) {
     check(dct_quantize(values_of(values), shape_of(values, cut), codec.frequencies->view(),
                        codec.quantizers.front().lo, codec.quantizers.front().hi, levels, clamped));
-    return;
+    return clamped;
   }
+  int64_t all_clamped = 0;
   for (int64_t k = 0; k < values.rows(); ++k) {
     const Quantizer& quantizer = quantizer_of(codec, k);
     const auto count = static_cast<size_t>(values.cols());
     check(quantize(std::span<const float>(&values(k, 0), count), quantizer.step, quantizer.lo,
                    quantizer.hi, levels.subspan(static_cast<size_t>(k) * count, count), clamped));
+    all_clamped += clamped;
   }
+  return all_clamped;
 }
 
 void dequantize_image(const TensorCodec& codec, const Cut& cut, std::span<const int16_t> levels,
@@ -352,9 +355,15 @@ int64_t TensorCodec::planes() const {
   return components() + std::ranges::count_if(shifts, [](int shift) { return shift > 0; });
 }
 
+bool TensorCodec::any_level() const {
+  return std::ranges::any_of(quantizers, [](const Quantizer& quantizer) {
+    return quantizer.lo == std::numeric_limits<int16_t>::min();
+  });
+}
+
 Levels TensorCodec::quantize(const Array& x) const {
   if (x.shape.size() != 4 || x.shape[1] != channels) {
-    throw Error("expected a tensor [N, " + std::to_string(channels) + ", H, W], but its shape is " +
+    throw Error("expected planes [N, " + std::to_string(channels) + ", H, W], but their shape is " +
                 shape_text(x.shape));
   }
   check_size(x.shape);
@@ -379,7 +388,8 @@ Levels TensorCodec::quantize(const Array& x) const {
       blocks.data()[to] = image[static_cast<size_t>(from)];
     });
     transform(*this, blocks, transformed);
-    quantize_image(*this, cut, transformed, part(levels.values, n, components() * rows * columns));
+    levels.clamped += quantize_image(*this, cut, transformed,
+                                     part(levels.values, n, components() * rows * columns));
   }
   return levels;
 }

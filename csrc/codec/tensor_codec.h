@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "codec/array.h"
+#include "codec/dimensions.h"
 #include "core/frequencies.h"
 #include "core/predict.h"
 #include "core/predict_sources.h"
@@ -73,9 +74,11 @@ struct Levels {
   std::vector<int16_t> values;
   uint8_t crop_h = 0;
   uint8_t crop_w = 0;
+  int64_t clamped = 0;  // values that lie beyond the levels
 };
 
 struct TensorCodec {
+  Dimensions dimensions;  // of tensors; those of planes are [N, C, H, W]
   int64_t channels = 0;
   Block block;
   std::vector<Transform> transforms;            // of each group of channels; none: the identity
@@ -98,12 +101,14 @@ struct TensorCodec {
   Block tile() const { return {block.h * size(), block.w * size(), block.c}; }
   int64_t planes() const;
   int classes() const { return static_cast<int>(thresholds.size()) + 1; }
+  // Whether its levels are all of 16 bits: no value was meant to be clamped.
+  bool any_level() const;
 
-  // Levels of x, floating point [N, C, H, W]. The products are those of float32, whose sums may
-  // be rounded in another order than elsewhere: a value within rounding of the middle between two
-  // levels can get the other one. Error for other shapes, NaN and infinity.
+  // Levels of x, floating-point planes [N, C, H, W]. The products are those of float32, whose sums
+  // may be rounded in another order than elsewhere: a value within rounding of the middle between
+  // two levels can get the other one. Error for other shapes, NaN and infinity.
   Levels quantize(const Array& x) const;
-  // The tensor F32 [N, C, H, W] that levels stand for.
+  // The planes F32 [N, C, H, W] that levels stand for.
   Array dequantize(const Levels& levels) const;
 
   // One stream for each image, back to back: the same bytes wherever the levels are the same.
