@@ -157,6 +157,17 @@ def test_python_and_the_programs_judge_alike(kind, name, commands):
         assert done.stdout == of_python
 
 
+@pytest.mark.parametrize("name", ["good-rgb.png", "good-interlaced.png", "good-bits.png"])
+def test_images_whose_last_chunk_is_cut(name, commands, tmp_path):
+    """IEND, of 12 bytes: a PNG may also have none."""
+    data = (FOLDER / "image" / name).read_bytes()
+    for cut in range(1, 13):
+        (tmp_path / name).write_bytes(data[:-cut])
+        done = subprocess.run(commands("image", tmp_path / name), capture_output=True)
+        assert done.returncode == 0, (cut, done.stderr)
+        assert done.stdout == python_image(tmp_path / name)
+
+
 def test_there_are_files_of_every_kind_and_verdict():
     for names in FILES.values():
         assert sum(expected(name) for name in names) > 8 and len(names) > 25

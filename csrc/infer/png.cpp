@@ -1,5 +1,6 @@
 #include <png.h>
 
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -29,10 +30,10 @@ struct ReadStruct {
 
 class PngDecoder {
  public:
-  explicit PngDecoder(std::FILE* file) : owned_(message_) {
+  explicit PngDecoder(std::FILE* file) : file_(file), owned_(message_) {
     if (owned_.info == nullptr) throw Error("no memory for a PNG");
     attempt([&] {
-      png_init_io(decoder_, file);
+      png_init_io(decoder_, file_);
       png_set_user_limits(decoder_, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // check_pixels has others
       png_read_info(decoder_, info_);
     });
@@ -57,18 +58,20 @@ class PngDecoder {
   }
   int64_t row_bytes() const { return static_cast<int64_t>(png_get_rowbytes(decoder_, info_)); }
   void read_rows(png_bytepp rows) {
-    attempt([&] {
-      png_read_image(decoder_, rows);
-      png_read_end(decoder_, nullptr);
-    });
+    attempt([&] { png_read_image(decoder_, rows); });
+    const bool ended = without_jump(png_jmpbuf(decoder_), [&] { png_read_end(decoder_, nullptr); });
+    // As for Pillow, the chunks behind the rows may be cut off; damaged they must not be.
+    if (!ended && std::feof(file_) == 0) fail();
   }
 
  private:
   template <typename F>
   void attempt(const F& f) {
-    if (!without_jump(png_jmpbuf(decoder_), f)) throw Error("damaged PNG: " + message_);
+    if (!without_jump(png_jmpbuf(decoder_), f)) fail();
   }
+  [[noreturn]] void fail() const { throw Error("damaged PNG: " + message_); }
 
+  std::FILE* file_;
   std::string message_;
   ReadStruct owned_;
   png_structp decoder_ = owned_.decoder;
