@@ -530,6 +530,13 @@ def test_packages_of_others_are_refused(change, error, package, folder, run, tmp
     run(bad, folder, error=error)
 
 
+def test_whole_networks_are_no_halves(package, folder, run):
+    error = "is a compressed network, not the {} of a split network: give it to fmtc_infer as MODEL"
+    run("--tail", package[0], "--listen", 0, error=error.format("tail"))
+    send = ("--send", "http://127.0.0.1:1", folder)
+    run("--head", package[0], *send, error=error.format("head"))
+
+
 def test_bad_files_are_refused(package, folder, run, tmp_path):
     path, _ = package
     run(tmp_path / "none.pt2", folder, error="none.pt2 is no file")

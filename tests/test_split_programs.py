@@ -251,7 +251,17 @@ def test_the_service_in_cpp_refuses_damage_and_foreign_bundles(url, folder, part
         (["--head", "head.pt2", "pictures"], "--head and --send belong together"),
         (["--tail", "tail.pt2"], "--tail and --listen belong together"),
         (["--tail", "tail.pt2", "--listen", "0", "x"], "--tail takes no images"),
-        (["--tail", "head.pt2", "--listen", "0"], "head.pt2"),
+        (
+            ["--tail", "head.pt2", "--listen", "0"],
+            "head.pt2 is the head of a split network, not "
+            "the tail of a split network: give it to fmtc_infer with --head",
+        ),
+        (
+            ["--head", "tail.pt2", "--send", "http://127.0.0.1:1", "pictures"],
+            "tail.pt2 is the tail of a split network, not the head",
+        ),
+        (["head.pt2", "pictures"], "head.pt2 is the head of a split network, not a compressed"),
+        (["tail.pt2", "pictures"], "give it to fmtc_infer with --tail"),
         (["--head", "head.pt2", "--send", "http://127.0.0.1:1", "pictures"], "127.0.0.1:1: "),
         (["--head", "head.pt2", "--send", "file:///etc/passwd", "pictures"], "file:///etc/passwd"),
         (["m.pt2"], "name images, or folders of them, behind m.pt2"),

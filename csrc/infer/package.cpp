@@ -5,7 +5,11 @@
 #include <c10/util/Exception.h>
 #include <torch/headeronly/version.h>
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
+#include <string_view>
+#include <unordered_map>
 
 #include "codec/json.h"
 #include "core/status.h"
@@ -49,13 +53,54 @@ void check_status(const at::Tensor& status, const std::vector<CodingPoint>& poin
               " does not decode: " + message(static_cast<Status>(status[n][i].item<int32_t>())));
 }
 
+// The packages that there are, by the models that they hold.
+struct Kind {
+  const char* model;
+  const char* what;
+  const char* use;
+};
+constexpr std::array kKinds = {
+    Kind{kCompressed, "a compressed network", "give it to fmtc_infer as MODEL, or to fmtc_eval"},
+    Kind{kPlain, "a plain network", "give a compressed one, which is read together with it"},
+    Kind{"head", "the head of a split network", "give it to fmtc_infer with --head"},
+    Kind{"tail", "the tail of a split network", "give it to fmtc_infer with --tail"},
+};
+
+bool holds(const std::string& path, const char* model) {
+  try {
+    torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, model);
+    return true;
+  } catch (const std::exception&) {  // of torch, for no package as for one without this model
+    return false;
+  }
+}
+
+// Error for a package of another kind than that of `model`, with what it is for.
+void refuse_other_kinds(const std::string& path, const char* model) {
+  const auto wanted = std::ranges::find(kKinds, std::string_view(model), &Kind::model);
+  for (const Kind& kind : kKinds) {
+    if (!holds(path, kind.model)) continue;
+    throw Error(path + " is " + kind.what + ", not " + wanted->what + ": " + kind.use);
+  }
+}
+
+std::unordered_map<std::string, std::string> load_metadata(const std::string& path,
+                                                           const char* model) {
+  try {
+    return with_short_errors(path + " is no package", [&] {
+      return torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, model);
+    });
+  } catch (const Error&) {
+    refuse_other_kinds(path, model);
+    throw;
+  }
+}
+
 }  // namespace
 
 json read_metadata(const std::string& path, const char* model, const char* expected) {
   if (!std::filesystem::is_regular_file(path)) throw Error(path + " is no file");
-  const auto all = with_short_errors(path + " is no package", [&] {
-    return torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, model);
-  });
+  const auto all = load_metadata(path, model);
   const auto found = all.find("fmtc");
   if (found == all.end()) throw Error(path + " is a package, but not one that fmtc exported");
   json metadata = codec::parse_json(found->second, (path + " has damaged metadata").c_str());
