@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import math
@@ -138,8 +139,6 @@ def url(program, folder):
 
 
 def ask(url: str, data: bytes, path: str = "/infer", **headers) -> tuple[int, dict, bytes]:
-    import http.client
-
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
     connection.request("POST", path, data, headers)
     answer = connection.getresponse()
@@ -279,6 +278,32 @@ def test_a_port_that_is_taken(program, folder):
         port = taken.getsockname()[1]
         done = run(program, "--tail", folder / "tail.pt2", "--listen", port, code=2)
     assert "it is taken, or not of this machine" in done.stderr
+
+
+def test_two_services_at_one_port(program, folder, url):
+    port = url.rpartition(":")[2]
+    done = run(program, "--tail", folder / "tail.pt2", "--listen", port, code=2)
+    assert "it is taken, or not of this machine" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "method, path, status",
+    [("POST", "/infer", 400), ("POST", "/health", 404), ("PUT", "/infer", 404),
+     ("DELETE", "/other", 404), ("PATCH", "/", 404), ("OPTIONS", "/infer", 404),
+     ("GET", "/infer", 404), ("GET", "/health", 200)],
+)  # fmt: skip
+def test_requests_without_a_body_are_answered_at_once(method, path, status, url):
+    """As those of an empty one, also several on a connection."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        for _ in range(2):
+            connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            answer = http.client.HTTPResponse(connection, method=method)
+            answer.begin()
+            document = json.loads(answer.read())
+            assert answer.status == status and ("error" in document) == (status != 200)
+    if (method, path) == ("POST", "/infer"):
+        assert document == json.loads(ask(url, b"")[2])
 
 
 def test_export_of_a_split_network_takes_nothing_for_fmtc_eval(parts, tmp_path):

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <httplib.h>
 #include <pthread.h>
+#include <sys/socket.h>
 
 #include <chrono>
 #include <csignal>
@@ -246,10 +247,34 @@ void say_why(const httplib::Request&, httplib::Response& response, uint64_t max_
   response.set_content(json{{"error", sentence}}.dump(), kJson);
 }
 
+// Nobody else may listen at the same port, which the library's own options (SO_REUSEPORT) allow.
+void set_socket_options(socket_t socket) {
+  const int yes = 1;
+  setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+}
+
+// A request that names no length has no body, and the library would wait for one until its time is
+// up.
+httplib::Server::HandlerResponse answer_without_body(Service& service,
+                                                     const httplib::Request& request,
+                                                     httplib::Response& response) {
+  using Answer = httplib::Server::HandlerResponse;
+  const bool reads = request.method != "GET" && request.method != "HEAD";
+  const bool body = request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
+  if (!reads || body) return Answer::Unhandled;
+  if (request.method == "POST" && request.path == "/infer") {
+    service.infer(request, response);
+  } else {
+    response.status = 404;
+  }
+  return Answer::Handled;
+}
+
 void set_up(httplib::Server& server, Service& service, const ServeOptions& options) {
   const size_t threads = static_cast<size_t>(options.waiting) + 1 + kSpareThreads;
   server.new_task_queue = [threads] { return new httplib::ThreadPool(threads); };
   server.set_tcp_nodelay(true);
+  server.set_socket_options(set_socket_options);
   server.set_payload_max_length(options.max_body);
   server.set_read_timeout(options.seconds, 0);
   server.set_error_handler(
@@ -265,6 +290,10 @@ void set_up(httplib::Server& server, Service& service, const ServeOptions& optio
         }
         response.status = 500;
         response.set_content(R"({"error": "the service failed; its log says why"})", kJson);
+      });
+  server.set_pre_routing_handler(
+      [&service](const httplib::Request& request, httplib::Response& response) {
+        return answer_without_body(service, request, response);
       });
   server.Post("/infer", [&service](const httplib::Request& request, httplib::Response& response) {
     service.infer(request, response);
