@@ -81,6 +81,10 @@ at::Tensor crop(const at::Tensor& image, const std::vector<int64_t>& size, int64
 // Luma of ITU-R BT.601 in the fixed point of Pillow.
 at::Tensor to_grey(const at::Tensor& image) {
   if (image.size(0) == 1) return image;
+  if (image.size(0) != 3) {
+    throw Error("preprocess: grey is made of 3 channels, the image has " +
+                std::to_string(image.size(0)));
+  }
   const at::Tensor x = image.to(at::kInt);
   const at::Tensor luma = 19595 * x[0] + 38470 * x[1] + 7471 * x[2] + 32768;
   return at::bitwise_right_shift(luma, 16).to(at::kByte).unsqueeze(0);
