@@ -426,6 +426,22 @@ def test_unreadable_images_are_named_and_skipped(package, folder, run, tmp_path)
     run(path, tmp_path / "empty", error="there are no images")
 
 
+def test_folders_are_searched_as_in_python(package, folder, run, tmp_path):
+    path, _ = package
+    image = (folder / "00.png").read_bytes()
+    for name in ("b.png", ".hidden.png", "a/c.png", ".hidden/d.png", "dir.jpg/e.png", "ab/f.PNG"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / "in" / name).write_bytes(image)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "g.png").write_bytes(image)
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "out")
+    (tmp_path / "in" / "round").symlink_to(tmp_path / "in")
+    done = run(path, tmp_path / "in")
+    expected = open_images([tmp_path / "in"], parse_preprocess(PREPROCESS)).names
+    assert len(expected) == 5 and list(classes(done.stdout)) == expected
+    assert done.stderr == ""
+
+
 def peak_memory(command) -> int:
     code = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], capture_output=True); "

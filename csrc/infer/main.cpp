@@ -17,6 +17,7 @@
 #include "codec/array.h"
 #include "codec/file.h"
 #include "codec/options.h"
+#include "infer/dataset.h"
 #include "infer/environment.h"
 #include "infer/image.h"
 #include "infer/package.h"
@@ -70,7 +71,7 @@ std::string joined(const std::vector<std::string>& texts) {
   return text;
 }
 
-// The files themselves, and all of folders whose names end as those of images do; sorted.
+// The files themselves, and the images of folders and below, as fmtc_eval finds them.
 std::vector<std::string> find_images(const std::vector<std::string>& paths) {
   std::vector<std::string> all;
   for (const std::string& path : paths) {
@@ -78,16 +79,10 @@ std::vector<std::string> find_images(const std::vector<std::string>& paths) {
       all.push_back(path);
       continue;
     }
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::recursive_directory_iterator(path)) {
-      std::string kind = entry.path().extension().string();
-      std::ranges::transform(kind, kind.begin(), [](unsigned char c) { return std::tolower(c); });
-      if (kind == ".jpg" || kind == ".jpeg" || kind == ".png") files.push_back(entry.path());
-    }
-    std::ranges::sort(files);
-    all.insert(all.end(), files.begin(), files.end());
+    const std::vector<std::string> below = images_below(path);
+    if (below.empty()) throw Error(path + ": there are no images in this folder, nor below");
+    for (const std::string& name : below) all.push_back((fs::path(path) / name).string());
   }
-  if (all.empty()) throw Error("there are no images");
   return all;
 }
 
