@@ -605,6 +605,7 @@ def test_the_description_is_taken_as_it_is_written(run, tmp_path):
         (np.zeros((1, 6, 2, 2), np.int32), "holds I32, not floating-point"),
         (np.full((1, 6, 2, 2), np.nan, np.float32), "NaN or infinity"),
         (np.zeros((2, 6, 0, 3), np.float32), "no pixels"),
+        (np.zeros((2**40, 6, 0, 3), np.float32), "no pixels"),
         (np.zeros((1, 99, 3, 3), np.int16), r"but their shape is \[1, 99, 3, 3\]"),
         (np.zeros((3, 3), np.int16), r"\[N, K, H, W\]"),
         (np.full((1, 6, 3, 3), 30000, np.int16), "image 0: a level has no code"),

@@ -15,6 +15,7 @@ int64_t product(std::span<const int64_t> sizes) {
 // Bytes of [n, a, b, size] as [n, b, a, size].
 std::vector<uint8_t> swapped(const std::vector<uint8_t>& bytes, int64_t n, int64_t a, int64_t b,
                              size_t size) {
+  if (bytes.empty()) return {};  // whatever the other sizes are
   std::vector<uint8_t> result(bytes.size());
   const uint8_t* from = bytes.data();
   for (int64_t image = 0; image < n; ++image) {
