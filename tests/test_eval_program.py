@@ -553,6 +553,13 @@ def test_packages_that_do_not_belong_together(here, evaluate, tmp_path):
         (["p.pt2", "--data", "digits.npz", "--shard", "1", "--json", "x"], "--shard: expected"),
         (["p.pt2", "--data", "digits.npz", "--shard", "1/2"], "--shard needs --json"),
         (["p.pt2", "--data", "digits.npz", "--json", "no/x"], "no is no folder"),
+        (["p.pt2", "--data", "digits.npz", "--json", "."], ". cannot be written: it is a folder"),
+        (["p.pt2", "--data", "digits.npz", "--json", ""], "the file to be written has no name"),
+        (["p.pt2", "--data", "digits.npz", "--json", "/proc/x"], "/proc/x cannot be written"),
+        (
+            ["packages/plain.pt2", "--data", "digits.npz"],
+            "plain.pt2 is a plain network, not a compressed network: give a compressed one",
+        ),
     ],
 )
 def test_options_that_say_nothing_to_do(options, error, here, evaluate):

@@ -262,6 +262,13 @@ def test_every_output_that_counts_is_measured(folder, run, tmp_path):
 def test_result_needs_a_folder(package, folder, run, tmp_path):
     error = "missing is no folder"
     run(package[0], folder, "--json", tmp_path / "missing" / "result.json", error=error)
+    for path, why in (
+        (tmp_path, "cannot be written: it is a folder; name a file"),
+        ("", "the file to be written has no name"),
+        ("/proc/none.json", "/proc/none.json cannot be written"),
+    ):
+        done = run(package[0], folder, "--json", path, error=why)
+        assert done.stdout == ""  # before anything is run
     run(package[0], folder / "none.png", "--json", tmp_path / "result.json", error="none of the")
     assert not list(tmp_path.iterdir())
     run(package[0], folder / "00.png", "--json", tmp_path / "result.json")

@@ -110,13 +110,30 @@ class TemporaryFile {
   bool kept_ = false;
 };
 
-void replace(const fs::path& path, std::span<const uint8_t> bytes) {
-  struct stat earlier = {};
+// Whether the file exists; error where it may not be written.
+bool check_earlier(const fs::path& path, struct stat& earlier) {
   const bool exists = stat(path.c_str(), &earlier) == 0;
   if (exists && faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0)
     fail_to_write(path, errno);
+  return exists;
+}
+
+fs::path folder_of(const fs::path& path) {
   const fs::path folder = path.parent_path();
-  TemporaryFile file(folder.empty() ? fs::path(".") : folder);
+  return folder.empty() ? fs::path(".") : folder;
+}
+
+// A device, a pipe, or what names an open file.
+bool is_special(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  return fs::exists(status) && !fs::is_regular_file(status);
+}
+
+void replace(const fs::path& path, std::span<const uint8_t> bytes) {
+  struct stat earlier = {};
+  const bool exists = check_earlier(path, earlier);
+  TemporaryFile file(folder_of(path));
   if (!file.exists() || (exists && !file.set_mode(earlier.st_mode & 07777)) || !file.fill(bytes) ||
       !file.keep_as(path)) {
     fail_to_write(path, errno);
@@ -146,10 +163,23 @@ std::vector<uint8_t> read_file(const fs::path& path, uint64_t max_bytes) {
   return bytes;
 }
 
-void write_file(const fs::path& path, std::span<const uint8_t> bytes) {
+void require_writable(const fs::path& path) {
   std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  const bool special = fs::exists(status) && !fs::is_regular_file(status);
+  if (path.empty()) throw Error("the file to be written has no name: give one");
+  if (fs::is_directory(path, error)) {
+    throw Error(path.string() + " cannot be written: it is a folder; name a file");
+  }
+  const Target target = behind_links(path);
+  if (is_special(path) || target.descriptor >= 0) return;
+  const fs::path folder = folder_of(target.path);
+  if (!fs::is_directory(folder, error)) throw Error(folder.string() + " is no folder");
+  struct stat earlier = {};
+  check_earlier(target.path, earlier);
+  if (!TemporaryFile(folder).exists()) fail_to_write(path, errno);
+}
+
+void write_file(const fs::path& path, std::span<const uint8_t> bytes) {
+  const bool special = is_special(path);
   Target target = behind_links(path);
   if (special && target.descriptor < 0) target.path = path;  // as the system resolves it
   if (special || target.descriptor >= 0) return write_into(target, bytes);

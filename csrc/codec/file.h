@@ -25,6 +25,10 @@ std::vector<uint8_t> read_file(const std::filesystem::path& path, uint64_t max_b
 // open file (/dev/stdout), is written into. Error where that fails. fmtc/files.py does the same.
 void write_file(const std::filesystem::path& path, std::span<const uint8_t> bytes);
 
+// Error where it is known before that write_file would fail: no name, a folder, or in a folder that
+// is not there or takes no files.
+void require_writable(const std::filesystem::path& path);
+
 // Error where what was printed could not be written, as on a full disk.
 void check_printed();
 

@@ -263,8 +263,6 @@ void add_options(CLI::App& app, Options& options) {
 }
 
 void check_options(const Options& options) {
-  const fs::path folder = fs::path(options.json).parent_path();
-  if (!folder.empty() && !fs::is_directory(folder)) throw Error(folder.string() + " is no folder");
   if (!options.parts.empty()) {
     if (!options.packages.empty()) throw Error("give packages to run or --merge, not both");
     return;
@@ -281,6 +279,7 @@ int run(int argc, char** argv) {
   Options options;
   add_options(app, options);
   if (const auto status = codec::parsed(app, argc, argv)) return *status;
+  if (app.count("--json") > 0) codec::require_writable(options.json);
   check_options(options);
   for (int i = 0; i < argc; ++i) options.command += (i > 0 ? " " : "") + std::string(argv[i]);
   if (!options.parts.empty()) {

@@ -343,8 +343,7 @@ int run(int argc, char** argv) {
   keep_freed_memory();
   const c10::InferenceMode inference;
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
-  const fs::path folder = fs::path(options.json).parent_path();
-  if (!folder.empty() && !fs::is_directory(folder)) throw Error(folder.string() + " is no folder");
+  if (app.count("--json") > 0) codec::require_writable(options.json);
   if (!options.tail.empty()) {
     listen(options);
     return 0;
