@@ -89,7 +89,7 @@ def calibrate_tensor(
         preset = replace(preset, lane_values=lane_values)
     if bits is not None and step is not None:
         raise ValueError(f"calibrate_tensor: give bits or a step, not both ({bits} bits, {step})")
-    if getattr(start, "layout", layout) != layout:
+    if isinstance(start, TensorCodec) and start.layout != layout:
         raise CalibrationError(
             "calibrate_tensor: the calibration to continue has its channels in dimension "
             f"{start.layout.channels}, these samples have them in {layout.channels}"
