@@ -312,7 +312,7 @@ def test_fmtc_eval_on_a_device(device, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "usable", known.__getitem__)
     devices = []
     monkeypatch.setattr(Compressor, "compress", _noting(devices, Compressor.compress))
-    command = ["eval", "--model", "net.py:make", "--num-classes", "5", "--data", "data.npz"]
+    command = ["eval", "--model", "net.py:make", "--data", "data.npz"]
     command += ["--calib-images", "8", "--target", "step=0.01", "--quiet"]
     results = {}
     for name in known:

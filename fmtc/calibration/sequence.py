@@ -138,7 +138,7 @@ class _Simulated(fx.Interpreter):
 
 
 def _decoded(group: Group, codec: Codec, x: torch.Tensor) -> torch.Tensor:
-    return group.layout.restored(codec.simulate_planes(group.layout.planes(x)), x.shape)
+    return group.layout.restored(codec.simulate(group.layout.planes(x)), x.shape)
 
 
 def _refit(group: Group, coded: _Run, targets: list[torch.Tensor], refit: Refit) -> None:

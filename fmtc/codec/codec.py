@@ -210,11 +210,9 @@ class TensorCodec(Exact):
             ValueError: As for ``encode``.
         """
         self._check(x)
-        return self.layout.restored(self.simulate_planes(self.layout.planes(x)), x.shape)
-
-    def simulate_planes(self, planes: torch.Tensor) -> torch.Tensor:
-        """The same of planes [N, C, H, W], which are not looked at."""
-        return self.dequantize(self.quantize(planes)[0], self.tile.crop(*planes.shape[2:]))
+        planes = self.layout.planes(x)
+        made = self.dequantize(self.quantize(planes)[0], self.tile.crop(*planes.shape[2:]))
+        return self.layout.restored(made, x.shape)
 
     def encode_symbols(
         self, symbols: Symbols, crop: tuple[int, int] = (0, 0)

@@ -36,7 +36,7 @@ class PlainCodec(Exact):
         values = sum(x.numel() for x in tensors)
         return cls(quantizer, bits, tensors[0].shape[1], squared / values, values)
 
-    def simulate_planes(self, x: torch.Tensor) -> torch.Tensor:
+    def simulate(self, x: torch.Tensor) -> torch.Tensor:
         """The quantised values of x."""
         return self.quantizer.dequantize(self.quantizer.quantize(x)[0])
 
