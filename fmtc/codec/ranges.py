@@ -37,6 +37,7 @@ Rule = Callable[[Values, int, bool], Ranges]
 
 ranges: Registry[Rule] = Registry("range")
 PAPER_RANGE = "range"  # what presets call the paper's own, which is no rule
+MOST_BITS = 12  # of a range: those of Quantizer's MAX_LEVELS
 
 
 def register_range(name: str, rule: Rule) -> Rule:
@@ -70,9 +71,6 @@ def register_range(name: str, rule: Rule) -> Rule:
     if name == PAPER_RANGE:
         raise ValueError(f"'{PAPER_RANGE}' is what presets call the paper's range")
     return ranges.register(name, rule)
-
-
-MOST_BITS = 12  # as many as Quantizer.MAX_LEVELS has
 
 
 def found(name: str, values: Values, bits: int, each: bool) -> Ranges:
