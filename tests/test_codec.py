@@ -472,6 +472,15 @@ def test_arguments_that_contradict_each_other():
         fmtc.calibrate_tensor(x, start=start, channel_dim=-1)
 
 
+def test_shapes_of_no_tensor():
+    x = correlated()
+    codec = fmtc.calibrate_tensor(x, bits=6)
+    data = codec.encode(x)
+    for shape in ([-1, *x.shape[1:]], [*x.shape[:3], x.shape[3] + 1], x.shape[:3]):
+        with pytest.raises(ValueError, match="decode: "):
+            codec.decode(data, shape)
+
+
 @pytest.mark.parametrize("data", [np.zeros(9, np.uint8), torch.zeros(9), "bytes", None])
 def test_what_holds_no_streams(data):
     codec = fmtc.calibrate_tensor(correlated(), bits=6)

@@ -443,6 +443,8 @@ class TensorCodec(Exact):
     def _restored(self, planes: torch.Tensor, shape: Sequence[int] | None) -> torch.Tensor:
         """The tensor of these planes [N, C, H, W]."""
         images, _, *positions = planes.shape
+        if shape and min(shape) < 0:
+            raise ValueError(f"decode: no tensor has the shape {list(shape)}")
         whole = torch.empty(tuple(shape or self._shape(images, positions)), device="meta")
         if whole.dim() != self.rank or self.layout.planes(whole).shape != planes.shape:
             raise ValueError(f"decode: the streams are not of a tensor {list(whole.shape)}")
