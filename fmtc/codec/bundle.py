@@ -100,9 +100,8 @@ class Bundle(Mapping[str, list[bytes]]):
         try:
             return self._tensors[name]
         except KeyError:
-            known = dict.fromkeys(
-                name or "''" for name in self.names
-            )  # that of a codec alone is ""
+            # A codec alone names its tensor "", which a list of names would not show.
+            known = dict.fromkeys(name or "''" for name in self.names)
             raise UnknownNameError(unknown("tensor", name, known)) from None
 
     def _named(self) -> str:
