@@ -4,11 +4,14 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from networks import TinyDepthwise, TinyOdd, TinyResidual, first_tensor, images, tiny
 from torch import nn
 
 import fmtc
 from fmtc import ops
+from fmtc.codec import transform
+from fmtc.codec.transform import limited
 
 KINDS = [TinyResidual, TinyDepthwise, TinyOdd]
 
@@ -180,6 +183,45 @@ def test_dropped_components_are_those_without_levels():
     full = fmtc.compress(model, images(16), everything, bits=9)
     assert full.codecs["first.0"].components == 12
     assert compressed.multiply_adds["compressed"] < full.multiply_adds["compressed"]
+
+
+def test_multiply_adds_are_those_of_convolutions(monkeypatch):
+    """Whether a product is one of fmtc's operators or torch's."""
+    compressed = fmtc.compress(tiny(TinyDepthwise), images(16), target=fmtc.Step(0.03))
+    by_convolution = lambda x, matrix, offset, limits=(None, None): limited(  # noqa: E731
+        F.conv2d(x, matrix[:, :, None, None], offset), limits
+    )
+    monkeypatch.setattr(transform, "multiply", by_convolution)
+    again = fmtc.CompressedModel(compressed.reference, compressed.calibrated())
+    assert compressed.multiply_adds == again.multiply_adds
+    assert not all(point.forward_folded for point in compressed.points.values())
+
+
+class ReadTwice(nn.Module):
+    """A convolution whose result an activation reads beside another reader."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return F.relu(y) + y
+
+
+def test_activations_write_over_what_they_alone_read():
+    def operators(compressed):
+        return [str(node.target) for node in compressed.network.graph.nodes]
+
+    twice = fmtc.compress(tiny(ReadTwice), images(8), "paper", bits=8)
+    assert "aten.relu.default" in operators(twice)
+    once = fmtc.compress(tiny(TinyDepthwise), images(16), target=fmtc.Step(0.03))
+    assert {"aten.relu_.default", "aten.hardtanh_.default"} <= set(operators(once))
+    x = images(2)
+    once.mode = "float"
+    output = once(x)
+    torch.testing.assert_close(output, tiny(TinyDepthwise)(x), rtol=1e-3, atol=1e-3)
+    assert torch.equal(x, images(2)) and torch.equal(once(x), output)
 
 
 def test_components_are_not_dropped_for_want_of_samples():

@@ -24,19 +24,20 @@ class Point:
         levels = channels
         self.matrix = self.offset = self.inverse = self.mean = self.places = self.steps = None
         self.size = 1
-        if kind == "matrix":
-            levels = max(channels - 1, 1)
+        outside, components = channels, channels
+        if kind in ("matrix", "matrix+dct2", "matrix+dct4"):
+            components = levels = max(channels - 1, 1)
             self.matrix = torch.randn(levels, channels, generator=g)
             self.offset = torch.randn(levels, generator=g)
             self.inverse = self.matrix.T.contiguous()
-            self.mean = torch.randn(channels, generator=g)
-        elif kind in ("dct2", "dct4"):
-            self.size = int(kind[3])
+            self.mean = torch.randn(outside, generator=g)
+        if "dct" in kind:
+            self.size = int(kind[-1])
             count = self.size**2
-            coded = torch.rand(channels, count, generator=g) < 0.7
+            coded = torch.rand(components, count, generator=g) < 0.7
             coded[:, 0] = True
             levels = int(coded.sum())
-            self.places = torch.full((channels, count), -1, dtype=torch.int32)
+            self.places = torch.full((components, count), -1, dtype=torch.int32)
             self.places[coded] = torch.randperm(levels, generator=g).to(torch.int32)
             self.steps = 0.1 + torch.rand(count, generator=g)
         self.levels_planes = levels
@@ -101,10 +102,12 @@ class Point:
     # -- The same by the single operators
 
     def quantized(self, x):
+        if self.places is not None:
+            if self.matrix is not None:
+                x = ops.transform_channels(x, self.matrix, self.offset)
+            return ops.dct_quantize(x, self.places, self.levels_planes, self.steps, *LEVELS)
         if self.matrix is not None:
             return ops.transform_quantize(x, self.matrix, self.offset, self.step, *LEVELS)
-        if self.places is not None:
-            return ops.dct_quantize(x, self.places, self.levels_planes, self.steps, *LEVELS)
         return ops.quantize(x.float(), self.step, *LEVELS)
 
     def symbols(self, levels):
@@ -155,15 +158,19 @@ class Point:
         return self.restored(levels, height, width, limits, dtype), status
 
     def restored(self, levels, height, width, limits=(None, None), dtype=torch.float32):
+        if self.places is not None:
+            of_places = self.places, height, width, self.steps
+            if self.inverse is None:
+                return ops.dequantize_dct(levels, *of_places, dtype)
+            y = ops.dequantize_dct(levels, *of_places)
+            return ops.transform_channels(y, self.inverse, self.mean, *limits).to(dtype)
         if self.inverse is not None:
             by = self.inverse, self.mean, self.step, *limits, dtype
             return ops.dequantize_transform(levels, *by)
-        if self.places is not None:
-            return ops.dequantize_dct(levels, self.places, height, width, self.steps, dtype)
         return ops.dequantize(levels, self.step, dtype)
 
 
-KINDS = ["matrix", "step", "dct2", "dct4"]
+KINDS = ["matrix", "step", "dct2", "dct4", "matrix+dct2", "matrix+dct4"]
 SIZES = [(2, 8, 12), (3, 7, 7), (1, 1, 1), (5, 3, 9), (0, 4, 4), (2, 1, 5), (1, 40, 41)]
 
 
@@ -206,7 +213,7 @@ def check(point, x, limits=(None, None), dtype=torch.float32):
 @pytest.mark.parametrize("size", SIZES)
 def test_points_are_their_stages(kind, coder, size):
     point = Point(sum(size), kind=kind, coder=coder)
-    check(point, point.x(*size), (0.0, 6.0) if kind == "matrix" else (None, None))
+    check(point, point.x(*size), (0.0, 6.0) if "matrix" in kind else (None, None))
 
 
 @given(
@@ -295,6 +302,15 @@ def test_errors_name_the_operator_and_the_argument(name, change, message):
     names = [a.name for a in torch.ops.fmtc.encode_point.default._schema.arguments]
     args[names.index(name)] = change
     with pytest.raises(RuntimeError, match=f"encode_point.*{message}"):
+        ops.encode_point(*args)
+
+
+def test_a_matrix_fits_the_components_of_places():
+    point = Point(12, kind="matrix+dct2")
+    args = list(point.encode_args(point.x(2, 4, 4)))
+    args[1], args[2] = torch.zeros(3, 5), torch.zeros(3)
+    message = r"encode_point: dimension 0 of the matrix must be 4 \(the components of places\)"
+    with pytest.raises(RuntimeError, match=message):
         ops.encode_point(*args)
 
 

@@ -1,4 +1,4 @@
-"""transform_quantize and dequantize_transform against numpy, and against the steps one by one."""
+"""The operators of the channel transform against numpy, and against the steps one by one."""
 
 import math
 
@@ -80,6 +80,43 @@ def test_transform_quantize(shape, dtype, step, lo, hi):
     assert levels.dtype == torch.int16 and levels.is_contiguous()
     np.testing.assert_array_equal(levels.numpy(), expected)
     assert int(clamped) == expected_clamped
+
+
+@pytest.mark.cpu_only
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("limits", [(), (0.0, None), (None, 0.5), (0.0, 6.0), (-1.5, -1.5)])
+def test_transform_channels(shape, dtype, limits):
+    x, matrix, offset = case(*shape)
+    y = ops.transform_channels(x.to(dtype), matrix, offset, *limits)
+    expected = product(x, matrix, offset)
+    if limits:
+        expected = np.clip(expected, *limits)
+    assert y.dtype == torch.float32 and y.is_contiguous()
+    np.testing.assert_array_equal(y.numpy(), expected.astype(np.float32))
+
+
+@pytest.mark.cpu_only
+def test_transform_channels_makes_the_sums_of_the_fused_operators():
+    x, matrix, offset = real_case(3, 40, 21, 9, 13)
+    y = ops.transform_channels(x, matrix, offset)
+    by = 1e-3, -32768, 32767
+    levels, _ = ops.transform_quantize(x, matrix, offset, *by)
+    assert torch.equal(ops.quantize(y, *by)[0], levels)
+    back = ops.transform_channels(
+        ops.dequantize(levels, 1e-3), matrix.T.contiguous(), x[0, :, 0, 0]
+    )
+    inverse = matrix.T, x[0, :, 0, 0], 1e-3
+    assert torch.equal(back, ops.dequantize_transform(levels, *inverse))
+    assert torch.equal(y[1:2], ops.transform_channels(x[1:2], matrix, offset))
+
+
+@pytest.mark.cpu_only
+def test_not_a_number_stays_what_it_is_within_limits():
+    x, matrix, offset = case(1, 3, 2, 4, 30)
+    x[0, 1, 2, 7] = math.nan
+    y = ops.transform_channels(x, matrix, offset, 0.0, 6.0)
+    assert y[0, :, 2, 7].isnan().all() and int(y.isnan().sum()) == 2
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -181,6 +218,22 @@ WRONG = [
     (lambda: ops.dequantize_transform(LEVELS, MATRIX, OFFSET, 1.0, dtype=torch.int8),
      "dtype must be float16, .* int8"),
 ]  # fmt: skip
+
+
+WRONG_CHANNELS = [
+    (lambda: ops.transform_channels(X.int(), MATRIX, OFFSET),
+     "transform_channels: x must be float16, .* int32"),
+    (lambda: ops.transform_channels(X, MATRIX.T, OFFSET), r"\(the channels of x\), .* \[5, 3\]"),
+    (lambda: ops.transform_channels(X, MATRIX, OFFSET, 2.0, 1.0),
+     "transform_channels: least must not exceed most, but 2 and 1"),
+]  # fmt: skip
+
+
+@pytest.mark.cpu_only
+@pytest.mark.parametrize("call, message", WRONG_CHANNELS)
+def test_wrong_arguments_of_transform_channels_are_named(call, message):
+    with pytest.raises(RuntimeError, match=message):
+        call()
 
 
 @pytest.mark.parametrize("call, message", WRONG)

@@ -7,6 +7,7 @@
 
 #include "core/positions.h"
 #include "core/quantize.h"
+#include "core/transform.h"
 
 namespace fmtc::codec {
 namespace {
@@ -66,13 +67,34 @@ Cut make_cut(const TensorCodec& codec, int64_t height, int64_t width) {
   return {codec.channels, height, width, codec.block.h, codec.block.w, depth};
 }
 
+std::span<const float> values_of(const Plane& plane) {
+  return {plane.data(), static_cast<size_t>(plane.size())};
+}
+
+// Rows of a plane: `count` from number `first` on.
+std::span<const float> rows_of(const Plane& plane, Eigen::Index first, Eigen::Index count) {
+  return {plane.data() + first * plane.cols(), static_cast<size_t>(count * plane.cols())};
+}
+std::span<float> rows_of(Plane& plane, Eigen::Index first, Eigen::Index count) {
+  return {plane.data() + first * plane.cols(), static_cast<size_t>(count * plane.cols())};
+}
+
+// y = matrix x + offset for the columns of x, as Python's operators round it.
+void multiply(const Plane& matrix, const Eigen::VectorXf& offset, std::span<const float> x,
+              Eigen::Index positions, std::span<float> y) {
+  constexpr float kNoLimit = std::numeric_limits<float>::infinity();
+  const ChannelMatrix product = {values_of(matrix),
+                                 {offset.data(), static_cast<size_t>(offset.size())}};
+  check(transform_channels(x, 1, positions, product, -kNoLimit, kNoLimit, y));
+}
+
 // blocks [in_blocks, positions] -> components [K, positions]
 void transform(const TensorCodec& codec, const Plane& blocks, Plane& components) {
   Eigen::Index from = 0, to = 0;
   for (const Transform& group : codec.transforms) {
     const Eigen::Index n = group.matrix.cols(), k = group.matrix.rows();
-    components.middleRows(to, k).noalias() = group.matrix * blocks.middleRows(from, n);
-    components.middleRows(to, k).colwise() += group.offset;
+    multiply(group.matrix, group.offset, rows_of(blocks, from, n), blocks.cols(),
+             rows_of(components, to, k));
     from += n;
     to += k;
   }
@@ -83,8 +105,8 @@ void transform_back(const TensorCodec& codec, const Plane& components, Plane& bl
   Eigen::Index from = 0, to = 0;
   for (const Transform& group : codec.transforms) {
     const Eigen::Index n = group.matrix.cols(), k = group.matrix.rows();
-    blocks.middleRows(from, n).noalias() = group.inverse * components.middleRows(to, k);
-    blocks.middleRows(from, n).colwise() += group.mean;
+    multiply(group.inverse, group.mean, rows_of(components, to, k), blocks.cols(),
+             rows_of(blocks, from, n));
     from += n;
     to += k;
   }
@@ -93,10 +115,6 @@ void transform_back(const TensorCodec& codec, const Plane& components, Plane& bl
 
 const Quantizer& quantizer_of(const TensorCodec& codec, int64_t component) {
   return codec.quantizers[codec.quantizers.size() == 1 ? 0 : static_cast<size_t>(component)];
-}
-
-std::span<const float> values_of(const Plane& plane) {
-  return {plane.data(), static_cast<size_t>(plane.size())};
 }
 
 ComponentShape shape_of(const Plane& values, const Cut& cut) {

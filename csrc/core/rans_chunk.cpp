@@ -18,153 +18,187 @@ namespace fmtc {
 namespace rans {
 namespace {
 
-// Encodes values [begin, end) of a chunk, which share a table, the last one first.
-void encode_run(std::span<const int16_t> levels, size_t begin, size_t end, int32_t lo,
-                std::span<const uint32_t> entries, int log2_total, size_t state_mask,
-                EncoderState& shared) noexcept {
-  uint8_t* digits = shared.digits;
-  uint8_t* escapes = shared.escapes;
-  const size_t direct = entries.size() - 1;
-  const uint32_t escape = entries[direct];
-  const auto encode = [&](uint32_t & state, int16_t level) __attribute__((always_inline)) {
-    const uint32_t entry = encode_entry(level, lo, entries.data(), direct);
-    if (entry == escape) {
-      store_le(escapes, static_cast<uint16_t>(level));
-      escapes += kRansDigitBytes;
+// Encodes values one by one, the last one of a chunk first, and walks along their tables.
+class ValueEncoder {
+ public:
+  ValueEncoder(const ComponentTables& tables, BackwardRunCursor& run, EncoderState& state) noexcept
+      : tables_(tables),
+        run_(run),
+        state_(state),
+        log2_total_(encode_log2_total(tables.table(0))),
+        digits_(state.digits),
+        escapes_(state.escapes) {
+    enter();
+  }
+  ~ValueEncoder() {
+    run_.advance(run_.size() - left_);
+    state_.digits = digits_;
+    state_.escapes = escapes_;
+  }
+  ValueEncoder(const ValueEncoder&) = delete;
+  ValueEncoder& operator=(const ValueEncoder&) = delete;
+
+  FMTC_ALWAYS_INLINE void encode(uint32_t& state, int16_t level) noexcept {
+    const uint32_t entry = encode_entry(level, tables_.lo, entries_.data(), direct_);
+    if (entry == entries_[direct_]) {
+      store_le(escapes_, static_cast<uint16_t>(level));
+      escapes_ += kRansDigitBytes;
     }
     uint32_t x = state;
     // Where the state would exceed 32 bits, a digit goes out first. That happens at random, so no
     // branch is made of it: the digit is stored in any case.
-    const uint32_t full = gives_digit(x, entry, log2_total) ? 1 : 0;
-    store_le(digits - kRansDigitBytes, static_cast<uint16_t>(x));
-    digits -= kRansDigitBytes * full;
+    const uint32_t full = gives_digit(x, entry, log2_total_) ? 1 : 0;
+    store_le(digits_ - kRansDigitBytes, static_cast<uint16_t>(x));
+    digits_ -= kRansDigitBytes * full;
     x >>= 16 * full;
-    state = encode_value(x, entry, log2_total);
-  };
-  if (state_mask == 0) {
-    uint32_t state = shared.states[0];  // stays in a register
-    for (size_t i = end; i-- > begin;) encode(state, levels[i]);
-    shared.states[0] = state;
-  } else {
-    for (size_t i = end; i-- > begin;) encode(shared.states[i & state_mask], levels[i]);
+    state = encode_value(x, entry, log2_total_);
+    if (--left_ == 0) {
+      run_.advance(run_.size());
+      enter();
+    }
   }
-  shared.digits = digits;
-  shared.escapes = escapes;
+
+ private:
+  void enter() noexcept {
+    left_ = run_.size();
+    if (left_ == 0) return;  // all is encoded
+    entries_ = tables_.table(run_.table());
+    direct_ = entries_.size() - 1;
+  }
+
+  const ComponentTables& tables_;
+  BackwardRunCursor& run_;
+  EncoderState& state_;
+  const int log2_total_;
+  uint8_t* digits_;
+  uint8_t* escapes_;
+  std::span<const uint32_t> entries_;
+  size_t direct_ = 0;
+  size_t left_ = 0;  // values of the present run
+};
+
+// Encodes whole rounds of few states, which stay in registers, the last one first.
+template <size_t kStates>
+FMTC_ALWAYS_INLINE void encode_few(const int16_t* levels, size_t rounds,
+                                   const ComponentTables& tables, BackwardRunCursor& run,
+                                   EncoderState& state) noexcept {
+  ValueEncoder encoder(tables, run, state);
+  std::array<uint32_t, kStates> x;
+  std::copy_n(state.states.begin(), kStates, x.begin());
+  for (size_t round = rounds; round-- > 0;) {
+#pragma GCC unroll 8
+    for (size_t i = 1; i <= kStates; ++i) {
+      encoder.encode(x[kStates - i], levels[(round + 1) * kStates - i]);
+    }
+  }
+  std::copy_n(x.begin(), kStates, state.states.begin());
 }
 
-// Decodes values that share a table, one after the other. `offset`: the level of symbol 0.
-// Checked: false where the payload does not hold what a value needs; else it must hold 4 bytes a
-// value.
-struct ValueDecoder {
-  const uint32_t* table;
-  uint32_t slot_mask;
-  int log2_total;
-  uint32_t offset;
-  const uint8_t* digits;
-  const uint8_t* escapes;
+// Decodes values one by one, and walks along their tables. Checked: false where the payload does
+// not hold what a value needs; else it must hold kWorst bytes a value.
+class ValueDecoder {
+ public:
+  // A value takes at most a digit from the front and an escaped level from the back; and before it
+  // takes any, the 2 bytes of a digit are loaded. So with kWorst bytes a value between the two
+  // ends, they do not meet, and no load reaches beyond the back one.
+  static constexpr size_t kWorst = 2 * kRansDigitBytes;
 
-  ValueDecoder(std::span<const uint32_t> entries, uint32_t offset,
-               const DecoderState& state) noexcept
-      : table(entries.data()),
-        slot_mask(static_cast<uint32_t>(entries.size() - 1)),
-        log2_total(std::countr_zero(entries.size())),
-        offset(offset),
-        digits(state.digits),
-        escapes(state.escapes) {}
+  ValueDecoder(const ComponentTables& tables, RunCursor& run, DecoderState& state) noexcept
+      : tables_(tables),
+        run_(run),
+        state_(state),
+        slot_mask_(static_cast<uint32_t>(tables.width - 1)),
+        log2_total_(std::countr_zero(tables.width)),
+        digits_(state.digits),
+        escapes_(state.escapes) {
+    enter();
+  }
+  ~ValueDecoder() {
+    run_.advance(run_.size() - left_);
+    state_.digits = digits_;
+    state_.escapes = escapes_;
+  }
+  ValueDecoder(const ValueDecoder&) = delete;
+  ValueDecoder& operator=(const ValueDecoder&) = delete;
 
   template <bool kChecked>
   FMTC_ALWAYS_INLINE bool decode(uint32_t& state, int16_t& level) noexcept {
-    const uint32_t entry = table[state & slot_mask];
+    const uint32_t entry = table_[state & slot_mask_];
     const uint32_t symbol = decode_symbol(entry);
-    uint32_t x = decode_value(state, entry, log2_total);
+    uint32_t x = decode_value(state, entry, log2_total_);
     const uint32_t low = x < kRansLowest ? 1 : 0;
     if (!kChecked) {
       // No branch for what happens at random: the digit is loaded in any case.
-      x = x << 16 * low | (load_le<uint16_t>(digits) & (0u - low));
-      digits += kRansDigitBytes * low;
+      x = x << 16 * low | (load_le<uint16_t>(digits_) & (0u - low));
+      digits_ += kRansDigitBytes * low;
     } else if (low == 1) {
-      if (escapes - digits < static_cast<std::ptrdiff_t>(kRansDigitBytes)) return false;
-      x = take_digit(x, load_le<uint16_t>(digits));
-      digits += kRansDigitBytes;
+      if (left() < kRansDigitBytes) return false;
+      x = take_digit(x, load_le<uint16_t>(digits_));
+      digits_ += kRansDigitBytes;
     }
     state = x;
-    level = static_cast<int16_t>(offset + symbol);
+    level = static_cast<int16_t>(offset_ + symbol);
     if (symbol == kEscapeSymbol) [[unlikely]] {
-      if (kChecked && escapes - digits < static_cast<std::ptrdiff_t>(kRansDigitBytes)) return false;
-      escapes -= kRansDigitBytes;
-      level = static_cast<int16_t>(load_le<uint16_t>(escapes));
+      if (kChecked && left() < kRansDigitBytes) return false;
+      escapes_ -= kRansDigitBytes;
+      level = static_cast<int16_t>(load_le<uint16_t>(escapes_));
+    }
+    if (--left_ == 0) {
+      run_.advance(run_.size());
+      enter();
     }
     return true;
   }
+
+  // Bytes of the payload that nothing has taken.
+  size_t left() const noexcept { return static_cast<size_t>(escapes_ - digits_); }
+
+ private:
+  void enter() noexcept {
+    left_ = run_.size();
+    if (left_ == 0) return;  // all is decoded
+    table_ = run_.entries();
+    offset_ = static_cast<uint32_t>(tables_.lo + tables_.base[run_.table()]);
+  }
+
+  const ComponentTables& tables_;
+  RunCursor& run_;
+  DecoderState& state_;
+  const uint32_t slot_mask_;
+  const int log2_total_;
+  const uint8_t* digits_;
+  const uint8_t* escapes_;
+  const uint32_t* table_ = nullptr;
+  uint32_t offset_ = 0;  // the level of symbol 0
+  size_t left_ = 0;      // values of the present run
 };
 
-// Decodes values [begin, end) of a chunk, which share a table.
-template <bool kChecked>
-bool decode_run(std::span<int16_t> levels, size_t begin, size_t end, size_t state_mask,
-                ValueDecoder& decoder, DecoderState& shared) noexcept {
-  for (size_t i = begin; i < end; ++i) {
-    if (!decoder.decode<kChecked>(shared.states[i & state_mask], levels[i])) return false;
-  }
-  return true;
-}
-
-// The same for whole rounds without checks, with a state for each of few, which stay in registers.
+// Decodes whole rounds of few states, which stay in registers: in pieces without checks while the
+// payload is long enough for the worst, then with checks.
 template <size_t kStates>
-void decode_rounds_of(std::span<int16_t> levels, size_t begin, size_t end, ValueDecoder& shared,
-                      DecoderState& state) noexcept {
-  ValueDecoder decoder = shared;
+FMTC_ALWAYS_INLINE bool decode_few(int16_t* levels, size_t rounds, const ComponentTables& tables,
+                                   RunCursor& run, DecoderState& state) noexcept {
+  constexpr size_t kWorthwhile = 8;  // rounds in a piece
+  ValueDecoder decoder(tables, run, state);
   std::array<uint32_t, kStates> x;
   std::copy_n(state.states.begin(), kStates, x.begin());
-  for (int16_t* level = levels.data() + begin; level != levels.data() + end; level += kStates) {
+  size_t round = 0;
+  for (size_t sure; round < rounds; round += sure) {
+    sure = std::min(rounds - round, decoder.left() / (ValueDecoder::kWorst * kStates));
+    if (sure < kWorthwhile) break;
+    for (int16_t* level = levels + round * kStates; level != levels + (round + sure) * kStates;
+         level += kStates) {
 #pragma GCC unroll 8
-    for (size_t i = 0; i < kStates; ++i) decoder.decode<false>(x[i], level[i]);
+      for (size_t i = 0; i < kStates; ++i) decoder.decode<false>(x[i], level[i]);
+    }
+  }
+  bool good = true;
+  for (; round < rounds && good; ++round) {
+    for (size_t i = 0; i < kStates && good; ++i) {
+      good = decoder.decode<true>(x[i], levels[round * kStates + i]);
+    }
   }
   std::copy_n(x.begin(), kStates, state.states.begin());
-  shared = decoder;
-}
-
-// Without checks; the states of the first and the last values may be any.
-void decode_unchecked(std::span<int16_t> levels, size_t begin, size_t end, size_t state_mask,
-                      ValueDecoder& decoder, DecoderState& state) noexcept {
-  const size_t first = std::min((begin + state_mask) & ~state_mask, end);
-  const size_t last = std::max(end & ~state_mask, first);
-  decode_run<false>(levels, begin, first, state_mask, decoder, state);
-  switch (state_mask) {
-    case 0:
-      decode_rounds_of<1>(levels, first, last, decoder, state);
-      break;
-    case 1:
-      decode_rounds_of<2>(levels, first, last, decoder, state);
-      break;
-    case 3:
-      decode_rounds_of<4>(levels, first, last, decoder, state);
-      break;
-    default:
-      decode_run<false>(levels, first, last, state_mask, decoder, state);
-  }
-  decode_run<false>(levels, last, end, state_mask, decoder, state);
-}
-
-// Decodes values [begin, end) of a chunk, which share a table: in pieces without checks while the
-// payload is long enough for the worst, then with checks.
-bool decode_table_run(std::span<int16_t> levels, size_t begin, size_t end, uint32_t offset,
-                      std::span<const uint32_t> entries, size_t state_mask,
-                      DecoderState& state) noexcept {
-  // A value takes at most a digit from the front and an escaped level from the back; and before it
-  // takes any, the 2 bytes of a digit are loaded. So with kWorst bytes a value between the two
-  // ends, they do not meet within a piece, and no load reaches beyond the back one.
-  constexpr size_t kWorst = 2 * kRansDigitBytes;
-  constexpr size_t kWorthwhile = 64;  // values in a piece
-  ValueDecoder decoder(entries, offset, state);
-  const auto left = [&] { return static_cast<size_t>(decoder.escapes - decoder.digits); };
-  while (begin < end && left() >= kWorst * kWorthwhile) {
-    const size_t piece = std::min(end - begin, left() / kWorst);
-    decode_unchecked(levels, begin, begin + piece, state_mask, decoder, state);
-    begin += piece;
-  }
-  const bool good = decode_run<true>(levels, begin, end, state_mask, decoder, state);
-  state.digits = decoder.digits;
-  state.escapes = decoder.escapes;
   return good;
 }
 
@@ -181,14 +215,15 @@ EncoderState begin_chunk(std::span<uint8_t> out, size_t values, size_t count) no
 void encode_values(std::span<const int16_t> levels, size_t begin, size_t end,
                    const ComponentTables& tables, size_t count, BackwardRunCursor& run,
                    EncoderState& state) noexcept {
-  const int log2_total = encode_log2_total(tables.table(0));
-  while (end > begin) {
-    const size_t first = end - std::min(run.size(), end - begin);
-    encode_run(levels, first, end, tables.lo, tables.table(run.table()), log2_total, count - 1,
-               state);
-    run.advance(end - first);
-    end = first;
+  const size_t whole = std::max(end / count * count, begin);
+  {
+    ValueEncoder encoder(tables, run, state);
+    for (size_t i = end; i-- > whole;) encoder.encode(state.states[i % count], levels[i]);
   }
+  with_states<kMaxStates>(count, [&](auto states) {
+    multiversion<encode_few<states()>>(levels.data() + begin, (whole - begin) / count, tables, run,
+                                       state);
+  });
 }
 
 size_t finish_chunk(std::span<uint8_t> out, size_t count, EncoderState& state) noexcept {
@@ -212,18 +247,19 @@ bool load_states(std::span<const uint8_t> payload, size_t count, DecoderState& s
   return true;
 }
 
-// Decodes the values from `begin` on, at which `run` stands, and looks whether that is all.
 bool decode_rest(std::span<int16_t> levels, size_t begin, const ComponentTables& tables,
                  size_t count, RunCursor& run, DecoderState& state) noexcept {
-  while (begin < levels.size()) {
-    const auto offset = static_cast<uint32_t>(tables.lo + tables.base[run.table()]);
-    const size_t end = begin + run.size();
-    if (!decode_table_run(levels, begin, end, offset, tables.table(run.table()), count - 1,
-                          state)) {
-      return false;
+  const size_t rounds = (levels.size() - begin) / count;
+  bool good = true;
+  with_states<kMaxStates>(count, [&](auto states) {
+    good = multiversion<decode_few<states()>>(levels.data() + begin, rounds, tables, run, state);
+  });
+  if (!good) return false;
+  {
+    ValueDecoder decoder(tables, run, state);
+    for (size_t i = begin + rounds * count; i < levels.size(); ++i) {
+      if (!decoder.decode<true>(state.states[i % count], levels[i])) return false;
     }
-    run.advance(end - begin);
-    begin = end;
   }
   return state.left() == 0 && std::all_of(state.states.begin(),
                                           state.states.begin() + static_cast<std::ptrdiff_t>(count),

@@ -23,6 +23,7 @@ namespace {
 // A round takes as long with one lane as with 8, so fewer than these lanes are faster in scalar
 // code.
 constexpr size_t kWorthwhileLanes = 3;
+constexpr size_t kMostStates = size_t{1} << RansKernels::kMaxLog2GroupStates;  // of such a chunk
 // What callers are told to give at once.
 static_assert(rans_chunks_together(1) == kMaxGroupLanes &&
               rans_chunks_together(1 << RansKernels::kMaxLog2GroupStates) > 1 &&
@@ -48,21 +49,6 @@ size_t group_size(std::span<Chunk> chunks, int states, const Fits& fits) noexcep
 // The lanes of a round for so many chunks.
 size_t lanes_of(size_t chunks, size_t states) noexcept {
   return std::max(std::bit_ceil(chunks * states), kMinGroupLanes);
-}
-
-// Calls run(std::integral_constant<size_t, states>) for a number of states that a group can have.
-template <class Run>
-void with_states(int states, const Run& run) noexcept {
-  switch (states) {
-    case 1:
-      return run(std::integral_constant<size_t, 1>());
-    case 2:
-      return run(std::integral_constant<size_t, 2>());
-    case 4:
-      return run(std::integral_constant<size_t, 4>());
-    default:
-      return run(std::integral_constant<size_t, 8>());
-  }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -401,6 +387,17 @@ class DecodeGroup {
 };
 
 }  // namespace
+// Brings decode tables to the L2 cache, from which the tables of a network's other layers have driven
+// them: a value would wait for each line that it is the first to need. Few values need few lines.
+void fetch_tables(std::span<const CodedChunk> chunks) noexcept {
+  constexpr size_t kLine = 64 / sizeof(uint32_t);
+  size_t values = 0;
+  for (const CodedChunk& chunk : chunks) values += chunk.levels.size();
+  if (chunks.empty() || values < chunks[0].tables.entries.size() / kLine) return;
+  const std::span<const uint32_t> entries = chunks[0].tables.entries;
+  for (size_t i = 0; i < entries.size(); i += kLine) __builtin_prefetch(entries.data() + i, 0, 2);
+}
+
 }  // namespace rans
 
 void rans_chunks_encode(std::span<UncodedChunk> chunks, int states,
@@ -417,7 +414,7 @@ void rans_chunks_encode(std::span<UncodedChunk> chunks, int states,
       chunk.status = rans_chunk_encode(chunk.levels, chunk.first, chunk.tables, states, chunk.out,
                                        chunk.used, kernels);
     } else {
-      rans::with_states(states, [&](auto count) {
+      rans::with_states<rans::kMostStates>(states, [&](auto count) {
         rans::encode_group<count()>(chunks.first(together), kernels);
       });
     }
@@ -431,6 +428,7 @@ void rans_chunks_decode(std::span<CodedChunk> chunks, int states,
     return kernels != nullptr && chunk.tables.width == size_t{1} << kKernelLog2Total &&
            chunk.tables.entries.size() <= std::numeric_limits<uint32_t>::max();
   };
+  rans::fetch_tables(chunks);
   while (!chunks.empty()) {
     const size_t together = rans::group_size(chunks, states, fits);
     if (together == 1) {
@@ -438,7 +436,7 @@ void rans_chunks_decode(std::span<CodedChunk> chunks, int states,
       chunk.status = rans_chunk_decode(chunk.payload, chunk.first, chunk.tables, states,
                                        chunk.levels, kernels);
     } else {
-      rans::with_states(states, [&](auto count) {
+      rans::with_states<rans::kMostStates>(states, [&](auto count) {
         rans::DecodeGroup<count()>(chunks.first(together), kernels).decode();
       });
     }

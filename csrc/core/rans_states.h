@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 #include "core/coding.h"
 #include "core/rans.h"
@@ -15,6 +16,15 @@ namespace fmtc::rans {
 
 inline bool states_valid(int states) noexcept {
   return states >= 1 && states <= kMaxStates && std::has_single_bit(static_cast<uint32_t>(states));
+}
+
+// Calls run(std::integral_constant<size_t, count>) for a valid number of states, at most kMost.
+template <size_t kMost, size_t kStates = 1, class Run>
+void with_states(size_t count, const Run& run) noexcept {
+  if constexpr (kStates < kMost) {
+    if (count > kStates) return with_states<kMost, 2 * kStates>(count, run);
+  }
+  run(std::integral_constant<size_t, kStates>());
 }
 
 // log2 of the sum of frequencies of an encode table; 0 where it is none that is allowed.
@@ -36,7 +46,7 @@ struct EncoderState {
 EncoderState begin_chunk(std::span<uint8_t> out, size_t values, size_t count) noexcept;
 
 // Encodes the values from `begin` to before `end`, at whose last one `run` stands, one by one, the
-// last one first.
+// last one first. begin: of a whole round.
 void encode_values(std::span<const int16_t> levels, size_t begin, size_t end,
                    const ComponentTables& tables, size_t count, BackwardRunCursor& run,
                    EncoderState& state) noexcept;
@@ -56,7 +66,7 @@ struct DecoderState {
 bool load_states(std::span<const uint8_t> payload, size_t count, DecoderState& state) noexcept;
 
 // Decodes the values from `begin` on, at which `run` stands, one by one, and looks whether that is
-// all.
+// all. begin: of a whole round.
 bool decode_rest(std::span<int16_t> levels, size_t begin, const ComponentTables& tables,
                  size_t count, RunCursor& run, DecoderState& state) noexcept;
 

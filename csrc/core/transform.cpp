@@ -7,6 +7,7 @@
 #include <new>
 #include <vector>
 
+#include "core/buffer.h"
 #include "core/multiversion.h"
 #include "core/quantize.h"
 
@@ -14,50 +15,70 @@ namespace fmtc {
 namespace {
 
 // Pixels are taken in tiles [column][pixel], whatever images they belong to, to which they are
-// copied, as columns may lie far apart. The inner loop makes kRows rows of kStrip pixels of a tile:
-// the sums are what AVX2 can hold in registers.
-constexpr int64_t kStrip = 16;
+// copied, as columns may lie far apart. The inner loop makes kRows rows of kStrip pixels of a tile.
+constexpr int64_t kStrip = 32;
 constexpr int64_t kRows = 6;
-// A tile stays in the L2 cache; long rows of pixels are what memory is fast at. 32 strips would put
+// A tile stays in the L2 cache; long rows of pixels are what memory is fast at. 16 strips would put
 // the rows so far apart that they take the same lines of the L1 cache.
 constexpr int64_t kTileValues = int64_t{1} << 16;
-constexpr int64_t kSmallestTile = 4 * kStrip;
-constexpr int64_t kLargestTile = 31 * kStrip;
+constexpr int64_t kSmallestTile = 2 * kStrip;
+constexpr int64_t kLargestTile = 15 * kStrip;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Eight floats. Loops over arrays of floats do not stay in registers; arrays of these do, where
-// each is read and written as a whole and all loops over them are unrolled.
-typedef float Floats __attribute__((vector_size(32)));
-constexpr int64_t kFloats = 8;
-constexpr int64_t kVectors = kStrip / kFloats;
+// Loops over arrays of floats do not stay in registers; arrays of these do, where each is read and
+// written as a whole and all loops over them are unrolled.
+typedef float Floats8 __attribute__((vector_size(32)));
+typedef float Floats16 __attribute__((vector_size(64)));
 
-FMTC_ALWAYS_INLINE void load(const float* from, Floats& to) { std::memcpy(&to, from, sizeof(to)); }
+template <typename Floats>
+FMTC_ALWAYS_INLINE void load(const float* from, Floats& to) {
+  std::memcpy(&to, from, sizeof(to));
+}
+template <typename Floats>
 FMTC_ALWAYS_INLINE void store(const Floats& from, float* to) {
   std::memcpy(to, &from, sizeof(from));
 }
 
-// out[row][i] = sum over k of a[k][row] * b[k][i], and the row's offset.
+// out[row][i] = sum over k of a[k][row] * b[k][i], and the row's offset: kStrip pixels, as many at a
+// time as two vectors have. The sums of two vectors are what AVX2 can hold in registers.
+template <typename Floats>
 FMTC_ALWAYS_INLINE void multiply_strip(const float* a, const float* b, int64_t depth,
                                        const float* offset, float* out, int64_t stride) {
-  Floats sums[kRows][kVectors] = {};
-  for (int64_t k = 0; k < depth; ++k) {
-    Floats pixels[kVectors];
+  constexpr int64_t kVectors = 2, kFloats = sizeof(Floats) / sizeof(float);
+  for (int64_t at = 0; at < kStrip; at += kVectors * kFloats) {
+    Floats sums[kRows][kVectors] = {};
+    for (int64_t k = 0; k < depth; ++k) {
+      Floats pixels[kVectors];
 #pragma GCC unroll 8
-    for (int64_t i = 0; i < kVectors; ++i) load(b + k * stride + i * kFloats, pixels[i]);
+      for (int64_t i = 0; i < kVectors; ++i) load(b + k * stride + at + i * kFloats, pixels[i]);
+#pragma GCC unroll 8
+      for (int64_t row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+        for (int64_t i = 0; i < kVectors; ++i) sums[row][i] += a[k * kRows + row] * pixels[i];
+      }
+    }
 #pragma GCC unroll 8
     for (int64_t row = 0; row < kRows; ++row) {
 #pragma GCC unroll 8
-      for (int64_t i = 0; i < kVectors; ++i) sums[row][i] += a[k * kRows + row] * pixels[i];
+      for (int64_t i = 0; i < kVectors; ++i) {
+        const Floats sum = sums[row][i] + offset[row];
+        store(sum, out + row * stride + at + i * kFloats);
+      }
     }
   }
-#pragma GCC unroll 8
-  for (int64_t row = 0; row < kRows; ++row) {
-#pragma GCC unroll 8
-    for (int64_t i = 0; i < kVectors; ++i) {
-      store(sums[row][i] + offset[row], out + row * stride + i * kFloats);
-    }
+}
+
+// The same with the widest vectors of this CPU.
+void multiply_strip_here(const float* a, const float* b, int64_t depth, const float* offset,
+                         float* out, int64_t stride) {
+#if defined(__x86_64__)
+  if (cpu_simd() == Simd::kAvx512) {
+    run_avx512<multiply_strip<Floats16>>(a, b, depth, offset, out, stride);
+    return;
   }
+#endif
+  multiversion<multiply_strip<Floats8>>(a, b, depth, offset, out, stride);
 }
 
 // A matrix as the inner loop reads it: panels of kRows rows, [column][row], filled up with zeros.
@@ -69,10 +90,13 @@ class Panels {
         values_(static_cast<size_t>(count() * columns_ * kRows)),
         offset_(static_cast<size_t>(count() * kRows)) {
     std::copy(matrix.offset.begin(), matrix.offset.end(), offset_.begin());
-    for (int64_t row = 0; row < rows_; ++row) {
-      float* to = values_.data() + row / kRows * columns_ * kRows + row % kRows;
-      const float* from = matrix.values.data() + row * columns_;
-      for (int64_t k = 0; k < columns_; ++k) to[k * kRows] = from[k];
+    for (int64_t first = 0; first < rows_; first += kRows) {
+      const int64_t rows = std::min(kRows, rows_ - first);
+      const float* from = matrix.values.data() + first * columns_;
+      float* to = values_.data() + first * columns_;
+      for (int64_t k = 0; k < columns_; ++k) {
+        for (int64_t row = 0; row < rows; ++row) to[k * kRows + row] = from[row * columns_ + k];
+      }
     }
   }
 
@@ -113,7 +137,8 @@ void multiply(const Panels& panels, int64_t images, int64_t plane, const ForEach
               const Load& load, const Store& store) {
   const int64_t all = images * plane, size = tile_of(panels.columns());
   for_each(divide_up(all, size), [&](int64_t begin, int64_t end) {
-    std::vector<float> in(static_cast<size_t>(size * panels.columns()));
+    thread_local Buffer<float> space;
+    const std::span<float> in = space.take(static_cast<size_t>(size * panels.columns()));
     for (int64_t tile = begin; tile < end; ++tile) {
       const int64_t first = tile * size, pixels = std::min(size, all - first);
       const int64_t used = divide_up(pixels, kStrip);
@@ -127,9 +152,8 @@ void multiply(const Panels& panels, int64_t images, int64_t plane, const ForEach
       for (int64_t panel = 0; panel < panels.count(); ++panel) {
         float out[kRows * kLargestTile];
         for (int64_t s = 0; s < used; ++s) {
-          multiversion<multiply_strip>(panels.values(panel), in.data() + s * kStrip,
-                                       panels.columns(), panels.offset(panel), out + s * kStrip,
-                                       size);
+          multiply_strip_here(panels.values(panel), in.data() + s * kStrip, panels.columns(),
+                              panels.offset(panel), out + s * kStrip, size);
         }
         const int64_t rows = std::min(kRows, panels.rows() - panel * kRows);
         for_each_part(first, pixels, plane, [&](auto index, auto image, auto offset, auto count) {
@@ -164,7 +188,42 @@ bool valid(const ChannelMatrix& matrix, size_t in, size_t out, int64_t images, i
          (matrix.rows() == 0 || holds(in, images, matrix.columns(), plane));
 }
 
+// What takes the rows of a product to out [images, rows, plane], limited.
+auto store_limited(const Panels& panels, int64_t plane, float least, float most,
+                   std::span<float> out) {
+  return [rows = panels.rows(), plane, least, most, out](
+             int64_t image, int64_t row, int64_t offset, int64_t count, const float* values) {
+    multiversion<limit>(values, count, least, most,
+                        out.data() + (image * rows + row) * plane + offset);
+  };
+}
+
+// What loads the pixels of x [images, columns, plane].
+auto load_values(const Panels& panels, int64_t plane, std::span<const float> x) {
+  return [columns = panels.columns(), plane, x](int64_t image, int64_t column, int64_t offset,
+                                                int64_t count, float* row) {
+    std::copy_n(x.data() + (image * columns + column) * plane + offset, count, row);
+  };
+}
+
 }  // namespace
+
+Status transform_channels(std::span<const float> x, int64_t images, int64_t plane,
+                          const ChannelMatrix& matrix, float least, float most, std::span<float> y,
+                          const ForEach& for_each) {
+  if (!valid(matrix, x.size(), y.size(), images, plane) || !(least <= most)) {
+    return Status::kBadArgument;
+  }
+  if (y.empty()) return Status::kOk;
+  try {
+    const Panels panels(matrix);
+    multiply(panels, images, plane, for_each, load_values(panels, plane, x),
+             store_limited(panels, plane, least, most, y));
+  } catch (const std::bad_alloc&) {
+    return Status::kOutOfMemory;
+  }
+  return Status::kOk;
+}
 
 Status transform_quantize(std::span<const float> x, int64_t images, int64_t plane,
                           const ChannelMatrix& matrix, float step, int32_t lo, int32_t hi,
@@ -174,13 +233,10 @@ Status transform_quantize(std::span<const float> x, int64_t images, int64_t plan
   if (checked != Status::kOk || levels.empty()) return checked;
   try {
     const Panels panels(matrix);
-    const int64_t rows = panels.rows(), columns = panels.columns();
+    const int64_t rows = panels.rows();
     std::atomic<int64_t> outside = 0;
     multiply(
-        panels, images, plane, for_each,
-        [&](int64_t image, int64_t column, int64_t offset, int64_t count, float* row) {
-          std::copy_n(x.data() + (image * columns + column) * plane + offset, count, row);
-        },
+        panels, images, plane, for_each, load_values(panels, plane, x),
         [&](int64_t image, int64_t row, int64_t offset, int64_t count, const float* values) {
           int64_t here = 0;
           const auto size = static_cast<size_t>(count);
@@ -205,7 +261,7 @@ Status dequantize_transform(std::span<const int16_t> levels, int64_t images, int
   if (x.empty()) return Status::kOk;
   try {
     const Panels panels(matrix);
-    const int64_t rows = panels.rows(), columns = panels.columns();
+    const int64_t columns = panels.columns();
     multiply(
         panels, images, plane, for_each,
         [&](int64_t image, int64_t column, int64_t offset, int64_t count, float* row) {
@@ -213,10 +269,7 @@ Status dequantize_transform(std::span<const int16_t> levels, int64_t images, int
           dequantize(std::span(levels.data() + (image * columns + column) * plane + offset, size),
                      step, std::span(row, size));
         },
-        [&](int64_t image, int64_t row, int64_t offset, int64_t count, const float* values) {
-          multiversion<limit>(values, count, least, most,
-                              x.data() + (image * rows + row) * plane + offset);
-        });
+        store_limited(panels, plane, least, most, x));
   } catch (const std::bad_alloc&) {
     return Status::kOutOfMemory;
   }

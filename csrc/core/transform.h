@@ -8,8 +8,8 @@
 
 namespace fmtc {
 
-// The channel transform (docs/method.md, "Transform") and the quantiser beside it in one pass: the
-// transformed values between them are never written to memory.
+// The channel transform (docs/method.md, "Transform"), alone or in one pass with the quantiser beside
+// it: the transformed values between them are then never written to memory.
 //
 // A product is summed over the columns in their order and the offset is added last, for each pixel
 // alone: results depend neither on the other pixels and images nor on the number of threads. Two
@@ -26,8 +26,17 @@ struct ChannelMatrix {
   }
 };
 
+// y = min(max(matrix * x + offset, least), most): the product, and an activation.
+//   x            [images, columns, plane], finite or not;  plane: height * width
+//   least, most  least <= most; -infinity and infinity leave values as they are
+//   y            [images, rows, plane], written
+// kBadArgument for sizes that do not match or wrong limits; kOutOfMemory.
+Status transform_channels(std::span<const float> x, int64_t images, int64_t plane,
+                          const ChannelMatrix& matrix, float least, float most, std::span<float> y,
+                          const ForEach& for_each = for_each_serial);
+
 // levels = quantize(matrix * x + offset), see core/quantize.h.
-//   x        [images, columns, plane], finite or not;  plane: height * width
+//   x        [images, columns, plane], finite or not
 //   step, lo, hi  as for quantize
 //   levels   [images, rows, plane], written;  clamped: becomes the number of values outside
 // kBadArgument for sizes that do not match or a wrong step or interval; kOutOfMemory.
@@ -38,7 +47,7 @@ Status transform_quantize(std::span<const float> x, int64_t images, int64_t plan
 
 // x = min(max(matrix * (levels * step) + offset, least), most): the way back, and an activation.
 //   levels  [images, columns, plane];  step finite
-//   least, most  least <= most; -infinity and infinity leave values as they are
+//   least, most  as for transform_channels
 //   x       [images, rows, plane], written
 // kBadArgument for sizes that do not match or a wrong step or limits; kOutOfMemory.
 Status dequantize_transform(std::span<const int16_t> levels, int64_t images, int64_t plane,

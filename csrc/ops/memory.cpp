@@ -23,21 +23,28 @@ constexpr size_t kAlwaysFresh = size_t{32} << 20;
 constexpr size_t kWorthFreshZeros = size_t{1} << 20;
 
 // Blocks for results of a size that the C library gives back to the system when they are freed,
-// kept for the next result: fresh pages cost more than what is written to them. As few as a
-// network's largest tensors, whatever it has done before.
+// kept for the next result: fresh pages cost more than what is written to them. A result takes the
+// smallest block that holds it and is not kLoose times as large: a network's large tensors then
+// leave theirs to all layers behind them, and few blocks are enough.
 class Pool {
  public:
   static constexpr size_t kSmallest = size_t{256} << 10;
   static constexpr size_t kMostKept = size_t{64} << 20;
+  static constexpr size_t kLoose = 16;
 
   // At least `bytes`, which become what the block has; nullptr where there is no memory.
   void* take(size_t& bytes) {
     bytes = rounded(bytes);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      const auto found = std::ranges::find(free_, bytes, &Block::bytes);
+      auto found = free_.end();
+      for (auto block = free_.begin(); block != free_.end(); ++block) {
+        const bool fits = block->bytes >= bytes && block->bytes / kLoose < bytes;
+        if (fits && (found == free_.end() || block->bytes < found->bytes)) found = block;
+      }
       if (found != free_.end()) {
         void* const data = found->data;
+        bytes = found->bytes;
         kept_ -= bytes;
         free_.erase(found);
         return data;

@@ -17,6 +17,18 @@ namespace {
 // time.
 constexpr int64_t kTogether = int64_t{1} << 17;
 
+// Of what the quantiser has on its side of the matrix.
+ComponentShape component_shape(int64_t images, const ImageShape& shape,
+                               const PointQuantizer& quantizer) {
+  return {images, quantizer.places.size(0), shape.height, shape.width};
+}
+
+// Memory for such components, of the thread.
+std::span<float> components_of(const ComponentShape& shape) {
+  return point_space().components.take(
+      static_cast<size_t>(shape.images * shape.components * shape.plane()));
+}
+
 Tensor contiguous_or_empty(const std::optional<Tensor>& tensor, ScalarType dtype) {
   return tensor ? contiguous_of(*tensor) : torch::stable::empty({0}, dtype);
 }
@@ -226,11 +238,10 @@ Tensor PointCounts::zeros() const {
 
 int64_t point_channels(const char* op, const PointMatrix& matrix, bool back,
                        const PointQuantizer& quantizer, int64_t levels) {
-  STD_TORCH_CHECK(!matrix.there || !quantizer.frequencies, "fmtc::", op,
-                  ": a matrix goes with one step, not with places of frequencies");
-  if (quantizer.frequencies) return quantizer.places.size(0);
-  if (!matrix.there) return levels;
-  check_size(op, "the matrix", matrix.matrix, back ? 1 : 0, levels, "the planes of levels");
+  const int64_t components = quantizer.frequencies ? quantizer.places.size(0) : levels;
+  if (!matrix.there) return components;
+  check_size(op, "the matrix", matrix.matrix, back ? 1 : 0, components,
+             quantizer.frequencies ? "the components of places" : "the planes of levels");
   return matrix.matrix.size(back ? 0 : 1);
 }
 
@@ -252,13 +263,21 @@ Status quantize_images(std::span<const float> x, int64_t images, const ImageShap
                        int64_t hi, std::span<int16_t> levels, int64_t& clamped,
                        const ForEach& for_each) {
   const auto low = static_cast<int32_t>(lo), high = static_cast<int32_t>(hi);
+  if (quantizer.frequencies) {
+    const ComponentShape of_y = component_shape(images, shape, quantizer);
+    std::span<const float> y = x;
+    if (matrix.there) {
+      const std::span<float> made = components_of(of_y);
+      const Status status = transform_channels(x, images, shape.plane(), matrix.view(),
+                                               -Limits::kInfinity, Limits::kInfinity, made, for_each);
+      if (status != Status::kOk) return status;
+      y = made;
+    }
+    return dct_quantize(y, of_y, *quantizer.frequencies, low, high, levels, clamped, for_each);
+  }
   if (matrix.there) {
     return transform_quantize(x, images, shape.plane(), matrix.view(), quantizer.step, low, high,
                               levels, clamped, for_each);
-  }
-  if (quantizer.frequencies) {
-    return dct_quantize(x, {images, shape.channels, shape.height, shape.width},
-                        *quantizer.frequencies, low, high, levels, clamped, for_each);
   }
   return quantize_all(x, quantizer.step, lo, hi, levels, clamped, for_each);
 }
@@ -266,13 +285,16 @@ Status quantize_images(std::span<const float> x, int64_t images, const ImageShap
 Status dequantize_images(std::span<const int16_t> levels, int64_t images, const ImageShape& shape,
                          const PointMatrix& matrix, const PointQuantizer& quantizer, float least,
                          float most, std::span<float> x, const ForEach& for_each) {
+  if (quantizer.frequencies) {
+    const ComponentShape of_y = component_shape(images, shape, quantizer);
+    const std::span<float> y = matrix.there ? components_of(of_y) : x;
+    const Status status = dequantize_dct(levels, of_y, *quantizer.frequencies, y, for_each);
+    if (status != Status::kOk || !matrix.there) return status;
+    return transform_channels(y, images, shape.plane(), matrix.view(), least, most, x, for_each);
+  }
   if (matrix.there) {
     return dequantize_transform(levels, images, shape.plane(), matrix.view(), quantizer.step, least,
                                 most, x, for_each);
-  }
-  if (quantizer.frequencies) {
-    return dequantize_dct(levels, {images, shape.channels, shape.height, shape.width},
-                          *quantizer.frequencies, x, for_each);
   }
   return dequantize_all(levels, quantizer.step, x, for_each);
 }

@@ -110,6 +110,7 @@ int64_t check_point_shapes(const char* op, int64_t channels, const PointMatrix& 
 
 // Memory of a thread for the stages.
 struct PointSpace {
+  Buffer<float> components;
   Buffer<int16_t> levels, symbols, arranged;
   Buffer<int64_t> activity;
   Buffer<uint8_t> map;

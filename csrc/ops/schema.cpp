@@ -15,6 +15,9 @@ STABLE_TORCH_LIBRARY(FMTC_LIBRARY, m) {
   // A dtype is a name, as AOTInductor cannot write ScalarType.
   m.def("dequantize(Tensor levels, float step, str dtype=\"float32\") -> Tensor");
   m.def(
+      "transform_channels(Tensor x, Tensor matrix, Tensor offset, float? least=None, "
+      "float? most=None) -> Tensor");
+  m.def(
       "transform_quantize(Tensor x, Tensor matrix, Tensor offset, float step, int lo, int hi) "
       "-> (Tensor levels, Tensor clamped)");
   m.def(

@@ -1,6 +1,6 @@
 #pragma once
 
-// Checks of the operators that fuse the channel transform with the quantiser.
+// Checks of the operators of the channel transform, alone and fused with the quantiser.
 #include <cmath>
 #include <limits>
 #include <optional>

@@ -27,6 +27,7 @@ from ..network.inputs import packing_of
 from ..network.prepared import Prepared
 from ..network.view import device_of, eval_view, float_type, unwrapped
 from ..ops.devices import usable
+from ..planes import all_finite
 from ..presets import BitsPreset, Preset, StepPreset
 from ..progress import Progress, warn
 from ..targets import (
@@ -467,7 +468,7 @@ def _usable(batches: Iterable[torch.Tensor], size: int, device: torch.device) ->
         for i, batch in enumerate(batches):
             if not batch.numel():
                 raise ValueError(f"batch {i}: images without pixels, {list(batch.shape)}")
-            if not batch.isfinite().all():
+            if not all_finite(batch):
                 raise ValueError(f"batch {i} contains NaN or Inf")
             if made and batch.shape[1:] != made[0].shape[1:]:
                 first, other = (list(x.shape[1:]) for x in (made[0], batch))

@@ -17,6 +17,7 @@ from ..codec.ranges import PAPER_RANGE, Values
 from ..codec.scaled import PER_LAYER, SCALINGS, ScaledQuantizer
 from ..codec.transform import Identity, Transform
 from ..errors import CalibrationError
+from ..planes import all_finite
 from ..presets import BitsPreset, Preset
 from .frequencies import block_sizes, by_frequency, loss, some
 from .prediction import FEWEST_SOURCES
@@ -195,7 +196,7 @@ class Fit:
     def _check(self, tensors: list[torch.Tensor]) -> None:
         if not any(x.numel() for x in tensors):
             raise CalibrationError(f"{self.name}: the calibration set is empty")
-        if not all(x.isfinite().all() for x in tensors):
+        if not all(map(all_finite, tensors)):
             raise CalibrationError(f"{self.name}: calibration values contain NaN or Inf")
 
     def _quantizer(

@@ -18,7 +18,7 @@ from .. import ops
 from ..errors import StorageError, StreamError
 from ..limits import MAX_BYTES, MAX_VALUES
 from ..ops import UNLIMITED, Bytes, Limits
-from ..planes import Layout
+from ..planes import Layout, all_finite
 from .archive import Archive, Scalars, Tensors, integer, number, reading, require, typed
 from .block import Block
 from .bundle import Bundle, streams_in
@@ -471,7 +471,7 @@ class TensorCodec(Exact):
             raise ValueError(f"encode: expected a floating-point tensor, got {x.dtype}")
         if len(x) and not x.numel():
             raise ValueError(f"encode: images without pixels, {list(x.shape)}")
-        if not x.isfinite().all():
+        if not all_finite(x):
             raise ValueError("encode: the tensor contains NaN or Inf")
 
     # -- Saved codecs ------------------------------------------------------------------------------

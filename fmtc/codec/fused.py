@@ -33,7 +33,7 @@ def fuses(codec: TensorCodec, x: torch.Tensor, folded: bool = False) -> bool:
     if codec.coder.point_tables(False) is None:
         return False
     in_double = x.dtype == torch.float64 and codec.quantizer.one_step
-    return not in_double or (not folded and _in_one_pass(codec))
+    return not in_double or (not folded and codec.transform.one_product)
 
 
 def encode(
@@ -114,23 +114,21 @@ def simulate(
     return _after(codec, y, crop, inverse_folded, fused, limits, dtype), clamped, counted
 
 
-def _in_one_pass(codec: TensorCodec) -> bool:
-    return codec.transform.in_one_pass(codec.quantizer)
-
-
 def _before(codec: TensorCodec, x: torch.Tensor, folded: bool) -> tuple[torch.Tensor, Product]:
     """What goes into the operator for planes x, and the matrix and offset that it applies."""
     if folded:
         return x, NO_PRODUCT
     x = codec.block.split(x)
-    if _in_one_pass(codec):
+    if codec.transform.one_product:
         return x, codec.transform.product
     return codec.transform.forward(x), NO_PRODUCT
 
 
 def _back(codec: TensorCodec, folded: bool) -> Product:
     """The matrix and offset that the operator applies on the way back."""
-    return NO_PRODUCT if folded or not _in_one_pass(codec) else codec.transform.product_back
+    if folded or not codec.transform.one_product:
+        return NO_PRODUCT
+    return codec.transform.product_back
 
 
 def _quantizer(codec: TensorCodec) -> tuple[torch.Tensor | None, torch.Tensor | None, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..errors import CalibrationError
+from ..planes import all_finite
 from .archive import Scalars, Tensors, integer, number
 from .exact import Exact
 from .quantizer import Quantizer
@@ -21,7 +22,7 @@ class PlainCodec(Exact):
     @classmethod
     def fit(cls, tensors: list[torch.Tensor], bits: int, name: str = "tensor") -> PlainCodec:
         """Range of the calibration values, with 0 a level, as 2^bits levels."""
-        if not all(x.isfinite().all() for x in tensors):
+        if not all(map(all_finite, tensors)):
             raise CalibrationError(f"{name}: calibration values contain NaN or Inf")
         low = min(0.0, *(float(x.min()) for x in tensors))
         high = max(0.0, *(float(x.max()) for x in tensors))

@@ -6,6 +6,7 @@ docs/method.md, "Transform".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,23 @@ def quantize_rows(matrix: torch.Tensor, bits: int) -> torch.Tensor:
 def limited(x: torch.Tensor, limits: Limits) -> torch.Tensor:
     """x within the limits."""
     return x if limits == UNLIMITED else x.clamp(*limits)
+
+
+def multiply(
+    x: torch.Tensor, matrix: torch.Tensor, offset: torch.Tensor, limits: Limits = UNLIMITED
+) -> torch.Tensor:
+    """matrix @ x + offset for the channels of each position, within the limits.
+
+    x: f32 [N, C, H, W]. matrix: f32 [K, C], offset: f32 [K].
+    """
+    if x.device.type == "cpu" and not x.requires_grad:
+        return ops.transform_channels(x, matrix, offset, *limits)
+    return limited(F.conv2d(x, matrix[:, :, None, None], offset), limits)
+
+
+def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The channels of all parts [N, c, H, W], one after the other."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), 1)
 
 
 class Transform(Exact):
@@ -179,20 +197,14 @@ class Transform(Exact):
     def forward(self, blocks: torch.Tensor) -> torch.Tensor:
         """[N, G*n, H, W] of any float type -> float32 [N, components, H, W]."""
         parts = blocks.float().chunk(self.groups, 1)
-        made = [
-            F.conv2d(x, matrix[:, :, None, None], offset)
-            for x, matrix, offset in zip(parts, self.matrices, self._all("offset32_"), strict=True)
-        ]
-        return made[0] if len(made) == 1 else torch.cat(made, 1)
+        made = map(multiply, parts, self.matrices, self._all("offset32_"))
+        return joined(list(made))
 
-    def inverse(self, y: torch.Tensor) -> torch.Tensor:
-        """float32 [N, components, H, W] -> float32 [N, G*n, H, W]."""
+    def inverse(self, y: torch.Tensor, limits: Limits = UNLIMITED) -> torch.Tensor:
+        """float32 [N, components, H, W] -> float32 [N, G*n, H, W], within the limits."""
         parts = y.split([m.shape[0] for m in self.matrices], 1)
-        made = [
-            F.conv2d(part, inverse[:, :, None, None], mean)
-            for part, inverse, mean in zip(parts, self.inverses, self._all("mean32_"), strict=True)
-        ]
-        return made[0] if len(made) == 1 else torch.cat(made, 1)
+        within = repeat(limits)
+        return joined(list(map(multiply, parts, self.inverses, self._all("mean32_"), within)))
 
     def to_levels(
         self, blocks: torch.Tensor, quantizer: Quantizer
@@ -223,11 +235,16 @@ class Transform(Exact):
 
     def back(self, y: torch.Tensor, limits: Limits, dtype: torch.dtype) -> torch.Tensor:
         """``self.inverse(y)`` within limits, of this dtype."""
-        return limited(self.inverse(y), limits).to(dtype)
+        return self.inverse(y, limits).to(dtype)
 
     def in_one_pass(self, quantizer: Quantizer) -> bool:
         """Whether one operator transforms and quantises, with ``product`` and ``product_back``."""
-        return self.groups == 1 and quantizer.one_step
+        return self.one_product and quantizer.one_step
+
+    @property
+    def one_product(self) -> bool:
+        """Whether all channels are one group, of which ``product`` and ``product_back`` are."""
+        return self.groups == 1
 
     @property
     def product(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -280,5 +297,5 @@ class Identity(Transform):
     def forward(self, blocks: torch.Tensor) -> torch.Tensor:
         return blocks
 
-    def inverse(self, y: torch.Tensor) -> torch.Tensor:
-        return y
+    def inverse(self, y: torch.Tensor, limits: Limits = UNLIMITED) -> torch.Tensor:
+        return limited(y, limits)

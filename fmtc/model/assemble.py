@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from ..codec.codec import Codec, TensorCodec
 from ..network import fold
-from ..network.activations import activation_limits
+from ..network.activations import activation_limits, in_place
 from ..network.capture import tidy
 from ..network.groups import Group, count_reads
 from ..network.prepared import Prepared
@@ -44,6 +44,7 @@ def assemble(
     for name, count in reads.items():
         points[name].reads = count
     for path in prepared.parts:
+        _write_in_place(prepared.graph(path))
         tidy(prepared.graph(path))
     return {name: points[name] for name in codecs}
 
@@ -95,6 +96,21 @@ def _take_activation(network: fx.GraphModule, node: fx.Node, point: CodedPoint) 
         network.graph.erase_node(activation)
 
 
+def _write_in_place(network: fx.GraphModule) -> None:
+    """Let activations that only limit values write over a convolution's result.
+
+    Where they alone read it: a result of their own would cost fresh memory, and the network as the
+    user wrote it mostly does without.
+    """
+    for node in network.graph.nodes:
+        read = node.args[0] if node.args else None
+        if not isinstance(read, fx.Node) or read.op != "call_module" or len(read.users) > 1:
+            continue
+        made_here = isinstance(network.get_submodule(str(read.target)), nn.Conv2d)
+        if made_here and activation_limits(node):
+            node.target = in_place(node)
+
+
 def _fold_forward(group: Group, codec: TensorCodec) -> None:
     """y = W'x + sum of T r: transform the weights, and each residual by a product of its own."""
     matrix, offset = codec.transform.matrices[0], codec.transform.offsets[0]
@@ -122,11 +138,17 @@ class Product(nn.Module):
         return self.layout.restored(F.conv2d(self.layout.planes(x), self.weight), x.shape)
 
 
+def _flops(x: torch.Size, matrix: torch.Size, *_: object, **__: object) -> int:
+    """Of ``ops.transform_channels``, of the shapes of its arguments."""
+    return 2 * x[0] * matrix.numel() * x[2:].numel()
+
+
 def count_multiply_adds(network: nn.Module, example: torch.Tensor) -> int:
     """Multiply-adds of convolutions and matrix products for one input."""
     from torch.utils.flop_counter import FlopCounterMode  # takes a while to import
 
-    counter = FlopCounterMode(display=False)
+    mapping = {torch.ops.fmtc.transform_channels: _flops}
+    counter = FlopCounterMode(display=False, custom_mapping=mapping)
     with torch.no_grad(), counter:
         network(example)
     return counter.get_total_flops() // 2

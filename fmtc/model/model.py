@@ -26,6 +26,7 @@ from ..network.outputs import Choice, as_choice
 from ..network.prepared import Prepared
 from ..network.view import device_of, eval_view, float_type, unwrapped
 from ..ops.recording import recording
+from ..planes import all_finite
 from ..progress import warn
 from .assemble import assemble, count_multiply_adds
 from .calibrated import PROBE_TOLERANCE, Calibrated
@@ -278,7 +279,7 @@ class CompressedModel(nn.Module):
                     f"x.to({wanted})"
                 )
             # NaN would become level 0, and the output look plausible.
-            if not x.isfinite().all():
+            if not all_finite(x):
                 raise ValueError("the network's input contains NaN or Inf")
 
     def _input_type(self) -> torch.dtype | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import fx
 
 from ..ops import Limits
@@ -66,6 +67,13 @@ def activation_limits(node: fx.Node) -> Limits | None:
     """(least, most) where a node is an activation that limits values to these and does no more."""
     known = ACTIVATIONS.get(operator_name(node))
     return known(arguments(node)) if known else None
+
+
+def in_place(node: fx.Node) -> Any:
+    """The operator of an activation that limits values, as it writes over what it reads."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    packet, overload = operator_name(node) + "_", node.target._overloadname
+    return getattr(getattr(torch.ops.aten, packet), overload)
 
 
 def operator_name(node: fx.Node) -> str:

@@ -101,7 +101,23 @@ def _name(dtype: torch.dtype | str) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-# -- Transform and quantiser in one ----------------------------------------------------------------
+# -- Transform, alone and with the quantiser in one ------------------------------------------------
+
+
+def transform_channels(
+    x: Tensor,
+    matrix: Tensor,
+    offset: Tensor,
+    least: float | None = None,
+    most: float | None = None,
+) -> Tensor:
+    """matrix @ x + offset for the channels of each pixel, limited to [least, most].
+
+    x: [N, C, H, W] float16, bfloat16, float32 or float64, any strides. matrix: f32 [K, C], offset:
+    f32 [K]. least <= most, None for no limit. The sums are those of ``transform_quantize``. Returns
+    f32 [N, K, H, W], contiguous. On the CPU alone, without gradients: elsewhere it is ``conv2d``.
+    """
+    return _ops.transform_channels(x, matrix, offset, least, most)
 
 
 def transform_quantize(

@@ -38,6 +38,12 @@ def _(y, step, lo, hi):
     return y.new_empty(y.shape, dtype=torch.int16), y.new_empty((), dtype=torch.int64)
 
 
+@library.register_fake("fmtc::transform_channels")
+def _(x, matrix, offset, least=None, most=None):
+    images, _, height, width = x.shape
+    return x.new_empty(images, matrix.shape[0], height, width, dtype=torch.float32)
+
+
 @library.register_fake("fmtc::transform_quantize")
 def _(x, matrix, offset, step, lo, hi):
     images, _, height, width = x.shape
@@ -274,14 +280,18 @@ def _(
     return *_fake_streams(levels, bound), clamped, counts
 
 
+def _channels_of_point(matrix_back, places, shifts):
+    outermost = next(of for of in (matrix_back, places, shifts) if of is not None)
+    return outermost.shape[0]
+
+
 @library.register_fake("fmtc::decode_point")
 def _(
     bytes, used, height, width, coder, symbols_from, table_of, decode_table, base, table_id,
     coefficients, shifts, planes, matrix, offset, places, steps, step, crop_h=0, crop_w=0,
     least=None, most=None, dtype="float32", max_values=0,
 ):  # fmt: skip
-    channels = matrix.shape[0] if matrix is not None else shifts.shape[0]
-    channels = places.shape[0] if places is not None else channels
+    channels = _channels_of_point(matrix, places, shifts)
     size = _size_of_blocks(places)
     shape = bytes.shape[0], channels, height * size - crop_h, width * size - crop_w
     x = bytes.new_empty(shape, dtype=getattr(torch, dtype))
@@ -295,7 +305,6 @@ def _(
     num_symbols=0,
 ):  # fmt: skip
     images, _, height, width = x.shape
-    channels = inverse.shape[0] if inverse is not None else shifts.shape[0]
-    channels = places.shape[0] if places is not None else channels
+    channels = _channels_of_point(inverse, places, shifts)
     counts = _fake_counts(x, groups, num_groups, num_symbols)
     return x.new_empty(images, channels, height, width), x.new_empty((), dtype=torch.int64), counts

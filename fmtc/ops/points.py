@@ -57,9 +57,8 @@ def encode_point(
     """Values to streams.
 
     x: [N, C, H, W] float16, bfloat16, float32 or float64, any strides; computed in float32.
-    To levels of P planes: matrix, offset: f32, as for ``transform_quantize``; or places, steps: as
-    for ``dct_quantize``, without a matrix; or neither. step: of all that has no steps; lo, hi: of
-    the levels.
+    To levels of P planes: matrix, offset: f32, as for ``transform_channels``, or None; then places,
+    steps: as for ``dct_quantize``, or None. step: of all that has no steps; lo, hi: of the levels.
     To symbols: coefficients: i16 [P, 3 + 9 * sources] as for ``predict``. shifts: i64 [P], 0..15:
     of a difference, the low bits that become a plane of their own behind those of all components.
     planes: P and those of low bits.
@@ -108,7 +107,7 @@ def decode_point(
     """The way back: x [N, C, H, W] of this dtype, contiguous, and a status i32 [N] of each stream.
 
     height, width: rows and columns of the levels. base: of ``rans_tables``, None with Huffman
-    codes. matrix, offset: of the way back, as for ``dequantize_transform``; least, most: likewise,
+    codes. matrix, offset: of the way back, as for ``transform_channels``; least, most: likewise,
     which have no meaning without. crop_h, crop_w: rows and columns of blocks of frequencies that
     are cut off. The rest: as for ``encode_point``. A damaged stream has a status that is not 0, and
     counts as levels of 0. Raises RuntimeError where there would be more than max_values levels.

@@ -113,6 +113,28 @@ TEST(Transform, DequantizesAndLimitsTheProduct) {
   }
 }
 
+TEST(Transform, LimitsTheProduct) {
+  for (const Shape& s : kShapes) {
+    const Case c(s);
+    const std::vector<float> in = whole(s.images * s.columns * s.plane, 0.25f, 3);
+    for (const auto& [least, most] : {std::pair(-kInfinity, kInfinity), std::pair(0.0f, 6.0f)}) {
+      std::vector<float> out(s.out(), 77);
+      ASSERT_EQ(transform_channels(in, s.images, s.plane, c.matrix(), least, most, out,
+                                   for_each_in_parts),
+                Status::kOk);
+      for (size_t i = 0; i < out.size(); ++i) {
+        const auto index = static_cast<int64_t>(i);
+        const int64_t image = index / (s.rows * s.plane), row = index / s.plane % s.rows;
+        const auto of = [&](int64_t at) {
+          return static_cast<double>(in[static_cast<size_t>(image * s.columns * s.plane + at)]);
+        };
+        const double value = product(c, s, of, row, index % s.plane);
+        ASSERT_EQ(out[i], std::clamp(value, double{least}, double{most})) << i;
+      }
+    }
+  }
+}
+
 // The sums of a pixel are the same wherever it lies in a tile, bit for bit.
 TEST(Transform, APixelDependsOnNoOther) {
   const Shape s = {1, 37, 11, 700};
@@ -129,7 +151,7 @@ TEST(Transform, APixelDependsOnNoOther) {
   int64_t clamped = 0;
   ASSERT_EQ(transform_quantize(x, 1, 700, matrix, 1e-3f, -32768, 32767, levels, clamped),
             Status::kOk);
-  for (const size_t pixel : {0, 1, 15, 16, 495, 496, 699}) {
+  for (const size_t pixel : {0, 1, 15, 16, 31, 32, 479, 480, 699}) {
     std::vector<float> of_pixel;
     for (size_t k = 0; k < 37; ++k) of_pixel.push_back(x[k * 700 + pixel]);
     ASSERT_EQ(transform_quantize(of_pixel, 1, 1, matrix, 1e-3f, -32768, 32767, alone, clamped),
@@ -156,6 +178,13 @@ TEST(Transform, RefusesBadArguments) {
   EXPECT_EQ(forward(2, 2, matrix, 0, -9, 9), Status::kBadArgument);
   EXPECT_EQ(forward(2, 2, matrix, 1, 9, -9), Status::kBadArgument);
   EXPECT_EQ(forward(2, 2, matrix, 1, -9, 40000), Status::kBadArgument);
+  const auto alone = [&](int64_t plane, float least, float most) {
+    return transform_channels(x, 2, plane, matrix, least, most, back);
+  };
+  EXPECT_EQ(alone(2, -kInfinity, kInfinity), Status::kOk);
+  EXPECT_EQ(alone(3, -kInfinity, kInfinity), Status::kBadArgument);
+  EXPECT_EQ(alone(2, 1, 0), Status::kBadArgument);
+  EXPECT_EQ(alone(2, 0, std::nanf("")), Status::kBadArgument);
   const std::vector<int16_t> in(12);
   const auto backward = [&](int64_t images, float step, float least, float most) {
     return dequantize_transform(in, images, 2, matrix, step, least, most, back);
