@@ -387,8 +387,9 @@ class DecodeGroup {
 };
 
 }  // namespace
-// Brings decode tables to the L2 cache, from which the tables of a network's other layers have driven
-// them: a value would wait for each line that it is the first to need. Few values need few lines.
+// Brings decode tables to the L2 cache, from which the tables of a network's other layers have
+// driven them: a value would wait for each line that it is the first to need. Few values need few
+// lines.
 void fetch_tables(std::span<const CodedChunk> chunks) noexcept {
   constexpr size_t kLine = 64 / sizeof(uint32_t);
   size_t values = 0;

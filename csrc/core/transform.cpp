@@ -40,8 +40,8 @@ FMTC_ALWAYS_INLINE void store(const Floats& from, float* to) {
   std::memcpy(to, &from, sizeof(from));
 }
 
-// out[row][i] = sum over k of a[k][row] * b[k][i], and the row's offset: kStrip pixels, as many at a
-// time as two vectors have. The sums of two vectors are what AVX2 can hold in registers.
+// out[row][i] = sum over k of a[k][row] * b[k][i], and the row's offset: kStrip pixels, as many at
+// a time as two vectors have. The sums of two vectors are what AVX2 can hold in registers.
 template <typename Floats>
 FMTC_ALWAYS_INLINE void multiply_strip(const float* a, const float* b, int64_t depth,
                                        const float* offset, float* out, int64_t stride) {
@@ -191,8 +191,8 @@ bool valid(const ChannelMatrix& matrix, size_t in, size_t out, int64_t images, i
 // What takes the rows of a product to out [images, rows, plane], limited.
 auto store_limited(const Panels& panels, int64_t plane, float least, float most,
                    std::span<float> out) {
-  return [rows = panels.rows(), plane, least, most, out](
-             int64_t image, int64_t row, int64_t offset, int64_t count, const float* values) {
+  return [rows = panels.rows(), plane, least, most, out](int64_t image, int64_t row, int64_t offset,
+                                                         int64_t count, const float* values) {
     multiversion<limit>(values, count, least, most,
                         out.data() + (image * rows + row) * plane + offset);
   };
@@ -235,15 +235,15 @@ Status transform_quantize(std::span<const float> x, int64_t images, int64_t plan
     const Panels panels(matrix);
     const int64_t rows = panels.rows();
     std::atomic<int64_t> outside = 0;
-    multiply(
-        panels, images, plane, for_each, load_values(panels, plane, x),
-        [&](int64_t image, int64_t row, int64_t offset, int64_t count, const float* values) {
-          int64_t here = 0;
-          const auto size = static_cast<size_t>(count);
-          quantize(std::span(values, size), step, lo, hi,
-                   std::span(levels.data() + (image * rows + row) * plane + offset, size), here);
-          if (here != 0) outside += here;
-        });
+    multiply(panels, images, plane, for_each, load_values(panels, plane, x),
+             [&](int64_t image, int64_t row, int64_t offset, int64_t count, const float* values) {
+               int64_t here = 0;
+               const auto size = static_cast<size_t>(count);
+               quantize(std::span(values, size), step, lo, hi,
+                        std::span(levels.data() + (image * rows + row) * plane + offset, size),
+                        here);
+               if (here != 0) outside += here;
+             });
     clamped = outside;
   } catch (const std::bad_alloc&) {
     return Status::kOutOfMemory;

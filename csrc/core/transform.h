@@ -8,8 +8,8 @@
 
 namespace fmtc {
 
-// The channel transform (docs/method.md, "Transform"), alone or in one pass with the quantiser beside
-// it: the transformed values between them are then never written to memory.
+// The channel transform (docs/method.md, "Transform"), alone or in one pass with the quantiser
+// beside it: the transformed values between them are then never written to memory.
 //
 // A product is summed over the columns in their order and the offset is added last, for each pixel
 // alone: results depend neither on the other pixels and images nor on the number of threads. Two

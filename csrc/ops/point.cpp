@@ -268,8 +268,9 @@ Status quantize_images(std::span<const float> x, int64_t images, const ImageShap
     std::span<const float> y = x;
     if (matrix.there) {
       const std::span<float> made = components_of(of_y);
-      const Status status = transform_channels(x, images, shape.plane(), matrix.view(),
-                                               -Limits::kInfinity, Limits::kInfinity, made, for_each);
+      const Status status =
+          transform_channels(x, images, shape.plane(), matrix.view(), -Limits::kInfinity,
+                             Limits::kInfinity, made, for_each);
       if (status != Status::kOk) return status;
       y = made;
     }

@@ -21,13 +21,12 @@ Tensor transform_channels(const Tensor& x, const Tensor& matrix, const Tensor& o
   const Tensor input = contiguous_of(converted(x, ScalarType::Float));
   const Tensor rows = contiguous_of(matrix);
   const Tensor offsets = contiguous_of(offset);
-  const Tensor y = reused(
-      std::array<int64_t, 4>{x.size(0), matrix.size(0), x.size(2), x.size(3)}, ScalarType::Float);
-  check_status(kOp, fmtc::transform_channels(values<float>(input), x.size(0),
-                                             x.size(2) * x.size(3),
-                                             {values<float>(rows), values<float>(offsets)},
-                                             limits.least, limits.most, mutable_values<float>(y),
-                                             for_each_torch));
+  const Tensor y = reused(std::array<int64_t, 4>{x.size(0), matrix.size(0), x.size(2), x.size(3)},
+                          ScalarType::Float);
+  check_status(kOp,
+               fmtc::transform_channels(values<float>(input), x.size(0), x.size(2) * x.size(3),
+                                        {values<float>(rows), values<float>(offsets)}, limits.least,
+                                        limits.most, mutable_values<float>(y), for_each_torch));
   return y;
 }
 
