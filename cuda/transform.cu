@@ -1,6 +1,7 @@
-// The channel transform fused with the quantiser: a thread block makes a tile of pixels and rows, a
-// thread kRowsEach rows of some groups of four neighbouring pixels in registers. Tiles with fewer
-// rows have more pixels. What the next columns need is loaded while these are multiplied.
+// The channel transform, alone and fused with the quantiser: a thread block makes a tile of pixels
+// and rows, a thread kRowsEach rows of some groups of four neighbouring pixels in registers. Tiles
+// with fewer rows have more pixels. What the next columns need is loaded while these are
+// multiplied.
 #include <cmath>
 #include <type_traits>
 
@@ -207,6 +208,37 @@ FMTC_DEVICE void multiply(const Thread& thread, const ChannelProduct& product, c
   }
 }
 
+// A value of any type as a float.
+template <typename X>
+FMTC_DEVICE float number(X value) {
+  if constexpr (std::is_same_v<X, double>) {
+    return static_cast<float>(value);
+  } else {
+    return to_float(value);
+  }
+}
+
+FMTC_DEVICE float limited(float value, float least, float most) {
+  const float raised = value < least ? least : value;
+  return raised > most ? most : raised;
+}
+
+template <typename X, uint32_t kRows>
+struct TransformChannels {
+  static constexpr uint32_t kThreads = kTileThreads;
+  static constexpr uint32_t kThreadBlocks = 3;
+  ChannelProduct product;
+  const X* x;
+  float least, most;
+  float* y;
+
+  FMTC_DEVICE void operator()(const Thread& thread) const {
+    multiply<Shape<kRows>>(
+        thread, product, [&](int64_t i) { return number(x[i]); },
+        [&](float value) { return limited(value, least, most); }, y);
+  }
+};
+
 template <typename X, uint32_t kRows>
 struct TransformQuantize {
   static constexpr uint32_t kThreads = kTileThreads;
@@ -232,14 +264,6 @@ struct TransformQuantize {
     outside = sum_of_warp(thread, outside);
     if (thread.warp_rank() == 0 && outside != 0) add_to(clamped, outside);
   }
-
-  FMTC_DEVICE static float number(X value) {
-    if constexpr (std::is_same_v<X, double>) {
-      return static_cast<float>(value);
-    } else {
-      return to_float(value);
-    }
-  }
 };
 
 template <typename X, uint32_t kRows>
@@ -255,9 +279,8 @@ struct DequantizeTransform {
     multiply<Shape<kRows>>(
         thread, product, [&](int64_t i) { return dequantize_one(levels[i], step); },
         [&](float value) {
-          const float raised = value < least ? least : value;
           X result;
-          convert(raised > most ? most : raised, result);
+          convert(limited(value, least, most), result);
           return result;
         },
         x);
@@ -297,6 +320,14 @@ void with_tiles(const ChannelProduct& product, const Launch& launch_with) {
 }  // namespace
 
 template <typename X>
+void transform_channels(Stream stream, const ChannelProduct& product, const X* x, float least,
+                        float most, float* y) {
+  with_tiles(product, [&]<uint32_t kRows>(Rows<kRows>, int64_t thread_blocks, size_t shared) {
+    launch(stream, thread_blocks, TransformChannels<X, kRows>{product, x, least, most, y}, shared);
+  });
+}
+
+template <typename X>
 void transform_quantize(Stream stream, const ChannelProduct& product, const X* x, float step,
                         int32_t lo, int32_t hi, int16_t* levels, int64_t* clamped) {
   clear(stream, clamped, sizeof(*clamped));
@@ -315,6 +346,12 @@ void dequantize_transform(Stream stream, const ChannelProduct& product, const in
   });
 }
 
+template void transform_channels(Stream, const ChannelProduct&, const Half*, float, float, float*);
+template void transform_channels(Stream, const ChannelProduct&, const BFloat16*, float, float,
+                                 float*);
+template void transform_channels(Stream, const ChannelProduct&, const float*, float, float, float*);
+template void transform_channels(Stream, const ChannelProduct&, const double*, float, float,
+                                 float*);
 template void transform_quantize(Stream, const ChannelProduct&, const Half*, float, int32_t,
                                  int32_t, int16_t*, int64_t*);
 template void transform_quantize(Stream, const ChannelProduct&, const BFloat16*, float, int32_t,

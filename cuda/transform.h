@@ -16,6 +16,13 @@ struct ChannelProduct {
   int64_t images, plane;  // of in [images, columns, plane] and out [images, rows, plane]
 };
 
+// y = min(max(matrix * x + offset, least), most).
+//   x  device, [images, columns, plane]: Half, BFloat16, float or double (rounded to float)
+//   y  device, [images, rows, plane]
+template <typename X>
+void transform_channels(Stream stream, const ChannelProduct& product, const X* x, float least,
+                        float most, float* y);
+
 // levels = quantize(matrix * x + offset).
 //   x        device, [images, columns, plane]: Half, BFloat16, float or double (rounded to float)
 //   levels   device, [images, rows, plane]

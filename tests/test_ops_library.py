@@ -149,8 +149,8 @@ def test_a_missing_or_broken_library_says_how_to_build(tmp_path, pattern, cause,
     assert "pip install -e . --no-build-isolation" in printed
 
 
-# Stages of these are operators for CUDA, too, or torch's.
-OF_THE_CPU = {"encode_point", "decode_point", "simulate_point", "transform_channels"}
+# Stages of these are operators for CUDA, too.
+OF_THE_CPU = {"encode_point", "decode_point", "simulate_point"}
 
 
 @pytest.mark.skipif(not ops.build_info()["cuda"], reason="fmtc was built without CUDA")

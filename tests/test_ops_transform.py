@@ -61,6 +61,7 @@ def reference_levels(y, step, lo, hi):
 
 def sample_inputs():
     for shape in SHAPES:
+        yield "transform_channels", (*case(*shape), 0.0, 6.0)
         yield "transform_quantize", (*case(*shape), 0.25, -40, 37)
         yield "dequantize_transform", (*levels_case(*shape), 0.5)
     yield "transform_quantize", (*case(2, 5, 3, 4, 6), 0.5, 2, 2)
@@ -82,7 +83,6 @@ def test_transform_quantize(shape, dtype, step, lo, hi):
     assert int(clamped) == expected_clamped
 
 
-@pytest.mark.cpu_only
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("limits", [(), (0.0, None), (None, 0.5), (0.0, 6.0), (-1.5, -1.5)])
@@ -96,7 +96,6 @@ def test_transform_channels(shape, dtype, limits):
     np.testing.assert_array_equal(y.numpy(), expected.astype(np.float32))
 
 
-@pytest.mark.cpu_only
 def test_transform_channels_makes_the_sums_of_the_fused_operators():
     x, matrix, offset = real_case(3, 40, 21, 9, 13)
     y = ops.transform_channels(x, matrix, offset)
@@ -111,7 +110,6 @@ def test_transform_channels_makes_the_sums_of_the_fused_operators():
     assert torch.equal(y[1:2], ops.transform_channels(x[1:2], matrix, offset))
 
 
-@pytest.mark.cpu_only
 def test_not_a_number_stays_what_it_is_within_limits():
     x, matrix, offset = case(1, 3, 2, 4, 30)
     x[0, 1, 2, 7] = math.nan
@@ -229,7 +227,6 @@ WRONG_CHANNELS = [
 ]  # fmt: skip
 
 
-@pytest.mark.cpu_only
 @pytest.mark.parametrize("call, message", WRONG_CHANNELS)
 def test_wrong_arguments_of_transform_channels_are_named(call, message):
     with pytest.raises(RuntimeError, match=message):

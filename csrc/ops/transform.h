@@ -10,6 +10,7 @@
 
 namespace fmtc::ops {
 
+inline constexpr const char* kTransformChannels = "transform_channels";
 inline constexpr const char* kTransformQuantize = "transform_quantize";
 inline constexpr const char* kDequantizeTransform = "dequantize_transform";
 
@@ -50,6 +51,13 @@ inline Limits check_limits(const char* op, std::optional<double> least,
   STD_TORCH_CHECK(limits.least <= limits.most, "fmtc::", op, ": least must not exceed most, but ",
                   limits.least, " and ", limits.most, " were given");
   return limits;
+}
+
+inline void check_transform_channels(const Tensor& x, const Tensor& matrix, const Tensor& offset,
+                                     const Limits& limits) {
+  check_real(kTransformChannels, "x", x);
+  check_transform(kTransformChannels, "x", x, matrix, offset);
+  check_limits(kTransformChannels, limits.least, limits.most);
 }
 
 // Returns the dtype that `dtype` names.

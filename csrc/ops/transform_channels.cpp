@@ -11,19 +11,16 @@
 namespace fmtc::ops {
 namespace {
 
-constexpr const char* kOp = "transform_channels";
-
 Tensor transform_channels(const Tensor& x, const Tensor& matrix, const Tensor& offset,
                           std::optional<double> least, std::optional<double> most) {
-  check_real(kOp, "x", x);
-  check_transform(kOp, "x", x, matrix, offset);
-  const Limits limits = check_limits(kOp, least, most);
+  const Limits limits(least, most);
+  check_transform_channels(x, matrix, offset, limits);
   const Tensor input = contiguous_of(converted(x, ScalarType::Float));
   const Tensor rows = contiguous_of(matrix);
   const Tensor offsets = contiguous_of(offset);
   const Tensor y = reused(std::array<int64_t, 4>{x.size(0), matrix.size(0), x.size(2), x.size(3)},
                           ScalarType::Float);
-  check_status(kOp,
+  check_status(kTransformChannels,
                fmtc::transform_channels(values<float>(input), x.size(0), x.size(2) * x.size(3),
                                         {values<float>(rows), values<float>(offsets)}, limits.least,
                                         limits.most, mutable_values<float>(y), for_each_torch));

@@ -1,4 +1,4 @@
-"""fmtc_infer beside Python: start to the first result, time an image, peak memory.
+"""fmtc_infer beside Python and the plain network: first result, time an image, peak memory.
 
     python -m experiments.bench.infer --program build/cmake-cpython-311/csrc/infer/fmtc_infer \
         --model resnet18 --weights FILE --num-classes 10 --data cifar10_test.npz \
@@ -9,7 +9,8 @@ later call finds it again. Both run the same images in stream mode (PNG files in
 process of its own, in turns. Start to the first result is from the start of a process to its first
 line, with one image: for Python with the imports, the network and a saved codec to load. Times of
 an image are medians and 95 % quantiles over batches, memory is the largest resident set; of each
-the median over the turns.
+the median over the turns. Times plain is the median beside that of the uncompressed network, which
+fmtc_infer runs on the same batches (--plain), in a process that is not the others'.
 """
 
 from __future__ import annotations
@@ -82,24 +83,41 @@ def prepare(args: argparse.Namespace, work: Path) -> None:
 def measure(args: argparse.Namespace, work: Path, batch: int, threads: int) -> dict[str, Any]:
     """The figures of both programs, in turns."""
     turns: dict[str, list[dict[str, float]]] = {"fmtc_infer": [], "python": []}
+    times_plain: list[float] = []
     for _ in range(args.turns):
         turns["fmtc_infer"].append(run_program(args, work, batch, threads))
+        times_plain.append(run_plain(args, work, batch, threads))
         turns["python"].append(run_python(args, work, batch, threads))
     figures = {
         name: {figure: statistics.median(one[figure] for one in of) for figure in FIGURES}
         for name, of in turns.items()
     }
+    figures["fmtc_infer"]["times_plain"] = statistics.median(times_plain)
     return {"batch": batch, "threads": threads, **figures}
 
 
 def run_program(args: argparse.Namespace, work: Path, batch: int, threads: int) -> dict[str, float]:
     command = [args.program, str(work / "m.pt2"), "--threads", str(threads)]
     first = run([*command, str(work / "images" / "00000.png")])["first_line"]
+    seconds, peak = run_folder(args, command, work, batch)
+    return {"first_result": first, **seconds["total"], "peak_bytes": peak}
+
+
+def run_plain(args: argparse.Namespace, work: Path, batch: int, threads: int) -> float:
+    """How many times the plain network's time an image takes."""
+    command = [args.program, str(work / "m.pt2"), "--threads", str(threads), "--plain"]
+    seconds, _ = run_folder(args, command, work, batch)
+    return seconds["total"]["median"] / seconds["plain"]["median"]
+
+
+def run_folder(
+    args: argparse.Namespace, command: list[str], work: Path, batch: int
+) -> tuple[dict[str, dict[str, float]], int]:
+    """Seconds an image of all images, and the most memory."""
     written = work / "result.json"
     options = ["--batch", str(batch), "--repeat", str(args.repeats), "--json", str(written)]
     done = run([*command, str(work / "images"), *options])
-    seconds = load_result(written)["points"][0]["seconds_per_image"]["total"]
-    return {"first_result": first, **seconds, "peak_bytes": done["peak_bytes"]}
+    return load_result(written)["points"][0]["seconds_per_image"], done["peak_bytes"]
 
 
 def run_python(args: argparse.Namespace, work: Path, batch: int, threads: int) -> dict[str, float]:
@@ -128,7 +146,7 @@ def run(command: list[str]) -> dict[str, Any]:
 
 
 def print_result(result: dict[str, Any]) -> None:
-    columns = ("batch", "threads", "first result", "ms median", "ms p95", "peak MB")
+    columns = ("batch", "threads", "first result", "ms median", "ms p95", "peak MB", "times plain")
     table = table_of(f"{result['model']}, stream mode", "program", *columns)
     for measured in result["runs"]:
         for name in ("fmtc_infer", "python"):
@@ -141,6 +159,7 @@ def print_result(result: dict[str, Any]) -> None:
                 f"{1e3 * of['median']:.1f}",
                 f"{1e3 * of['p95']:.1f}",
                 f"{of['peak_bytes'] / 1e6:.0f}",
+                f"{of['times_plain']:.2f}" if "times_plain" in of else "",
             )
     console().print(table)
     print(machine_line(result["machine"]))

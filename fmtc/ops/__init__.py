@@ -115,7 +115,7 @@ def transform_channels(
 
     x: [N, C, H, W] float16, bfloat16, float32 or float64, any strides. matrix: f32 [K, C], offset:
     f32 [K]. least <= most, None for no limit. The sums are those of ``transform_quantize``. Returns
-    f32 [N, K, H, W], contiguous. On the CPU alone, without gradients: elsewhere it is ``conv2d``.
+    f32 [N, K, H, W], contiguous.
     """
     return _ops.transform_channels(x, matrix, offset, least, most)
 

@@ -28,6 +28,23 @@ struct Product {
   cuda::ChannelProduct kernel;
 };
 
+Tensor transform_channels(const Tensor& x, const Tensor& matrix, const Tensor& offset,
+                          std::optional<double> least, std::optional<double> most) {
+  const Limits limits(least, most);
+  check_transform_channels(x, matrix, offset, limits);
+  const OnDevice device(kTransformChannels, x, {{"matrix", matrix}, {"offset", offset}});
+  const Product product(x, matrix, offset);
+  const Tensor y =
+      device.empty({x.size(0), matrix.size(0), x.size(2), x.size(3)}, ScalarType::Float);
+  with_real(x.scalar_type(), [&]<typename X>(Real<X>) {
+    cuda::transform_channels(device.stream(), product.kernel,
+                             static_cast<const X*>(product.input.const_data_ptr()), limits.least,
+                             limits.most, static_cast<float*>(y.mutable_data_ptr()));
+  });
+  device.check();
+  return y;
+}
+
 std::tuple<Tensor, Tensor> transform_quantize(const Tensor& x, const Tensor& matrix,
                                               const Tensor& offset, double step, int64_t lo,
                                               int64_t hi) {
@@ -68,6 +85,7 @@ Tensor dequantize_transform(const Tensor& levels, const Tensor& matrix, const Te
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(FMTC_LIBRARY, FMTC_KEY, m) {
+  m.impl("transform_channels", TORCH_BOX(&transform_channels));
   m.impl("transform_quantize", TORCH_BOX(&transform_quantize));
   m.impl("dequantize_transform", TORCH_BOX(&dequantize_transform));
 }
