@@ -415,7 +415,7 @@ void rans_chunks_encode(std::span<UncodedChunk> chunks, int states,
       chunk.status = rans_chunk_encode(chunk.levels, chunk.first, chunk.tables, states, chunk.out,
                                        chunk.used, kernels);
     } else {
-      rans::with_states<rans::kMostStates>(states, [&](auto count) {
+      rans::with_states<rans::kMostStates>(static_cast<size_t>(states), [&](auto count) {
         rans::encode_group<count()>(chunks.first(together), kernels);
       });
     }
@@ -437,7 +437,7 @@ void rans_chunks_decode(std::span<CodedChunk> chunks, int states,
       chunk.status = rans_chunk_decode(chunk.payload, chunk.first, chunk.tables, states,
                                        chunk.levels, kernels);
     } else {
-      rans::with_states<rans::kMostStates>(states, [&](auto count) {
+      rans::with_states<rans::kMostStates>(static_cast<size_t>(states), [&](auto count) {
         rans::DecodeGroup<count()>(chunks.first(together), kernels).decode();
       });
     }
