@@ -23,7 +23,7 @@ from fmtc.calibration.fit import Knob
 from fmtc.calibration.reuse import is_invertible, times_written
 from fmtc.codec.archive import Archive
 from fmtc.codec.coders import rows_of
-from fmtc.model.points import CodedPoint
+from fmtc.model.points import CodedPoint, ReusingPoint
 from fmtc.network.fold import plain_convolution
 from fmtc.network.groups import AFTER, BEFORE
 from fmtc.presets import get_preset
@@ -73,7 +73,11 @@ def listen(compressed):
         point.stream = spy
 
     for name, point in compressed.points.items():
-        if isinstance(point, CodedPoint):
+        if isinstance(point, ReusingPoint):
+            streams[name] = next(
+                streams[n] for n, p in compressed.points.items() if p is point.source
+            )
+        elif isinstance(point, CodedPoint):
             wrap(point, streams[name])
     return streams
 

@@ -418,6 +418,7 @@ class Compressor:
             probe=self._probe,
             images=images + (self.start.calibration_images if self.start else 0),
             refitted=tuple(layers.refitted),
+            reused=layers.reused,
             means=_on_the_cpu(self.units.means),
             chosen_means=_on_the_cpu(self.units.chosen_means),
             packing=packing_of(self.model),

@@ -30,8 +30,8 @@ class Layers:
     """Fits codecs and refits convolutions of ``prepared``, one calibration long.
 
     knob: bits, or a step, to which ``metrics`` belong. start: codecs whose moments are continued.
-    After it, ``refitted`` has the layers whose convolution was, and ``notes`` what the user should
-    know of.
+    After it, ``refitted`` has the layers whose convolution was, ``reused`` those that use levels
+    again and whose, and ``notes`` what the user should know of.
     """
 
     def __init__(
@@ -45,9 +45,10 @@ class Layers:
         self.config, self.prepared, self.knob = config, prepared, knob
         self.metrics, self.start = metrics, start
         self.refitted: list[str] = []
+        self.reused: dict[str, str] = {}
         self._few: dict[str, tuple[int, int]] = {}
         self._clamped: dict[str, TensorCodec] = {}
-        self._codec_at: dict[tuple[fx.Node, Layout], TensorCodec] = {}
+        self._coded_at: dict[tuple[fx.Node, Layout], tuple[str, TensorCodec]] = {}
 
     def fit(self, layer: Group, tensors: list[torch.Tensor]) -> Codec:
         """The codec of one layer's tensors."""
@@ -66,7 +67,7 @@ class Layers:
             self._few[layer.name] = fit.few
         if self.metrics is not None and codec.clamped:
             self._clamped[layer.name] = codec
-        self._codec_at[layer.output, layer.layout] = codec
+        self._coded_at[layer.output, layer.layout] = layer.name, codec
         return codec
 
     def refit(
@@ -100,9 +101,10 @@ class Layers:
         assert isinstance(preset, StepPreset)
         if preset.reuse_levels:
             read = None if layer.reads is None else (_input(layer), layer.reads)
-            source = self._codec_at.get(read) if read else None
+            name, source = self._coded_at.get(read, (None, None)) if read else (None, None)
             again = reused(layer, source)
-            if again is not None and source is not None:
+            if again is not None and source is not None and name is not None:
+                self.reused[layer.name] = name
                 return Knob(step=step, again=(again, source))
         metric = metrics.metrics.get((layer.name, layer.side))
         if metric is None:

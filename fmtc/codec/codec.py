@@ -138,6 +138,25 @@ class TensorCodec(Exact):
         """True where the transform can be part of the convolutions around the tensor."""
         return self.block.is_pixel and not isinstance(self.transform, Identity)
 
+    def codes_like(self, other: TensorCodec) -> bool:
+        """Whether the same levels become the same streams."""
+        stages = self._coding_stages(), other._coding_stages()
+        (scalars, tensors), (others, other_tensors) = stages
+        return (
+            scalars == others
+            and tensors.keys() == other_tensors.keys()
+            and all(torch.equal(tensor, other_tensors[name]) for name, tensor in tensors.items())
+        )
+
+    def _coding_stages(self) -> tuple[Scalars, Tensors]:
+        """What ``packed`` has of all stages behind the transform."""
+        coder, tensors = self.coder.packed()
+        tensors |= {"class_of": self.class_of, **self.quantizer.packed_tensors()}
+        for stage in (self.symbol_map, self.position_classes):
+            if stage is not None:
+                tensors |= stage.packed()
+        return {**self.quantizer.packed(), **coder}, tensors
+
     def symbols(self, levels: torch.Tensor) -> Symbols:
         """What is coded for levels int16 [N, K, H', W']."""
         planes = self.symbol_map.symbols(levels)
@@ -507,16 +526,14 @@ class TensorCodec(Exact):
 
     def packed(self) -> tuple[Scalars, Tensors]:
         """The scalars and tensors of an archive's layer."""
-        coder, tensors = self.coder.packed()
-        tensors |= {"class_of": self.class_of, "histogram": self.histogram}
-        tensors |= self.quantizer.packed_tensors()
-        for stage in (self.symbol_map, self.position_classes, self.transform, self.moments):
+        coding, tensors = self._coding_stages()
+        tensors["histogram"] = self.histogram
+        for stage in (self.transform, self.moments):
             if stage is not None:
                 tensors |= stage.packed()
         scalars = {
             "plain": False,
-            **self.quantizer.packed(),
-            **coder,
+            **coding,
             "channels": self.channels,
             "block": str(self.block),
             "groups": self.transform.groups,

@@ -9,7 +9,7 @@ from ..codec.codec import TensorCodec
 from ..codec.plain import PlainCodec
 from ..errors import ExportError
 from ..model.model import CompressedModel
-from ..model.points import CodedPoint, CodingPoint, PlainPoint
+from ..model.points import CodedPoint, CodingPoint, PlainPoint, ReusingPoint
 from ..network.outputs import tensors
 
 
@@ -25,9 +25,10 @@ class Streaming(nn.Module):
         _check_constructs(compressed)
         self.names = list(compressed.points)
         self.notes = _Notes(statistics)
+        names = {id(point): name for name, point in compressed.points.items()}
         points: dict[int, nn.Module] = {
-            id(point): _StreamingPoint(point, name, self.notes)
-            for name, point in compressed.points.items()
+            id(point): _StreamingPoint(point, names, self.notes)
+            for point in compressed.points.values()
         }
         assert isinstance(compressed.network, torch.fx.GraphModule)
         self.network = _with_modules(compressed.network, points)
@@ -68,14 +69,17 @@ class _StreamingPoint(nn.Module):
 
     point: CodingPoint
 
-    def __init__(self, point: CodingPoint, name: str, notes: _Notes):
+    def __init__(self, point: CodingPoint, names: dict[int, str], notes: _Notes):
         super().__init__()
-        self.point, self.name, self.notes = point, name, notes
+        self.point, self.name, self.notes = point, names[id(point)], notes
+        self.source = names[id(point.source)] if isinstance(point, ReusingPoint) else ""
 
     def forward(self, x: Tensor) -> Tensor:
         point = self.point
         planes = point.layout.planes(x)
-        if isinstance(point, CodedPoint):
+        if isinstance(point, ReusingPoint):
+            y, used, status = self._reused(point, planes)
+        elif isinstance(point, CodedPoint):
             y, used, status = self._coded(point, planes)
         else:
             assert isinstance(point, PlainPoint)
@@ -92,6 +96,16 @@ class _StreamingPoint(nn.Module):
         if coded.histogram is not None:
             self.notes.histograms[self.name] = coded.histogram
         return coded.y, coded.used, coded.status
+
+    def _reused(self, point: ReusingPoint, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        notes, name, source = self.notes, self.name, self.source
+        for of in (notes.levels, notes.streams):
+            if source in of:
+                of[name] = of[source]
+        if source in notes.histograms:
+            notes.histograms[name] = notes.histograms[source].clone()
+        notes.clamped[name] = torch.zeros_like(notes.clamped[source])
+        return point.pass_planes(x), notes.used[source], notes.status[source]
 
     def _plain(self, codec: PlainCodec, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         levels, clamped = codec.quantizer.quantize(x)

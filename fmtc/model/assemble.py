@@ -10,13 +10,15 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from ..codec.codec import Codec, TensorCodec
+from ..codec.transform import Transform
 from ..network import fold
 from ..network.activations import activation_limits, in_place
 from ..network.capture import tidy
 from ..network.groups import Group, count_reads
 from ..network.prepared import Prepared
+from ..ops import UNLIMITED
 from ..planes import Layout
-from .points import CodedPoint, CodingPoint, make_point
+from .points import CodedPoint, CodingPoint, ReusingPoint, make_point
 
 
 @torch.no_grad()
@@ -24,18 +26,31 @@ def assemble(
     prepared: Prepared,
     codecs: Mapping[str, Codec],
     weights: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
+    reused: Mapping[str, str] | None = None,
 ) -> dict[str, CodingPoint]:
     """Put the codecs into the network of ``prepared``, which is changed; the points by layer.
 
     codecs: of each layer, in execution order. weights: of groups' convolutions as they are in the
-    end, everything folded, in the place of those that folding gives.
+    end, everything folded, in the place of those that folding gives. reused: the layers that use
+    levels again, and whose.
     """
     groups = {group.name: group for group in prepared.groups}
     coded = [group for group in prepared.groups if group.name in codecs]
     _set_convolutions(prepared)
     reads = count_reads(coded, prepared.points)
-    points = {group.name: _insert(group, codecs[group.name]) for group in coded}
+    taken = {
+        layer: source
+        for layer, source in (reused or {}).items()
+        if _takes_levels(groups[layer], groups[source])
+    }
+    points: dict[str, CodingPoint] = {}
+    for group in coded:
+        source = points.get(taken.get(group.name, ""))
+        users = [groups[layer].maker for layer, name in taken.items() if name == group.name]
+        points[group.name] = _insert(group, codecs[group.name], source, users)
     for name, (weight, bias) in (weights or {}).items():
+        if isinstance(points[name], ReusingPoint):
+            continue
         fold.change_convolution(
             groups[name].network,
             groups[name].maker,
@@ -63,27 +78,62 @@ def _set_convolutions(prepared: Prepared) -> None:
             fold.set_convolution(group, conv)
 
 
-def _insert(group: Group, codec: Codec) -> CodingPoint:
-    """Rewrite one group: fold what can be folded, then insert its coding point."""
+def _insert(
+    group: Group, codec: Codec, source: CodingPoint | None, users: list[fx.Node]
+) -> CodingPoint:
+    """Rewrite one group: fold what can be folded, then insert its coding point.
+
+    source: the point whose levels it takes. users: the convolutions behind which its own are taken.
+    """
     network, folded, consumers = group.network, False, []
     if isinstance(codec, TensorCodec) and codec.foldable:
-        folded, consumers = group.foldable, group.consumers
-        if folded:
+        folded, consumers = group.foldable, group.consumers or users
+        if folded and source is None:
             _fold_forward(group, codec)
         matrix, mean = codec.transform.inverses[0], codec.transform.means[0]
         for consumer in consumers:
             inverse = partial(fold.fold_input, matrix=matrix, offset=mean)
             fold.change_convolution(network, consumer, inverse)
-    point = make_point(codec, forward_folded=folded, inverse_folded=bool(consumers))
+    read, point = group.output, make_point(codec, folded, bool(consumers))
+    if source is not None:
+        [read] = group.maker.all_input_nodes
+        assert isinstance(codec, TensorCodec) and isinstance(source, CodedPoint)
+        point = ReusingPoint(codec, source, bool(consumers))
     point.layout = group.layout
     name = fold.module_name("point", group.name)
     network.add_submodule(name, point)
     with network.graph.inserting_after(group.output):
-        node = network.graph.call_module(name, (group.output,))
+        node = network.graph.call_module(name, (read,))
     group.output.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
-    if isinstance(point, CodedPoint) and not consumers:
+    if source is not None:
+        network.graph.erase_node(group.maker)
+    if isinstance(codec, TensorCodec) and len(node.users) > len(consumers) > 0:
+        _give_back(group, node, codec, consumers)
+    elif isinstance(point, CodedPoint) and not consumers:
         _take_activation(network, node, point)
     return point
+
+
+def _takes_levels(group: Group, source: Group) -> bool:
+    """Whether a group that uses another's levels again reads them themselves, and all of them."""
+    conv = fold.plain_convolution(group)
+    return (
+        conv is not None
+        and conv.stride == (1, 1)
+        and group.maker.args[0] is source.output
+        and group.output is group.maker
+        and group.foldable
+        and group.layout == source.layout
+    )
+
+
+def _give_back(group: Group, node: fx.Node, codec: TensorCodec, but: list[fx.Node]) -> None:
+    """Let all readers of a point that stays transformed, but for some, read what it stands for."""
+    network, name = group.network, fold.module_name("back", group.name)
+    network.add_submodule(name, Back(codec.transform, group.layout))
+    with network.graph.inserting_after(node):
+        made = network.graph.call_module(name, (node,))
+    node.replace_all_uses_with(made, delete_user_cb=lambda user: user not in (made, *but))
 
 
 def _take_activation(network: fx.GraphModule, node: fx.Node, point: CodedPoint) -> None:
@@ -124,6 +174,18 @@ def _fold_forward(group: Group, codec: TensorCodec) -> None:
         with network.graph.inserting_before(add):
             node = network.graph.call_module(name, (residual,))
         add.args = tuple(node if arg is residual else arg for arg in add.args)
+
+
+class Back(nn.Module):
+    """The way back of a transform, for a tensor of this layout."""
+
+    def __init__(self, transform: Transform, layout: Layout):
+        super().__init__()
+        self.transform, self.layout = transform, layout
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        x = self.transform.back(self.layout.planes(y), UNLIMITED, y.dtype)
+        return self.layout.restored(x, y.shape)
 
 
 class Product(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..codec.archive import Archive, Tensors, reading, require
-from ..codec.codec import Codec, unpacked_codecs
+from ..codec.codec import Codec, TensorCodec, unpacked_codecs
 from ..config import CompressConfig
 from ..errors import StorageError
 from ..limits import MAX_VALUES
@@ -87,7 +87,8 @@ class Calibrated:
 
     setting: the target, as a result has it. sides: of its activation on which each layer is coded.
     images: how many it was calibrated with; seconds: how long it took. weights: of convolutions
-    that were refitted, as they are in the assembled network, weight and bias by layer.
+    that were refitted, as they are in the assembled network, weight and bias by layer. reused: the
+    layers that use levels again, and whose these are (docs/method.md).
     means: of each output over these images, f64 by name (`fmtc.evaluation.snr.mean_of`);
     chosen_means: of what the configuration's function makes of the outputs, where it has one.
     packing: of the network's inputs, where it has several.
@@ -101,6 +102,7 @@ class Calibrated:
     images: int
     seconds: float = 0.0
     refitted: tuple[str, ...] = ()
+    reused: dict[str, str] = field(default_factory=dict)
     weights: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     means: Tensors = field(default_factory=dict)
     chosen_means: Tensors = field(default_factory=dict)
@@ -143,6 +145,7 @@ class Calibrated:
             "images": self.images,
             "seconds": self.seconds,
             "refitted": self.refitted,
+            "reused": self.reused,
             "inputs": None if self.packing is None else self.packing.shapes,
         }  # fmt: skip
         more = {
@@ -184,6 +187,7 @@ class Calibrated:
                 images=int(header["images"]),
                 seconds=float(header["seconds"]),
                 refitted=refitted,
+                reused=_reused(header.get("reused", {}), codecs),
                 weights=weights,
                 means=_with_prefix(archive, "mean.", torch.float64),
                 chosen_means=_with_prefix(archive, "chosen_mean.", torch.float64),
@@ -205,6 +209,17 @@ def _with_prefix(archive: Archive, prefix: str, dtype: torch.dtype) -> Tensors:
     for name, tensor in found.items():
         require(tensor.dtype == dtype, f"{prefix}{name} of {tensor.dtype}")
     return found
+
+
+def _reused(names: Any, codecs: Mapping[str, Codec]) -> dict[str, str]:
+    """The layers that use levels again, and whose, each of which is coded as the other is."""
+    require(isinstance(names, dict), "levels used again that are no table")
+    for layer, source in names.items():
+        of, other = codecs.get(layer), codecs.get(source)
+        if not (isinstance(of, TensorCodec) and isinstance(other, TensorCodec)):
+            raise ValueError(f"levels of {source} in {layer}, which are not both coded")
+        require(of.codes_like(other), f"levels of {source} that {layer} does not use")
+    return dict(names)
 
 
 def _packing(shapes: Any) -> Packing | None:

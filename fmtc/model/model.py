@@ -30,7 +30,7 @@ from ..planes import all_finite
 from ..progress import warn
 from .assemble import assemble, count_multiply_adds
 from .calibrated import PROBE_TOLERANCE, Calibrated
-from .points import CodingPoint
+from .points import CodingPoint, ReusingPoint
 from .report import Report
 
 _capturing = threading.Lock()  # torch.export is for one thread at a time
@@ -94,7 +94,7 @@ class CompressedModel(nn.Module):
 
     def _put_together(self, calibrated: Calibrated, prepared: Prepared) -> None:
         """Put the codecs into the prepared network, which becomes the network."""
-        points = assemble(prepared, calibrated.codecs, calibrated.weights)
+        points = assemble(prepared, calibrated.codecs, calibrated.weights, calibrated.reused)
         self.network = prepared.network.eval()
         paths = {id(module): path for path, module in self.network.named_modules()}
         self._paths = {name: paths[id(point)] for name, point in points.items()}
@@ -336,7 +336,7 @@ class CompressedModel(nn.Module):
             >>> compressed.report().bits_per_value.keys()
             dict_keys(['entropy', 'entropy_classes', 'cross_entropy', 'huffman', 'stream'])
         """
-        counted = {name: point.statistics.counted() for name, point in self.points.items()}
+        counted = {name: point.counts() for name, point in self.points.items()}
         if gather is not None:
             counted = {name: Counted.sum(gather(part)) for name, part in counted.items()}
         by = self.multiply_adds, self.written, self.config.uncoded_bits
@@ -363,9 +363,12 @@ class CompressedModel(nn.Module):
         Args:
             weights: With those of refitted convolutions.
         """
+        points = self.points
         calibrated = replace(self._calibrated, codecs=self.codecs)
         if weights:
-            convs = {name: self._convolution(name) for name in calibrated.refitted}
+            # Where levels are used again, the convolution is in the transform.
+            there = [n for n in calibrated.refitted if not isinstance(points[n], ReusingPoint)]
+            convs = {name: self._convolution(name) for name in there}
             calibrated.weights = {name: (c.weight, _bias(c)) for name, c in convs.items()}
         return calibrated
 

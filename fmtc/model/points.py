@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -45,8 +46,12 @@ class CodingPoint(nn.Module):
     @property
     def counted(self) -> Counted | None:
         """What has been counted; None until something has passed."""
-        counted = self.statistics.counted()
+        counted = self.counts()
         return counted if counted.values else None
+
+    def counts(self) -> Counted:
+        """What has been counted, of nothing at first."""
+        return self.statistics.counted()
 
     def reset(self) -> None:
         """Forget what has been counted."""
@@ -233,6 +238,41 @@ class CodedPoint(CodingPoint):
     ) -> None:
         stream_bytes = None if used is None else used.sum()
         self.statistics.add(x.shape, clamped, nans_of(x, clamped), histogram, stream_bytes)
+
+
+class ReusingPoint(CodedPoint):
+    """A point behind a 1x1 convolution of levels, which are its levels, too: they stay as they are.
+
+    Its input is what leaves ``source``, still transformed, and the convolution is part of its own
+    transform (docs/method.md, "Levels used again"). So its streams are those of ``source``, byte
+    for byte: they are counted here as often as there, and made and decoded there alone.
+    """
+
+    source: CodedPoint
+
+    def __init__(self, codec: TensorCodec, source: CodedPoint, inverse_folded: bool = False):
+        super().__init__(codec, forward_folded=True, inverse_folded=inverse_folded)
+        vars(self)["source"] = source  # no part of this point
+
+    def pass_planes(self, x: torch.Tensor) -> torch.Tensor:
+        if self.inverse_folded:
+            return x
+        return self.codec.transform.back(x, self.limits, x.dtype)
+
+    def counts(self) -> Counted:
+        of = self.source.counts()
+        channels, of_source = self.codec.channels, self.source.codec.channels
+        return replace(
+            of,
+            values=of.values // of_source * channels,
+            streamed=of.streamed // of_source * channels,
+            shape=(channels, *of.shape[1:]) if of.shape else (),
+            clamped=0,  # what was, was within the levels when it came here
+            nans=0,
+        )
+
+    def _count(self, *_: object) -> None:
+        """The source does."""
 
 
 class PlainPoint(CodingPoint):
