@@ -122,8 +122,43 @@ def test_nothing_is_computed_twice(compressed):
     for name in REUSED:
         assert f"fmtc_folded.{name}" not in called
         assert f"fmtc_folded.{name}.weight" not in compressed.state_dict()
-    backs = [name for name, m in compressed.network.named_modules() if isinstance(m, Back)]
-    assert backs == ["fmtc_back.first.6"]  # for the residual
+    # The residual around the second block is a product of what is still transformed.
+    assert not any(isinstance(module, Back) for module in compressed.network.modules())
+    residual = compressed.network.get_submodule("fmtc_residual0.second.6").weight
+    assert residual.shape[1] == compressed.codecs["first.6"].transform.inverses[0].shape[1]
+
+
+class Forked(nn.Module):
+    """What a 1x1 convolution reads is read by others, too, one of them a residual add."""
+
+    def __init__(self, pooled):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 1)
+        self.c, self.pooled = nn.Conv2d(6, 4, 3, padding=1), pooled
+        nn.init.orthogonal_(self.b.weight)
+
+    def forward(self, x):
+        x = self.a(x) + 3  # a mean that the residual must have, too
+        y = self.c(self.b(x).relu()) + x
+        return torch.cat([y.relu().mean((2, 3)), x.amax((2, 3))], 1) if self.pooled else y
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("compensate", [True, False])
+def test_others_read_what_levels_stand_for(pooled, compensate):
+    torch.manual_seed(0)
+    model = Forked(pooled).eval()
+    fine = fmtc.compress(model, images(24), target=Step(1e-3), micro_batch=4, compensate=compensate)
+    assert fine.calibrated().reused == {"b": "a"} and list(reusing(fine)) == ["b"]
+    backs = [name for name, m in fine.network.named_modules() if isinstance(m, Back)]
+    assert backs == (["fmtc_back.a"] if pooled else [])
+    x = images(3, seed=1)
+    with torch.no_grad():
+        expected = model(x)
+    assert (fine(x) - expected).norm() < 0.01 * expected.norm()
+    for mode in ("simulate", "float"):
+        fine.mode = mode
+        assert (fine(x) - expected).norm() < 0.01 * expected.norm()
 
 
 def test_it_survives_files_states_copies_and_types(compressed, tmp_path):

@@ -49,7 +49,7 @@ def assemble(
         users = [groups[layer].maker for layer, name in taken.items() if name == group.name]
         points[group.name] = _insert(group, codecs[group.name], source, users)
     for name, (weight, bias) in (weights or {}).items():
-        if isinstance(points[name], ReusingPoint):
+        if isinstance(points.get(name), ReusingPoint):
             continue
         fold.change_convolution(
             groups[name].network,
@@ -163,17 +163,30 @@ def _write_in_place(network: fx.GraphModule) -> None:
 
 def _fold_forward(group: Group, codec: TensorCodec) -> None:
     """y = W'x + sum of T r: transform the weights, and each residual by a product of its own."""
-    matrix, offset = codec.transform.matrices[0], codec.transform.offsets[0]
+    matrix, offset = codec.transform.matrices[0], codec.transform.offsets[0].double()
     network = group.network
+    for i, add in enumerate(group.adds):
+        residual, product = group.residual(add), matrix.double()
+        read, back = residual, _back_of(network, residual)
+        if back is not None:  # T (V y + mean): its mean goes to the convolution
+            [read] = residual.all_input_nodes
+            offset = offset + product @ back.transform.means[0].double()
+            product = product @ back.transform.inverses[0].double()
+        name = fold.module_name(f"residual{i}", group.name)
+        network.add_submodule(name, Product(product.float(), group.layout))
+        with network.graph.inserting_before(add):
+            node = network.graph.call_module(name, (read,))
+        add.args = tuple(node if arg is residual else arg for arg in add.args)
+        if back is not None and not residual.users:
+            network.graph.erase_node(residual)
     forward = partial(fold.fold_output, matrix=matrix, offset=offset)
     fold.change_convolution(network, group.maker, forward)
-    for i, add in enumerate(group.adds):
-        residual = group.residual(add)
-        name = fold.module_name(f"residual{i}", group.name)
-        network.add_submodule(name, Product(matrix.clone(), group.layout))
-        with network.graph.inserting_before(add):
-            node = network.graph.call_module(name, (residual,))
-        add.args = tuple(node if arg is residual else arg for arg in add.args)
+
+
+def _back_of(network: fx.GraphModule, node: fx.Node) -> Back | None:
+    """The way back that a node is."""
+    module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return module if isinstance(module, Back) else None
 
 
 class Back(nn.Module):

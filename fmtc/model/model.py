@@ -367,7 +367,7 @@ class CompressedModel(nn.Module):
         calibrated = replace(self._calibrated, codecs=self.codecs)
         if weights:
             # Where levels are used again, the convolution is in the transform.
-            there = [n for n in calibrated.refitted if not isinstance(points[n], ReusingPoint)]
+            there = [n for n in calibrated.refitted if not isinstance(points.get(n), ReusingPoint)]
             convs = {name: self._convolution(name) for name in there}
             calibrated.weights = {name: (c.weight, _bias(c)) for name, c in convs.items()}
         return calibrated
