@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
+import torch
 
-from experiments.bench import compress, gpu
+import fmtc
+from experiments.bench import coders, compress, gpu, lanes, stages
+from fmtc.data.models import load_model
 
 STAGES = [("copy", 0), ("transform", 0), ("inverse", 0)]
 STAGES += [(stage, lanes) for lanes in (0, 256) for stage in ("encode", "decode")]
@@ -36,16 +40,47 @@ def test_gpu_benchmark_refuses_wrong_lane_values(wrong, capsys):
     assert "argument --lane-values: invalid choice" in capsys.readouterr().err
 
 
-def test_compress_benchmark_has_a_line_for_each_target(tmp_path, capsys):
+@pytest.fixture
+def network(tmp_path):
+    """Options that name a network and nine images."""
     net, data = tmp_path / "net.py", tmp_path / "images.npz"
     net.write_text(
+        "import torch\n"
         "from torch import nn\n"
         "def make():\n"
-        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3))\n"
+        "    torch.manual_seed(0)\n"
+        "    again = nn.init.orthogonal_(nn.Conv2d(4, 5, 1).weight)\n"
+        "    net = nn.Sequential(\n"
+        "        nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 1), nn.ReLU(), nn.Conv2d(5, 5, 3))\n"
+        "    net[1].weight.data = again\n"
+        "    return net\n"
     )
-    np.savez(data, images=np.random.default_rng(0).integers(0, 256, (9, 3, 12, 12), np.uint8))
-    options = ["--model", f"{net}:make", "--data", str(data), "--preprocess", "mean=.5,std=.5"]
-    compress.main([*options, "--calib-images", "8", "--target", "step=0.05", "rate=1"])
+    np.savez(data, images=np.random.default_rng(0).integers(0, 256, (10, 3, 12, 12), np.uint8))
+    return ["--model", f"{net}:make", "--data", str(data), "--preprocess", "mean=.5,std=.5"]
+
+
+def test_coders_get_what_a_network_codes(network):
+    args = coders._parser().parse_args([*network, "--calib-images", "8", "--step", "0.05"])
+    items = coders.network_items(args)
+    # Of two images; layer 1 uses the levels of layer 0 again.
+    assert [item.levels.shape[2:] for item in items] == 2 * [(10, 10), (8, 8)]
+    assert all(item.levels.any() for item in items)
+
+
+def test_stages_and_lanes_are_of_the_points_that_code(network):
+    args = coders._parser().parse_args(network)
+    model = load_model(args.model)
+    x = torch.randn(9, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    compressed = fmtc.compress(model, x, target=fmtc.Step(0.05))
+    assert compressed.calibrated().reused == {"1": "0"}
+    assert len(lanes.levels_of(compressed, x)) == 2
+    seconds = stages.by_stage(compressed, x, 1, time.perf_counter)
+    assert seconds.keys() == set(stages.STAGES)
+    assert all(took > 0 for stage, took in seconds.items() if stage != "classes")  # has none
+
+
+def test_compress_benchmark_has_a_line_for_each_target(network, capsys):
+    compress.main([*network, "--calib-images", "8", "--target", "step=0.05", "rate=1"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["target", "step=0.05", "rate=1"]
     for line in lines[1:]:

@@ -21,7 +21,7 @@ from fmtc import ops
 from fmtc.codec.coders import Rans
 from fmtc.data.datasets import open_dataset
 from fmtc.data.models import load_model
-from fmtc.model.points import CodedPoint
+from fmtc.model.points import CodedPoint, ReusingPoint
 
 LANE_VALUES = (0, 4096, 2048, 1024, 512, 256)
 
@@ -36,7 +36,11 @@ def levels_of(compressed: fmtc.CompressedModel, x: torch.Tensor) -> list[tuple[R
         if isinstance(point.codec.coder, Rans):
             found.append((point.codec.coder, point.codec.symbols(levels)))
 
-    points = [p for p in compressed.points.values() if isinstance(p, CodedPoint)]
+    points = [
+        point
+        for point in compressed.points.values()
+        if isinstance(point, CodedPoint) and not isinstance(point, ReusingPoint)
+    ]
     hooks = [point.register_forward_pre_hook(take) for point in points]
     compressed(x)
     for hook in hooks:

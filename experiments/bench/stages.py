@@ -13,7 +13,7 @@ from torch import nn
 
 import fmtc
 from fmtc.codec import fused
-from fmtc.model.points import CodedPoint
+from fmtc.model.points import CodedPoint, ReusingPoint
 
 # What a layer's time is made of: its convolution, the two operators of the coding point, and what
 # the point does besides (statistics, checks, Python).
@@ -78,6 +78,9 @@ def _stages(compressed: fmtc.CompressedModel, x: torch.Tensor, clock: Clock) -> 
 
     def stages(point: CodedPoint, args: tuple[torch.Tensor]) -> None:
         codec, planes = point.codec, point.layout.planes(args[0])
+        if isinstance(point, ReusingPoint):
+            timed("back", point.pass_planes, planes)
+            return
         crop = codec.tile.crop(*planes.shape[2:])
         levels, _ = timed("quantize", point.quantize, planes)
         symbols = timed("predict", codec.symbol_map.symbols, levels)
