@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,7 @@ def assemble(
         layer: source
         for layer, source in (reused or {}).items()
         if _takes_levels(groups[layer], groups[source])
+        and all(_is_folded(codecs[name]) for name in (layer, source))
     }
     points: dict[str, CodingPoint] = {}
     for group in coded:
@@ -86,7 +88,7 @@ def _insert(
     source: the point whose levels it takes. users: the convolutions behind which its own are taken.
     """
     network, folded, consumers = group.network, False, []
-    if isinstance(codec, TensorCodec) and codec.foldable:
+    if _is_folded(codec):
         folded, consumers = group.foldable, group.consumers or users
         if folded and source is None:
             _fold_forward(group, codec)
@@ -112,6 +114,11 @@ def _insert(
     elif isinstance(point, CodedPoint) and not consumers:
         _take_activation(network, node, point)
     return point
+
+
+def _is_folded(codec: Codec) -> TypeGuard[TensorCodec]:
+    """Whether the transform is part of the convolutions around the tensor, where these allow it."""
+    return isinstance(codec, TensorCodec) and codec.foldable
 
 
 def _takes_levels(group: Group, source: Group) -> bool:
