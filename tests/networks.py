@@ -151,6 +151,18 @@ def first_tensor(output) -> torch.Tensor:
     return tensors(output)[0]
 
 
+def passing(compressed, x):
+    """What goes into each point and leaves it."""
+    seen, handles = {}, []
+    for name, point in compressed.points.items():
+        hook = lambda _, args, out, name=name: seen.__setitem__(name, (args[0], out))  # noqa: E731
+        handles.append(point.register_forward_hook(hook))
+    compressed(x)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
 # The file of a network for programs that are told of it by --model.
 SERVED_NET = """
 import torch

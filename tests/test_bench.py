@@ -42,7 +42,7 @@ def test_gpu_benchmark_refuses_wrong_lane_values(wrong, capsys):
 
 @pytest.fixture
 def network(tmp_path):
-    """Options that name a network and nine images."""
+    """Options that name a network and ten images."""
     net, data = tmp_path / "net.py", tmp_path / "images.npz"
     net.write_text(
         "import torch\n"

@@ -12,6 +12,7 @@ from networks import (
     first_tensor,
     images,
     latin,
+    passing,
     randomize_norms,
     tiny,
 )
@@ -88,18 +89,6 @@ def refitted(compressed):
     return Archive.of_bytes(state).header["refitted"]
 
 
-def passing(compressed, x):
-    """What reaches each coding point for ``x``."""
-    seen, handles = {}, []
-    for name, point in compressed.points.items():
-        hook = lambda _, args, name=name: seen.__setitem__(name, args[0])  # noqa: E731
-        handles.append(point.register_forward_pre_hook(hook))
-    compressed(x)
-    for handle in handles:
-        handle.remove()
-    return seen
-
-
 @pytest.mark.parametrize("kind,step,coder", latin(KINDS, [0.3, 0.03, 0.001], ["rans", "huffman"]))
 def test_stream_equals_simulate_bit_for_bit(kind, step, coder):
     compressed = made(kind, step=step, coder=coder)
@@ -162,7 +151,7 @@ def reused(compressed, source, name):
     """The levels at ``name`` are those of ``source``; nothing is lost there."""
     compressed.mode = "simulate"
     step = compressed.codecs[name].quantizer.step
-    seen = passing(compressed, images(3, seed=1))
+    seen = {key: x for key, (x, _) in passing(compressed, images(3, seed=1)).items()}
     first, second = seen[source], seen[name]
     for key, values in ((source, first), (name, second)):
         if not compressed.points[key].forward_folded:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from networks import TinyDepthwise, first_tensor, images, tiny
+from networks import TinyDepthwise, first_tensor, images, passing, tiny
 from torch import nn
 
 import fmtc
@@ -45,18 +45,6 @@ def compressed():
 
 def reusing(compressed):
     return {name: p for name, p in compressed.points.items() if isinstance(p, ReusingPoint)}
-
-
-def passing(compressed, x):
-    """What goes into each point and leaves it."""
-    seen, handles = {}, []
-    for name, point in compressed.points.items():
-        hook = lambda _, args, out, name=name: seen.__setitem__(name, (args[0], out))  # noqa: E731
-        handles.append(point.register_forward_hook(hook))
-    compressed(x)
-    for handle in handles:
-        handle.remove()
-    return seen
 
 
 def one_by_one(compressed):
