@@ -15,7 +15,8 @@ namespace fmtc {
 namespace {
 
 // Pixels are taken in tiles [column][pixel], whatever images they belong to, to which they are
-// copied, as columns may lie far apart. The inner loop makes kRows rows of kStrip pixels of a tile.
+// copied, as columns may lie far apart. The inner loop makes kRows rows of a strip of a tile, whose
+// pixels are kStrip at most.
 constexpr int64_t kStrip = 32;
 constexpr int64_t kRows = 6;
 // A tile stays in the L2 cache; long rows of pixels are what memory is fast at. 16 strips would put
@@ -40,76 +41,76 @@ FMTC_ALWAYS_INLINE void store(const Floats& from, float* to) {
   std::memcpy(to, &from, sizeof(from));
 }
 
-// out[row][i] = sum over k of a[k][row] * b[k][i], and the row's offset: kStrip pixels, as many at
-// a time as two vectors have. The sums of two vectors are what AVX2 can hold in registers.
-template <typename Floats>
-FMTC_ALWAYS_INLINE void multiply_strip(const float* a, const float* b, int64_t depth,
-                                       const float* offset, float* out, int64_t stride) {
-  constexpr int64_t kVectors = 2, kFloats = sizeof(Floats) / sizeof(float);
-  for (int64_t at = 0; at < kStrip; at += kVectors * kFloats) {
-    Floats sums[kRows][kVectors] = {};
-    for (int64_t k = 0; k < depth; ++k) {
-      Floats pixels[kVectors];
+// The rows of a matrix that are multiplied together, and their offsets.
+struct Panel {
+  const float* rows[kRows];
+  float offset[kRows];
+};
+
+// out[row][i] = sum over k of rows[row][k] * b[k][i], and the row's offset, for as many pixels as
+// so many vectors have. The sums of two vectors are what AVX2 can hold in registers.
+template <typename Floats, int64_t kVectors>
+FMTC_ALWAYS_INLINE void multiply_strip(const Panel& panel, const float* b, int64_t depth,
+                                       float* out, int64_t stride) {
+  constexpr int64_t kFloats = sizeof(Floats) / sizeof(float);
+  const float* rows[kRows];
+  std::copy_n(panel.rows, kRows, rows);
+  Floats sums[kRows][kVectors] = {};
+  for (int64_t k = 0; k < depth; ++k, b += stride) {
+    Floats pixels[kVectors];
 #pragma GCC unroll 8
-      for (int64_t i = 0; i < kVectors; ++i) load(b + k * stride + at + i * kFloats, pixels[i]);
-#pragma GCC unroll 8
-      for (int64_t row = 0; row < kRows; ++row) {
-#pragma GCC unroll 8
-        for (int64_t i = 0; i < kVectors; ++i) sums[row][i] += a[k * kRows + row] * pixels[i];
-      }
-    }
+    for (int64_t i = 0; i < kVectors; ++i) load(b + i * kFloats, pixels[i]);
 #pragma GCC unroll 8
     for (int64_t row = 0; row < kRows; ++row) {
 #pragma GCC unroll 8
-      for (int64_t i = 0; i < kVectors; ++i) {
-        const Floats sum = sums[row][i] + offset[row];
-        store(sum, out + row * stride + at + i * kFloats);
-      }
+      for (int64_t i = 0; i < kVectors; ++i) sums[row][i] += rows[row][k] * pixels[i];
     }
   }
+#pragma GCC unroll 8
+  for (int64_t row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < kVectors; ++i) {
+      const Floats sum = sums[row][i] + panel.offset[row];
+      store(sum, out + row * stride + i * kFloats);
+    }
+  }
+}
+
+// The same for so many pixels, and those behind them up to a whole vector.
+template <typename Floats>
+FMTC_ALWAYS_INLINE void multiply_pixels(const Panel& panel, const float* b, int64_t depth,
+                                        int64_t pixels, float* out, int64_t stride) {
+  constexpr int64_t kFloats = sizeof(Floats) / sizeof(float);
+  int64_t at = 0;
+  for (; at + kFloats < pixels; at += 2 * kFloats) {
+    multiply_strip<Floats, 2>(panel, b + at, depth, out + at, stride);
+  }
+  if (at < pixels) multiply_strip<Floats, 1>(panel, b + at, depth, out + at, stride);
 }
 
 // The same with the widest vectors of this CPU.
-void multiply_strip_here(const float* a, const float* b, int64_t depth, const float* offset,
-                         float* out, int64_t stride) {
+void multiply_pixels_here(const Panel& panel, const float* b, int64_t depth, int64_t pixels,
+                          float* out, int64_t stride) {
 #if defined(__x86_64__)
   if (cpu_simd() == Simd::kAvx512) {
-    run_avx512<multiply_strip<Floats16>>(a, b, depth, offset, out, stride);
+    run_avx512<multiply_pixels<Floats16>>(panel, b, depth, pixels, out, stride);
     return;
   }
 #endif
-  multiversion<multiply_strip<Floats8>>(a, b, depth, offset, out, stride);
+  multiversion<multiply_pixels<Floats8>>(panel, b, depth, pixels, out, stride);
 }
 
-// A matrix as the inner loop reads it: panels of kRows rows, [column][row], filled up with zeros.
-class Panels {
- public:
-  explicit Panels(const ChannelMatrix& matrix)
-      : rows_(matrix.rows()),
-        columns_(matrix.columns()),
-        values_(static_cast<size_t>(count() * columns_ * kRows)),
-        offset_(static_cast<size_t>(count() * kRows)) {
-    std::copy(matrix.offset.begin(), matrix.offset.end(), offset_.begin());
-    for (int64_t first = 0; first < rows_; first += kRows) {
-      const int64_t rows = std::min(kRows, rows_ - first);
-      const float* from = matrix.values.data() + first * columns_;
-      float* to = values_.data() + first * columns_;
-      for (int64_t k = 0; k < columns_; ++k) {
-        for (int64_t row = 0; row < rows; ++row) to[k * kRows + row] = from[row * columns_ + k];
-      }
-    }
+// The rows of a matrix from `first` on. Where it has fewer than kRows, the last one stands for
+// more.
+Panel panel_of(const ChannelMatrix& matrix, int64_t first) {
+  Panel panel;
+  for (int64_t i = 0; i < kRows; ++i) {
+    const int64_t row = std::min(first + i, matrix.rows() - 1);
+    panel.rows[i] = matrix.values.data() + row * matrix.columns();
+    panel.offset[i] = matrix.offset[static_cast<size_t>(row)];
   }
-
-  int64_t rows() const { return rows_; }
-  int64_t columns() const { return columns_; }
-  int64_t count() const { return divide_up(rows_, kRows); }
-  const float* values(int64_t panel) const { return values_.data() + panel * columns_ * kRows; }
-  const float* offset(int64_t panel) const { return offset_.data() + panel * kRows; }
-
- private:
-  int64_t rows_, columns_;
-  std::vector<float> values_, offset_;
-};
+  return panel;
+}
 
 // Calls body(index, image, offset, count) for the parts of a tile that lie in one image: `count`
 // pixels from number `index` of the tile, which are the image's from `offset` on.
@@ -133,32 +134,30 @@ int64_t tile_of(int64_t columns) {
 //   load(image, column, offset, count, row)   writes a column's pixels to row[count]
 //   store(image, row, offset, count, values)  takes those of a row of the product
 template <typename Load, typename Store>
-void multiply(const Panels& panels, int64_t images, int64_t plane, const ForEach& for_each,
+void multiply(const ChannelMatrix& matrix, int64_t images, int64_t plane, const ForEach& for_each,
               const Load& load, const Store& store) {
-  const int64_t all = images * plane, size = tile_of(panels.columns());
+  const int64_t columns = matrix.columns();
+  const int64_t all = images * plane, size = tile_of(columns);
   for_each(divide_up(all, size), [&](int64_t begin, int64_t end) {
     thread_local Buffer<float> space;
-    const std::span<float> in = space.take(static_cast<size_t>(size * panels.columns()));
+    const std::span<float> in = space.take(static_cast<size_t>(size * columns));
     for (int64_t tile = begin; tile < end; ++tile) {
       const int64_t first = tile * size, pixels = std::min(size, all - first);
       const int64_t used = divide_up(pixels, kStrip);
-      for (int64_t k = 0; k < panels.columns(); ++k) {
+      for (int64_t k = 0; k < columns; ++k) {
         float* row = in.data() + k * size;
         for_each_part(first, pixels, plane, [&](auto index, auto image, auto offset, auto count) {
           load(image, k, offset, count, row + index);
         });
         std::fill(row + pixels, row + used * kStrip, 0.0f);
       }
-      for (int64_t panel = 0; panel < panels.count(); ++panel) {
+      for (int64_t top = 0; top < matrix.rows(); top += kRows) {
         float out[kRows * kLargestTile];
-        for (int64_t s = 0; s < used; ++s) {
-          multiply_strip_here(panels.values(panel), in.data() + s * kStrip, panels.columns(),
-                              panels.offset(panel), out + s * kStrip, size);
-        }
-        const int64_t rows = std::min(kRows, panels.rows() - panel * kRows);
+        multiply_pixels_here(panel_of(matrix, top), in.data(), columns, pixels, out, size);
+        const int64_t rows = std::min(kRows, matrix.rows() - top);
         for_each_part(first, pixels, plane, [&](auto index, auto image, auto offset, auto count) {
           for (int64_t row = 0; row < rows; ++row) {
-            store(image, panel * kRows + row, offset, count, out + row * size + index);
+            store(image, top + row, offset, count, out + row * size + index);
           }
         });
       }
@@ -189,9 +188,9 @@ bool valid(const ChannelMatrix& matrix, size_t in, size_t out, int64_t images, i
 }
 
 // What takes the rows of a product to out [images, rows, plane], limited.
-auto store_limited(const Panels& panels, int64_t plane, float least, float most,
+auto store_limited(const ChannelMatrix& matrix, int64_t plane, float least, float most,
                    std::span<float> out) {
-  return [rows = panels.rows(), plane, least, most, out](int64_t image, int64_t row, int64_t offset,
+  return [rows = matrix.rows(), plane, least, most, out](int64_t image, int64_t row, int64_t offset,
                                                          int64_t count, const float* values) {
     multiversion<limit>(values, count, least, most,
                         out.data() + (image * rows + row) * plane + offset);
@@ -199,8 +198,8 @@ auto store_limited(const Panels& panels, int64_t plane, float least, float most,
 }
 
 // What loads the pixels of x [images, columns, plane].
-auto load_values(const Panels& panels, int64_t plane, std::span<const float> x) {
-  return [columns = panels.columns(), plane, x](int64_t image, int64_t column, int64_t offset,
+auto load_values(const ChannelMatrix& matrix, int64_t plane, std::span<const float> x) {
+  return [columns = matrix.columns(), plane, x](int64_t image, int64_t column, int64_t offset,
                                                 int64_t count, float* row) {
     std::copy_n(x.data() + (image * columns + column) * plane + offset, count, row);
   };
@@ -216,9 +215,8 @@ Status transform_channels(std::span<const float> x, int64_t images, int64_t plan
   }
   if (y.empty()) return Status::kOk;
   try {
-    const Panels panels(matrix);
-    multiply(panels, images, plane, for_each, load_values(panels, plane, x),
-             store_limited(panels, plane, least, most, y));
+    multiply(matrix, images, plane, for_each, load_values(matrix, plane, x),
+             store_limited(matrix, plane, least, most, y));
   } catch (const std::bad_alloc&) {
     return Status::kOutOfMemory;
   }
@@ -232,10 +230,9 @@ Status transform_quantize(std::span<const float> x, int64_t images, int64_t plan
   const Status checked = quantize(std::span<const float>(), step, lo, hi, {}, clamped);
   if (checked != Status::kOk || levels.empty()) return checked;
   try {
-    const Panels panels(matrix);
-    const int64_t rows = panels.rows();
+    const int64_t rows = matrix.rows();
     std::atomic<int64_t> outside = 0;
-    multiply(panels, images, plane, for_each, load_values(panels, plane, x),
+    multiply(matrix, images, plane, for_each, load_values(matrix, plane, x),
              [&](int64_t image, int64_t row, int64_t offset, int64_t count, const float* values) {
                int64_t here = 0;
                const auto size = static_cast<size_t>(count);
@@ -260,16 +257,15 @@ Status dequantize_transform(std::span<const int16_t> levels, int64_t images, int
   }
   if (x.empty()) return Status::kOk;
   try {
-    const Panels panels(matrix);
-    const int64_t columns = panels.columns();
+    const int64_t columns = matrix.columns();
     multiply(
-        panels, images, plane, for_each,
+        matrix, images, plane, for_each,
         [&](int64_t image, int64_t column, int64_t offset, int64_t count, float* row) {
           const auto size = static_cast<size_t>(count);
           dequantize(std::span(levels.data() + (image * columns + column) * plane + offset, size),
                      step, std::span(row, size));
         },
-        store_limited(panels, plane, least, most, x));
+        store_limited(matrix, plane, least, most, x));
   } catch (const std::bad_alloc&) {
     return Status::kOutOfMemory;
   }
