@@ -12,7 +12,7 @@ from torch import nn
 
 import fmtc
 from fmtc.calibration.compressor import Compressor
-from fmtc.calibration.frequencies import block_sizes, by_frequency, gain, loss, relative, some
+from fmtc.calibration.frequencies import block_sizes, by_frequency, gain, loss, relative
 from fmtc.codec.codec import TensorCodec
 from fmtc.codec.frequencies import FrequencyQuantizer, dct_matrix, energies
 from fmtc.codec.quantizer import Quantizer
@@ -102,13 +102,6 @@ def test_loss_counts_bits_and_errors():
     assert found == pytest.approx(7 + 2 + 6 / math.log(2) * 96 / 16, rel=1e-5)
     one = torch.tensor([True, False, False])  # what is not coded is off as a whole
     assert loss(UNIT, one, flat, values, lambda _: 0.0) == pytest.approx(found - 9, rel=1e-5)
-
-
-def test_some_images():
-    batches = [torch.zeros(4, 8, 256, 256)] * 3  # 2^19 values an image
-    assert [len(y) for y in some(batches)] == [4, 4]
-    assert [len(y) for y in some([torch.zeros(2, 8, 1024, 1024)])] == [1]  # 2^23
-    assert [len(y) for y in some([torch.zeros(2, 1, 4, 4)] * 3)] == [2, 2, 2]
 
 
 def test_size_is_chosen_and_levels_are_used_again():

@@ -188,7 +188,9 @@ def test_some_channels_tell_what_frequencies_cost(monkeypatch):
             got = some[key].frequencies[size]
             differ += not torch.equal(got, expected)
             assert_close_to(got, expected, share=0.2)
-            torch.testing.assert_close(split[key].frequencies[size], got, rtol=1e-3, atol=0)
+            # Frequencies that a gradient lacks, as behind a pool, are rounding.
+            rounding = 1e-6 * float(got.max())
+            torch.testing.assert_close(split[key].frequencies[size], got, rtol=1e-3, atol=rounding)
     assert differ
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -19,8 +19,9 @@ from ..codec.transform import Identity, Transform
 from ..errors import CalibrationError
 from ..planes import all_finite
 from ..presets import BitsPreset, Preset
-from .frequencies import block_sizes, by_frequency, loss, some
+from .frequencies import TRIED_VALUES, block_sizes, by_frequency, loss
 from .prediction import FEWEST_SOURCES
+from .sample import sampled
 from .tables import Coded, fit_coder
 
 # A covariance says nothing of directions that its samples cannot span: with fewer samples a channel
@@ -109,8 +110,8 @@ class Fit:
             given = self._basis(moments)
         transform = given
 
-        def values() -> Iterable[torch.Tensor]:
-            return (transform.forward(self.block.split(x)) for x in tensors if x.numel())
+        def values(of: Sequence[torch.Tensor] = tensors) -> Iterable[torch.Tensor]:
+            return (transform.forward(self.block.split(x)) for x in of if x.numel())
 
         if self.knob.again is not None:
             return self._codec(tensors, None, transform, *_stages(self.knob.again[1]))
@@ -154,7 +155,11 @@ class Fit:
         return None if self.knob.again is None else self.knob.again[0]
 
     def _by_frequencies(
-        self, tensors: list[torch.Tensor], quantizer: Quantizer, values: Values, drop: bool
+        self,
+        tensors: list[torch.Tensor],
+        quantizer: Quantizer,
+        values: Callable[..., Iterable[torch.Tensor]],
+        drop: bool,
     ) -> tuple[torch.Tensor, Quantizer] | None:
         """The components used and the quantiser of frequencies; None where none is worth it.
 
@@ -168,7 +173,7 @@ class Fit:
         sizes = block_sizes(costs, min(heights), min(widths))
         if not sizes:
             return None
-        tried = some(values())
+        tried = list(values(sampled(tensors, TRIED_VALUES)))
         components = tried[0].shape[1]
         finest = costs[max(sizes)]
 

@@ -21,7 +21,7 @@ LEAST_COST = 0.1  # of a frequency, as a share of their mean: more is not known 
 # Bits that a squared error of one step is worth: where quantisation is fine, half a bit halves an
 # error's square, step^2 / 12, which is -d bits / d square = 6 / ln 2.
 BITS_OF_SQUARE = 6 / math.log(2)
-TRIED_VALUES = 2**22  # of a tensor with which block sizes are compared
+TRIED_VALUES = 2**20  # of a tensor with which block sizes are compared
 
 Costs = Mapping[int, torch.Tensor]  # of an error of each frequency, f64 [size * size] by size
 
@@ -106,15 +106,3 @@ def loss(
         squares += float((energies(error, size) * weights).mean()) * y.numel()
         levels.append(part)
     return bits(levels) + BITS_OF_SQUARE * squares / quantizer.step**2
-
-
-def some(values: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    """The first images [N, K, H, W] of some, at least one, and TRIED_VALUES values if there are."""
-    taken, count = [], 0
-    for y in values:
-        wanted = max(1, (TRIED_VALUES - count) // max(1, y[0].numel()))
-        taken.append(y[:wanted])
-        count += taken[-1].numel()
-        if count >= TRIED_VALUES - y[0].numel():
-            break
-    return taken

@@ -22,10 +22,12 @@ from ..codec.prediction import (
     SymbolMap,
     rms_symbols,
 )
+from .sample import sampled
 
 # Where a component's own neighbours lie, and what lies around a position of a source.
 OWN_NEIGHBOURS = [(0, -1), (-1, 0), (-1, -1)]
 AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+VALUES = 1 << 22  # levels, of whole images, that are looked at, at most
 SAMPLES = 1 << 15  # positions, of which coefficients of sources are found, at most
 TOGETHER = 32  # components whose neighbours are held at a time
 # Bits a value that a source must save: it takes nine multiplications.
@@ -39,6 +41,7 @@ def fit_prediction(levels: list[torch.Tensor], sources: int) -> SymbolMap:
     Each component has none, one of its own neighbours, or one of them and of some of the first
     ``sources`` components.
     """
+    levels = sampled(levels, VALUES)
     components, device = levels[0].shape[1], levels[0].device
     values = sum(part[:, 0].numel() for part in levels)
     best = _Best.of(SymbolMap.identity(components).to(device), levels)

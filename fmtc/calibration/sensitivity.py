@@ -41,7 +41,7 @@ IMAGES_AT_A_TIME = 4
 # and their moments would be most of the work.
 SAMPLES_PER_CHANNEL = 1024
 # Values of a tensor's gradients from which energies of frequencies are known well enough, likewise.
-FREQUENCY_VALUES = 2**24
+FREQUENCY_VALUES = 2**22
 
 
 @dataclass
