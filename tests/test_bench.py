@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import fmtc
-from experiments.bench import coders, compress, gpu, lanes, stages
+from experiments.bench import coders, compress, gpu, lanes, loops, stages
 from fmtc.data.models import load_model
 
 STAGES = [("copy", 0), ("transform", 0), ("inverse", 0)]
@@ -86,3 +86,13 @@ def test_compress_benchmark_has_a_line_for_each_target(network, capsys):
     for line in lines[1:]:
         seconds, cpu, more = map(float, line.split()[1:])
         assert seconds > 0 and cpu > 0 and more >= 0
+
+
+def test_loops_are_beside_what_bounds_them():
+    rows = loops.measure_loops(1, quick=True)
+    of = {row["loop"]: row["yardstick"] for row in rows}
+    assert len(of) == len(rows) and set(of.values()) <= of.keys()
+    assert of["product, 160 to 960, 7x7"] == "conv., 160 to 960, 7x7"
+    for row in rows:
+        assert row["rate"] > 0 and row["times"] > 0
+        assert row["loop"] != row["yardstick"] or row["times"] == 1

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from fmtc import ops
 
 CHANNELS = 64
+# Products of one image as in MobileNetV2: channels in and out, rows and columns.
+SMALL = [(32, 192, 28), (576, 96, 14), (160, 960, 7)]
 
 
 def measure_loops(repeats: int, quick: bool = False) -> list[dict]:
@@ -20,7 +22,8 @@ def measure_loops(repeats: int, quick: bool = False) -> list[dict]:
 
     Memory loops are measured beside a copy of float32, those that make a tensor beside a copy into
     a new one, moments beside a float64 matrix product of the same shapes, the transform fused with
-    the quantiser beside a convolution and the quantiser. Tensors are larger than the caches.
+    the quantiser beside a convolution and the quantiser. Tensors are larger than the caches, but
+    for products of one small image, which are beside torch's convolution and a ReLU6.
     """
     pixels = 1 << (16 if quick else 19)
     x = torch.randn(1, CHANNELS, pixels // 256, 256) * 5
@@ -78,6 +81,7 @@ def measure_loops(repeats: int, quick: bool = False) -> list[dict]:
             transforms,
             "back",
         ),
+        *(loop for shape in SMALL for loop in _small_products(*shape)),
     ]
     seconds: dict[str, list[float]] = {name: [] for name, *_ in loops}
     for repeat in range(repeats + 1):
@@ -105,3 +109,24 @@ def measure_loops(repeats: int, quick: bool = False) -> list[dict]:
             }
         )
     return rows_out
+
+
+def _small_products(channels: int, rows: int, side: int) -> list[tuple[str, Callable, float, str]]:
+    """A 1x1 convolution of one image with its activation, by torch and by our operator."""
+    x, matrix = torch.randn(1, channels, side, side), torch.randn(rows, channels)
+    kernel, offset = matrix[:, :, None, None].contiguous(), torch.randn(rows)
+    name, work = f"{channels} to {rows}, {side}x{side}", 2 * channels * rows * side**2
+    return [
+        (
+            f"conv., {name}",
+            lambda: F.relu6(F.conv2d(x, kernel, offset), inplace=True),
+            work,
+            name,
+        ),
+        (
+            f"product, {name}",
+            lambda: ops.transform_channels(x, matrix, offset, 0.0, 6.0),
+            work,
+            name,
+        ),
+    ]
