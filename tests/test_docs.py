@@ -102,9 +102,9 @@ def test_readme_runs_as_pasted(tmp_path, monkeypatch):
     assert re.sub(number, "", shown.splitlines()[0]) == re.sub(
         number, "", printed.getvalue().splitlines()[0]
     )
-    # The network is trained on the spot, and a CPU without AVX-512 makes another of it: 0.22 and 0.28
-    # bits were seen. A search on few images ends a little elsewhere with another number of threads,
-    # too: 97.2 to 98.4 % were seen. Of 360 images a 95 % interval is +- 1.4.
+    # The network is trained on the spot, and a CPU without AVX-512 makes another of it: 0.22 and
+    # 0.28 bits were seen. A search on few images ends a little elsewhere with another number of
+    # threads, too: 97.2 to 98.4 % were seen. Of 360 images a 95 % interval is +- 1.4.
     assert of_both[0][0] == pytest.approx(of_both[1][0], abs=0.08)
     assert of_both[0][1] == pytest.approx(of_both[1][1], abs=1.5)
 
