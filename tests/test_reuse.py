@@ -88,6 +88,15 @@ def test_report_counts_what_each_point_would_code_for_itself():
     assert all(point.counted is None for point in made.points.values())
 
 
+def test_report_names_them(compressed):
+    report = compressed.report()
+    assert report.reused == REUSED
+    [line] = [line for line in str(report).splitlines() if "coded once" in line]
+    assert line.startswith("2 layer(s)") and "first.6 those of first.3, and others" in line
+    alone = one_by_one(compressed).report()
+    assert not alone.reused and "coded once" not in str(alone)
+
+
 def test_what_clamps_is_counted_at_the_source():
     torch.manual_seed(0)
     layers = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 9, 1), nn.ReLU(), nn.Conv2d(9, 4, 3)

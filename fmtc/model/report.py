@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -16,7 +16,7 @@ from ..results.dram import dram_image_joules
 from ..results.energy import image_joules
 from ..results.result import PLAIN_BITS, RATES
 from ..results.spectrum import drawn_histogram
-from .points import CodingPoint
+from .points import CodingPoint, ReusingPoint
 
 
 @dataclass
@@ -44,6 +44,8 @@ class Report:
         uncoded_bits: Of a value of the rest, in ``bits_per_written_value``.
         nan_values: Those that were NaN, and became finite.
         calibration: Whether it is of the calibration images, as no others have been counted.
+        reused: Of the layers that write the levels of another one again, so that they are coded
+            once (docs/method.md, "Levels used again"): the name of that one.
 
     Example:
         >>> report = compressed.report()
@@ -61,6 +63,7 @@ class Report:
     uncoded_bits: float = PLAIN_BITS
     nan_values: int = 0
     calibration: bool = False
+    reused: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -89,6 +92,7 @@ class Report:
             uncoded_bits=uncoded_bits,
             nan_values=sum(c.nans for c in counted.values()),
             calibration=calibration,
+            reused=_reused(points),
         )
 
     @property
@@ -179,8 +183,19 @@ class Report:
             for rate, bits in self.bits_per_written_value.items()
         )
         written = f"{self.written}; over all of them, the rest at {self.uncoded_bits:g} bits: "
-        lines = [head, aligned([columns, *rows]), tail, written + over_all, *self._energy()]
-        return "\n".join(lines)
+        lines = [head, aligned([columns, *rows]), tail, *self._once(), written + over_all]
+        return "\n".join([*lines, *self._energy()])
+
+    def _once(self) -> list[str]:
+        """A line of the layers that are coded with others; none if there are none."""
+        if not self.reused:
+            return []
+        [name, of] = next(iter(self.reused.items()))
+        return [
+            f"{len(self.reused)} layer(s) write the levels of another one again, which are coded "
+            f"once and counted for each: {name} those of {of}"
+            + (", and others" if len(self.reused) > 1 else "")
+        ]
 
     def _energy(self) -> list[str]:
         """A line of the energy at the rate of the streams, or of their codes; none if not known."""
@@ -208,6 +223,12 @@ def _mean(bits: list[float | None], values: int) -> float | None:
     """Total bits a value; None where any layer has none."""
     known = [b for b in bits if b is not None]
     return sum(known) / values if values and len(known) == len(bits) else None
+
+
+def _reused(points: dict[str, CodingPoint]) -> dict[str, str]:
+    names = {id(point): name for name, point in points.items()}
+    reusing = {name: of for name, of in points.items() if isinstance(of, ReusingPoint)}
+    return {name: names[id(of.source)] for name, of in reusing.items()}
 
 
 def _from_calibration(point: CodingPoint) -> Counted:
