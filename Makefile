@@ -13,8 +13,8 @@ export MAX_JOBS
 # wheel. All else is built for the GPUs that are there (cmake/FmtcCuda.cmake).
 TESTED_GPUS := 9.0
 WHEEL_GPUS := 7.5 8.0 8.6 8.9 9.0 10.0 12.0+PTX
-test check check-wheel test-newest-torch: export TORCH_CUDA_ARCH_LIST ?= $(TESTED_GPUS)
-test check check-wheel test-newest-torch: WHEEL_GPUS := $(TESTED_GPUS)
+test check check-more check-wheel test-newest-torch: export TORCH_CUDA_ARCH_LIST ?= $(TESTED_GPUS)
+test check check-more check-wheel test-newest-torch: WHEEL_GPUS := $(TESTED_GPUS)
 ARGS ?=
 # Tests run side by side, a file at a time each, and one thread each: more would wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(MAX_JOBS) --dist loadfile
@@ -102,8 +102,11 @@ test: build build-programs build-emulated test-cpp ## C++ and Python tests (abou
 	$(PYTEST) -m "not slow and not long" tests
 
 .PHONY: check
-check: build lint check-tidy check-sanitizers check-threads check-arm check-fuzz check-rtl check-wheel check-networks docs ## What takes longer: lint, clang-tidy, sanitizers, ARM, fuzzing, wheel, networks, documentation, slow tests
+check: build lint check-sanitizers check-fuzz docs ## What takes longer: lint, sanitizers, fuzzing, documentation, slow tests
 	$(PYTEST) -m slow tests
+
+.PHONY: check-more
+check-more: build check-tidy check-threads check-arm check-rtl check-wheel check-networks ## What else there is: clang-tidy, threads, ARM, rtl/, wheel, networks
 
 # -- Parts ------------------------------------------------------------------------------------------
 

@@ -213,30 +213,6 @@ def test_much_noise_ends_where_the_step_is_known(seed):
     assert len(network.steps) <= 24
 
 
-@pytest.mark.parametrize(("deviation", "most"), [(0.3, 2.95), (0.7, 3.3)])
-def test_noise_is_not_followed(deviation, most):
-    """Of 200 noisy curves, 6 dB an octave: measurements on average, and how far off the step is."""
-    trials, octaves = [], []
-    for seed in range(200):
-        noise = random.Random(seed)
-        network = Network(
-            snr_db=lambda step: 15 - 6 * math.log2(step) + noise.gauss(0, deviation)  # noqa: B023
-        )
-        found = search(SNR(15), network, 2 ** noise.uniform(-0.35, 0.35))
-        trials.append(found.measurements)
-        octaves.append(math.log2(found.step))
-    assert sum(trials) / 200 < most
-    assert math.sqrt(sum(x * x for x in octaves) / 200) < 0.8 * deviation / 6 + 0.02
-
-
-def test_two_that_contradict_each_other_are_noise():
-    """As they came of MobileNetV2 on 16 images: the finer step of two had less."""
-    measured = iter([14.512, 14.443, 15.3])
-    found = search(SNR(15), lambda step: Measure(step, snr_db=next(measured)), 0.000488)
-    assert found.measurements == 3
-    assert 0.000488 / found.step == pytest.approx(2**0.15, rel=0.03)
-
-
 def test_a_curve_that_rises_in_between_is_crossed_somewhere():
     network = Network(snr_db=lambda step: snr(step) + 2 * math.sin(9 * math.log2(step)))
     found = search(SNR(20), network, 0.1)
@@ -336,7 +312,9 @@ def test_a_small_jump_meets_a_target_once_the_step_is_known():
         network = snrs(1.8)
         found = search(SNR(15), network, start)
         assert 0.8 < abs(found.measure.snr_db - 15) <= 1
-        assert found.step / 3 == pytest.approx(1, abs=0.036)
+        finer = max(step for step in network.steps if step < 3)
+        coarser = min(step for step in network.steps if step >= 3)
+        assert coarser / finer < 1.036
         assert search(SNR(15), snrs(2.2), start).measure.snr_db > 16
         assert abs(search(Rate(1), rates(0.18), start).measure.rate - 1) <= 0.1
         with pytest.raises(TargetError):

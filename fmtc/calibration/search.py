@@ -19,10 +19,6 @@ STEEP = 3.0
 # Octaves between two measurements around the target: within NARROW a smooth curve would have met
 # it, and JUMP tolerances are allowed to noise or a small jump; within NARROWEST the curve jumps.
 NARROW, JUMP, NARROWEST = 0.05, 5.0, 2e-3
-# Measurements within NEAR octaves of the target are compared with a line, whose slope is -1 unless
-# they lie well apart (PRIOR, octaves); more than SCATTER of them beside it is noise, which a secant
-# would follow.
-NEAR, PRIOR, SCATTER = 0.35, 0.15, 0.04
 
 
 @dataclass(frozen=True)
@@ -108,10 +104,7 @@ class _Steps:
 
 
 def _find_value(target: Value, steps: _Steps) -> Measure:
-    """Secant between the two measurements around the target, once there are such.
-
-    Noise that shows is no curve: a line through all near the target says where it is crossed.
-    """
+    """Secant between the two measurements around the target, once there are such."""
     going_on = bool(steps.points) or steps.add(steps.start)
     while True:
         best = min(steps.points, key=target.error)
@@ -123,12 +116,7 @@ def _find_value(target: Value, steps: _Steps) -> Measure:
         ends = min(around, key=lambda ends: ends[0][1] - ends[1][1], default=None)
         if target.error(best) <= _tolerated(steps.count, ends):
             return best
-        line = _noisy_crossing(curve, bool(ends))
-        if line is not None and ends:
-            nearest = min(steps.points, key=lambda point: abs(math.log2(point.step) - line))
-            if abs(math.log2(nearest.step) - line) < NARROW and target.error(nearest) <= JUMP:
-                return nearest
-        step = _proposed(curve, ends, line, steps.count)
+        step = _between(*ends, steps.count) if ends else _beyond(curve)
         if step is None and steps.count == 0:
             step = steps.start  # what was known does not show the way
         elif step is None and not ends and target.exceeded_by(steps.points[-1]):
@@ -153,31 +141,6 @@ def _tolerated(count: int, ends: tuple[Point, Point] | None) -> float:
     if ends and ends[1][0] - ends[0][0] < NARROW:
         return JUMP
     return 0.5 if count < ENOUGH_MEASUREMENTS else 1.0
-
-
-def _proposed(
-    curve: list[Point], ends: tuple[Point, Point] | None, line: float | None, count: int
-) -> float | None:
-    """The next step to measure at; None where none is left or a plateau leads nowhere."""
-    if line is not None and all(abs(x - line) >= NARROW for x, _ in curve):
-        return 2.0**line
-    return _between(*ends, count) if ends else _beyond(curve)
-
-
-def _noisy_crossing(curve: list[Point], around: bool) -> float | None:
-    """Where a line through the points near the target crosses it; None where they show no noise.
-
-    around: whether there are points on both sides. More than two on one side are a plateau.
-    """
-    near = [(x, y) for x, y in curve if abs(y) < NEAR]
-    if len(near) < 2 or (len(near) > 2 and not around):
-        return None
-    mean_x, mean_y = (math.fsum(of) / len(near) for of in zip(*near, strict=True))
-    about = [(x - mean_x, y - mean_y) for x, y in near]
-    turned = sum(x * (y + x) for x, y in about) / (sum(x * x for x, _ in about) + PRIOR**2)
-    slope = min(max(turned - 1, -2.0), -0.5)
-    scatter = math.sqrt(sum((y - slope * x) ** 2 for x, y in about) / (len(near) - 1))
-    return mean_x - mean_y / slope if scatter > SCATTER else None
 
 
 def _between(a: Point, b: Point, count: int) -> float | None:
