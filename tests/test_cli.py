@@ -420,7 +420,8 @@ def test_a_drop_needs_labels(here, capsys):
 
 
 def test_plot_finds_points_by_setting(here, capsys):
-    evaluate("--preset", "fmtc", "--target", "step=0.5,0.25", "rate=4", "--mode", "simulate")
+    targets = ["--preset", "fmtc", "--target", "step=0.5,0.25", "rate=4"]
+    evaluate(*targets, "--calib-images", "16", "--mode", "simulate")
     plot = ["plot", "fmtc-results/result.json", "--out", "l.png", "--layers"]
     for setting in ("0.5", "step=0.25", "rate=4", "4.0"):
         assert cli.main([*plot, setting]) == 0

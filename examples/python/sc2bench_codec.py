@@ -67,7 +67,7 @@ def images(count: int, seed: int) -> torch.Tensor:
 def main() -> None:
     model = network()
     with torch.enable_grad():
-        parts = fmtc.split(model, at="2", images=images(64, seed=1), target=fmtc.SNR(25))
+        parts = fmtc.split(model, at="2", images=images(64, seed=1), target=fmtc.Rate(1))
     classifier = StandIn(model[:4], FeatureCodec(parts), model[4:])
     test = images(50, seed=2)
     made = torch.cat([classifier(image[None]) for image in test])
